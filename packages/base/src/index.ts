@@ -1,1 +1,9 @@
-export {};
+export * from './backoff.ts';
+export * from './bounded-queue.ts';
+export * from './bytes.ts';
+export * from './crc32.ts';
+export * from './pipe.ts';
+export * from './ports.ts';
+export * from './steps.ts';
+export * from './table-errors.ts';
+export * from './table-options.ts';

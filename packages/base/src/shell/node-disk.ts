@@ -1,0 +1,120 @@
+import {
+  close,
+  constants,
+  fdatasync,
+  fstat,
+  fsync,
+  ftruncate,
+  mkdir,
+  open,
+  read,
+  readFileSync,
+  readdir,
+  rename,
+  rm,
+  writev,
+} from 'node:fs';
+import { uptime } from 'node:os';
+import { join } from 'node:path';
+import type { Disk, DiskDone, DiskError, DiskFile } from '../ports.ts';
+
+/** A folder of the real file system, which must exist. All calls go through libuv's pool: a stalled disk stalls no heartbeat. */
+export function nodeDisk(folder: string): Disk {
+  const full = (path: string): string => join(folder, path);
+  const boot = bootId();
+  return {
+    open(path, mode, done) {
+      const flags = mode === 'create' ? constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC : constants.O_RDWR;
+      open(full(path), flags, 0o644, (error, fd) => done(row(error), error ? (undefined as never) : new NodeFile(path, fd)));
+    },
+    makeFolder: (path, done) => mkdir(full(path), { recursive: true }, (error) => done(row(error))),
+    list(path, done) {
+      readdir(full(path), (error, names) => {
+        if (error?.code === 'ENOENT') done(undefined, []);
+        else done(row(error), error ? [] : names.sort());
+      });
+    },
+    rename: (from, to, done) => rename(full(from), full(to), (error) => done(row(error))),
+    remove: (path, done) => rm(full(path), (error) => done(row(error))),
+    syncFolder(path, done) {
+      open(full(path), constants.O_RDONLY, (error, fd) => {
+        if (error) return done(row(error));
+        fsync(fd, (syncError) => close(fd, (closeError) => done(row(syncError ?? closeError))));
+      });
+    },
+    bootId: () => boot,
+  };
+}
+
+class NodeFile implements DiskFile {
+  readonly path: string;
+  readonly #fd: number;
+
+  constructor(path: string, fd: number) {
+    this.path = path;
+    this.#fd = fd;
+  }
+
+  write(chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
+    writev(this.#fd, chunks, position, (error, written) => {
+      if (error) return done(row(error));
+      const rest = after(chunks, written);
+      if (rest.length === 0) return done(undefined);
+      if (written === 0) return done({ code: 'EIO', message: `${this.path}: a write of 0 bytes at ${position}` });
+      this.write(rest, position + written, done);
+    });
+  }
+
+  read(into: Uint8Array, position: number, done: (error: DiskError | undefined, bytesRead: number) => void): void {
+    this.#readOn(into, position, 0, done);
+  }
+
+  #readOn(into: Uint8Array, position: number, have: number, done: (error: DiskError | undefined, bytesRead: number) => void): void {
+    if (have === into.length && have > 0) return done(undefined, have);
+    read(this.#fd, into, have, into.length - have, position + have, (error, bytes) => {
+      if (error) return done(row(error), have);
+      if (bytes === 0 || have + bytes === into.length) return done(undefined, have + bytes);
+      this.#readOn(into, position, have + bytes, done);
+    });
+  }
+
+  sync(done: DiskDone): void {
+    fdatasync(this.#fd, (error) => done(row(error)));
+  }
+
+  size(done: (error: DiskError | undefined, bytes: number) => void): void {
+    fstat(this.#fd, (error, stats) => done(row(error), error ? 0 : stats.size));
+  }
+
+  truncate(bytes: number, done: DiskDone): void {
+    ftruncate(this.#fd, bytes, (error) => done(row(error)));
+  }
+
+  close(done: DiskDone): void {
+    close(this.#fd, (error) => done(row(error)));
+  }
+}
+
+/** What is left of the chunks after the first `bytes` bytes. */
+function after(chunks: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {
+  let at = 0;
+  while (at < chunks.length && bytes >= chunks[at]!.length) bytes -= chunks[at++]!.length;
+  if (at === chunks.length) return [];
+  return bytes === 0 ? chunks.slice(at) : [chunks[at]!.subarray(bytes), ...chunks.slice(at + 1)];
+}
+
+function row(error: NodeJS.ErrnoException | null | undefined): DiskError | undefined {
+  return error ? { code: error.code ?? 'EUNKNOWN', message: error.message } : undefined;
+}
+
+/**
+ * Linux names each boot. Elsewhere the minute of the boot stands in: a clock that was set makes it differ without a boot, which
+ * only makes recovery more careful.
+ */
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+  } catch {
+    return `booted-at-minute-${Math.round((Date.now() / 1000 - uptime()) / 60)}`;
+  }
+}

@@ -1,0 +1,66 @@
+import { randomFillSync } from 'node:crypto';
+import type { Clock, Random, Timer, Timers, Turn } from '../ports.ts';
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+};
+
+/** Real timers. With `unref` they do not keep the process alive: for an embedded broker whose host decides when to end. */
+export function systemTimers(options: { readonly unref?: boolean | undefined } = {}): Timers {
+  return {
+    after(ms, run) {
+      const timer = setTimeout(run, ms);
+      if (options.unref === true) timer.unref();
+      return timer;
+    },
+    cancel: (timer: Timer) => clearTimeout(timer as NodeJS.Timeout),
+  };
+}
+
+/** Operating-system randomness, taken 4 KiB at a time. */
+export function systemRandom(): Random {
+  const pool = new Uint32Array(1024);
+  let next = pool.length;
+  return {
+    u32() {
+      if (next === pool.length) {
+        randomFillSync(pool);
+        next = 0;
+      }
+      return pool[next++]!;
+    },
+  };
+}
+
+/**
+ * The end of the turn is the check phase of Node's loop: all sockets that were readable have been read by then. One immediate
+ * serves all who ask in a turn; who asks while they run is served in the next turn.
+ */
+export function systemTurn(): Turn {
+  let waiting: (() => void)[] = [];
+  let spare: (() => void)[] = [];
+  const runAll = (): void => {
+    const runs = waiting;
+    waiting = spare;
+    spare = runs;
+    let at = 0;
+    try {
+      while (at < runs.length) runs[at++]!();
+    } finally {
+      // One that throws must not silence the others: the rest runs in the next turn.
+      const rest = runs.slice(at);
+      runs.length = 0;
+      if (rest.length > 0) {
+        if (waiting.length === 0) setImmediate(runAll);
+        waiting.unshift(...rest);
+      }
+    }
+  };
+  return {
+    atEnd(run) {
+      if (waiting.length === 0) setImmediate(runAll);
+      waiting.push(run);
+    },
+  };
+}
