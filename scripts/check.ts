@@ -24,6 +24,8 @@ for (const step of steps) {
   if (status !== 0) failed.push(step.name);
 }
 if (failed.length > 0) {
-  console.error(`check failed: ${failed.join(', ')}. One step alone: npm run types | lint | format (writes) | tidy | docs (writes)`);
+  console.error(
+    `check failed: ${failed.join(', ')}. One step alone: npm run types | lint | format (writes) | tidy | docs (writes)`,
+  );
   process.exitCode = 1;
 }

@@ -1,0 +1,28 @@
+/**
+ * Who stands above whom. Imports point down only: a package may import packages of a lower rank; inside a package, a folder may
+ * import folders of a lower rank. Folders of one rank may import each other in one direction only.
+ */
+
+/** Packages by folder, lowest first. */
+export const packageRanks: readonly (readonly string[])[] = [['base'], ['remoting'], ['broker', 'client', 'reliable'], ['cli']];
+
+/** Packages whose every file, save shells, is deterministic core code, and which have no third-party dependency at run time. */
+export const corePackages: readonly string[] = ['base', 'remoting', 'broker', 'client'];
+
+/**
+ * First path parts under `src`, lowest first: folders, or files that stand for one. Files of the root that are not listed (option
+ * and error tables, shared types) are tied by the cycle check only.
+ */
+export const folderRanks: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  broker: [
+    ['store'],
+    ['groups', 'topics'],
+    ['transaction', 'delivery'],
+    ['handlers', 'flow-control'],
+    ['broker.ts'],
+    ['shell'],
+    ['index.ts'],
+  ],
+  client: [['peers'], ['route'], ['session'], ['producer', 'consumer', 'admin'], ['client.ts'], ['shell'], ['index.ts']],
+  reliable: [['sql'], ['transports', 'relay'], ['outbox', 'inbox', 'local-transaction'], ['index.ts']],
+};
