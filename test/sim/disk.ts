@@ -477,7 +477,9 @@ class MountedDisk implements Disk {
 
   syncFolder(path: string, done: DiskDone): void {
     const changes = this.#disk.pendingChanges(plain(path));
-    const complete = (): undefined => this.#disk.settleChanges(changes);
+    const complete = (): undefined => {
+      this.#disk.settleChanges(changes);
+    };
     this.#begin('sync-folder', plain(path), 0, perhaps(complete), done);
   }
 
