@@ -1,0 +1,105 @@
+/**
+ * What one seed decides before its schedule begins. Swarm testing: each rate is drawn anew and is often zero, so that some
+ * schedules are calm enough to reach deep states and others are all storm. Sizes are tiny so that edges are met often.
+ */
+import type { NetworkOptions } from './network.ts';
+import { Prng } from './prng.ts';
+
+export type DiskTrouble = 'none' | 'full' | 'write-fails' | 'sync-fails' | 'prepare-fails';
+export type Rot = 'none' | 'log' | 'derived';
+
+export interface Plan {
+  readonly seed: number;
+  readonly flush: 'sync' | 'async';
+  /** Simulated ms during which load and faults go on. */
+  readonly chaosMs: number;
+  readonly segmentBytes: number;
+  readonly groupBytes: number;
+  readonly tailBytes: number;
+  readonly bodyBytesMax: number;
+  readonly checkAfterMs: number;
+  readonly checkIntervalMs: number;
+  readonly queues: number;
+
+  /** Broker crashes during chaos: at a random disk call each. */
+  readonly crashes: number;
+  /** Chance that a crash is a power cut. */
+  readonly powerCuts: number;
+  /** Chance that a start is crashed again during its recovery. */
+  readonly crashInRecovery: number;
+  /** Chance that a broker is stopped in order instead of crashed. */
+  readonly orderlyStop: number;
+  readonly diskSlowness: number;
+  readonly writeBack: number;
+  readonly trouble: DiskTrouble;
+  readonly rot: Rot;
+
+  readonly network: NetworkOptions;
+  readonly endLost: number;
+  readonly endDuplicated: number;
+  readonly frameDuplicated: number;
+
+  readonly producers: number;
+  readonly transactionProducers: number;
+  /** Actors that speak the protocol by hand and send both verdicts on purpose. */
+  readonly contestants: number;
+  readonly consumersA: number;
+  readonly consumersB: number;
+  readonly sendEveryMs: number;
+  readonly batches: number;
+  readonly clientKills: number;
+  readonly handlerFails: number;
+  readonly checkUnknown: number;
+  readonly rollbacks: number;
+  readonly wallJumps: number;
+}
+
+export function drawPlan(seed: number): Plan {
+  const random = new Prng(seed ^ 0x5eed);
+  const sometimes = (share: number, low: number, high: number): number => (random.chance(share) ? low + random.unit() * (high - low) : 0);
+  const flush = random.chance(0.75) ? 'sync' : 'async';
+  const stormy = random.chance(0.8);
+  return {
+    seed,
+    flush,
+    chaosMs: random.pick([600, 1000, 2000]),
+    segmentBytes: random.pick([8192, 8192, 16_384, 32_768]),
+    groupBytes: random.pick([512, 1024, 4096, 16_384]),
+    tailBytes: random.pick([4096, 8192, 65_536]),
+    bodyBytesMax: random.pick([20, 100, 100, 400, 1500]),
+    checkAfterMs: random.pick([30, 100, 300]),
+    checkIntervalMs: random.pick([50, 150]),
+    queues: random.pick([1, 2, 4]),
+    crashes: stormy ? random.between(0, 4) : 0,
+    powerCuts: random.pick([0, 0.5, 1]),
+    crashInRecovery: sometimes(0.5, 0.1, 0.6),
+    orderlyStop: sometimes(0.3, 0.1, 0.5),
+    diskSlowness: random.pick([1, 1, 3, 10]),
+    writeBack: random.pick([0, 0.02, 0.3]),
+    trouble: random.chance(0.75) ? 'none' : random.pick(['full', 'write-fails', 'sync-fails', 'prepare-fails']),
+    rot: random.chance(0.85) ? 'none' : random.pick(['log', 'log', 'derived']),
+    network: {
+      delayMinMs: 0.02,
+      delayMaxMs: random.pick([0.1, 1, 5]),
+      split: random.pick([0, 0.1, 0.6]),
+      cut: stormy ? sometimes(0.4, 0.001, 0.02) : 0,
+      halfOpen: sometimes(0.3, 0.1, 0.5),
+      refuse: sometimes(0.2, 0.1, 0.5),
+    },
+    endLost: sometimes(0.4, 0.1, 0.8),
+    endDuplicated: sometimes(0.3, 0.1, 0.8),
+    frameDuplicated: sometimes(0.15, 0.01, 0.1),
+    producers: random.between(0, 2),
+    transactionProducers: random.between(0, 2),
+    contestants: random.chance(0.3) ? 1 : 0,
+    consumersA: random.between(0, 2),
+    consumersB: random.chance(0.2) ? 1 : 0,
+    sendEveryMs: random.pick([2, 5, 10, 30]),
+    batches: sometimes(0.4, 0.2, 0.8),
+    clientKills: stormy && random.chance(0.4) ? random.between(1, 3) : 0,
+    handlerFails: sometimes(0.3, 0.05, 0.5),
+    checkUnknown: sometimes(0.4, 0.1, 0.7),
+    rollbacks: random.pick([0, 0.2, 0.5]),
+    wallJumps: random.chance(0.1) ? 2 : 0,
+  };
+}
