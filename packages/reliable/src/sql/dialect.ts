@@ -1,0 +1,70 @@
+import { DummyDriver, Kysely } from 'kysely';
+import type { DialectAdapter, InsertQueryBuilder, QueryCompiler, RawBuilder } from 'kysely';
+import type { ColumnKind, Tables } from './tables.ts';
+
+/**
+ * Everything in which the databases differ, in one small object per database. Statements are built by Kysely used as a compiler
+ * only (no connection behind it); what its builders cannot even out is a member here. Outbox, relay, inbox and tables never ask
+ * which database they run on.
+ */
+export interface Dialect {
+  readonly name: 'sqlite' | 'postgres' | 'mysql';
+  /** Builds and compiles statements; cannot run any. */
+  readonly build: Kysely<Tables>;
+  readonly columnTypes: Readonly<Record<ColumnKind, string>>;
+  /** Appended to `create table (…)`. */
+  readonly tableSuffix: string;
+  /** Begins a transaction that may write: it must not fail later because it began as a reader. */
+  readonly begin: string;
+  /** A failed statement has spoilt its transaction, so nothing of it can be committed and no savepoint is needed around two writes. */
+  readonly failureEndsTransaction: boolean;
+  /** Whether `create table` and `create index` roll back with their transaction. */
+  readonly transactionalSchema: boolean;
+  /**
+   * The database's own clock in ms, for leases and due times; undefined where the database has none of its own (SQLite lives in the
+   * process, so the process's clock is the database's).
+   */
+  readonly now: RawBuilder<number> | undefined;
+  /** Makes an insert do nothing when the key is taken; `changes` tells. */
+  ignoreTaken<DB, TB extends keyof DB, O>(insert: InsertQueryBuilder<DB, TB, O>): InsertQueryBuilder<DB, TB, O>;
+  /** Somebody else holds the lock; the same statement may work later. */
+  isLocked(error: unknown): boolean;
+  /** A unique or primary key is taken. */
+  isTaken(error: unknown): boolean;
+}
+
+/** A Kysely without a database. */
+export function compilerOnly(adapter: () => DialectAdapter, compiler: () => QueryCompiler): Kysely<Tables> {
+  return new Kysely<Tables>({
+    dialect: {
+      createAdapter: adapter,
+      createDriver: () => new DummyDriver(),
+      createIntrospector: () => {
+        throw new Error('this Kysely compiles statements and has no database to look into');
+      },
+      createQueryCompiler: compiler,
+    },
+  });
+}
+
+/** One thing per dialect, made at first use. */
+export function perDialect<T>(make: (dialect: Dialect) => T): (dialect: Dialect) => T {
+  const made = new Map<Dialect, T>();
+  return (dialect) => {
+    let thing = made.get(dialect);
+    if (thing === undefined) made.set(dialect, (thing = make(dialect)));
+    return thing;
+  };
+}
+
+/** The `code` of a driver's error, or ''. */
+export function codeOf(error: unknown): string {
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  return typeof code === 'string' ? code : '';
+}
+
+/** A numeric field of a driver's error, or -1. */
+export function numberOf(error: unknown, field: string): number {
+  const value = (error as Record<string, unknown> | null | undefined)?.[field];
+  return typeof value === 'number' ? value : -1;
+}

@@ -1,0 +1,127 @@
+/**
+ * Makes the tables what `tables.ts` says, one version after the other; each version is applied once, in a transaction where the
+ * database can roll back its schema. May run at every start of every process: what is there already is left alone. The same steps
+ * can be printed for teams that migrate by hand.
+ */
+import { sql, type Compilable } from 'kysely';
+import { fail } from '../errors.ts';
+import { perDialect, type Dialect } from './dialect.ts';
+import type { Answer, Handle } from './handles.ts';
+import { atomically, perform, sessionOf, type Session } from './session.ts';
+import { hole, plain, prepared, run, type Steps } from './statement.ts';
+import { SCHEMA, TABLES, type Column, type Index, type Table } from './tables.ts';
+import { asNumber } from './values.ts';
+
+export interface MigrationReport {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Creates or upgrades the tables. Throws ALREADY_IN_TRANSACTION, SCHEMA_TOO_NEW. `nowMs` is what is written as the time. */
+export function migrate<H extends Handle>(db: H, options: { readonly nowMs?: number; readonly tables?: readonly Table[] } = {}): Answer<H, MigrationReport> {
+  const session = sessionOf(db);
+  return outside(session, () => migration(session.dialect, options.tables ?? TABLES, options.nowMs ?? Date.now())) as Answer<H, MigrationReport>;
+}
+
+function outside<T>(session: Session, steps: () => Steps<T>): T | Promise<T> {
+  if (session.kind === 'sync') {
+    if (session.inTransaction()) throw fail('ALREADY_IN_TRANSACTION');
+    return perform(session, steps());
+  }
+  return (async () => {
+    if (await session.inTransaction()) throw fail('ALREADY_IN_TRANSACTION');
+    return perform(session, steps());
+  })();
+}
+
+function* migration(dialect: Dialect, tables: readonly Table[], nowMs: number): Steps<MigrationReport> {
+  const newest = newestVersion(tables);
+  yield plain(createTable(dialect, SCHEMA, SCHEMA.since));
+  // Most starts find everything done and take no write lock.
+  const found = yield* versionOf(dialect);
+  if (found > newest) throw fail('SCHEMA_TOO_NEW', `found version ${found}, this package knows ${newest}`);
+  if (found === newest) return { from: found, to: found };
+  const upgrade = upgradeTo(dialect, tables, newest, nowMs);
+  return yield* dialect.transactionalSchema ? atomically(dialect, upgrade) : upgrade;
+}
+
+function* upgradeTo(dialect: Dialect, tables: readonly Table[], newest: number, nowMs: number): Steps<MigrationReport> {
+  // Read again under the lock: another process may have been faster.
+  const from = yield* versionOf(dialect);
+  for (let version = from + 1; version <= newest; version++) {
+    for (const statement of migrationTo(dialect, tables, version)) yield plain(statement);
+    yield statementsOf(dialect).record({ version, at: nowMs });
+  }
+  return { from, to: Math.max(from, newest) };
+}
+
+function* versionOf(dialect: Dialect): Steps<number> {
+  const { rows } = yield* run(statementsOf(dialect).version({}));
+  return asNumber(rows[0]?.['version']);
+}
+
+const statementsOf = perDialect(({ build }) => ({
+  version: prepared<never>(build.selectFrom('tallystick_schema').select((of) => of.fn.max('version').as('version'))),
+  record: prepared<'version' | 'at'>(build.insertInto('tallystick_schema').values({ version: hole('version'), applied_at: hole('at') })),
+}));
+
+/** The version of the newest table, column or index. */
+export function newestVersion(tables: readonly Table[]): number {
+  return Math.max(...tables.flatMap((table) => [table.since, ...Object.values(table.columns).map((column) => column.since ?? 1), ...table.indexes.map((index) => index.since)]));
+}
+
+/** The statements that lead from the version before to `version`. */
+export function migrationTo(dialect: Dialect, tables: readonly Table[], version: number): string[] {
+  return tables.flatMap((table) => {
+    const created = table.since === version && table.name !== SCHEMA.name ? [createTable(dialect, table, version)] : [];
+    const added = table.since < version ? newColumns(table, version).map(([name, column]) => addColumn(dialect, table, name, column)) : [];
+    const indexes = table.indexes.filter((index) => index.since === version).map((index) => createIndex(dialect, table, index));
+    return [...created, ...added, ...indexes];
+  });
+}
+
+/** All statements from nothing to the newest version, as plain SQL text. */
+export function migrationSql(dialect: Dialect, tables: readonly Table[] = TABLES): string {
+  const steps = [createTable(dialect, SCHEMA, SCHEMA.since)];
+  for (let version = 1; version <= newestVersion(tables); version++) {
+    steps.push(...migrationTo(dialect, tables, version), `insert into ${SCHEMA.name} (version, applied_at) values (${version}, 0)`);
+  }
+  return steps.map((step) => `${step};\n`).join('');
+}
+
+function newColumns(table: Table, version: number): [string, Column][] {
+  return Object.entries(table.columns).filter(([, column]) => column.since === version);
+}
+
+function createTable(dialect: Dialect, table: Table, version: number): string {
+  let create = dialect.build.schema.createTable(table.name).ifNotExists();
+  for (const [name, column] of Object.entries(table.columns)) {
+    if ((column.since ?? table.since) > version) continue;
+    create = create.addColumn(name, sql.raw(typeOf(dialect, column)), (of) => (column.nullable ? of : of.notNull()));
+  }
+  create = create.addPrimaryKeyConstraint(`${table.name}_pk`, table.primaryKey as never[]);
+  return textOf(create) + (dialect.tableSuffix === '' ? '' : ` ${dialect.tableSuffix}`);
+}
+
+function addColumn(dialect: Dialect, table: Table, name: string, column: Column): string {
+  const { default: fallback } = column;
+  return textOf(
+    dialect.build.schema.alterTable(table.name).addColumn(name, sql.raw(typeOf(dialect, column)), (of) => {
+      const withDefault = fallback === undefined ? of : of.defaultTo(fallback);
+      return column.nullable ? withDefault : withDefault.notNull();
+    }),
+  );
+}
+
+function createIndex(dialect: Dialect, table: Table, index: Index): string {
+  const create = dialect.build.schema.createIndex(index.name).on(table.name).columns([...index.columns]);
+  return textOf(index.unique ? create.unique() : create);
+}
+
+function typeOf(dialect: Dialect, column: Column): string {
+  return dialect.columnTypes[column.kind];
+}
+
+function textOf(query: Compilable): string {
+  return query.compile().sql;
+}

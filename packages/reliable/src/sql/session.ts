@@ -1,0 +1,230 @@
+/**
+ * A session is a handle seen our way: it runs statements, says whether a transaction is open and which dialect it speaks. It hides
+ * the traps of the drivers: libsql aborts the process when a closed handle is asked for its transaction and still writes through
+ * old prepared statements, returns blobs as ArrayBuffer from `all`, and adds `_metadata` to rows.
+ */
+import { fail } from '../errors.ts';
+import type { Dialect } from './dialect.ts';
+import { isAsyncHandle, isOpen, isSyncHandle, saysInTransaction, takesList, type AsyncHandle, type Handle, type SyncHandle, type SyncStatement } from './handles.ts';
+import { mysql } from './mysql.ts';
+import { postgres } from './postgres.ts';
+import { sqlite } from './sqlite.ts';
+import { plain, type SqlValue, type Statement, type StatementResult, type Steps } from './statement.ts';
+
+export interface SyncSession {
+  readonly kind: 'sync';
+  readonly dialect: Dialect;
+  execute(statement: Statement): StatementResult;
+  inTransaction(): boolean;
+  /** The running `transaction(db, fn)` of this handle, if any. */
+  wrapped: WrappedTransaction | undefined;
+}
+
+export interface AsyncSession {
+  readonly kind: 'async';
+  readonly dialect: Dialect;
+  execute(statement: Statement): Promise<StatementResult>;
+  inTransaction(): boolean | Promise<boolean>;
+  wrapped: WrappedTransaction | undefined;
+}
+
+export type Session = SyncSession | AsyncSession;
+
+/** What a transaction that we began ourselves knows. */
+export interface WrappedTransaction {
+  /** Called in order when the commit has returned; forgotten on rollback. */
+  readonly afterCommit: (() => void)[];
+  /** Asynchronous writes of ours that have not ended. */
+  readonly writesOpen: Set<Promise<unknown>>;
+}
+
+/** The session of a handle; always the same one. Throws UNKNOWN_HANDLE. */
+export function sessionOf(handle: Handle): Session {
+  let session = sessions.get(handle);
+  if (session === undefined) {
+    if (isAsyncHandle(handle)) session = new AsyncHandleSession(handle);
+    else if (isSyncHandle(handle)) session = new SyncHandleSession(handle);
+    else throw fail('UNKNOWN_HANDLE');
+    sessions.set(handle, session);
+  }
+  return session;
+}
+
+const sessions = new WeakMap<object, Session>();
+
+/** Does the steps on the session: returns on a synchronous one, returns a promise on an asynchronous one. */
+export function perform<T>(session: Session, steps: Steps<T>): T | Promise<T> {
+  return session.kind === 'sync' ? performNow(session, steps) : performLater(session, steps);
+}
+
+export function performNow<T>(session: SyncSession, steps: Steps<T>): T {
+  let next = steps.next();
+  while (next.done !== true) {
+    let result: StatementResult;
+    try {
+      result = session.execute(next.value);
+    } catch (error) {
+      next = steps.throw(error);
+      continue;
+    }
+    next = steps.next(result);
+  }
+  return next.value;
+}
+
+async function performLater<T>(session: AsyncSession, steps: Steps<T>): Promise<T> {
+  let next = steps.next();
+  while (next.done !== true) {
+    let result: StatementResult;
+    try {
+      result = await session.execute(next.value);
+    } catch (error) {
+      next = steps.throw(error);
+      continue;
+    }
+    next = steps.next(result);
+  }
+  return next.value;
+}
+
+/** Does the steps if a transaction is open on the session, else throws NOT_IN_TRANSACTION and does nothing. */
+export function performInside<T>(session: Session, steps: () => Steps<T>): T | Promise<T> {
+  if (session.kind === 'sync') {
+    if (!session.inTransaction()) throw fail('NOT_IN_TRANSACTION');
+    return performNow(session, steps());
+  }
+  return performLaterInside(session, steps);
+}
+
+function performLaterInside<T>(session: AsyncSession, steps: () => Steps<T>): Promise<T> {
+  const write = assertInside(session).then(() => performLater(session, steps()));
+  const open = session.wrapped?.writesOpen;
+  if (open === undefined) return write;
+  const ended = write.finally(() => open.delete(ended));
+  open.add(ended);
+  return ended;
+}
+
+async function assertInside(session: AsyncSession): Promise<void> {
+  if (!(await session.inTransaction())) throw fail('NOT_IN_TRANSACTION');
+}
+
+/** The steps in a transaction of their own; rolled back when they throw. The session must have none open. */
+export function* atomically<T>(dialect: Dialect, steps: Steps<T>): Steps<T> {
+  yield plain(dialect.begin);
+  try {
+    const value = yield* steps;
+    yield plain('commit');
+    return value;
+  } catch (error) {
+    yield* quietly('rollback');
+    throw error;
+  }
+}
+
+/** The steps all or not at all, inside the user's transaction, even if the user catches the error and commits. */
+export function* undivided<T>(dialect: Dialect, steps: Steps<T>): Steps<T> {
+  if (dialect.failureEndsTransaction) return yield* steps;
+  yield plain('savepoint tallystick');
+  try {
+    const value = yield* steps;
+    yield plain('release savepoint tallystick');
+    return value;
+  } catch (error) {
+    // Some failures (disk full, I/O error) have ended the whole transaction: then there is no savepoint, and nothing to undo.
+    yield* quietly('rollback to savepoint tallystick');
+    yield* quietly('release savepoint tallystick');
+    throw error;
+  }
+}
+
+/** A clean-up whose own failure must not hide the first error. */
+function* quietly(sql: string): Steps<void> {
+  try {
+    yield plain(sql);
+  } catch {
+    // The error that led here is the one to report.
+  }
+}
+
+class SyncHandleSession implements SyncSession {
+  readonly kind = 'sync';
+  readonly dialect: Dialect = sqlite;
+  wrapped: WrappedTransaction | undefined;
+  readonly #handle: SyncHandle;
+  readonly #takesList: boolean;
+  readonly #statements = new Map<string, SyncStatement>();
+
+  constructor(handle: SyncHandle) {
+    this.#handle = handle;
+    this.#takesList = isOpen(handle) && takesList(handle);
+  }
+
+  execute(statement: Statement): StatementResult {
+    this.#assertOpen();
+    const prepared = this.#prepare(statement.sql);
+    const bound = statement.parameters.map(bindable);
+    if (statement.reads) {
+      const rows = this.#takesList ? prepared.all(bound) : prepared.all(...bound);
+      return { rows: rows as Record<string, unknown>[], changes: 0 };
+    }
+    const { changes } = this.#takesList ? prepared.run(bound) : prepared.run(...bound);
+    return { rows: [], changes: Number(changes) };
+  }
+
+  inTransaction(): boolean {
+    this.#assertOpen();
+    return saysInTransaction(this.#handle) ?? this.#triedInTransaction();
+  }
+
+  /** A handle that does not say: a transaction cannot begin inside another, and one that began is ended at once. */
+  #triedInTransaction(): boolean {
+    try {
+      this.#handle.exec('begin');
+    } catch {
+      return true;
+    }
+    this.#handle.exec('rollback');
+    return false;
+  }
+
+  #prepare(sql: string): SyncStatement {
+    let prepared = this.#statements.get(sql);
+    if (prepared === undefined) {
+      prepared = this.#handle.prepare(sql);
+      if (this.#statements.size < STATEMENTS_MAX) this.#statements.set(sql, prepared);
+    }
+    return prepared;
+  }
+
+  #assertOpen(): void {
+    if (!isOpen(this.#handle)) throw fail('CLOSED');
+  }
+}
+
+/** Our statements have a few dozen texts; migrations must not fill the cache. */
+const STATEMENTS_MAX = 128;
+
+function bindable(value: SqlValue): SqlValue {
+  return value instanceof Uint8Array && !Buffer.isBuffer(value) ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value;
+}
+
+class AsyncHandleSession implements AsyncSession {
+  readonly kind = 'async';
+  readonly dialect: Dialect;
+  wrapped: WrappedTransaction | undefined;
+  readonly #handle: AsyncHandle;
+
+  constructor(handle: AsyncHandle) {
+    this.#handle = handle;
+    this.dialect = { sqlite, postgres, mysql }[handle.dialect];
+  }
+
+  execute(statement: Statement): Promise<StatementResult> {
+    return this.#handle.execute(statement.sql, statement.parameters);
+  }
+
+  inTransaction(): boolean | Promise<boolean> {
+    return this.#handle.inTransaction();
+  }
+}
