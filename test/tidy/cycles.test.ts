@@ -44,7 +44,7 @@ describe('cycles', () => {
             rings.add(
               [...reached]
                 .filter((m) => reach(pairs, m).has(n))
-                .toSorted()
+                .toSorted((a, b) => a - b)
                 .join(),
             );
         }
