@@ -1,0 +1,89 @@
+/**
+ * `npm run test:compat`: Apache RocketMQ's Java client, unmodified, against our broker. Builds the Java program with Maven, starts a
+ * broker with short waits, plays all scenarios once with each of the protocol's two header formats, prints a table, and fails when a
+ * check fails or when fewer checks ran than the program is known to have. `--address HOST:PORT` plays against another broker (Apache's
+ * own, say), which shows whether a failure is the broker's or the program's.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { BrokerProcess } from '../process/broker-process.ts';
+
+const checksExpected = 21;
+const headerFormats = ['JSON', 'ROCKETMQ'] as const;
+/** Retries after 200 ms, a delay of level 2 after 1 s, check-backs from half a second on. */
+const brokerFlags = ['--check-after', '500', '--check-interval', '300', '--delay-levels', '200ms,1s,1s,1s,1s'];
+
+interface Check {
+  format: string;
+  ok: boolean;
+  name: string;
+  ms: string;
+  detail: string;
+}
+
+const { values } = parseArgs({ options: { address: { type: 'string' }, format: { type: 'string' } } });
+
+build();
+const checks: Check[] = [];
+const data = mkdtempSync(join(tmpdir(), 'tallystick-compat-'));
+const broker = values.address === undefined ? await BrokerProcess.start({ data, flags: brokerFlags }) : undefined;
+let incomplete = false;
+try {
+  for (const format of headerFormats) {
+    if (values.format !== undefined && values.format !== format) continue;
+    const before = checks.length;
+    await play(broker?.address ?? values.address ?? '', format);
+    if (checks.length - before === checksExpected) continue;
+    incomplete = true;
+    console.log(`${format}: ${checks.length - before} of ${checksExpected} checks ran`);
+  }
+} finally {
+  const ended = await broker?.end('SIGTERM');
+  if (ended !== undefined && ended !== 0) {
+    incomplete = true;
+    console.log(`the broker ended with ${ended} after SIGTERM:\n${broker?.output}`);
+  }
+  rmSync(data, { recursive: true, force: true });
+}
+const failed = checks.filter(({ ok }) => !ok);
+if (failed.length > 0 && broker !== undefined) console.log(`the broker said:\n${broker.output}`);
+console.log(`compat: ${checks.length - failed.length} checks passed, ${failed.length} failed`);
+if (failed.length > 0 || incomplete) process.exitCode = 1;
+
+/** Compiles the program and fetches the client; Maven is quiet unless something is wrong. */
+function build(): void {
+  const { status, error } = spawnSync('mvn', ['-B', '-q', '-f', 'test/compat/pom.xml', 'process-classes'], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  if (status !== 0)
+    throw new Error(`the Java program was not built (Maven and a JDK 17 are needed): ${error?.message ?? `status ${status}`}`);
+}
+
+/** Runs the program once, with one header format, and prints each check as it is reported. */
+async function play(address: string, format: string): Promise<void> {
+  const java = spawn(
+    'java',
+    [
+      '-Xmx512m',
+      `-Drocketmq.serialize.type=${format}`,
+      '-Duser.home=.tmp/compat/home',
+      '-cp',
+      '.tmp/compat/classes:.tmp/compat/lib/*',
+      'tallystick.compat.Main',
+      address,
+      `${format}-${process.pid}`,
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  for await (const line of createInterface({ input: java.stdout })) {
+    const [outcome, name, ms, detail] = line.split('\t');
+    if (name === undefined || ms === undefined || detail === undefined) continue;
+    const check = { format, ok: outcome === 'ok', name, ms, detail };
+    checks.push(check);
+    console.log(`${check.ok ? 'ok    ' : 'FAILED'} ${format.padEnd(8)} ${name.padEnd(82)} ${ms.padStart(6)} ms  ${detail}`);
+  }
+}

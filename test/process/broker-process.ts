@@ -1,0 +1,75 @@
+/**
+ * A broker as its users run it: `tallystick broker` in a process of its own, on a folder and a free port. Starting waits for the
+ * ready line; a process that ends first fails the start with what it printed. Whoever starts one stops or kills it.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+
+const bin = fileURLToPath(new URL('../../packages/cli/bin/tallystick.js', import.meta.url));
+
+export class BrokerProcess {
+  readonly address: string;
+  readonly child: ChildProcess;
+  readonly #output: string[];
+
+  private constructor(address: string, child: ChildProcess, output: string[]) {
+    this.address = address;
+    this.child = child;
+    this.#output = output;
+  }
+
+  /** Starts `command` (by default the real bin) with `broker --port … --data …` and waits until it serves. */
+  static async start(given: {
+    data: string;
+    port?: number;
+    flags?: readonly string[];
+    command?: readonly string[];
+  }): Promise<BrokerProcess> {
+    const port = given.port ?? (await freePort());
+    const [file, ...before] = given.command ?? [process.execPath, bin];
+    const args = [...before, 'broker', '--port', String(port), '--data', given.data, ...(given.flags ?? [])];
+    const child = spawn(file ?? process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const output: string[] = [];
+    const ready = new Promise<void>((resolve, reject) => {
+      const read = (chunk: Buffer): void => {
+        output.push(chunk.toString());
+        if (/\bready\b/i.test(output.join(''))) resolve();
+      };
+      child.stdout.on('data', read);
+      child.stderr.on('data', read);
+      child.once('error', reject);
+      child.once('exit', (code, signal) =>
+        reject(new Error(`the broker ended (${signal ?? code}) before it was ready:\n${output.join('')}`)),
+      );
+    });
+    await ready;
+    return new BrokerProcess(`127.0.0.1:${port}`, child, output);
+  }
+
+  /** Everything it printed so far. */
+  get output(): string {
+    return this.#output.join('');
+  }
+
+  /** Sends a signal and waits for the end; answers how it ended. */
+  async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | string> {
+    if (this.child.exitCode === null && this.child.signalCode === null) {
+      const ended = once(this.child, 'exit');
+      this.child.kill(signal);
+      await ended;
+    }
+    return this.child.signalCode ?? this.child.exitCode ?? -1;
+  }
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
