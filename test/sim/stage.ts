@@ -7,7 +7,7 @@ import type { Plan } from './plan.ts';
 import type { Prng } from './prng.ts';
 import type { World } from './world.ts';
 
-export const ADDRESS = 'broker:9876';
+export const ADDRESS = '10.0.0.1:9876';
 export const TOPIC = 'orders';
 
 export interface Stage {

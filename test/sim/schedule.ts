@@ -1,0 +1,237 @@
+/**
+ * One schedule: a seed, a plan, the shipped broker and clients in a simulated world, and the verdict.
+ *
+ *   chaos    actors work, the machine crashes, the network misbehaves, as the plan says
+ *   rest     faults off; within bounded simulated time every answer is in, every half settled, every message consumed
+ *   reread   everything is read, the machine crashes once more, everything is read again, and the ledger settles
+ */
+import { Ledger, type QueueRead, type Violation } from '../checkers/ledger.ts';
+import { Probe, readQueue } from '../checkers/probe.ts';
+import { castActors, type Cast } from './cast.ts';
+import { Coverage } from './coverage.ts';
+import type { Defect } from './defects.ts';
+import { withoutTheRealWorld } from './forbid.ts';
+import { frameJudge } from './frames.ts';
+import { Machine } from './machine.ts';
+import { SimNetwork } from './network.ts';
+import { drawPlan, type Plan } from './plan.ts';
+import { bootBroker, type BrokerServer } from './product.ts';
+import { plantRot } from './rot.ts';
+import { ADDRESS, TOPIC, resetIds, type Stage } from './stage.ts';
+import { World } from './world.ts';
+
+export interface Outcome {
+  readonly seed: number;
+  readonly plan: Plan;
+  readonly violations: readonly Violation[];
+  readonly traceHash: number;
+  readonly steps: number;
+  readonly simulatedMs: number;
+  readonly coverage: Coverage;
+  readonly messages: number;
+  readonly crashes: number;
+  readonly refused: boolean;
+}
+
+export interface ScheduleOptions {
+  readonly defect?: Defect | undefined;
+  readonly trace?: ((line: string) => void) | undefined;
+  readonly plan?: Partial<Plan> | undefined;
+}
+
+/** Bounds of the phases after the chaos, in simulated ms. */
+const REST_MS = 120_000;
+const REREAD_MS = 30_000;
+
+export function runSchedule(seed: number, options: ScheduleOptions = {}): Outcome {
+  return withoutTheRealWorld(() => {
+    const restore = options.defect?.plant?.();
+    try {
+      return new Schedule({ ...drawPlan(seed), ...options.defect?.plan, ...options.plan }, options).run();
+    } finally {
+      restore?.();
+    }
+  });
+}
+
+class Schedule {
+  readonly #plan: Plan;
+  readonly #world: World;
+  readonly #stage: Stage;
+  readonly #machine: Machine;
+  readonly #cast: Cast;
+  readonly #ledger = new Ledger();
+  readonly #coverage = new Coverage();
+  #server: BrokerServer | undefined;
+
+  constructor(plan: Plan, options: ScheduleOptions) {
+    this.#plan = plan;
+    resetIds();
+    const world = new World(plan.seed);
+    world.onTrace = options.trace;
+    this.#world = world;
+    const network = new SimNetwork(world, plan.network);
+    this.#stage = { world, network, plan, ledger: this.#ledger, coverage: this.#coverage, chaos: true, pending: 0 };
+    network.judge = frameJudge(this.#stage);
+    const listener = { up: (cutAtMs: number | undefined) => this.#up(cutAtMs), down: () => this.#down() };
+    this.#machine = new Machine(
+      world,
+      plan,
+      this.#coverage,
+      listener,
+      (owner, disk, failed) => (this.#server = bootBroker(this.#stage, owner, disk, failed)),
+      options.defect?.disk,
+    );
+    this.#cast = castActors(this.#stage);
+  }
+
+  run(): Outcome {
+    try {
+      this.#chaos();
+      if (this.#rest()) this.#reread();
+    } catch (thrown) {
+      this.#ledger.violate('no-exception', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
+    }
+    return {
+      seed: this.#plan.seed,
+      plan: this.#plan,
+      violations: this.#ledger.violations,
+      traceHash: this.#world.traceHash,
+      steps: this.#world.steps,
+      simulatedMs: this.#world.timeMs,
+      coverage: this.#coverage,
+      messages: this.#ledger.intents.size,
+      crashes: this.#machine.crashes,
+      refused: this.#machine.state === 'refused',
+    };
+  }
+
+  #chaos(): void {
+    const plan = this.#plan;
+    const { random } = this.#world;
+    const within = (run: () => void): void => void this.#world.after(random.unit() * plan.chaosMs, run);
+    this.#machine.start();
+    for (const actor of this.#cast.actors) actor.begin();
+    for (let n = 0; n < plan.crashes; n++) within(() => (random.chance(plan.orderlyStop) ? this.#machine.stop() : this.#machine.armCrash(12)));
+    for (let n = 0; n < plan.clientKills; n++) within(() => this.#killAClient());
+    for (let n = 0; n < plan.wallJumps; n++) within(() => this.#jumpClock());
+    if (plan.trouble !== 'none') within(() => this.#makeTrouble());
+    if (plan.rot !== 'none') within(() => this.#rot());
+    this.#world.runUntil(() => this.#machine.state === 'refused', plan.chaosMs);
+  }
+
+  /** Everything has to come to rest once faults are off. False when there is nothing to read. */
+  #rest(): boolean {
+    this.#stage.chaos = false;
+    this.#stage.network.heal();
+    this.#machine.heal();
+    if (this.#machine.state === 'refused') return this.#judgeRefusal();
+    if (this.#machine.state === 'down') this.#machine.start();
+    const { actors } = this.#cast;
+    const rested = this.#world.runUntil(() => this.#machine.state === 'refused' || (this.#machine.state === 'up' && actors.every((actor) => actor.atRest()) && this.#openHalves() === 0), REST_MS);
+    if ((this.#machine.state as string) === 'refused') return this.#judgeRefusal();
+    if (!rested) {
+      const waiting = actors.filter((actor) => !actor.atRest()).map((actor) => `${actor.name}: ${actor.waitsFor?.() ?? 'not at rest'}`);
+      this.#ledger.violate('comes-to-rest', `${REST_MS} ms after the last fault the broker is ${this.#machine.state}, ${this.#openHalves()} halves are open; ${waiting.join('; ')}`);
+      return false;
+    }
+    return true;
+  }
+
+  #reread(): void {
+    const first = this.#readAll();
+    if (first === undefined) return;
+    for (const group of this.#cast.groups) {
+      const done = (): boolean => first.every((read) => read.records.every(({ id }) => this.#ledger.timesConsumed(group, id) > 0));
+      if (!this.#world.runUntil(done, REST_MS)) this.#ledger.settleConsumption(group, first);
+    }
+    for (const read of first) for (const sight of read.records) this.#ledger.saw(sight, 'the first full read');
+    this.#cast.dismiss();
+    const power = this.#plan.flush === 'sync' && this.#world.random.chance(0.5);
+    this.#machine.crash(power);
+    this.#world.runUntil(() => this.#machine.state === 'up' || this.#machine.state === 'refused', REREAD_MS);
+    if (this.#machine.state === 'refused') return void this.#judgeRefusal();
+    const second = this.#readAll();
+    if (second !== undefined) this.#ledger.settle(second);
+  }
+
+  #readAll(): QueueRead[] | undefined {
+    const owner = this.#world.process('reader');
+    const probe = new Probe(this.#stage.network.dialer(owner), owner.ports.timers, ADDRESS, 10_000);
+    const reads: QueueRead[] = [];
+    let failed = false;
+    for (let queueId = 0; queueId < this.#plan.queues; queueId++) {
+      readQueue(probe, TOPIC, queueId, (read) => {
+        if (read === undefined) failed = true;
+        else reads.push(read);
+      });
+    }
+    this.#world.runUntil(() => failed || reads.length === this.#plan.queues, REREAD_MS);
+    owner.kill();
+    if (failed || reads.length < this.#plan.queues) {
+      this.#ledger.violate('can-be-read', `only ${reads.length} of ${this.#plan.queues} queues of ${TOPIC} could be read`);
+      return undefined;
+    }
+    return reads;
+  }
+
+  /** A store that will not open is right only if something was done to it. */
+  #judgeRefusal(): false {
+    const { rotted, errorInjected, refusal } = this.#machine;
+    const mayRefuse = errorInjected || rotted.some((flip) => flip.mayRefuse);
+    if (mayRefuse) this.#coverage.hit('rot refused');
+    else this.#ledger.violate('opens-after-any-crash', `refused without cause: ${refusal}`);
+    return false;
+  }
+
+  #up(cutAtMs: number | undefined): void {
+    const server = this.#server as BrokerServer;
+    server.noteRecovery(this.#coverage);
+    if (cutAtMs === undefined || this.#plan.flush === 'sync') return;
+    const lost = this.#ledger.afterPowerCut(server.queueEnds(), cutAtMs - server.lossWindowMs);
+    this.#coverage.hit('async suffix lost', lost);
+  }
+
+  #down(): void {
+    if (this.#machine.state === 'refused') return;
+    this.#world.after(this.#world.random.between(1, 60), () => this.#machine.start());
+  }
+
+  #openHalves(): number {
+    return this.#server?.openHalves() ?? 0;
+  }
+
+  #killAClient(): void {
+    const actors = this.#cast.actors.filter((actor) => actor.restart !== undefined);
+    if (actors.length === 0) return;
+    this.#coverage.hit('client killed');
+    this.#world.random.pick(actors).restart?.();
+  }
+
+  #jumpClock(): void {
+    this.#coverage.hit('wall clock jumped');
+    this.#world.jumpWallClock(this.#world.random.pick([-3_600_000, -1000, 1000, 3_600_000]));
+  }
+
+  #makeTrouble(): void {
+    switch (this.#plan.trouble) {
+      case 'full':
+        this.#machine.disk.full = true;
+        this.#world.after(this.#world.random.between(20, 300), () => (this.#machine.disk.full = false));
+        return;
+      case 'write-fails':
+        return this.#machine.armFailure('write', false, this.#world.random.pick(['EIO', 'ENOSPC']));
+      case 'sync-fails':
+        return this.#machine.armFailure('sync', false, 'EIO');
+      case 'prepare-fails':
+        return this.#machine.armFailure(this.#world.random.pick(['write', 'create'] as const), true, 'ENOSPC');
+      case 'none':
+    }
+  }
+
+  #rot(): void {
+    if (this.#machine.state !== 'up') return;
+    this.#machine.crash(false);
+    plantRot(this.#machine, this.#plan, this.#world.random);
+  }
+}
