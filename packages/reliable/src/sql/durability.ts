@@ -5,7 +5,7 @@
  */
 import { fail } from '../errors.ts';
 import { sessionOf, type SyncSession } from './session.ts';
-import type { SyncHandle } from './handles.ts';
+import type { Handle, SyncHandle } from './handles.ts';
 import { plain } from './statement.ts';
 import { asNumber, asText } from './values.ts';
 
@@ -91,3 +91,15 @@ function firstValue(session: SyncSession, text: string): unknown {
   const row = session.execute(plain(text, true)).rows[0];
   return row === undefined ? undefined : Object.entries(row).find(([name]) => name !== '_metadata')?.[1];
 }
+
+/**
+ * Verifies a handle once: makes it durable where no transaction is open, and refuses it where it is not. Asynchronous handles belong to
+ * databases whose settings are their administrator's and are not asked here.
+ */
+export function assertDurable(db: Handle): void {
+  if (verified.has(db) || sessionOf(db).kind === 'async') return;
+  verifyDurability(db as SyncHandle);
+  verified.add(db);
+}
+
+const verified = new WeakSet<object>();

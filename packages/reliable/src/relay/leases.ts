@@ -1,0 +1,141 @@
+/**
+ * Which relay may push which messages: 16 ranges of 16 shards, each a lease row with an owner, an expiry and an epoch that grows with
+ * every change of hands. A lease writes one row every few seconds instead of one per message, keeps a key with one relay, and its
+ * epoch fences a relay that was paused past its expiry.
+ *
+ * ```
+ * free     owner '' or expired     → take (epoch + 1)    → held
+ * held     owner is me             → renew in time       → held
+ *                                  → release at stop     → free
+ *                                  → expired, taken      → lost: whatever is settled under the old epoch changes nothing
+ * ```
+ */
+import { SHARDS } from '../outbox/message-id.ts';
+import { perDialect, type Dialect } from '../sql/dialect.ts';
+import { hole, prepared, run, type Steps } from '../sql/statement.ts';
+import { asNumber, asText } from '../sql/values.ts';
+
+/** Fixed for ever: the rows are made once per scope. */
+export const RANGES = 16;
+const RANGE_SHARDS = SHARDS / RANGES;
+
+/** A lease row as it was read. */
+export interface LeaseSeen {
+  readonly range: number;
+  readonly owner: string;
+  readonly epoch: number;
+  /** Whether it had expired by the clock that decides. */
+  readonly expired: boolean;
+}
+
+export interface LeasePlan {
+  readonly renew: readonly LeaseSeen[];
+  readonly take: readonly LeaseSeen[];
+  /** Ranges held before that are another's now. */
+  readonly lost: readonly number[];
+}
+
+/** What to do about the leases, from what was seen: pure. `held`: range → epoch. */
+export function planLeases(seen: readonly LeaseSeen[], held: ReadonlyMap<number, number>, rangesMax: number): LeasePlan {
+  const mine = seen.filter(({ range, epoch }) => held.get(range) === epoch);
+  const lost = [...held.keys()].filter((range) => !mine.some((lease) => lease.range === range));
+  const free = seen.filter((lease) => (lease.owner === '' || lease.expired) && !mine.includes(lease));
+  return { renew: mine, take: free.slice(0, Math.max(0, rangesMax - mine.length)), lost };
+}
+
+export interface LeaseIdentity {
+  readonly scope: string;
+  readonly owner: string;
+  readonly leaseMs: number;
+}
+
+/** Makes the rows of a scope that are missing. */
+export function* makeLeases(dialect: Dialect, scope: string): Steps<void> {
+  for (let range = 0; range < SHARDS; range += RANGE_SHARDS) {
+    yield statementsOf(dialect).make({ scope, first: range, last: range + RANGE_SHARDS - 1 });
+  }
+}
+
+/** All leases of a scope; a read that takes no lock. */
+export function* seeLeases(dialect: Dialect, scope: string, nowMs: number): Steps<LeaseSeen[]> {
+  const { rows } = yield* run(statementsOf(dialect).see({ scope, now: nowMs }));
+  return rows.map((row) => ({
+    range: asNumber(row['first_shard']),
+    owner: asText(row['owner']),
+    epoch: asNumber(row['epoch']),
+    expired: asNumber(row['expired']) === 1 || row['expired'] === true,
+  }));
+}
+
+/** Renews and takes; returns range → epoch of what is held afterwards. A lease that changed since it was seen is left to its new owner. */
+export function* keepLeases(dialect: Dialect, { scope, owner, leaseMs }: LeaseIdentity, plan: LeasePlan, nowMs: number): Steps<Map<number, number>> {
+  const statements = statementsOf(dialect);
+  const held = new Map<number, number>();
+  for (const { range, epoch } of plan.renew) {
+    const { changes } = yield* run(statements.renew({ scope, range, owner, epoch, now: nowMs, leaseMs }));
+    if (changes > 0) held.set(range, epoch);
+  }
+  for (const { range, epoch } of plan.take) {
+    const { changes } = yield* run(statements.take({ scope, range, owner, epoch, next: epoch + 1, now: nowMs, leaseMs }));
+    if (changes > 0) held.set(range, epoch + 1);
+  }
+  return held;
+}
+
+/** Gives leases back, so that another relay need not wait for their expiry. */
+export function* releaseLeases(dialect: Dialect, { scope, owner }: LeaseIdentity, held: ReadonlyMap<number, number>): Steps<void> {
+  for (const [range, epoch] of held) yield statementsOf(dialect).release({ scope, range, owner, epoch });
+}
+
+const statementsOf = perDialect((dialect) => {
+  const { build } = dialect;
+  const now = dialect.now ?? hole<number>('now');
+  return {
+    make: prepared<'scope' | 'first' | 'last'>(
+      dialect.ignoreTaken(
+        build.insertInto('tallystick_lease').values({
+          scope: hole('scope'),
+          first_shard: hole('first'),
+          last_shard: hole('last'),
+          owner: '',
+          epoch: 0,
+          expires_at: 0,
+        }),
+      ),
+    ),
+    see: prepared<'scope' | 'now'>(
+      build
+        .selectFrom('tallystick_lease')
+        .select((of) => ['first_shard', 'owner', 'epoch', of.case().when('expires_at', '<=', now).then(1).else(0).end().as('expired')])
+        .where('scope', '=', hole<string>('scope'))
+        .orderBy('first_shard'),
+    ),
+    renew: prepared<'scope' | 'range' | 'owner' | 'epoch' | 'now' | 'leaseMs'>(
+      build
+        .updateTable('tallystick_lease')
+        .set((of) => ({ expires_at: of(of.val(now), '+', hole<number>('leaseMs')) as never }))
+        .where('scope', '=', hole<string>('scope'))
+        .where('first_shard', '=', hole<number>('range'))
+        .where('owner', '=', hole<string>('owner'))
+        .where('epoch', '=', hole<number>('epoch')),
+    ),
+    take: prepared<'scope' | 'range' | 'owner' | 'epoch' | 'next' | 'now' | 'leaseMs'>(
+      build
+        .updateTable('tallystick_lease')
+        .set((of) => ({ owner: hole<string>('owner'), epoch: hole<number>('next'), expires_at: of(of.val(now), '+', hole<number>('leaseMs')) as never }))
+        .where('scope', '=', hole<string>('scope'))
+        .where('first_shard', '=', hole<number>('range'))
+        .where('epoch', '=', hole<number>('epoch'))
+        .where((of) => of.or([of('owner', '=', ''), of('expires_at', '<=', now)])),
+    ),
+    release: prepared<'scope' | 'range' | 'owner' | 'epoch'>(
+      build
+        .updateTable('tallystick_lease')
+        .set({ owner: '', expires_at: 0 })
+        .where('scope', '=', hole<string>('scope'))
+        .where('first_shard', '=', hole<number>('range'))
+        .where('owner', '=', hole<string>('owner'))
+        .where('epoch', '=', hole<number>('epoch')),
+    ),
+  };
+});
