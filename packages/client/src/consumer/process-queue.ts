@@ -1,0 +1,124 @@
+/**
+ * What has been pulled from one queue and is not finished yet. It answers the two questions everything else hangs on: may the
+ * puller fetch more (`isFull`), and which offset is safe to commit.
+ *
+ *    pulled in offset order:   5✓ 6✓ 7… 8✓ 9   | nextOffset 10
+ *                                    ↑ commitOffset = 7: the lowest unfinished one; 10 when none is left
+ *
+ * A queue is `dropped` when it goes to another member, when its lock is lost or when the broker moved its offsets; from then on
+ * finishing an entry changes nothing that is committed.
+ */
+import type { QueueKey } from './queue-key.ts';
+
+/** One pulled message on its way through a handler. */
+export interface Held<M> {
+  readonly queue: ProcessQueue<M>;
+  readonly message: M;
+  readonly offset: number;
+  readonly bytes: number;
+  /** Monotonic ms at which a handler got it; -1 before. */
+  startedMs: number;
+  finished: boolean;
+}
+
+export interface QueueLimits {
+  readonly cachedMessagesMax: number;
+  readonly cachedBytesMax: number;
+}
+
+export class ProcessQueue<M> {
+  readonly key: QueueKey;
+  /** Where the next pull starts. */
+  nextOffset: number;
+  dropped = false;
+  /** Messages and bytes pulled and unfinished. */
+  count = 0;
+  bytes = 0;
+  readonly #limits: QueueLimits;
+  #held: Held<M>[] = [];
+  /** Index of the lowest unfinished entry, and of the next entry no handler has got. */
+  #head = 0;
+  #next = 0;
+
+  constructor(key: QueueKey, nextOffset: number, limits: QueueLimits) {
+    this.key = key;
+    this.nextOffset = nextOffset;
+    this.#limits = limits;
+  }
+
+  /** The offset up to which everything is finished; what a commit may say. */
+  get commitOffset(): number {
+    return this.#held[this.#head]?.offset ?? this.nextOffset;
+  }
+
+  get isFull(): boolean {
+    return this.count >= this.#limits.cachedMessagesMax || this.bytes >= this.#limits.cachedBytesMax;
+  }
+
+  get waiting(): number {
+    return this.#held.length - this.#next;
+  }
+
+  get running(): number {
+    return this.count - this.waiting;
+  }
+
+  /** Adds a pulled message; offsets come in ascending order. */
+  put(message: M, offset: number, bytes: number): void {
+    this.#held.push({ queue: this, message, offset, bytes, startedMs: -1, finished: false });
+    this.count++;
+    this.bytes += bytes;
+  }
+
+  /** The next message for a handler, in offset order. */
+  take(nowMs: number): Held<M> | undefined {
+    const held = this.#held[this.#next];
+    if (held === undefined) return undefined;
+    held.startedMs = nowMs;
+    this.#next++;
+    return held;
+  }
+
+  /** Puts the message taken last back to be taken again: orderly consumption repeats in place. */
+  untake(held: Held<M>): void {
+    if (this.#held[this.#next - 1] !== held || held.finished) return;
+    held.startedMs = -1;
+    this.#next--;
+  }
+
+  /** Marks a message finished; false when it was before. */
+  finish(held: Held<M>): boolean {
+    if (held.finished) return false;
+    held.finished = true;
+    this.count--;
+    this.bytes -= held.bytes;
+    while (this.#head < this.#next && this.#held[this.#head]!.finished) this.#head++;
+    if (this.#head >= 512 && this.#head * 2 >= this.#held.length) this.#compact();
+    return true;
+  }
+
+  /** Forgets what no handler has started (closing, dropped). */
+  forgetWaiting(): void {
+    for (let at = this.#next; at < this.#held.length; at++) {
+      const held = this.#held[at]!;
+      this.count--;
+      this.bytes -= held.bytes;
+    }
+    if (this.#next < this.#held.length) this.nextOffset = Math.min(this.nextOffset, this.#held[this.#next]!.offset);
+    this.#held.length = this.#next;
+  }
+
+  /** Calls `visit` for entries that a handler has had since before `beforeMs`. */
+  startedBefore(beforeMs: number, visit: (held: Held<M>) => void): void {
+    for (let at = this.#head; at < this.#next; at++) {
+      const held = this.#held[at]!;
+      if (!held.finished && held.startedMs >= 0 && held.startedMs < beforeMs) visit(held);
+    }
+  }
+
+  #compact(): void {
+    this.#held = this.#held.slice(this.#head);
+    this.#next -= this.#head;
+    this.#head = 0;
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The memory of a producer: batches borrow their buffers here and return them when the verdict is in. What is lent never exceeds
+ * `bufferMemoryBytes`; a caller that gets nothing has to wait its turn (the accumulator keeps that queue, in order).
+ *
+ * Sizes go up in fours from 1 KiB to the batch size, so that a batch of one small record does not hold 32 KiB; anything larger
+ * is made to measure and not kept. Idle buffers are kept only while lent + idle fits the same budget.
+ */
+
+const SMALLEST_BYTES = 1024;
+
+export class BufferPool {
+  readonly totalBytes: number;
+  readonly #largestBytes: number;
+  readonly #sizes: number[] = [];
+  readonly #idle: Buffer[][] = [];
+  #lentBytes = 0;
+  #idleBytes = 0;
+
+  constructor(totalBytes: number, largestBytes: number) {
+    this.totalBytes = totalBytes;
+    this.#largestBytes = largestBytes;
+    for (let size = SMALLEST_BYTES; size < largestBytes; size *= 4) this.#sizes.push(size);
+    this.#sizes.push(largestBytes);
+    for (let i = 0; i < this.#sizes.length; i++) this.#idle.push([]);
+  }
+
+  /** Bytes lent out at present. */
+  get lentBytes(): number {
+    return this.#lentBytes;
+  }
+
+  /** A buffer of at least `bytes`, or undefined when the budget does not allow one now. */
+  borrow(bytes: number): Buffer | undefined {
+    const at = this.#classOf(bytes);
+    const size = at < 0 ? bytes : this.#sizes[at]!;
+    if (this.#lentBytes + size > this.totalBytes) return undefined;
+    this.#lentBytes += size;
+    const idle = at < 0 ? undefined : this.#idle[at]!.pop();
+    if (idle !== undefined) {
+      this.#idleBytes -= size;
+      return idle;
+    }
+    this.#trim();
+    // A buffer of its own: slices of Node's shared slab would pin 8 KiB each.
+    return Buffer.allocUnsafeSlow(size);
+  }
+
+  /** Takes a borrowed buffer back. Each buffer comes back exactly once, after nothing can read or write it any more. */
+  return(buffer: Buffer): void {
+    const size = buffer.length;
+    this.#lentBytes -= size;
+    const at = this.#classOf(size);
+    if (at < 0 || this.#sizes[at] !== size || this.#lentBytes + this.#idleBytes + size > this.totalBytes) return;
+    this.#idle[at]!.push(buffer);
+    this.#idleBytes += size;
+  }
+
+  /** True when a buffer of `bytes` could ever be lent. */
+  canEverLend(bytes: number): boolean {
+    const at = this.#classOf(bytes);
+    return (at < 0 ? bytes : this.#sizes[at]!) <= this.totalBytes;
+  }
+
+  #classOf(bytes: number): number {
+    if (bytes > this.#largestBytes) return -1;
+    let at = 0;
+    while (this.#sizes[at]! < bytes) at++;
+    return at;
+  }
+
+  #trim(): void {
+    for (let at = this.#idle.length - 1; at >= 0 && this.#lentBytes + this.#idleBytes > this.totalBytes; at--) {
+      const list = this.#idle[at]!;
+      while (list.length > 0 && this.#lentBytes + this.#idleBytes > this.totalBytes) {
+        list.pop();
+        this.#idleBytes -= this.#sizes[at]!;
+      }
+    }
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * The line of batches in front of one queue of a topic. The newest batch may be open; the sender takes from the front. A batch
+ * that comes back ("not stored") returns to its old place by its sequence, so the order within a queue is kept for everything
+ * that has not been sent yet.
+ */
+import type { ProducerBatch } from './producer-batch.ts';
+
+export class QueueLane {
+  readonly topic: string;
+  readonly brokerName: string;
+  readonly queueId: number;
+  readonly batches: ProducerBatch[] = [];
+  /** Requests of this lane without an answer. */
+  inFlight = 0;
+  /** True while the lane stands in the accumulator's list of lanes with batches. */
+  listed = false;
+  /** Request header up to the fields that differ per batch; the sender's. */
+  template: Buffer | undefined;
+
+  constructor(topic: string, brokerName: string, queueId: number) {
+    this.topic = topic;
+    this.brokerName = brokerName;
+    this.queueId = queueId;
+  }
+
+  /** The batch that records may join, if there is one. */
+  get open(): ProducerBatch | undefined {
+    const last = this.batches[this.batches.length - 1];
+    return last === undefined || last.closed ? undefined : last;
+  }
+
+  /** Puts a batch (back) in its place. */
+  insert(batch: ProducerBatch): void {
+    let at = this.batches.length;
+    while (at > 0 && this.batches[at - 1]!.sequence > batch.sequence) at--;
+    if (at === this.batches.length) this.batches.push(batch);
+    else this.batches.splice(at, 0, batch);
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * The writable queues of one topic, a {@link QueueLane} each, and the choice among them. A key always goes to the same queue (Kafka's
+ * hash over all writable queues in route order); a record that names its queue goes there; all others go to one queue until its batch
+ * is on its way and then to the next (Kafka's sticky choice), which makes full batches under load and round robin without.
+ *
+ * Lanes outlive a change of the route: a batch that waits for a queue is not thrown away because a route forgot the queue for a moment.
+ */
+import { keyText } from '../consumer/queue-key.ts';
+import type { TopicRoute } from '../route/topic-route.ts';
+import { keyToQueue } from './murmur2.ts';
+import { QueueLane } from './queue-lane.ts';
+import type { WaitingLine } from './waiting-sends.ts';
+
+export class TopicLanes {
+  readonly topic: string;
+  /** Sends that wait for the route. */
+  readonly waiting: WaitingLine;
+  /** True once a route has been learned, even one without queues. */
+  routed = false;
+  #lanes: QueueLane[] = [];
+  #byQueueId: QueueLane[] = [];
+  readonly #byKey = new Map<string, QueueLane>();
+  #sticky: number;
+
+  constructor(topic: string, waiting: WaitingLine, random: number) {
+    this.topic = topic;
+    this.waiting = waiting;
+    this.#sticky = random;
+  }
+
+  learn(route: TopicRoute): void {
+    this.routed = true;
+    this.#lanes = route.writeQueues.map((key) => {
+      const text = keyText(key);
+      let lane = this.#byKey.get(text);
+      if (lane === undefined) {
+        lane = new QueueLane(key.topic, key.brokerName, key.queueId);
+        this.#byKey.set(text, lane);
+      }
+      return lane;
+    });
+    this.#byQueueId = [];
+    for (const lane of this.#lanes) this.#byQueueId[lane.queueId] ??= lane;
+  }
+
+  ofKey(hash: number): QueueLane | undefined {
+    return this.#lanes[keyToQueue(hash, this.#lanes.length)];
+  }
+
+  ofQueue(queueId: number): QueueLane | undefined {
+    return this.#byQueueId[queueId];
+  }
+
+  /** The queue for a record without a preference. */
+  next(): QueueLane | undefined {
+    const lanes = this.#lanes;
+    const present = lanes[this.#sticky % lanes.length];
+    if (present === undefined || present.open !== undefined) return present;
+    this.#sticky = (this.#sticky + 1) % lanes.length;
+    return lanes[this.#sticky];
+  }
+
+  /** A queue on another broker, for a batch that one has refused; the same lane when there is none. */
+  elsewhere(lane: QueueLane): QueueLane {
+    const others = this.#lanes.filter((other) => other.brokerName !== lane.brokerName);
+    if (others.length === 0) return lane;
+    this.#sticky = (this.#sticky + 1) % this.#lanes.length;
+    return others[this.#sticky % others.length]!;
+  }
+
+  /** Every lane that was ever made. */
+  all(): Iterable<QueueLane> {
+    return this.#byKey.values();
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Asks name servers: for the route of a topic and for all brokers. Of several addresses it stays with the one that answered last
+ * and goes on to the next when one is silent. A topic that no broker has yet gets the route of TBW102, RocketMQ's name for "what a
+ * new topic would look like", with at most as many queues as we will ask for.
+ */
+import { type Frame, RequestCode, ResponseCode } from '@tallystick/remoting';
+import { ClientError, answerError, callError } from '../errors.ts';
+import type { Connection, Peers } from '../peers.ts';
+import { readClusterBody, readRouteBody } from './route-bodies.ts';
+import { type TopicRoute, topicRoute } from './topic-route.ts';
+
+const DEFAULT_TOPIC = 'TBW102';
+
+export class NameServer {
+  readonly #peers: Peers;
+  readonly #addresses: readonly string[];
+  readonly #timeoutMs: number;
+  #current = 0;
+
+  constructor(peers: Peers, addresses: readonly string[], timeoutMs: number) {
+    this.#peers = peers;
+    this.#addresses = addresses;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** The route of a topic; for one that does not exist, where a broker would make it, with `newQueues` queues. */
+  route(topic: string, newQueues: number, done: (error: ClientError | undefined, route: TopicRoute) => void): void {
+    this.#routeOf(topic, topic, undefined, (error, route) => {
+      if (error?.responseCode !== ResponseCode.TOPIC_NOT_EXIST || newQueues === 0) return done(error, route);
+      this.#routeOf(DEFAULT_TOPIC, topic, newQueues, done);
+    });
+  }
+
+  /** Addresses of all master brokers. */
+  brokers(done: (error: ClientError | undefined, addresses: readonly string[]) => void): void {
+    this.#ask(RequestCode.GET_BROKER_CLUSTER_INFO, {}, (error, reply) => {
+      const addresses = error === undefined ? readClusterBody(reply.body()) : undefined;
+      if (addresses !== undefined && addresses.length > 0) return done(undefined, addresses);
+      // A name server that keeps no cluster list still tells where a new topic would live.
+      this.#routeOf(DEFAULT_TOPIC, DEFAULT_TOPIC, undefined, (routeError, route) => {
+        if (routeError !== undefined) done(error ?? routeError, []);
+        else done(undefined, [...new Set(route.addresses.values())]);
+      });
+    });
+  }
+
+  #routeOf(asked: string, topic: string, newQueues: number | undefined, done: (error: ClientError | undefined, route: TopicRoute) => void): void {
+    const none = undefined as unknown as TopicRoute;
+    this.#ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, { topic: asked, acceptStandardJsonOnly: true }, (error, reply) => {
+      if (error !== undefined) return done(error, none);
+      const shape = readRouteBody(reply.body());
+      if (shape === undefined) return done(new ClientError('MALFORMED_ANSWER', 'unavailable', 'later', `the route of ${asked} could not be read`), none);
+      done(undefined, topicRoute(topic, shape, newQueues));
+    });
+  }
+
+  #ask(code: number, fields: Record<string, string | boolean>, done: (error: ClientError | undefined, reply: Frame) => void): void {
+    this.#askOne(this.#addresses.length, code, fields, done);
+  }
+
+  #askOne(left: number, code: number, fields: Record<string, string | boolean>, done: (error: ClientError | undefined, reply: Frame) => void): void {
+    const server: Connection = this.#peers.to(this.#addresses[this.#current % this.#addresses.length]!);
+    server.request(code, fields, undefined, this.#timeoutMs, (error, reply) => {
+      if (error === undefined) return done(reply.code === ResponseCode.SUCCESS ? undefined : answerError(reply.code, reply.remark()), reply);
+      if (error.kind === 'timeout') server.drop();
+      this.#current++;
+      if (left > 1) this.#askOne(left - 1, code, fields, done);
+      else done(callError(error.kind, error.message), reply);
+    });
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * The routes of all topics in use, asked for once, kept fresh by polling, and renewed at once when a broker's answer shows that one is
+ * stale. Everyone who needs a topic watches it and hears of each change; a lookup that fails is repeated until it succeeds, and its
+ * watchers hear of each failure. One lookup per topic is under way at a time.
+ */
+import type { Timer, Timers } from '@tallystick/base';
+import type { ClientError } from '../errors.ts';
+import type { TopicRoute } from './topic-route.ts';
+
+export interface RouteSource {
+  route(topic: string, newQueues: number, done: (error: ClientError | undefined, route: TopicRoute) => void): void;
+}
+
+/** Hears of a route (again), or of a failed attempt to learn it. */
+export type RouteWatcher = (error: ClientError | undefined, route: TopicRoute | undefined) => void;
+
+export interface RouteOptions {
+  readonly routeIntervalMs: number;
+  readonly routeRetryMs: number;
+}
+
+interface Entry {
+  readonly topic: string;
+  route: TopicRoute | undefined;
+  /** Queues to ask for if the topic is made for us; 0: never made by us (consumers). */
+  newQueues: number;
+  asking: boolean;
+  timer: Timer | undefined;
+  readonly watchers: Set<RouteWatcher>;
+}
+
+export class RouteTable {
+  readonly #source: RouteSource;
+  readonly #timers: Timers;
+  readonly #options: RouteOptions;
+  /** Hears of every route that arrives. */
+  readonly #learned: (route: TopicRoute) => void;
+  readonly #entries = new Map<string, Entry>();
+  readonly #addresses = new Map<string, string>();
+  #closed = false;
+
+  constructor(source: RouteSource, timers: Timers, options: RouteOptions, learned: (route: TopicRoute) => void) {
+    this.#source = source;
+    this.#timers = timers;
+    this.#options = options;
+    this.#learned = learned;
+  }
+
+  get(topic: string): TopicRoute | undefined {
+    return this.#entries.get(topic)?.route;
+  }
+
+  /** The master of a broker, as any route has told it last. */
+  addressOf(brokerName: string): string | undefined {
+    return this.#addresses.get(brokerName);
+  }
+
+  /** Follows a topic; the watcher is called with each route and each failure, not with what is known already. */
+  watch(topic: string, newQueues: number, watcher: RouteWatcher): void {
+    let entry = this.#entries.get(topic);
+    if (entry === undefined) {
+      entry = { topic, route: undefined, newQueues, asking: false, timer: undefined, watchers: new Set() };
+      this.#entries.set(topic, entry);
+    }
+    entry.newQueues = Math.max(entry.newQueues, newQueues);
+    entry.watchers.add(watcher);
+    if (entry.route === undefined) this.#ask(entry);
+  }
+
+  unwatch(topic: string, watcher: RouteWatcher): void {
+    const entry = this.#entries.get(topic);
+    if (entry === undefined) return;
+    entry.watchers.delete(watcher);
+    if (entry.watchers.size > 0) return;
+    this.#cancel(entry);
+    this.#entries.delete(topic);
+  }
+
+  /** Asks again now: an answer has shown that the route is stale. */
+  refresh(topic: string): void {
+    const entry = this.#entries.get(topic);
+    if (entry !== undefined) this.#ask(entry);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const entry of this.#entries.values()) this.#cancel(entry);
+    this.#entries.clear();
+  }
+
+  #ask(entry: Entry): void {
+    if (entry.asking || this.#closed) return;
+    entry.asking = true;
+    this.#cancel(entry);
+    this.#source.route(entry.topic, entry.newQueues, (error, route) => {
+      entry.asking = false;
+      if (this.#closed || this.#entries.get(entry.topic) !== entry) return;
+      if (error === undefined) this.#learn(entry, route);
+      const ms = entry.route === undefined ? this.#options.routeRetryMs : this.#options.routeIntervalMs;
+      entry.timer = this.#timers.after(ms, () => {
+        entry.timer = undefined;
+        this.#ask(entry);
+      });
+      for (const watcher of [...entry.watchers]) watcher(error, entry.route);
+    });
+  }
+
+  #learn(entry: Entry, route: TopicRoute): void {
+    entry.route = route;
+    for (const [brokerName, address] of route.addresses) this.#addresses.set(brokerName, address);
+    this.#learned(route);
+  }
+
+  #cancel(entry: Entry): void {
+    if (entry.timer !== undefined) this.#timers.cancel(entry.timer);
+    entry.timer = undefined;
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * A topic's route as the name server tells it: which brokers have how many queues, and where their masters listen. From it the
+ * writable and readable queues, sorted alike in every client.
+ */
+import { type QueueKey, compareKeys } from '../consumer/queue-key.ts';
+
+const PERM_READ = 4;
+const PERM_WRITE = 2;
+/** A route that claims more queues than this is not believed: the list would be built in memory. */
+const QUEUES_MAX = 65_536;
+
+export interface TopicRoute {
+  readonly topic: string;
+  /** Queues that take messages: writable, on a broker whose master's address is known. */
+  readonly writeQueues: readonly QueueKey[];
+  readonly readQueues: readonly QueueKey[];
+  /** Master address by broker name. */
+  readonly addresses: ReadonlyMap<string, string>;
+}
+
+/** The shape of RocketMQ's TopicRouteData, as far as it is used. */
+export interface RouteShape {
+  readonly queueDatas: readonly { readonly brokerName: string; readonly readQueueNums: number; readonly writeQueueNums: number; readonly perm: number }[];
+  readonly brokerDatas: readonly { readonly brokerName: string; readonly masterAddress: string | undefined }[];
+}
+
+/** `queuesMax`: the route is another topic's, whose queues this one will get at most so many of when it is created. */
+export function topicRoute(topic: string, shape: RouteShape, queuesMax: number = QUEUES_MAX): TopicRoute {
+  const addresses = new Map<string, string>();
+  for (const broker of shape.brokerDatas) {
+    if (broker.masterAddress !== undefined) addresses.set(broker.brokerName, broker.masterAddress);
+  }
+  const writeQueues: QueueKey[] = [];
+  const readQueues: QueueKey[] = [];
+  for (const { brokerName, perm, readQueueNums, writeQueueNums } of shape.queueDatas) {
+    if ((perm & PERM_READ) !== 0) addQueues(readQueues, topic, brokerName, Math.min(readQueueNums, queuesMax));
+    if ((perm & PERM_WRITE) !== 0 && addresses.has(brokerName)) {
+      addQueues(writeQueues, topic, brokerName, Math.min(writeQueueNums, queuesMax));
+    }
+  }
+  return { topic, writeQueues: writeQueues.sort(compareKeys), readQueues: readQueues.sort(compareKeys), addresses };
+}
+
+function addQueues(to: QueueKey[], topic: string, brokerName: string, count: number): void {
+  for (let queueId = 0; queueId < Math.min(count, QUEUES_MAX); queueId++) to.push({ topic, brokerName, queueId });
+}
