@@ -195,6 +195,15 @@ export class Ledger {
     }
   }
 
+  /** Of messages that were appended as one atom, all are there or none. */
+  settleGroups(groups: readonly (readonly string[])[], reads: readonly QueueRead[]): void {
+    const found = new Set(reads.flatMap((read) => read.records.map(({ id }) => id)));
+    for (const ids of groups) {
+      const there = ids.filter((id) => found.has(id)).length;
+      if (there !== 0 && there !== ids.length) this.violate('groups-are-atoms', `${there} of ${ids.length} messages of one group: ${ids.join(', ')}`);
+    }
+  }
+
   violate(invariant: string, detail: string): void {
     this.violations.push({ invariant, detail });
   }

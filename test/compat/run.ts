@@ -84,6 +84,6 @@ async function play(address: string, format: string): Promise<void> {
     if (name === undefined || ms === undefined || detail === undefined) continue;
     const check = { format, ok: outcome === 'ok', name, ms, detail };
     checks.push(check);
-    console.log(`${check.ok ? 'ok    ' : 'FAILED'} ${format.padEnd(8)} ${name.padEnd(82)} ${ms.padStart(6)} ms  ${detail}`);
+    console.log(`${check.ok ? 'ok    ' : 'FAILED'} ${format.padEnd(8)} ${name.padEnd(92)} ${ms.padStart(6)} ms  ${detail}`);
   }
 }

@@ -35,6 +35,8 @@ export interface MachineListener {
   up(cutAtMs: number | undefined): void;
   /** It died, was cut off or stopped. */
   down(): void;
+  /** A store that had refused to open has opened. */
+  openedAfterRefusal(): void;
 }
 
 export class Machine {
@@ -78,7 +80,8 @@ export class Machine {
     const owner = this.#world.process('broker');
     this.#owner = owner;
     this.state = 'starting';
-    if (!this.#healed && this.#random.chance(this.#plan.crashInRecovery)) this.armCrash(30);
+    // A power cut between finding rot and noting it may hide the rot for good: one disk cannot tell, so it is not asked to.
+    if (!this.#healed && this.rotted.length === 0 && this.#random.chance(this.#plan.crashInRecovery)) this.armCrash(30);
     const server = this.#boot(owner, this.#wrap(this.disk.mount(owner)), (reason) => this.#failed(owner, reason));
     this.server = server;
     server.start((started) => {
@@ -86,6 +89,7 @@ export class Machine {
       if (started.error !== undefined) return this.#notStarted(started.error);
       this.state = 'up';
       this.#world.trace('broker is up');
+      if (this.refusal !== undefined) this.#listener.openedAfterRefusal();
       const cutAtMs = this.#cutAtMs;
       this.#cutAtMs = undefined;
       if (this.rotted.length > 0) this.#coverage.hit('rot harmless');

@@ -10,6 +10,8 @@ export type Rot = 'none' | 'log' | 'derived';
 
 export interface Plan {
   readonly seed: number;
+  /** The whole product, or its store alone. */
+  readonly play: 'broker' | 'store';
   readonly flush: 'sync' | 'async';
   /** Simulated ms during which load and faults go on. */
   readonly chaosMs: number;
@@ -61,6 +63,7 @@ export function drawPlan(seed: number): Plan {
   const stormy = random.chance(0.8);
   return {
     seed,
+    play: random.chance(0.25) ? 'store' : 'broker',
     flush,
     chaosMs: random.pick([600, 1000, 2000]),
     segmentBytes: random.pick([8192, 8192, 16_384, 32_768]),

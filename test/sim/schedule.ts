@@ -6,8 +6,7 @@
  *   reread   everything is read, the machine crashes once more, everything is read again, and the ledger settles
  */
 import { Ledger, type QueueRead, type Violation } from '../checkers/ledger.ts';
-import { Probe, readQueue } from '../checkers/probe.ts';
-import { castActors, type Cast } from './cast.ts';
+import { brokerPlay } from './broker-play.ts';
 import { Coverage } from './coverage.ts';
 import type { Defect } from './defects.ts';
 import { withoutTheRealWorld } from './forbid.ts';
@@ -15,9 +14,10 @@ import { frameJudge } from './frames.ts';
 import { Machine } from './machine.ts';
 import { SimNetwork } from './network.ts';
 import { drawPlan, type Plan } from './plan.ts';
-import { bootBroker, type BrokerServer } from './product.ts';
+import type { Play, PlayServer } from './play.ts';
 import { plantRot } from './rot.ts';
-import { ADDRESS, TOPIC, resetIds, type Stage } from './stage.ts';
+import { resetIds, type Stage } from './stage.ts';
+import { storePlay } from './store-play.ts';
 import { World } from './world.ts';
 
 export interface Outcome {
@@ -59,10 +59,10 @@ class Schedule {
   readonly #world: World;
   readonly #stage: Stage;
   readonly #machine: Machine;
-  readonly #cast: Cast;
+  readonly #play: Play;
   readonly #ledger = new Ledger();
   readonly #coverage = new Coverage();
-  #server: BrokerServer | undefined;
+  #server: PlayServer | undefined;
 
   constructor(plan: Plan, options: ScheduleOptions) {
     this.#plan = plan;
@@ -71,18 +71,22 @@ class Schedule {
     world.onTrace = options.trace;
     this.#world = world;
     const network = new SimNetwork(world, plan.network);
-    this.#stage = { world, network, plan, ledger: this.#ledger, coverage: this.#coverage, chaos: true, pending: 0 };
+    this.#stage = { world, network, plan, ledger: this.#ledger, coverage: this.#coverage, chaos: true, groups: [] };
     network.judge = frameJudge(this.#stage);
-    const listener = { up: (cutAtMs: number | undefined) => this.#up(cutAtMs), down: () => this.#down() };
+    const listener = {
+      up: (cutAtMs: number | undefined) => this.#up(cutAtMs),
+      down: () => this.#down(),
+      openedAfterRefusal: () => this.#ledger.violate('refusal-is-sticky', 'the store opened after a power cut although it had refused to open before'),
+    };
     this.#machine = new Machine(
       world,
       plan,
       this.#coverage,
       listener,
-      (owner, disk, failed) => (this.#server = bootBroker(this.#stage, owner, disk, failed)),
+      (owner, disk, failed) => (this.#server = this.#play.boot(owner, disk, failed)),
       options.defect?.disk,
     );
-    this.#cast = castActors(this.#stage);
+    this.#play = (plan.play === 'store' ? storePlay : brokerPlay)(this.#stage);
   }
 
   run(): Outcome {
@@ -111,7 +115,7 @@ class Schedule {
     const { random } = this.#world;
     const within = (run: () => void): void => void this.#world.after(random.unit() * plan.chaosMs, run);
     this.#machine.start();
-    for (const actor of this.#cast.actors) actor.begin();
+    for (const actor of this.#play.actors) actor.begin();
     for (let n = 0; n < plan.crashes; n++) within(() => (random.chance(plan.orderlyStop) ? this.#machine.stop() : this.#machine.armCrash(12)));
     for (let n = 0; n < plan.clientKills; n++) within(() => this.#killAClient());
     for (let n = 0; n < plan.wallJumps; n++) within(() => this.#jumpClock());
@@ -127,7 +131,7 @@ class Schedule {
     this.#machine.heal();
     if (this.#machine.state === 'refused') return this.#judgeRefusal();
     if (this.#machine.state === 'down') this.#machine.start();
-    const { actors } = this.#cast;
+    const { actors } = this.#play;
     const rested = this.#world.runUntil(() => this.#machine.state === 'refused' || (this.#machine.state === 'up' && actors.every((actor) => actor.atRest()) && this.#openHalves() === 0), REST_MS);
     if ((this.#machine.state as string) === 'refused') return this.#judgeRefusal();
     if (!rested) {
@@ -141,38 +145,31 @@ class Schedule {
   #reread(): void {
     const first = this.#readAll();
     if (first === undefined) return;
-    for (const group of this.#cast.groups) {
+    for (const group of this.#play.groups) {
       const done = (): boolean => first.every((read) => read.records.every(({ id }) => this.#ledger.timesConsumed(group, id) > 0));
       if (!this.#world.runUntil(done, REST_MS)) this.#ledger.settleConsumption(group, first);
     }
     for (const read of first) for (const sight of read.records) this.#ledger.saw(sight, 'the first full read');
-    this.#cast.dismiss();
+    this.#play.dismiss();
     const power = this.#plan.flush === 'sync' && this.#world.random.chance(0.5);
     this.#machine.crash(power);
     this.#world.runUntil(() => this.#machine.state === 'up' || this.#machine.state === 'refused', REREAD_MS);
     if (this.#machine.state === 'refused') return void this.#judgeRefusal();
     const second = this.#readAll();
-    if (second !== undefined) this.#ledger.settle(second);
+    if (second === undefined) return;
+    this.#ledger.settle(second);
+    this.#ledger.settleGroups(this.#stage.groups, second);
   }
 
   #readAll(): QueueRead[] | undefined {
-    const owner = this.#world.process('reader');
-    const probe = new Probe(this.#stage.network.dialer(owner), owner.ports.timers, ADDRESS, 10_000);
-    const reads: QueueRead[] = [];
-    let failed = false;
-    for (let queueId = 0; queueId < this.#plan.queues; queueId++) {
-      readQueue(probe, TOPIC, queueId, (read) => {
-        if (read === undefined) failed = true;
-        else reads.push(read);
-      });
-    }
-    this.#world.runUntil(() => failed || reads.length === this.#plan.queues, REREAD_MS);
-    owner.kill();
-    if (failed || reads.length < this.#plan.queues) {
-      this.#ledger.violate('can-be-read', `only ${reads.length} of ${this.#plan.queues} queues of ${TOPIC} could be read`);
-      return undefined;
-    }
-    return reads;
+    let reads: QueueRead[] | undefined;
+    this.#play.readAll((found) => (reads = found));
+    this.#world.runUntil(() => reads !== undefined, REREAD_MS);
+    if (reads !== undefined && reads.length === this.#plan.queues) return reads;
+    const { rotted } = this.#machine;
+    if (rotted.some((flip) => flip.mayRefuse)) this.#coverage.hit('rot refused');
+    else this.#ledger.violate('can-be-read', `only ${reads?.length ?? 0} of ${this.#plan.queues} queues could be read`);
+    return undefined;
   }
 
   /** A store that will not open is right only if something was done to it. */
@@ -185,7 +182,7 @@ class Schedule {
   }
 
   #up(cutAtMs: number | undefined): void {
-    const server = this.#server as BrokerServer;
+    const server = this.#server as PlayServer;
     server.noteRecovery(this.#coverage);
     if (cutAtMs === undefined || this.#plan.flush === 'sync') return;
     const lost = this.#ledger.afterPowerCut(server.queueEnds(), cutAtMs - server.lossWindowMs);
@@ -202,7 +199,7 @@ class Schedule {
   }
 
   #killAClient(): void {
-    const actors = this.#cast.actors.filter((actor) => actor.restart !== undefined);
+    const actors = this.#play.actors.filter((actor) => actor.restart !== undefined);
     if (actors.length === 0) return;
     this.#coverage.hit('client killed');
     this.#world.random.pick(actors).restart?.();

@@ -18,8 +18,8 @@ export interface Stage {
   readonly coverage: Coverage;
   /** True while load and faults go on; false in the phase in which everything has to come to rest. */
   chaos: boolean;
-  /** Answers that actors still wait for; the schedule ends when none is. */
-  pending: number;
+  /** Ids of messages that were appended as one atom: all are there or none. */
+  readonly groups: string[][];
 }
 
 /** One who acts in a schedule. */
