@@ -1,1 +1,49 @@
-console.log("tallystick");export {};
+/**
+ * The command line: builds the commands of commands.ts, runs the one that was asked for and turns what it throws into a sentence and an exit code. A command
+ * never calls `process.exit` to report a failure; it throws a CliError.
+ */
+import { Command, CommanderError } from 'commander';
+import { CliError, exitCodes } from './cli-error.ts';
+import { commands } from './commands.ts';
+
+process.exitCode = await run(process.argv);
+
+async function run(argv: readonly string[]): Promise<number> {
+  const program = programOf();
+  try {
+    await program.parseAsync(argv);
+    return Number(process.exitCode ?? exitCodes.ok.code);
+  } catch (error) {
+    return report(error);
+  }
+}
+
+function programOf(): Command {
+  const program = new Command('tallystick')
+    .description('Reliable messages for distributed transactions')
+    .showHelpAfterError('(add --help for the options)')
+    .addHelpText('after', `\nExit codes:\n${exitCodeLines()}`);
+  for (const add of commands) add(program);
+  for (const command of withSubcommands(program)) command.exitOverride();
+  return program;
+}
+
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.usage.code;
+  if (error instanceof CliError) {
+    console.error(`tallystick: ${error.message}; ${error.next}`);
+    return exitCodes[error.kind].code;
+  }
+  console.error(error);
+  return exitCodes.internal.code;
+}
+
+function exitCodeLines(): string {
+  return Object.values(exitCodes)
+    .map(({ code, sentence }) => `  ${String(code).padStart(3)}  ${sentence}`)
+    .join('\n');
+}

@@ -1,0 +1,33 @@
+/** Parsers for option values: each takes the text and gives a value or throws an error that commander shows beside the option's name. */
+import { InvalidArgumentError } from 'commander';
+
+/** A whole number in [low, high]. */
+export function integer(low: number, high = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < low || value > high) {
+      throw new InvalidArgumentError(high === Number.MAX_SAFE_INTEGER ? `a whole number from ${low} on.` : `a whole number from ${low} to ${high}.`);
+    }
+    return value;
+  };
+}
+
+/** Whole numbers with commas between them. */
+export function integers(low: number): (text: string) => number[] {
+  const one = integer(low);
+  return (text) => text.split(',').map((part) => one(part.trim()));
+}
+
+/** `host:port`. */
+export function address(text: string): string {
+  const match = /^(.+):(\d{1,5})$/.exec(text);
+  if (match === null || Number(match[2]) > 65_535) throw new InvalidArgumentError('an address as host:port.');
+  return text;
+}
+
+/** `name=value`, gathered over repetitions of the option. */
+export function header(text: string, before: ReadonlyMap<string, string> | undefined): Map<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('a header as name=value.');
+  return new Map([...(before ?? []), [text.slice(0, at), text.slice(at + 1)]]);
+}

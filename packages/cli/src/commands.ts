@@ -1,0 +1,10 @@
+/** All commands, in the order in which --help lists them. Each file adds its own to the program; heavy imports wait until it runs. */
+import type { Command } from 'commander';
+import { addBroker } from './commands/broker.ts';
+import { addConsume } from './commands/consume.ts';
+import { addDemo } from './commands/demo.ts';
+import { addHalves } from './commands/halves.ts';
+import { addSend } from './commands/send.ts';
+import { addTopic } from './commands/topic.ts';
+
+export const commands: readonly ((program: Command) => void)[] = [addDemo, addBroker, addSend, addConsume, addTopic, addHalves];

@@ -1,0 +1,118 @@
+/**
+ * `tallystick broker`: a broker with its name server on one port. It says where it listens, where the data lies and whether that survives, and what a crash can
+ * cost; then it serves until SIGTERM or SIGINT, answers what it has taken, and ends with 0. A store that fails ends it with 70.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Option, type Command } from 'commander';
+import { integer, integers } from '../arguments.ts';
+import { CliError, exitCodes } from '../cli-error.ts';
+
+interface BrokerFlags {
+  readonly port: number;
+  readonly host: string;
+  readonly data?: string;
+  readonly insecure?: true;
+  readonly flush: 'sync' | 'async';
+  readonly checkAfter?: number;
+  readonly checkInterval?: number;
+  readonly checkMax?: number;
+  readonly delayLevels?: number[];
+  readonly segmentBytes?: number;
+  readonly json?: true;
+  readonly loseUnsynced?: true;
+  readonly ackBeforeSync?: true;
+}
+
+export function addBroker(program: Command): void {
+  program
+    .command('broker')
+    .description('serves a broker and its name server on one port')
+    .option('--port <n>', 'port, 0 for a free one', integer(0, 65_535), 9876)
+    .option('--host <address>', 'address to listen on; other than loopback only with --insecure', '127.0.0.1')
+    .option('--insecure', 'allow an address that others can reach, without authentication')
+    .option('--data <dir>', 'folder of the store (default: a temporary one, removed at the end)')
+    .addOption(new Option('--flush <mode>', 'sync: acknowledge what is on the disk; async: what is written').choices(['sync', 'async']).default('sync'))
+    .option('--check-after <ms>', 'age at which an unsettled half message is asked about', integer(0))
+    .option('--check-interval <ms>', 'time between two rounds of check-backs', integer(1))
+    .option('--check-max <n>', 'check-backs before a half message is parked', integer(1, 250))
+    .option('--delay-levels <ms,…>', 'delays of the levels, the first is level 1', integers(1))
+    .option('--segment-bytes <n>', 'size of a log segment', integer(65_536, 1_073_741_824))
+    .option('--json', 'prints events as JSON lines')
+    .addOption(new Option('--lose-unsynced').hideHelp())
+    .addOption(new Option('--ack-before-sync').hideHelp())
+    .action(serve);
+}
+
+async function serve(flags: BrokerFlags): Promise<void> {
+  const temporary = flags.data === undefined;
+  const data = flags.data === undefined ? mkdtempSync(join(tmpdir(), 'tallystick-broker-')) : resolve(flags.data);
+  const { startBroker } = await import('../broker-server.ts');
+  const broker = await startBroker({
+    host: flags.host,
+    port: flags.port,
+    dataDir: data,
+    insecure: flags.insecure === true,
+    loseUnsynced: flags.loseUnsynced === true,
+    settings: settingsOf(flags),
+  });
+  const banner = { address: broker.address, data, survives: !temporary, flush: flags.flush, lossWindow: lossWindow(flags) };
+  if (flags.json) console.log(JSON.stringify({ event: 'ready', pid: process.pid, ...banner }));
+  else console.log(bannerText(banner, flags));
+  const ended = await Promise.race([signalled(), broker.failed]);
+  if (typeof ended === 'string') throw new CliError(`the store in ${data} failed: ${ended}`, 'nothing is acknowledged any more; look at the disk and start again', 'internal');
+  await broker.stop();
+  if (temporary) rmSync(data, { recursive: true, force: true });
+  if (flags.json) console.log(JSON.stringify({ event: 'stopped' }));
+  process.exit(exitCodes.ok.code);
+}
+
+/** Options of the broker that were given on the command line; the rest keep their defaults. */
+function settingsOf(flags: BrokerFlags): Record<string, unknown> {
+  const given = {
+    flush: flags.ackBeforeSync === true ? 'async' : flags.flush,
+    checkAfterMs: flags.checkAfter,
+    checkIntervalMs: flags.checkInterval,
+    checkMax: flags.checkMax,
+    delayLevelsMs: flags.delayLevels,
+    segmentBytes: flags.segmentBytes,
+    syncIntervalMs: flags.ackBeforeSync === true ? 60_000 : undefined,
+  };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** A supervisor that holds an IPC channel and dies takes the broker with it. */
+function signalled(): Promise<void> {
+  return new Promise((resolve) => {
+    process.once('SIGTERM', () => resolve());
+    process.on('disconnect', () => resolve());
+    // Ctrl-C reaches everyone in the terminal's foreground; under a supervisor only it decides.
+    if (process.send === undefined) process.once('SIGINT', () => resolve());
+    else process.on('SIGINT', () => {});
+  });
+}
+
+function lossWindow({ flush }: BrokerFlags): string {
+  return flush === 'sync'
+    ? 'none: an acknowledged message is on the disk'
+    : 'a power cut can cost the last 200 ms, at most 64 MiB; a killed process costs nothing';
+}
+
+interface Banner {
+  readonly address: string;
+  readonly data: string;
+  readonly survives: boolean;
+  readonly flush: string;
+  readonly lossWindow: string;
+}
+
+function bannerText({ address, data, survives, flush, lossWindow: loss }: Banner, { insecure, host }: BrokerFlags): string {
+  const open = insecure && host !== '127.0.0.1' && host !== 'localhost' ? ' INSECURE: anyone who reaches this address may read and write everything' : '';
+  return [
+    `Tallystick broker on ${address} (name server and broker)${open}`,
+    `  data   ${data}, ${survives ? 'survives a restart' : 'TEMPORARY: removed when the broker ends; give --data to keep it'}`,
+    `  flush  ${flush}; loss window: ${loss}`,
+    `ready on ${address}`,
+  ].join('\n');
+}

@@ -1,0 +1,64 @@
+/**
+ * Handles on the banks' SQLite files (libsql). A writer's handle keeps what it commits over a power cut: WAL with synchronous=FULL, set and read
+ * back. Only the bank's own main handle copies the WAL back into the database file; every other handle leaves that alone, because the SQLite inside
+ * libsql 0.5.29 must not checkpoint from two connections at once.
+ */
+import { existsSync } from 'node:fs';
+import Database from 'libsql';
+import { CliError } from '../cli-error.ts';
+
+export type BankDatabase = InstanceType<typeof Database>;
+
+const busyTimeoutMs = 10_000;
+
+/** Opens a bank's database for writing, making the file if it is new. `checkpoints`: this is the one handle that may checkpoint. */
+export function openForWriting(path: string, checkpoints: boolean): BankDatabase {
+  const db = new Database(path, { timeout: busyTimeoutMs });
+  db.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+  const mode = textOf(db.prepare('PRAGMA journal_mode = WAL').get(), 'journal_mode');
+  db.exec('PRAGMA synchronous = FULL');
+  if (!checkpoints) db.exec('PRAGMA wal_autocheckpoint = 0');
+  const level = textOf(db.prepare('PRAGMA synchronous').get(), 'synchronous');
+  if (mode !== 'wal' || level !== '2') {
+    db.close();
+    throw new CliError(`${path}: journal mode ${mode}, synchronous ${level}; wanted wal and 2 (FULL)`, 'put the folder on a local disk', 'internal');
+  }
+  return db;
+}
+
+/** Opens a bank's database for reading only. The driver's own read-only flag is without effect, so SQLite is told to refuse writes. */
+export function openForReading(path: string): BankDatabase | undefined {
+  if (!existsSync(path)) return undefined;
+  const db = new Database(path, { timeout: busyTimeoutMs });
+  db.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+  db.exec('PRAGMA wal_autocheckpoint = 0');
+  db.exec('PRAGMA query_only = ON');
+  return db;
+}
+
+/** Runs `work` inside one write transaction that holds the write lock from its first line; what it throws rolls back. */
+export function write<T>(db: BankDatabase, work: () => T): T {
+  return within(db, 'BEGIN IMMEDIATE', work);
+}
+
+/** Runs `work` on one snapshot of the database. */
+export function read<T>(db: BankDatabase, work: () => T): T {
+  return within(db, 'BEGIN', work);
+}
+
+function within<T>(db: BankDatabase, begin: string, work: () => T): T {
+  db.exec(begin);
+  try {
+    const value = work();
+    db.exec('COMMIT');
+    return value;
+  } catch (error) {
+    if (db.inTransaction) db.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function textOf(row: unknown, column: string): string {
+  const value = typeof row === 'object' && row !== null ? (row as Record<string, unknown>)[column] : undefined;
+  return typeof value === 'number' || typeof value === 'string' ? String(value) : 'nothing';
+}

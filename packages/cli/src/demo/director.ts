@@ -1,0 +1,155 @@
+/**
+ * Fires the planned faults and believes none of them until it was seen from outside. A child that reaches a watched step waits here; when it is the
+ * planned transfer's turn, the fault's script runs; when the script comes back with evidence, the fault is confirmed, else it is planned again
+ * for a later transfer (someone else may have killed the process in between).
+ *
+ * states of a fault: planned → active (its script runs; one at a time) → confirmed, or → planned again, or → given up after `attemptsMax`.
+ * A step that is reached while another fault is active waits for its end, so "the n-th transfer" stays exact.
+ */
+import type { Leave, Place } from './child.ts';
+import type { FaultLog } from './fault-log.ts';
+import { faultRow, type FaultName, type Path, type Step } from './faults.ts';
+import type { PlannedFault } from './plan.ts';
+
+/** A child waiting at a step. */
+export interface ReachedStep {
+  readonly child: string;
+  readonly id: number;
+  readonly step: Step;
+  readonly number: number;
+  readonly serial: string;
+  readonly place: Place | undefined;
+  /** Lets the child go on; only the first call counts. */
+  leave(leave: Leave): void;
+}
+
+/** Does a fault and watches it from outside: a sentence of what was seen, or undefined when it did not come about. */
+export type Script = (reached: ReachedStep, expect: Expect) => Promise<string | undefined>;
+
+/** Waits until the same transfer reaches a later step; that step must stand in the fault's row. */
+export type Expect = (step: Step, number: number) => Promise<ReachedStep>;
+
+interface Tracked {
+  readonly planned: PlannedFault;
+  state: 'planned' | 'active' | 'confirmed' | 'given-up';
+  attempts: number;
+}
+
+/** Transfers run side by side; the n-th is given up for its fault when one so much later reaches the step. */
+const overtakenBy = 8;
+const attemptsMax = 5;
+
+export class Director {
+  private readonly faults: Tracked[];
+  private readonly scripts: ReadonlyMap<FaultName, Script>;
+  private readonly log: FaultLog;
+  private readonly pathOf: (number: number) => Path;
+  private waiting: ReachedStep[] = [];
+  private active: Tracked | undefined;
+  private expected: { readonly step: Step; readonly number: number; readonly resolve: (reached: ReachedStep) => void } | undefined;
+  /** Called when the list of watched steps has become shorter. */
+  onWatchesChanged: () => void = () => {};
+
+  constructor(planned: readonly PlannedFault[], scripts: ReadonlyMap<FaultName, Script>, pathOf: (number: number) => Path, log: FaultLog) {
+    this.faults = planned.map((fault) => ({ planned: fault, state: 'planned', attempts: 0 }));
+    this.scripts = scripts;
+    this.pathOf = pathOf;
+    this.log = log;
+  }
+
+  /** Steps at which children have to wait, each from the first transfer that can matter. */
+  watches(): { step: Step; from: number }[] {
+    return this.faults.filter(isOutstanding).flatMap(({ planned }) => {
+      const then = faultRow(planned.name).then;
+      return [planned.step!, ...(then === undefined ? [] : [then])].map((step) => ({ step, from: planned.at }));
+    });
+  }
+
+  /** True when no fault is active and none that could still fire is planned. */
+  get idle(): boolean {
+    return this.active === undefined && !this.faults.some(isOutstanding);
+  }
+
+  /** Names of the faults that still wait for their transfer. */
+  outstanding(): FaultName[] {
+    return this.faults.filter(isOutstanding).map(({ planned }) => planned.name);
+  }
+
+  reached(step: ReachedStep): void {
+    if (this.expected?.step === step.step && this.expected.number === step.number) {
+      this.expected.resolve(step);
+      this.expected = undefined;
+      return;
+    }
+    this.waiting.push(step);
+    this.serve();
+  }
+
+  /** Forgets what a dead child was waiting for. */
+  gone(child: string): void {
+    this.waiting = this.waiting.filter((step) => step.child !== child);
+  }
+
+  /** Lets everyone go and fires nothing more. */
+  stop(): void {
+    this.faults.length = 0;
+    for (const step of this.waiting.splice(0)) step.leave('go');
+  }
+
+  private serve(): void {
+    while (this.active === undefined) {
+      const step = this.waiting.shift();
+      if (step === undefined) return;
+      const fault = this.faultFor(step);
+      if (fault === undefined) step.leave('go');
+      else this.fire(fault, step);
+    }
+  }
+
+  private faultFor(step: ReachedStep): Tracked | undefined {
+    return this.faults.find(({ state, planned, attempts }) => {
+      if (state !== 'planned' || planned.step !== step.step) return false;
+      if (planned.path !== undefined && this.pathOf(step.number) !== planned.path) return false;
+      return step.number === planned.at || step.number > planned.at + (attempts > 0 ? 0 : overtakenBy);
+    });
+  }
+
+  private fire(fault: Tracked, step: ReachedStep): void {
+    const { name } = fault.planned;
+    fault.state = 'active';
+    fault.attempts++;
+    this.active = fault;
+    this.log.add({ what: 'fault-fired', fault: name, number: step.number, serial: step.serial });
+    const script = this.scripts.get(name);
+    const done = script === undefined ? Promise.resolve(undefined) : script(step, (next, number) => this.expect(next, number));
+    void done.catch((error: unknown) => this.miss(fault, step, String(error))).then((seen) => this.settle(fault, step, seen));
+  }
+
+  private expect(step: Step, number: number): Promise<ReachedStep> {
+    return new Promise((resolve) => (this.expected = { step, number, resolve }));
+  }
+
+  private settle(fault: Tracked, step: ReachedStep, seen: string | undefined): void {
+    step.leave('go');
+    const { name } = fault.planned;
+    if (seen !== undefined) {
+      fault.state = 'confirmed';
+      this.log.add({ what: 'fault-confirmed', fault: name, number: step.number, serial: step.serial, seen });
+    } else {
+      this.miss(fault, step, 'not seen from outside');
+      fault.state = fault.attempts < attemptsMax ? 'planned' : 'given-up';
+    }
+    this.active = undefined;
+    this.expected = undefined;
+    this.onWatchesChanged();
+    this.serve();
+  }
+
+  private miss(fault: Tracked, step: ReachedStep, why: string): undefined {
+    this.log.add({ what: 'fault-missed', fault: fault.planned.name, number: step.number, why });
+  }
+}
+
+function isOutstanding({ state, planned }: Tracked): boolean {
+  return (state === 'planned' || state === 'active') && planned.step !== undefined;
+}

@@ -1,0 +1,61 @@
+/**
+ * A transfer by half message: the broker stores the message out of everyone's sight, the bank commits its own transaction, then confirms. If the
+ * confirmation is lost, the broker asks; the local-transaction table, written in the same transaction as the debit, knows the answer.
+ */
+import { newMessageId, transaction } from '@tallystick/reliable';
+import type { TransactionProducer, Verdict } from '@tallystick/client';
+import { bizType, type BankA } from './bank-a.ts';
+import { bankAProducers, numberHeader, transferTopic, writeTransfer } from './messages.ts';
+import type { Transfer } from './plan.ts';
+
+export class HalfPath {
+  private readonly bank: BankA;
+  private readonly producer: TransactionProducer;
+
+  constructor(bank: BankA) {
+    this.bank = bank;
+    this.producer = bank.client.transactionProducer({ group: bankAProducers, listener: { check: checkOf(bank) } });
+  }
+
+  start(): Promise<void> {
+    return this.producer.start();
+  }
+
+  /** Resolves when the transfer is committed; throws when it certainly is not and must be made again. */
+  async make(transfer: Transfer): Promise<void> {
+    const { line, db, ledger, transactions } = this.bank;
+    const { number } = transfer;
+    const serial = newMessageId();
+    await line.reached('begin', number, serial);
+    await line.reached('sending', number, serial);
+    const message = writeTransfer(transfer, transfer.poison);
+    const half = await this.producer.half({ topic: transferTopic, id: serial, key: serial, value: message, headers: { [numberHeader]: String(number) } });
+    await line.reached('worked', number, serial);
+    try {
+      transaction(db, (tx) => {
+        transactions.record(tx, bizType, serial);
+        ledger.debit(serial, transfer, message, Date.now());
+      });
+    } catch (error) {
+      half.rollback();
+      throw error;
+    }
+    await line.reached('committed', number, serial);
+    half.commit();
+  }
+}
+
+type Check = (message: { readonly id: string }) => Verdict;
+
+/** The listener's answer, or what a defect makes of it. */
+function checkOf({ db, transactions, defect }: BankA): Check {
+  if (defect === 'no-check-back') return () => 'unknown';
+  if (defect !== 'no-fence') return ({ id }) => transactions.check(bizType, id);
+  const asked = new Map<string, number>();
+  const find = db.prepare('SELECT outcome FROM tallystick_local_transaction WHERE biz_type = ? AND biz_no = ?');
+  return ({ id }) => {
+    if (find.get(bizType, id) !== undefined) return 'commit';
+    asked.set(id, (asked.get(id) ?? 0) + 1);
+    return asked.get(id)! < 2 ? 'unknown' : 'rollback';
+  };
+}
