@@ -1,5 +1,5 @@
 /** Every wait, limit and switch of the client, one row each. Times are ms; the defaults are RocketMQ's clients' where they have one. */
-import { type GivenOptions, type Options, booleanOption, integerOption, textOption } from '@tallystick/base';
+import { type GivenOptions, type Options, booleanOption, choiceOption, integerOption, textOption } from '@tallystick/base';
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -7,6 +7,7 @@ const GROUP = /^[%|a-zA-Z0-9_-]{1,120}$/;
 
 export const CLIENT_OPTIONS = {
   clientId: textOption('', 'Name of this client among its groups; made from random digits when empty.', /^[^\s]{0,255}$/),
+  header: choiceOption('binary', ['binary', 'json'], 'Header kind of our requests.'),
   connectTimeoutMs: integerOption(3000, 1, DAY, 'How long a connection may take to open.'),
   requestTimeoutMs: integerOption(3000, 1, DAY, 'How long a broker may take to answer.'),
   reconnectFirstMs: integerOption(100, 1, DAY, 'Pause before the first attempt to reconnect; doubles from there.'),

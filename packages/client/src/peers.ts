@@ -26,7 +26,8 @@ export interface PeersOptions {
   readonly reconnectFirstMs: number;
   readonly reconnectMaxMs: number;
   readonly waitingCallsMax: number;
-  readonly idleMs: number;
+  readonly header: 'binary' | 'json';
+  readonly connectionIdleMs: number;
   /** Another address to dial for an advertised one (proxies, port maps). */
   readonly mapAddress: (address: string) => string;
 }
@@ -130,8 +131,8 @@ export class Connection {
   /** A one-way message; lost without a word when there is no connection to be had. */
   oneway(code: number, fields: Fields, body?: Uint8Array): void {
     const peer = this.peer;
-    if (peer !== undefined) return peer.oneway(code, fields, body);
-    this.#later({ send: (opened) => opened.oneway(code, fields, body), refuse: () => {} });
+    if (peer !== undefined) return void peer.oneway(code, fields, body);
+    this.#later({ send: (opened) => void opened.oneway(code, fields, body), refuse: () => {} });
   }
 
   /** Drops the present connection because the other side is silent; calls in flight on it end as closed. */
@@ -182,7 +183,7 @@ export class Connection {
   #opened(wire: Wire): void {
     this.#cancelTimer();
     const { ports, options, owner } = this.#peers;
-    const peer = new Peer(wire, ports, { kind: 'binary', idleMs: options.idleMs }, {
+    const peer = new Peer(wire, ports, { kind: options.header, idleMs: options.connectionIdleMs }, {
       onRequest: (_, frame) => owner.asked(this, frame),
       onClose: (_, reason) => this.#lost(peer, reason),
     });

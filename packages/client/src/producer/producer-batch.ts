@@ -10,11 +10,14 @@ import type { QueueLane } from './queue-lane.ts';
 import { type BatchAnswer, SendReceipt } from './receipt.ts';
 import type { SendMarks } from './record.ts';
 
+/** The line of batches in front of one queue. */
+export type Lane = QueueLane<ProducerBatch>;
+
 /** Told once per record: an error, or a receipt. Must not throw; what it throws is reported and dropped. */
 export type SendDone = (error: SendError | undefined, receipt: SendReceipt) => void;
 
 export class ProducerBatch {
-  lane: QueueLane;
+  lane: Lane;
   /** Ascends with creation; the order of batches in a lane. */
   readonly sequence: number;
   buffer: Buffer;
@@ -40,7 +43,7 @@ export class ProducerBatch {
   readonly idLows: number[] = [];
 
   constructor(
-    lane: QueueLane,
+    lane: Lane,
     sequence: number,
     buffer: Buffer,
     createdMs: number,

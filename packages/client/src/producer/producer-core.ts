@@ -13,8 +13,7 @@ import type { Connection } from '../peers.ts';
 import type { RouteWatcher } from '../route/route-table.ts';
 import type { TopicRoute } from '../route/topic-route.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { type SendDone, callDone } from './producer-batch.ts';
-import type { QueueLane } from './queue-lane.ts';
+import { type Lane, type SendDone, callDone } from './producer-batch.ts';
 import { RecordAccumulator } from './record-accumulator.ts';
 import { RecordEncoder, topicFault } from './record-encoder.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
@@ -146,12 +145,12 @@ export class ProducerCore implements SenderOwner {
     if (timeoutMs <= 0) finish();
   }
 
-  connectionOf(lane: QueueLane): Connection | undefined {
+  connectionOf(lane: Lane): Connection | undefined {
     const address = this.#context.routes.addressOf(lane.brokerName);
     return address === undefined ? undefined : this.#context.peers.to(address);
   }
 
-  elsewhere(lane: QueueLane): QueueLane {
+  elsewhere(lane: Lane): Lane {
     return this.#topics.get(lane.topic)?.elsewhere(lane) ?? lane;
   }
 
@@ -164,6 +163,7 @@ export class ProducerCore implements SenderOwner {
   }
 
   beforeRound(nowMs: number): void {
+    if (this.#waiting.now === 0) return;
     this.#expire(this.#line, nowMs, 'BUFFER_EXHAUSTED');
     for (const topic of this.#topics.values()) {
       if (topic.waiting.length > 0) this.#expire(topic.waiting, nowMs, 'NO_ROUTE');
@@ -185,7 +185,7 @@ export class ProducerCore implements SenderOwner {
   #append(topic: TopicLanes, record: ProducerRecord, marks: SendMarks | undefined, done: SendDone, nowMs: number): boolean {
     const encoder = this.#encoder;
     const pinned = record.queueId !== undefined || encoder.hasKey;
-    let lane: QueueLane | undefined;
+    let lane: Lane | undefined;
     if (record.queueId !== undefined) lane = topic.ofQueue(record.queueId);
     else if (encoder.hasKey) lane = topic.ofKey(encoder.keyHash);
     else lane = topic.next();

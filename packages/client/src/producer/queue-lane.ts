@@ -3,13 +3,18 @@
  * that comes back ("not stored") returns to its old place by its sequence, so the order within a queue is kept for everything
  * that has not been sent yet.
  */
-import type { ProducerBatch } from './producer-batch.ts';
+export interface LaneBatch {
+  /** Ascends with creation. */
+  readonly sequence: number;
+  /** False while records may join. */
+  readonly closed: boolean;
+}
 
-export class QueueLane {
+export class QueueLane<B extends LaneBatch> {
   readonly topic: string;
   readonly brokerName: string;
   readonly queueId: number;
-  readonly batches: ProducerBatch[] = [];
+  readonly batches: B[] = [];
   /** Requests of this lane without an answer. */
   inFlight = 0;
   /** True while the lane stands in the accumulator's list of lanes with batches. */
@@ -24,13 +29,13 @@ export class QueueLane {
   }
 
   /** The batch that records may join, if there is one. */
-  get open(): ProducerBatch | undefined {
+  get open(): B | undefined {
     const last = this.batches[this.batches.length - 1];
     return last === undefined || last.closed ? undefined : last;
   }
 
   /** Puts a batch (back) in its place. */
-  insert(batch: ProducerBatch): void {
+  insert(batch: B): void {
     let at = this.batches.length;
     while (at > 0 && this.batches[at - 1]!.sequence > batch.sequence) at--;
     if (at === this.batches.length) this.batches.push(batch);

@@ -7,8 +7,7 @@
  * timestamp), or when the sender takes it. Nothing here looks at a clock.
  */
 import type { BufferPool } from './buffer-pool.ts';
-import { ProducerBatch, type SendDone } from './producer-batch.ts';
-import type { QueueLane } from './queue-lane.ts';
+import { type Lane, ProducerBatch, type SendDone } from './producer-batch.ts';
 import type { RecordEncoder } from './record-encoder.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
 
@@ -19,7 +18,7 @@ export interface AccumulatorLimits {
 
 export class RecordAccumulator {
   /** Lanes with at least one batch that is not in flight, each once. */
-  lanes: QueueLane[] = [];
+  lanes: Lane[] = [];
   readonly #encoder: RecordEncoder;
   readonly #pool: BufferPool;
   readonly #limits: AccumulatorLimits;
@@ -42,7 +41,7 @@ export class RecordAccumulator {
    * `pinned`: its queue was chosen by its key or its caller.
    */
   append(
-    lane: QueueLane,
+    lane: Lane,
     record: ProducerRecord,
     marks: SendMarks | undefined,
     pinned: boolean,
@@ -74,7 +73,7 @@ export class RecordAccumulator {
   }
 
   /** Makes sure that the sender will look at a lane. */
-  list(lane: QueueLane): void {
+  list(lane: Lane): void {
     if (lane.listed) return;
     lane.listed = true;
     this.lanes.push(lane);

@@ -14,16 +14,14 @@
 import { isUtf8 } from 'node:buffer';
 import { deflateSync } from 'node:zlib';
 import { writeHexU32, writeI32, writeU16 } from '@tallystick/base';
+import { PROPERTIES_BYTES_MAX, isReservedProperty } from '@tallystick/remoting';
 import { fail, type SendError } from '../errors.ts';
 import { murmur2 } from './murmur2.ts';
 import type { HeaderValue, ProducerRecord, RecordHeaders, SendMarks } from './record.ts';
-import { isReserved } from '../property-names.ts';
 import { type UniqueIds, isMessageId } from './unique-ids.ts';
 
 /** Bytes of a batch element besides body and properties. */
 export const ELEMENT_FIXED_BYTES = 22;
-/** RocketMQ's limit on a message's properties (a signed 16-bit length). */
-export const PROPERTIES_BYTES_MAX = 32767;
 const TOPIC_LENGTH_MAX = 127;
 const TOPIC_PATTERN = /^[%|a-zA-Z0-9_-]+$/;
 const COMPRESSED_ZLIB = 0x301;
@@ -249,7 +247,7 @@ function readHeaders(headers: RecordHeaders): Headers | string {
   let bytes = 0;
   const entries: Iterable<[string, HeaderValue]> = isMap(headers) ? headers.entries() : Object.entries(headers);
   for (const [name, value] of entries) {
-    if (name === '' || !isPlainText(name) || isReserved(name)) return `header name "${name}" is empty, reserved or has control characters`;
+    if (name === '' || !isPlainText(name) || isReservedProperty(name)) return `header name "${name}" is empty, reserved or has control characters`;
     if (value === undefined || value === null || value.length === 0) return `header "${name}" must not be empty: brokers drop empty properties`;
     if (typeof value === 'string') {
       if (!isPlainText(value)) return `header "${name}" has control characters; pass bytes`;

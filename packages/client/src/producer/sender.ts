@@ -22,17 +22,16 @@ import { type Frame, type PeerError, type ReplySink, ResponseCode, SendAnswerLoc
 import { type SendError, answerError, callError, fail, isRetriable } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
 import type { Connection } from '../peers.ts';
-import type { ProducerBatch } from './producer-batch.ts';
-import type { QueueLane } from './queue-lane.ts';
+import type { Lane, ProducerBatch } from './producer-batch.ts';
 import type { RecordAccumulator } from './record-accumulator.ts';
 import type { BatchAnswer } from './receipt.ts';
 import type { SendRequest } from './send-request.ts';
 
 export interface SenderOwner {
   /** The connection to a lane's broker; undefined when no route tells its address. */
-  connectionOf(lane: QueueLane): Connection | undefined;
+  connectionOf(lane: Lane): Connection | undefined;
   /** A lane at another broker for a batch that may move; the same one when there is none. */
-  elsewhere(lane: QueueLane): QueueLane;
+  elsewhere(lane: Lane): Lane;
   /** A broker says that the route is stale. */
   staleRoute(topic: string): void;
   /** True when open batches must not linger: somebody waits for memory, for a flush or for the end. */
@@ -151,7 +150,7 @@ export class Sender implements ReplySink {
     }
   };
 
-  #serve(lane: QueueLane, nowMs: number): void {
+  #serve(lane: Lane, nowMs: number): void {
     const options = this.#options;
     const hurried = options.lingerMs === 0 || this.#owner.hurried();
     for (let batch = lane.batches[0]; batch !== undefined; batch = lane.batches[0]) {
@@ -219,7 +218,7 @@ export class Sender implements ReplySink {
     this.#accumulator.requeue(batch);
   }
 
-  #move(batch: ProducerBatch, to: QueueLane): void {
+  #move(batch: ProducerBatch, to: Lane): void {
     if (to === batch.lane) return;
     batch.lane = to;
     // Another broker has not refused anything yet: no pause.

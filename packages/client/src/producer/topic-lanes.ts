@@ -8,6 +8,7 @@
 import { keyText } from '../consumer/queue-key.ts';
 import type { TopicRoute } from '../route/topic-route.ts';
 import { keyToQueue } from './murmur2.ts';
+import type { Lane, ProducerBatch } from './producer-batch.ts';
 import { QueueLane } from './queue-lane.ts';
 import type { WaitingLine } from './waiting-sends.ts';
 
@@ -17,9 +18,9 @@ export class TopicLanes {
   readonly waiting: WaitingLine;
   /** True once a route has been learned, even one without queues. */
   routed = false;
-  #lanes: QueueLane[] = [];
-  #byQueueId: QueueLane[] = [];
-  readonly #byKey = new Map<string, QueueLane>();
+  #lanes: Lane[] = [];
+  #byQueueId: Lane[] = [];
+  readonly #byKey = new Map<string, Lane>();
   #sticky: number;
 
   constructor(topic: string, waiting: WaitingLine, random: number) {
@@ -34,7 +35,7 @@ export class TopicLanes {
       const text = keyText(key);
       let lane = this.#byKey.get(text);
       if (lane === undefined) {
-        lane = new QueueLane(key.topic, key.brokerName, key.queueId);
+        lane = new QueueLane<ProducerBatch>(key.topic, key.brokerName, key.queueId);
         this.#byKey.set(text, lane);
       }
       return lane;
@@ -43,16 +44,16 @@ export class TopicLanes {
     for (const lane of this.#lanes) this.#byQueueId[lane.queueId] ??= lane;
   }
 
-  ofKey(hash: number): QueueLane | undefined {
+  ofKey(hash: number): Lane | undefined {
     return this.#lanes[keyToQueue(hash, this.#lanes.length)];
   }
 
-  ofQueue(queueId: number): QueueLane | undefined {
+  ofQueue(queueId: number): Lane | undefined {
     return this.#byQueueId[queueId];
   }
 
   /** The queue for a record without a preference. */
-  next(): QueueLane | undefined {
+  next(): Lane | undefined {
     const lanes = this.#lanes;
     const present = lanes[this.#sticky % lanes.length];
     if (present === undefined || present.open !== undefined) return present;
@@ -61,7 +62,7 @@ export class TopicLanes {
   }
 
   /** A queue on another broker, for a batch that one has refused; the same lane when there is none. */
-  elsewhere(lane: QueueLane): QueueLane {
+  elsewhere(lane: Lane): Lane {
     const others = this.#lanes.filter((other) => other.brokerName !== lane.brokerName);
     if (others.length === 0) return lane;
     this.#sticky = (this.#sticky + 1) % this.#lanes.length;
@@ -69,7 +70,7 @@ export class TopicLanes {
   }
 
   /** Every lane that was ever made. */
-  all(): Iterable<QueueLane> {
+  all(): Iterable<Lane> {
     return this.#byKey.values();
   }
 }
