@@ -170,7 +170,7 @@ class StoreDriver implements Actor {
   }
 
   #append(): void {
-    const { ledger, plan, world, coverage } = this.#stage;
+    const { ledger, world, coverage } = this.#stage;
     const { m, intent } = this.#message();
     const level: AckLevel = this.#random.chance(0.3) ? 'synced' : 'flush';
     const wait = {};
@@ -183,8 +183,8 @@ class StoreDriver implements Actor {
           this.#waiting.delete(wait);
           coverage.hit(outcome === 'ok' ? 'send confirmed' : isCertain(outcome) ? 'send rejected' : 'send unknown');
           if (outcome !== 'ok') return ledger.answer(intent, isCertain(outcome) ? 'rejected' : 'unknown', world.timeMs);
-          // What was synced must outlive any cut: as if it had been confirmed long before.
-          ledger.confirm(intent, level === 'synced' && plan.flush === 'async' ? -1e9 : world.timeMs, m.queue.queueId, queueOffset, position);
+          intent.synced = level === 'synced';
+          ledger.confirm(intent, world.timeMs, m.queue.queueId, queueOffset, position);
         },
       },
       0,
@@ -232,7 +232,8 @@ class StoreDriver implements Actor {
           {
             appended: (_token, outcome, position, queueOffset) => {
               this.#waiting.delete(wait);
-              if (outcome === 'ok') ledger.confirm(intent, -1e9, m.queue.queueId, queueOffset, position);
+              intent.synced = true;
+              if (outcome === 'ok') ledger.confirm(intent, world.timeMs, m.queue.queueId, queueOffset, position);
               else ledger.answer(intent, isCertain(outcome) ? 'rejected' : 'unknown', world.timeMs);
             },
           },

@@ -1,0 +1,91 @@
+/** The whole product on stage: the shipped broker on the machine, shipped clients around it. */
+import { BrokerCore } from '@tallystick/broker';
+import type { Disk } from '@tallystick/base';
+import type { QueueRead } from '../checkers/ledger.ts';
+import { Probe, readQueue } from '../checkers/probe.ts';
+import { ConsumerActor, ProducerActor, TransactionActor } from './client-actors.ts';
+import { Contestant } from './contestant.ts';
+import type { Play, PlayServer } from './play.ts';
+import { Prober } from './prober.ts';
+import { ADDRESS, TOPIC, type Actor, type Stage } from './stage.ts';
+import { noteRecovery } from './store-play.ts';
+import type { SimProcess } from './world.ts';
+
+export function brokerPlay(stage: Stage): Play {
+  const { plan } = stage;
+  const clients = [
+    ...Array.from({ length: plan.producers }, (_, n) => new ProducerActor(stage, n)),
+    ...Array.from({ length: plan.transactionProducers }, (_, n) => new TransactionActor(stage, n)),
+    ...Array.from({ length: plan.consumersA }, (_, n) => new ConsumerActor(stage, 'ledgers', n, false)),
+    ...Array.from({ length: plan.consumersB }, (_, n) => new ConsumerActor(stage, 'audits', n, true)),
+  ];
+  const groups = [...(plan.consumersA > 0 ? ['ledgers'] : []), ...(plan.consumersB > 0 ? ['audits'] : [])];
+  const actors: Actor[] = [...clients];
+  for (let n = 0; n < plan.contestants; n++) actors.push(new Contestant(stage));
+  if (groups.length > 0) actors.push(new Prober(stage, groups));
+  return {
+    actors,
+    groups,
+    boot: (owner, disk, failed) => bootBroker(stage, owner, disk, failed),
+    readAll: (done) => readAll(stage, done),
+    dismiss: () => {
+      for (const client of clients) client.end();
+    },
+  };
+}
+
+function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason: string) => void): PlayServer {
+  const { plan, network } = stage;
+  const core = new BrokerCore(
+    { disk, ...owner.ports },
+    {
+      advertise: ADDRESS,
+      flush: plan.flush,
+      segmentBytes: plan.segmentBytes,
+      groupBytes: plan.groupBytes,
+      tailBytes: plan.tailBytes,
+      syncIntervalMs: 50,
+      checkAfterMs: plan.checkAfterMs,
+      checkIntervalMs: plan.checkIntervalMs,
+      checkMax: 100,
+      delayLevelsMs: [10, 20, 40, 80],
+      clientExpiryMs: 1000,
+      clientScanMs: 200,
+      lockLeaseMs: 400,
+      longPollMaxMs: 200,
+    },
+    { failed },
+  );
+  let stopListening = (): void => {};
+  return {
+    lossWindowMs: 50 + 40 * plan.diskSlowness,
+    start: (done) =>
+      core.start((error) => {
+        if (error !== undefined) return done({ error: { refused: error.kind === 'refused', message: error.message } });
+        stopListening = network.listen(ADDRESS, owner, (wire) => core.accept(wire));
+        done({});
+      }),
+    stop: (done) => {
+      stopListening();
+      core.stop(() => done());
+    },
+    noteRecovery: (coverage) => noteRecovery(core.recovery, coverage),
+    queueEnds: () => new Map([...core.store.queues()].map((queue) => [`${queue.topic}/${queue.queueId}`, queue.nextOffset])),
+    openHalves: () => core.halves().length,
+  };
+}
+
+function readAll(stage: Stage, done: (reads: QueueRead[]) => void): void {
+  const owner = stage.world.process('reader');
+  const probe = new Probe(stage.network.dialer(owner), owner.ports.timers, ADDRESS, 10_000);
+  const reads: QueueRead[] = [];
+  let left = stage.plan.queues;
+  for (let queueId = 0; queueId < stage.plan.queues; queueId++) {
+    readQueue(probe, TOPIC, queueId, (read) => {
+      if (read !== undefined) reads.push(read);
+      if (--left > 0) return;
+      owner.kill();
+      done(reads);
+    });
+  }
+}

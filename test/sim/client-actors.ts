@@ -1,0 +1,262 @@
+/**
+ * Actors that use the shipped client: producers, transaction producers and consumers. Each lives in a process of its own that can
+ * be killed; what its user would have in a database (the truth of each half message) survives in the ledger.
+ */
+import { ClientCore } from '@tallystick/client';
+import type { Intent } from '../checkers/ledger.ts';
+import type { Prng } from './prng.ts';
+import { ADDRESS, TOPIC, bodyOf, checksum, nextId, positionOf, type Actor, type Stage } from './stage.ts';
+import type { SimProcess } from './world.ts';
+
+const PRODUCER_TIMES = { requestTimeoutMs: 300, deliveryTimeoutMs: 2000, maxBlockMs: 2000, retryBackoffMs: 5, retryBackoffMaxMs: 50 };
+
+abstract class ClientActor implements Actor {
+  abstract readonly name: string;
+  protected readonly stage: Stage;
+  protected readonly random: Prng;
+  protected owner!: SimProcess;
+  protected client!: ClientCore;
+  #lives = 0;
+
+  constructor(stage: Stage) {
+    this.stage = stage;
+    this.random = stage.world.random.fork();
+  }
+
+  begin(): void {
+    const { world, network } = this.stage;
+    this.owner = world.process(`${this.name}#${++this.#lives}`);
+    this.client = new ClientCore(
+      { ...this.owner.ports, dialer: network.dialer(this.owner) },
+      {
+        address: ADDRESS,
+        clientId: `${this.name}#${this.#lives}`,
+        connectTimeoutMs: 200,
+        requestTimeoutMs: 300,
+        reconnectFirstMs: 5,
+        reconnectMaxMs: 50,
+        heartbeatIntervalMs: 200,
+        routeIntervalMs: 500,
+        routeRetryMs: 10,
+        startTimeoutMs: 600_000,
+      },
+    );
+    this.live();
+  }
+
+  restart(): void {
+    this.owner.kill();
+    this.died();
+    this.begin();
+  }
+
+  end(): void {
+    this.owner.kill();
+  }
+
+  abstract atRest(): boolean;
+  protected abstract live(): void;
+  protected died(): void {}
+
+  protected later(ms: number, run: () => void): void {
+    this.stage.world.after(ms, run, this.owner);
+  }
+}
+
+/** Sends plain messages, alone and in bursts that the accumulator makes batches of. */
+export class ProducerActor extends ClientActor {
+  readonly name: string;
+  #pending = new Set<Intent>();
+  #producer!: ReturnType<ClientCore['producer']>;
+
+  constructor(stage: Stage, index: number) {
+    super(stage);
+    this.name = `producer${index}`;
+  }
+
+  atRest(): boolean {
+    return this.#pending.size === 0;
+  }
+
+  waitsFor(): string {
+    return `${this.#pending.size} sends`;
+  }
+
+  protected override live(): void {
+    const batching = this.random.chance(this.stage.plan.batches);
+    this.#producer = this.client.producer({ ...PRODUCER_TIMES, group: 'plain', lingerMs: batching ? 2 : 0, batchSizeBytes: this.random.pick([0, 500, 4000]), bufferMemoryBytes: 65_536 });
+    this.#work();
+  }
+
+  protected override died(): void {
+    this.#pending.clear();
+  }
+
+  #work(): void {
+    const { plan, chaos } = this.stage;
+    if (!chaos) return;
+    this.later(this.random.unit() * 2 * plan.sendEveryMs, () => this.#work());
+    const count = this.random.chance(plan.batches) ? this.random.between(2, 12) : 1;
+    for (let n = 0; n < count; n++) this.#send();
+  }
+
+  #send(): void {
+    const { plan, ledger, world, coverage } = this.stage;
+    const id = nextId(plan.seed);
+    const value = bodyOf(id, this.random, plan.bodyBytesMax);
+    const intent = ledger.invoke(id, TOPIC, checksum(value), world.timeMs, false);
+    this.#pending.add(intent);
+    const queueId = this.random.chance(0.7) ? this.random.below(plan.queues) : undefined;
+    this.#producer.send({ topic: TOPIC, id, value, queueId, tag: this.random.chance(0.5) ? 'T' : undefined }, (error, receipt) => {
+      this.#pending.delete(intent);
+      if (error === undefined) {
+        coverage.hit('send confirmed');
+        ledger.confirm(intent, world.timeMs, receipt.queueId, receipt.offset, positionOf(receipt.offsetMessageId));
+      } else if (error.outcome === 'unknown') {
+        coverage.hit('send unknown');
+        ledger.answer(intent, 'unknown', world.timeMs);
+      } else {
+        coverage.hit('send rejected');
+        ledger.answer(intent, 'rejected', world.timeMs);
+      }
+    });
+  }
+}
+
+/** Half first, then the user's own transaction, then a verdict that may be lost: the check-back asks again. */
+export class TransactionActor extends ClientActor {
+  readonly name: string;
+  #pending = new Set<Intent>();
+  #group: string;
+  #producer!: ReturnType<ClientCore['transactionProducer']>;
+
+  constructor(stage: Stage, index: number) {
+    super(stage);
+    this.name = `bank${index}`;
+    this.#group = this.name;
+  }
+
+  atRest(): boolean {
+    return this.#pending.size === 0;
+  }
+
+  waitsFor(): string {
+    return `${this.#pending.size} halves`;
+  }
+
+  protected override live(): void {
+    const { coverage, ledger, plan } = this.stage;
+    this.#producer = this.client.transactionProducer({
+      ...PRODUCER_TIMES,
+      group: this.#group,
+      listener: {
+        check: (message: { id: string }, answer: (verdict: 'commit' | 'rollback' | 'unknown') => void) => {
+          coverage.hit('check-back sent');
+          const intent = ledger.intents.get(message.id);
+          const open = intent === undefined || intent.truth === 'undecided' || (this.stage.chaos && this.random.chance(plan.checkUnknown));
+          if (open) coverage.hit('check-back answered unknown');
+          const verdict = open ? 'unknown' : intent.truth === 'commit' ? 'commit' : 'rollback';
+          this.later(this.random.below(5), () => answer(verdict));
+        },
+      },
+    });
+    this.#producer.start((error) => {
+      if (error === undefined) this.#work();
+    });
+  }
+
+  /** What was between half and verdict when the process died ends as a rolled-back local transaction. */
+  protected override died(): void {
+    for (const intent of this.#pending) this.stage.ledger.decide(intent, 'rollback');
+    this.#pending.clear();
+  }
+
+  #work(): void {
+    const { plan, chaos } = this.stage;
+    if (!chaos) return;
+    this.later(this.random.unit() * 4 * plan.sendEveryMs, () => this.#work());
+    this.#transfer();
+  }
+
+  #transfer(): void {
+    const { plan, ledger, world, coverage } = this.stage;
+    const id = nextId(plan.seed);
+    const value = bodyOf(id, this.random, plan.bodyBytesMax);
+    const intent = ledger.invoke(id, TOPIC, checksum(value), world.timeMs, true);
+    this.#pending.add(intent);
+    this.#producer.half({ topic: TOPIC, id, value, queueId: this.random.below(plan.queues) }, (error, half) => {
+      if (error !== undefined) {
+        this.#pending.delete(intent);
+        ledger.answer(intent, error.outcome === 'unknown' ? 'unknown' : 'rejected', world.timeMs);
+        ledger.decide(intent, 'rollback');
+        return;
+      }
+      ledger.confirm(intent, world.timeMs, -1, -1, -1);
+      this.later(this.random.below(this.random.chance(0.1) ? 300 : 10), () => {
+        this.#pending.delete(intent);
+        const verdict = this.random.chance(plan.rollbacks) ? 'rollback' : 'commit';
+        ledger.decide(intent, verdict);
+        coverage.hit(verdict === 'commit' ? 'half committed' : 'half rolled back');
+        if (verdict === 'commit') half.commit();
+        else half.rollback();
+      });
+    });
+  }
+}
+
+/** A member of a consumer group whose handler sometimes fails. */
+export class ConsumerActor extends ClientActor {
+  readonly name: string;
+  readonly #group: string;
+  readonly #orderly: boolean;
+
+  constructor(stage: Stage, group: string, index: number, orderly: boolean) {
+    super(stage);
+    this.name = `${group}${index}`;
+    this.#group = group;
+    this.#orderly = orderly;
+  }
+
+  atRest(): boolean {
+    return true;
+  }
+
+  protected override live(): void {
+    const consumer = this.client.consumer({
+      group: this.#group,
+      topics: { [TOPIC]: '*' },
+      orderly: this.#orderly,
+      from: 'first',
+      maxReconsumeTimes: this.#orderly ? -1 : 3,
+      concurrency: this.random.pick([1, 4]),
+      localRetryMs: 20,
+      suspendMs: 10,
+      pullBatchMessages: this.random.pick([1, 8, 64]),
+      pullSuspendMs: 100,
+      pullTimeoutMs: 400,
+      pullRetryMs: 20,
+      rebalanceIntervalMs: 100,
+      rebalanceRetryMs: 20,
+      commitIntervalMs: 30,
+      lockIntervalMs: 100,
+      lockLostMs: 400,
+      sweepIntervalMs: 50,
+      handler: (message, settle) => {
+        const { ledger, coverage, chaos, plan } = this.stage;
+        const crc = checksum(message.value);
+        if (message.reconsumeTimes === 0) ledger.saw({ topic: message.topic, queueId: message.queueId, offset: message.offset, id: message.id, crc }, this.name);
+        else coverage.hit('retry delivered');
+        this.later(this.random.below(3), () => {
+          if (chaos && this.stage.chaos && this.random.chance(plan.handlerFails)) {
+            coverage.hit('handler failed');
+            return settle(new Error('the handler fails, as planned'));
+          }
+          coverage.hit('message consumed');
+          ledger.consumed(this.#group, message.id);
+          settle();
+        });
+      },
+    });
+    consumer.start(() => {});
+  }
+}
