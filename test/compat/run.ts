@@ -15,7 +15,7 @@ import { BrokerProcess } from '../process/broker-process.ts';
 const checksExpected = 21;
 const headerFormats = ['JSON', 'ROCKETMQ'] as const;
 /** Retries after 200 ms, a delay of level 2 after 1 s, check-backs from half a second on. */
-const brokerFlags = ['--check-after', '500', '--check-interval', '300', '--delay-levels', '200ms,1s,1s,1s,1s'];
+const brokerFlags = ['--check-after', '500', '--check-interval', '300', '--delay-levels', '200,1000,1000,1000,1000'];
 
 interface Check {
   format: string;

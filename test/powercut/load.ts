@@ -1,0 +1,133 @@
+/**
+ * Traffic against a broker whose power will be cut, and the reading afterwards. Notes where each acknowledged message was said to
+ * lie; plain messages go through the callback path with a bounded number in flight, transactions one after the other.
+ */
+import { Client, type ConsumedMessage } from '@tallystick/client';
+
+export const topics = ['plain-a', 'plain-b'] as const;
+export const transactionTopic = 'transactions';
+
+const inFlightMax = 256;
+
+/** What was acknowledged so far, over all cycles. */
+export class Acknowledged {
+  /** `topic/queue@offset` → the message's own text. */
+  readonly places = new Map<string, string>();
+  /** Texts of transactions whose commit was answered: they have no place yet, only the promise. */
+  readonly commits = new Set<string>();
+
+  get count(): number {
+    return this.places.size + this.commits.size;
+  }
+}
+
+/** Sends until `stop`; every acknowledgement lands in `acknowledged`, errors are expected once the power is gone. */
+export class Load {
+  readonly #client: Client;
+  readonly #acknowledged: Acknowledged;
+  readonly #cycle: string;
+  #sent = 0;
+  #inFlight = 0;
+  #running = true;
+  /** Waits for this many acknowledgements, then calls once. */
+  #goal: { count: number; reached: () => void } | undefined;
+
+  constructor(address: string, acknowledged: Acknowledged, cycle: string) {
+    this.#client = new Client({ address });
+    this.#acknowledged = acknowledged;
+    this.#cycle = cycle;
+  }
+
+  /** Starts and resolves when so many messages of this cycle have been acknowledged. */
+  async until(count: number): Promise<void> {
+    const reached = new Promise<void>((resolve) => {
+      this.#goal = { count: this.#acknowledged.count + count, reached: resolve };
+    });
+    const producer = this.#client.producer();
+    const send = (): void => {
+      while (this.#running && this.#inFlight < inFlightMax) {
+        const n = this.#sent++;
+        const topic = topics[n % topics.length] ?? topics[0];
+        const text = `${this.#cycle}:${n}:${'x'.repeat((n * 37) % 900)}`;
+        this.#inFlight++;
+        producer.sendWith({ topic, key: String(n % 100), value: text }, (error, receipt) => {
+          this.#inFlight--;
+          if (error === undefined) this.#note(`${topic}/${receipt.queueId}@${receipt.offset}`, text);
+          if (error === undefined || this.#running) setImmediate(send);
+        });
+      }
+    };
+    send();
+    void this.#transact();
+    await reached;
+  }
+
+  /** No new sends; what arrives until the loop is quiet still counts. */
+  async drain(): Promise<void> {
+    this.#running = false;
+    for (let quiet = 0, before = -1; quiet < 3;) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      quiet = this.#acknowledged.count === before ? quiet + 1 : 0;
+      before = this.#acknowledged.count;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#client.close();
+  }
+
+  async #transact(): Promise<void> {
+    const producer = this.#client.transactionProducer({
+      group: `powercut-${this.#cycle}`,
+      listener: { check: () => 'rollback' },
+    });
+    await producer.start();
+    for (let n = 0; this.#running; n++) {
+      const text = `${this.#cycle}:transaction:${n}`;
+      try {
+        const half = await producer.half({ topic: transactionTopic, value: text });
+        await half.commit({ confirmed: true });
+        this.#acknowledged.commits.add(text);
+      } catch {
+        return;
+      }
+    }
+  }
+
+  #note(place: string, text: string): void {
+    this.#acknowledged.places.set(place, text);
+    if (this.#goal === undefined || this.#acknowledged.count < this.#goal.count) return;
+    this.#goal.reached();
+    this.#goal = undefined;
+  }
+}
+
+/** Reads everything with a new group, until all that was promised has been seen or nothing new comes for a while. Answers what is missing. */
+export async function missing(address: string, acknowledged: Acknowledged, group: string): Promise<string[]> {
+  const client = new Client({ address });
+  const places = new Map<string, string>();
+  const committed = new Set<string>();
+  const handler = (message: ConsumedMessage): void => {
+    places.set(`${message.topic}/${message.queueId}@${message.offset}`, message.value.toString());
+    if (message.topic === transactionTopic) committed.add(message.value.toString());
+  };
+  const consumer = client.consumer({
+    group,
+    topics: Object.fromEntries([...topics, transactionTopic].map((topic) => [topic, '*'])),
+    handler,
+    from: 'first',
+  });
+  await consumer.start();
+  const lost = (): string[] => [
+    ...[...acknowledged.places].filter(([place, text]) => places.get(place) !== text).map(([place]) => place),
+    ...[...acknowledged.commits].filter((text) => !committed.has(text)),
+  ];
+  const quietAfterMs = 8_000;
+  for (let seen = -1, since = Date.now(); lost().length > 0 && Date.now() - since < quietAfterMs;) {
+    if (places.size !== seen) since = Date.now();
+    seen = places.size;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await client.close();
+  return lost();
+}
