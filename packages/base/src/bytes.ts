@@ -88,6 +88,31 @@ export function writeDecimal(bytes: Uint8Array, at: number, value: number): numb
   return end;
 }
 
+/**
+ * Reads a decimal integer in ASCII, with an optional minus; NaN when the range holds anything else, is empty or has more than 19
+ * digits. Above 2^53 the result is the nearest Number (tools send 2^63-1 for "no end").
+ */
+export function readDecimal(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  const negative = bytes[at] === 45;
+  if (negative) at++;
+  const digits = end - at;
+  if (digits < 1 || digits > 19) return NaN;
+  let value = 0;
+  // Nine digits fit an int32: the common short numbers stay in integer arithmetic.
+  for (const stop = at + (digits < 9 ? digits : 9); at < stop; at++) {
+    const digit = bytes[at]! - 48;
+    if (digit < 0 || digit > 9) return NaN;
+    value = value * 10 + digit;
+  }
+  for (; at < end; at++) {
+    const digit = bytes[at]! - 48;
+    if (digit < 0 || digit > 9) return NaN;
+    value = value * 10 + digit;
+  }
+  return negative ? -value : value;
+}
+
 /** How many bytes {@link writeDecimal} writes. */
 export function decimalLength(value: number): number {
   let length = 1;

@@ -1,0 +1,62 @@
+/**
+ * What a connection wants to send, staged until the end of the turn. Frames are encoded straight into the present block; blocks are
+ * fresh memory that is handed to the wire piece by piece and never written again, so the wire may keep what it got. Block size
+ * follows the traffic: an idle connection holds little, a busy one allocates once per 256 KiB.
+ */
+export class Output {
+  /** The present block. */
+  bytes: Buffer = Buffer.alloc(0);
+  /** Where the next frame begins in it. */
+  at = 0;
+  #start = 0;
+  #sealed: Buffer[] = [];
+  #sealedBytes = 0;
+  #blockBytes = BLOCK_BYTES_MIN;
+
+  /** Bytes staged and not yet taken. */
+  get staged(): number {
+    return this.#sealedBytes + this.at - this.#start;
+  }
+
+  /** Makes room for `bytes` bytes in `this.bytes` from `this.at`; that place. The writer then moves `at` to the end of what it wrote. */
+  reserve(bytes: number): number {
+    if (this.bytes.length - this.at < bytes) this.#nextBlock(bytes);
+    return this.at;
+  }
+
+  /** Takes everything staged, in order. */
+  take(give: (chunk: Buffer) => void): void {
+    if (this.#sealed.length > 0) {
+      const sealed = this.#sealed;
+      this.#sealed = [];
+      this.#sealedBytes = 0;
+      for (const chunk of sealed) give(chunk);
+    }
+    if (this.at === this.#start) return;
+    const chunk = this.bytes.subarray(this.#start, this.at);
+    this.#start = this.at;
+    give(chunk);
+  }
+
+  /** Gives memory back after a quiet time. */
+  shrink(): void {
+    if (this.staged > 0) return;
+    this.bytes = NONE;
+    this.at = this.#start = 0;
+    this.#blockBytes = BLOCK_BYTES_MIN;
+  }
+
+  #nextBlock(bytes: number): void {
+    if (this.at > this.#start) {
+      this.#sealed.push(this.bytes.subarray(this.#start, this.at));
+      this.#sealedBytes += this.at - this.#start;
+    }
+    this.bytes = Buffer.allocUnsafeSlow(Math.max(bytes, this.#blockBytes));
+    this.at = this.#start = 0;
+    this.#blockBytes = Math.min(this.#blockBytes * 2, BLOCK_BYTES_MAX);
+  }
+}
+
+const BLOCK_BYTES_MIN = 4 * 1024;
+const BLOCK_BYTES_MAX = 256 * 1024;
+const NONE = Buffer.alloc(0);
