@@ -1,5 +1,7 @@
 export * from './batch.ts';
+export * from './bodies.ts';
 export * from './commands.ts';
+export * from './fast-json.ts';
 export type { Field, FieldKind, FieldTable } from './fields.ts';
 export * from './frame.ts';
 export * from './frame-reader.ts';
@@ -18,6 +20,7 @@ export * from './peer.ts';
 export * from './peer-options.ts';
 export type { PeerError, ReplySink } from './pending-requests.ts';
 export * from './properties.ts';
+export { protocolPage } from './protocol-page.ts';
 export * from './responses.ts';
 export * from './send-answers.ts';
 export * from './send-requests.ts';
