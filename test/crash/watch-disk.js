@@ -41,7 +41,7 @@ function watch(statusFd) {
         after?.(args, results);
         done(...results);
       });
-      if (kind === killClass && --left === 0) process.kill(process.pid, 'SIGKILL');
+      if ((kind === killClass || killClass === 'any') && --left === 0) process.kill(process.pid, 'SIGKILL');
     };
   };
 
