@@ -5,7 +5,7 @@
 import { isShell } from './core-rule.ts';
 import type { Edge, Finding, Package, Project, Source } from './project.ts';
 import { packageNameOf } from './project.ts';
-import { corePackages, folderRanks, packageRanks } from './ranks.ts';
+import { corePackages, folderRanks, openedBy, packageRanks } from './ranks.ts';
 
 export function layering(project: Project): Finding[] {
   const findings: Finding[] = [];
@@ -17,7 +17,7 @@ export function layering(project: Project): Finding[] {
     const home = project.packageOf(source.path);
     for (const edge of source.edges) {
       if (edge.kind === 'named-file') continue;
-      const door = frontDoor(project, home, edge);
+      const door = frontDoor(project, source, home, edge);
       if (door !== undefined) report(source, edge, 'deep-import', door);
       if (home === undefined || !isProductSource(source.path)) continue;
       const guest =
@@ -48,10 +48,11 @@ function isDoor(project: Project, home: Package, path: string): boolean {
   return project.entriesOf(home).includes(path);
 }
 
-function frontDoor(project: Project, home: Package | undefined, edge: Edge): string | undefined {
+function frontDoor(project: Project, source: Source, home: Package | undefined, edge: Edge): string | undefined {
   if (edge.specifier.startsWith('.')) {
     const guest = edge.target === undefined ? undefined : project.packageOf(edge.target);
     if (guest === undefined || guest === home) return undefined;
+    if (openedBy.some(({ proof, part }) => source.path.startsWith(proof) && edge.target?.startsWith(part))) return undefined;
     return `import ${guest.manifest.name} by its name, not by a path into it`;
   }
   const guest = project.packages.get(packageNameOf(edge.specifier));

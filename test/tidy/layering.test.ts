@@ -64,6 +64,11 @@ describe('layering', () => {
     expect(both).toEqual(['packages/broker/src/topics/topic.ts:1 folder-direction']);
   });
 
+  it('lets the simulation open the store, and nothing else', () => {
+    const text = `import '../../packages/broker/src/store/store.ts';\nimport '../../packages/broker/src/handlers/handle.ts';`;
+    expect(rules({ 'test/sim/a.ts': text })).toEqual(['test/sim/a.ts:2 deep-import']);
+  });
+
   it('lets an entry gather core and shell for the user', () => {
     expect(rules({ 'packages/base/src/index.ts': `export { now } from './shell/node.ts';` })).toEqual([]);
   });
