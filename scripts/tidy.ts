@@ -7,10 +7,11 @@ import { cycles } from './tidy/cycles.ts';
 import { deadFiles } from './tidy/dead-files.ts';
 import { dependencies } from './tidy/dependencies.ts';
 import { layering } from './tidy/layering.ts';
+import { links } from './tidy/links.ts';
 import { Project, readTree, type Finding } from './tidy/project.ts';
 import { words } from './tidy/words.ts';
 
-const checks: readonly ((project: Project) => Finding[])[] = [layering, cycles, coreRule, dependencies, deadFiles, words];
+const checks: readonly ((project: Project) => Finding[])[] = [layering, cycles, coreRule, dependencies, deadFiles, links, words];
 
 const project = new Project(readTree(process.cwd()));
 const findings = checks.flatMap((check) => check(project));
