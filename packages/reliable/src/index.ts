@@ -1,2 +1,27 @@
 export * from './errors.ts';
+export { createInbox, type Inbox, type InboxSettings, type OnceResult } from './inbox/inbox.ts';
+export {
+  createLocalTransactionTable,
+  type CheckedMessage,
+  type LocalTransactionSettings,
+  type LocalTransactionTable,
+  type Verdict,
+} from './local-transaction/local-transaction-table.ts';
+export { createMonitor, type Counts, type ListedRow, type ListQuery, type Monitor, type MonitorSettings } from './monitor.ts';
+export { INBOX_OPTIONS, LOCAL_TRANSACTION_OPTIONS, OUTBOX_OPTIONS, RELAY_OPTIONS } from './options.ts';
+export type { DeliveryMode, NewMessage } from './outbox/message.ts';
+export { ID_PATTERN, MessageIds, SHARDS, shardOf } from './outbox/message-id.ts';
+export { createOutbox, type Outbox, type OutboxSettings, type OutboxWriter } from './outbox/outbox.ts';
+export type { Alarm, TroubledRow } from './relay/alarm.ts';
+export type { RelayCounters } from './relay/flight.ts';
+export { createRelay, type Relay, type RelaySettings } from './relay/relay.ts';
+export type { Dialect } from './sql/dialect.ts';
+export { verifyDurability, type DurabilityOptions, type DurabilityReport } from './sql/durability.ts';
+export type { Answer, AsyncHandle, Handle, SyncHandle, SyncStatement } from './sql/handles.ts';
+export { migrate, migrationSql, type MigrationReport } from './sql/migrate.ts';
+export { mysql } from './sql/mysql.ts';
+export { postgres } from './sql/postgres.ts';
+export { sqlite } from './sql/sqlite.ts';
+export { TABLES, type MessageTable, type RowState } from './sql/tables.ts';
+export { transaction } from './sql/transaction.ts';
 export * from './transports/transport.ts';

@@ -9,7 +9,8 @@ import { isAsyncHandle, isOpen, isSyncHandle, saysInTransaction, takesList, type
 import { mysql } from './mysql.ts';
 import { postgres } from './postgres.ts';
 import { sqlite } from './sqlite.ts';
-import { plain, type SqlValue, type Statement, type StatementResult, type Steps } from './statement.ts';
+import { plain, type Call, type SqlValue, type Statement, type StatementResult, type Steps } from './statement.ts';
+import { refusePromise } from './synchronous.ts';
 
 export interface SyncSession {
   readonly kind: 'sync';
@@ -62,7 +63,7 @@ export function performNow<T>(session: SyncSession, steps: Steps<T>): T {
   while (next.done !== true) {
     let result: StatementResult;
     try {
-      result = session.execute(next.value);
+      result = stepNow(session, next.value);
     } catch (error) {
       next = steps.throw(error);
       continue;
@@ -72,12 +73,23 @@ export function performNow<T>(session: SyncSession, steps: Steps<T>): T {
   return next.value;
 }
 
+function stepNow(session: SyncSession, step: Statement | Call): StatementResult {
+  if (!('call' in step)) return session.execute(step);
+  const value = step.call();
+  refusePromise(value);
+  return { rows: [], changes: 0, value };
+}
+
+async function stepLater(session: AsyncSession, step: Statement | Call): Promise<StatementResult> {
+  return 'call' in step ? { rows: [], changes: 0, value: await step.call() } : session.execute(step);
+}
+
 async function performLater<T>(session: AsyncSession, steps: Steps<T>): Promise<T> {
   let next = steps.next();
   while (next.done !== true) {
     let result: StatementResult;
     try {
-      result = await session.execute(next.value);
+      result = await stepLater(session, next.value);
     } catch (error) {
       next = steps.throw(error);
       continue;

@@ -18,13 +18,20 @@ export type SqlValue = string | number | Uint8Array | null;
 export interface StatementResult {
   readonly rows: readonly Readonly<Record<string, unknown>>[];
   readonly changes: number;
+  /** What a {@link Call} returned. */
+  readonly value?: unknown;
+}
+
+/** The user's own work between two statements: called on a synchronous handle, called and awaited on an asynchronous one. */
+export interface Call {
+  call(): unknown;
 }
 
 /** A compiled statement; call it with a value per hole. */
 export type Prepared<Name extends string> = (values: Readonly<Record<Name, SqlValue>>) => Statement;
 
 /** Work on a database as a sequence of statements: each `yield*` gives the answer back. One logic for synchronous and asynchronous handles. */
-export type Steps<T> = Generator<Statement, T, StatementResult>;
+export type Steps<T> = Generator<Statement | Call, T, StatementResult>;
 
 /** Compiles `query`, in which every value is a {@link hole}. */
 export function prepared<Name extends string>(query: Compilable): Prepared<Name> {
@@ -90,6 +97,6 @@ export function plain(sql: string, reads = false): Statement {
 }
 
 /** Runs one statement inside steps. */
-export function* run(statement: Statement): Steps<StatementResult> {
+export function* run(statement: Statement | Call): Steps<StatementResult> {
   return yield statement;
 }

@@ -8,6 +8,7 @@ import { fail } from '../errors.ts';
 import type { Answer, Handle } from './handles.ts';
 import { sessionOf, type AsyncSession, type SyncSession, type WrappedTransaction } from './session.ts';
 import { plain } from './statement.ts';
+import { refuseAsyncFunction, refusePromise } from './synchronous.ts';
 
 /**
  * Runs `fn` in a transaction on `db` and returns what it returned; on an asynchronous handle `fn` may be asynchronous and a promise
@@ -77,19 +78,4 @@ async function refuseOpenWrites(wrapped: WrappedTransaction): Promise<void> {
 
 function wrap(session: SyncSession | AsyncSession): WrappedTransaction {
   return (session.wrapped = { afterCommit: [], writesOpen: new Set() });
-}
-
-/** Throws ASYNC_IN_SYNC if `value` is a promise; its own later failure has this error as its report. */
-export function refusePromise(value: unknown): void {
-  const then = (value as { then?: unknown } | null | undefined)?.then;
-  if (typeof then !== 'function') return;
-  then.call(value, undefined, () => undefined);
-  throw fail('ASYNC_IN_SYNC');
-}
-
-const AsyncFunction = (async () => undefined).constructor;
-
-/** Refuses before anything ran, where the function says that it is asynchronous. */
-export function refuseAsyncFunction(fn: unknown): void {
-  if (fn instanceof AsyncFunction) throw fail('ASYNC_IN_SYNC', 'an async function');
 }

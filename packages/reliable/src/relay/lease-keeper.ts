@@ -1,0 +1,80 @@
+/**
+ * Holds the relay's leases: takes what is free, renews after a third of the lease, notices what was lost, gives back at the end. It
+ * knows two monotonic times: when to renew, and until when its own clock is certain that nobody else may push.
+ */
+import type { Clock } from '@tallystick/base';
+import type { Alarm } from './alarm.ts';
+import type { ClaimedRow } from './batch.ts';
+import { keepLeases, makeLeases, planLeases, releaseLeases, seeLeases, type LeaseIdentity } from './leases.ts';
+import type { RelayDatabase } from './relay-database.ts';
+
+export class LeaseKeeper {
+  readonly #database: RelayDatabase;
+  readonly #identity: LeaseIdentity;
+  readonly #rangesMax: number;
+  readonly #clock: Clock;
+  readonly #tell: (alarm: Alarm) => void;
+  #made = false;
+  /** Range → epoch. */
+  #held: ReadonlyMap<number, number> = new Map();
+  #renewAtMs = 0;
+  #safeUntilMs = 0;
+
+  constructor(database: RelayDatabase, identity: LeaseIdentity, rangesMax: number, clock: Clock, tell: (alarm: Alarm) => void) {
+    this.#database = database;
+    this.#identity = identity;
+    this.#rangesMax = rangesMax;
+    this.#clock = clock;
+    this.#tell = tell;
+  }
+
+  get held(): ReadonlyMap<number, number> {
+    return this.#held;
+  }
+
+  /** Monotonic time of the next renewal. */
+  get renewAtMs(): number {
+    return this.#renewAtMs;
+  }
+
+  /** Whether the rows' leases are certainly still ours, by our own clock and knowledge. */
+  safe(rows: readonly ClaimedRow[]): boolean {
+    return this.#clock.monotonic() < this.#safeUntilMs && rows.every(({ range, epoch }) => this.#held.get(range) === epoch);
+  }
+
+  /** Renews what is due and takes what is free; one that has nothing to write only reads. */
+  async keep(): Promise<void> {
+    const { dialect } = this.#database.session;
+    const { scope } = this.#identity;
+    if (!this.#made) {
+      await this.#database.atomically(makeLeases(dialect, scope));
+      this.#made = true;
+    }
+    const now = this.#clock.monotonic();
+    const renewDue = now >= this.#renewAtMs;
+    if (!renewDue && this.#held.size >= this.#rangesMax) return;
+    const wallMs = this.#clock.now();
+    const plan = planLeases(await this.#database.run(seeLeases(dialect, scope, wallMs)), this.#held, this.#rangesMax);
+    this.lost(plan.lost);
+    if (plan.take.length === 0 && !(renewDue && plan.renew.length > 0)) return;
+    const before = this.#held;
+    this.#held = await this.#database.atomically(keepLeases(dialect, this.#identity, plan, wallMs));
+    this.#safeUntilMs = now + this.#identity.leaseMs;
+    this.#renewAtMs = now + this.#identity.leaseMs / 3;
+    for (const firstShard of before.keys()) if (!this.#held.has(firstShard)) this.#tell({ kind: 'fenced', firstShard });
+  }
+
+  /** These ranges have changed hands. */
+  lost(ranges: readonly number[]): void {
+    for (const firstShard of ranges) if (this.#held.has(firstShard)) this.#tell({ kind: 'fenced', firstShard });
+    if (ranges.length > 0) this.#held = new Map([...this.#held].filter(([range]) => !ranges.includes(range)));
+  }
+
+  /** Gives all back. If the database refuses they expire by themselves. */
+  async release(): Promise<void> {
+    const held = this.#held;
+    this.#held = new Map();
+    if (held.size === 0) return;
+    await this.#database.atomically(releaseLeases(this.#database.session.dialect, this.#identity, held)).catch(() => undefined);
+  }
+}
