@@ -6,7 +6,9 @@ import { Command, CommanderError } from 'commander';
 import { CliError, exitCodes } from './cli-error.ts';
 import { commands } from './commands.ts';
 
-process.exitCode = await run(process.argv);
+const code = await run(process.argv);
+// What a command left open (a connection that does not close, a timer) must not keep it from ending.
+process.stdout.write('', () => process.exit(code));
 
 async function run(argv: readonly string[]): Promise<number> {
   const program = programOf();

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import { integer, integers } from '../arguments.ts';
-import { CliError, exitCodes } from '../cli-error.ts';
+import { CliError } from '../cli-error.ts';
 
 interface BrokerFlags {
   readonly port: number;
@@ -65,7 +65,6 @@ async function serve(flags: BrokerFlags): Promise<void> {
   await broker.stop();
   if (temporary) rmSync(data, { recursive: true, force: true });
   if (flags.json) console.log(JSON.stringify({ event: 'stopped' }));
-  process.exit(exitCodes.ok.code);
 }
 
 /** Options of the broker that were given on the command line; the rest keep their defaults. */

@@ -42,6 +42,8 @@ export function addDemo(program: Command): void {
       .action(async (text: string) => {
         const { runChild } = await import('../demo/run-child.ts');
         await runChild(role, JSON.parse(text) as ChildOptions);
+        // Its parent ends it.
+        await new Promise<never>(() => {});
       });
   }
 }
@@ -55,5 +57,5 @@ async function runDemo(flags: DemoFlags): Promise<void> {
   const data = flags.data === undefined ? mkdtempSync(join(tmpdir(), 'tallystick-demo-')) : resolve(flags.data);
   const { runBankDemo } = await import('../demo/parent.ts');
   const loseUnsynced = flags.loseUnsynced === true || defect === 'ack-before-sync';
-  process.exit(await runBankDemo({ plan: { seed, transfers, path, defect }, data, json: flags.json === true, loseUnsynced }));
+  process.exitCode = await runBankDemo({ plan: { seed, transfers, path, defect }, data, json: flags.json === true, loseUnsynced });
 }

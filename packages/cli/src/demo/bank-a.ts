@@ -4,13 +4,13 @@
  *
  * As `standby` it is a second instance of the service on the same database that makes no transfers and only answers check-backs.
  */
-import { createLocalTransactionTable, migrate, type LocalTransactionTable } from '@tallystick/reliable';
+import { createLocalTransactionTable, migrate } from '@tallystick/reliable';
 import type { Client } from '@tallystick/client';
+import type { BankA } from './bank-a-parts.ts';
 import { clientThrough } from './bank-client.ts';
 import type { ChildOptions } from './child-options.ts';
 import { ParentLine } from './child.ts';
-import { openForWriting, type BankDatabase } from './database.ts';
-import type { DefectName } from './defects.ts';
+import { openForWriting } from './database.ts';
 import { HalfPath } from './half-path.ts';
 import { LedgerA } from './ledger-a.ts';
 import { bankAConsumers, bankAProducers, confirmationTopic, transferTopic } from './messages.ts';
@@ -23,19 +23,8 @@ const resendAfterMs = 4_000;
 const resendEveryMs = 500;
 const resendsAtOnce = 50;
 const againAfterMs = 200;
-export const bizType = 'transfer';
 /** Check-backs about a transaction nobody knows before it is ruled out for good. */
 const absentMax = 2;
-
-/** What the two paths and the sweeps share. */
-export interface BankA {
-  readonly line: ParentLine;
-  readonly db: BankDatabase;
-  readonly ledger: LedgerA;
-  readonly client: Client;
-  readonly transactions: LocalTransactionTable;
-  readonly defect: DefectName | undefined;
-}
 
 export async function runBankA(options: ChildOptions, standby: boolean): Promise<void> {
   const line = new ParentLine();
@@ -53,7 +42,7 @@ export async function runBankA(options: ChildOptions, standby: boolean): Promise
     return;
   }
   const outbox = options.plan.path === 'half' ? undefined : new OutboxPath(bank, options.bankA);
-  await outbox?.start();
+  outbox?.start();
   await settleOnConfirmation(bank);
   const resending = bank.defect === undefined ? sendAgain(bank) : undefined;
   line.onStop = () => {

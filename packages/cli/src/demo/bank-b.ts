@@ -77,7 +77,7 @@ class BankB {
 
   private creditOnce(serial: string, transfer: TransferMessage): void {
     transaction(this.db, (tx) => {
-      const outcome = this.inbox.once(tx, serial, () => this.credit(serial, transfer));
+      const { outcome } = this.inbox.once(tx, serial, () => this.credit(serial, transfer));
       if (outcome === 'duplicate') this.db.prepare('INSERT INTO absorbed (serial) VALUES (?)').run(serial);
     });
   }

@@ -4,7 +4,7 @@
  */
 import { newMessageId, transaction } from '@tallystick/reliable';
 import type { TransactionProducer, Verdict } from '@tallystick/client';
-import { bizType, type BankA } from './bank-a.ts';
+import { bizType, type BankA } from './bank-a-parts.ts';
 import { bankAProducers, numberHeader, transferTopic, writeTransfer } from './messages.ts';
 import type { Transfer } from './plan.ts';
 

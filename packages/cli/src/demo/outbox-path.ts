@@ -4,10 +4,16 @@
  */
 import { createOutbox, createRelay, newMessageId, transaction, type OutgoingMessage, type Transport } from '@tallystick/reliable';
 import type { Producer } from '@tallystick/client';
-import type { BankA } from './bank-a.ts';
+import type { BankA } from './bank-a-parts.ts';
 import { openForWriting } from './database.ts';
 import { bankAProducers, numberHeader, transferTopic, writeTransfer } from './messages.ts';
 import type { Transfer } from './plan.ts';
+
+/**
+ * Short waits, since the demo breaks things on purpose. There is one bank-a at a time, so its relay may keep its name over a restart and need not wait for the
+ * lease of its dead predecessor.
+ */
+const relayTimes = { owner: 'bank-a', sweepIntervalMs: 200, retryFirstMs: 200, retryMaxMs: 1_000, brakeMaxMs: 500, stopAfterMs: 1_500 };
 
 export class OutboxPath {
   private readonly bank: BankA;
@@ -18,16 +24,16 @@ export class OutboxPath {
   constructor(bank: BankA, path: string) {
     this.bank = bank;
     this.producer = bank.client.producer({ group: bankAProducers });
-    this.outbox = createOutbox(bank.db);
-    this.relay = createRelay({ db: openForWriting(path, false), transport: this.watched(this.producer), sweepIntervalMs: 200, sweepAfterMs: 1_000 });
+    this.relay = createRelay({ db: openForWriting(path, false), transport: this.watched(this.producer), ...relayTimes });
+    this.outbox = createOutbox(bank.db, { wake: () => this.relay.wake() });
   }
 
-  start(): Promise<void> {
-    return Promise.resolve(this.relay.start());
+  start(): void {
+    this.relay.start();
   }
 
   stop(): Promise<void> {
-    return Promise.resolve(this.relay.stop());
+    return this.relay.stop();
   }
 
   /** Resolves when the transfer is committed; throws when it certainly is not and must be made again. */
@@ -37,10 +43,9 @@ export class OutboxPath {
     const { ledger } = this.bank;
     transaction(this.bank.db, (tx) => {
       const headers = new Map([[numberHeader, String(transfer.number)]]);
-      const serial = this.outbox.in(tx).add({ topic: transferTopic, headers, body: Buffer.from(message), mode: 'immediate' });
+      const serial = this.outbox.in(tx).add({ topic: transferTopic, headers, body: Buffer.from(message) });
       ledger.debit(serial, transfer, message, Date.now());
     });
-    this.relay.wake();
   }
 
   private async publishFirst(transfer: Transfer): Promise<void> {

@@ -58,7 +58,7 @@ export async function runBankDemo(options: DemoOptions): Promise<number> {
   try {
     return await demo.run();
   } finally {
-    demo.killAll();
+    demo.leave();
   }
 }
 
@@ -114,7 +114,9 @@ class BankDemo {
     return this.tell(ending, report);
   }
 
-  killAll(): void {
+  /** Nothing of ours survives the parent, however it ends. */
+  leave(): void {
+    this.view.end();
     this.supervisor.killAll();
     this.folder.leave();
   }

@@ -58,6 +58,7 @@ export class Supervisor {
   }
 
   start(spec: ChildSpec): void {
+    if (this.stopping) return;
     const child: Child = { spec, process: undefined, state: 'gone', retired: false, failures: 0 };
     this.children.set(spec.name, child);
     this.spawn(child);

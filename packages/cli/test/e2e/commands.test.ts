@@ -1,0 +1,103 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { jsonLines, run, start, type Running } from '../processes.ts';
+
+let data: string;
+let running: Running[];
+
+beforeEach(() => {
+  data = mkdtempSync(join(tmpdir(), 'commands-'));
+  running = [];
+});
+afterEach(async () => {
+  for (const { child, ended } of running) {
+    child.kill('SIGKILL');
+    await ended;
+  }
+  rmSync(data, { recursive: true, force: true });
+});
+
+async function startBroker(...more: string[]): Promise<{ broker: Running; address: string }> {
+  const broker = start(['broker', '--port', '0', '--data', data, ...more]);
+  running.push(broker);
+  const [, address] = await broker.seen(/^ready on (\S+)$/m);
+  return { broker, address: address! };
+}
+
+describe('broker, send and consume as real processes', () => {
+  it('carry messages from one command to another, over a kill of the broker', { timeout: 60_000 }, async () => {
+    const { broker, address } = await startBroker();
+    const sent = await run(['send', 'orders', 'hello', '--count', '3', '--key', 'k', '--tag', 'T', '--header', 'colour=red', '--broker', address, '--json']);
+    expect(sent).toMatchObject({ code: 0 });
+    expect(jsonLines(sent.out)).toHaveLength(3);
+    broker.child.kill('SIGKILL');
+    await broker.ended;
+
+    const again = await startBroker();
+    const got = await run(['consume', 'orders', '--from', 'first', '--max', '3', '--timeout', '20000', '--broker', again.address, '--json']);
+    expect(got).toMatchObject({ code: 0 });
+    const messages = jsonLines(got.out);
+    expect(messages).toHaveLength(3);
+    expect(messages[0]).toMatchObject({ topic: 'orders', value: 'hello', key: 'k', tag: 'T', headers: { colour: 'red' }, reconsumeTimes: 0 });
+    expect(messages.map(({ id }) => id).sort()).toEqual(jsonLines(sent.out).map(({ messageId }) => messageId).sort());
+  });
+
+  it('say where the data is, whether it survives, and what a crash can cost', { timeout: 60_000 }, async () => {
+    const { broker } = await startBroker('--flush', 'async');
+    broker.child.kill('SIGTERM');
+    const { code, out } = await broker.ended;
+    expect(code).toBe(0);
+    expect(out).toContain(`${data}, survives a restart`);
+    expect(out).toContain('a power cut can cost the last 200 ms');
+    const temporary = start(['broker', '--port', '0']);
+    running.push(temporary);
+    await temporary.seen(/^ready on/m);
+    temporary.child.kill('SIGINT');
+    const ended = await temporary.ended;
+    expect(ended.code).toBe(0);
+    expect(ended.out).toContain('TEMPORARY');
+  });
+
+  it('refuse a second owner of a store with a clear sentence', { timeout: 60_000 }, async () => {
+    await startBroker();
+    const second = await run(['broker', '--port', '0', '--data', data]);
+    expect(second.code).not.toBe(0);
+    expect(second.err).toContain(data);
+    expect(second.err).not.toContain('    at ');
+  });
+
+  it('refuse an address that others can reach unless told so', { timeout: 60_000 }, async () => {
+    const refused = await run(['broker', '--port', '0', '--host', '0.0.0.0', '--data', data]);
+    expect(refused.code).not.toBe(0);
+    expect(refused.err).toContain('--insecure');
+    const { broker } = await startBroker('--host', '0.0.0.0', '--insecure');
+    broker.child.kill('SIGTERM');
+    expect((await broker.ended).out).toContain('INSECURE');
+  });
+
+  it('make and list topics, and list half messages', { timeout: 60_000 }, async () => {
+    const { address } = await startBroker();
+    expect(await run(['topic', 'create', 'bills', '--queues', '3', '--broker', address])).toMatchObject({ code: 0 });
+    const listed = await run(['topic', 'list', '--broker', address, '--json']);
+    expect(jsonLines(listed.out)).toContainEqual({ topic: 'bills' });
+    const halves = await run(['halves', '--broker', address]);
+    expect(halves).toMatchObject({ code: 0, out: 'no half message is without a verdict\n' });
+  });
+
+  it('send one message per line of standard input', { timeout: 60_000 }, async () => {
+    const { address } = await startBroker();
+    expect(await run(['send', 'lines', '--broker', address], 'one\ntwo\n\nthree\n')).toMatchObject({ code: 0, out: '3 sent to lines\n' });
+    const got = await run(['consume', 'lines', '--from', 'first', '--max', '3', '--timeout', '20000', '--broker', address]);
+    expect(got.out.trimEnd().split('\n').sort()).toEqual(['one', 'three', 'two']);
+    expect(await run(['send', 'lines', '--broker', address], '')).toMatchObject({ code: 2 });
+  });
+
+  it('say clearly when no broker is there', { timeout: 60_000 }, async () => {
+    const { code, err } = await run(['topic', 'list', '--broker', '127.0.0.1:1']);
+    expect(code).toBe(69);
+    expect(err).toContain('127.0.0.1:1');
+    expect(err).not.toContain('    at ');
+  });
+});
