@@ -72,20 +72,28 @@ export function writeDecimal(bytes: Uint8Array, at: number, value: number): numb
     bytes[at++] = 45;
     value = -value;
   }
-  const end = at + decimalLength(value);
-  let write = end;
-  while (value > 0x7fffffff) {
-    const rest = Math.floor(value / 10);
-    bytes[--write] = 48 + (value - rest * 10);
-    value = rest;
+  if (value < 1e9) return writeSmall(bytes, at, value, digitsOf(value));
+  // In parts of nine digits, each an int32: dividing doubles digit by digit costs four times as much for a time in ms.
+  const high = Math.floor(value / 1e9);
+  return writeSmall(bytes, writeDecimal(bytes, at, high), value - high * 1e9, 9);
+}
+
+function writeSmall(bytes: Uint8Array, at: number, value: number, digits: number): number {
+  const end = at + digits;
+  let rest = value | 0;
+  for (let write = end - 1; write >= at; write--) {
+    const tens = (rest / 10) | 0;
+    bytes[write] = 48 + (rest - tens * 10);
+    rest = tens;
   }
-  let small = value | 0;
-  do {
-    const rest = (small / 10) | 0;
-    bytes[--write] = 48 + (small - rest * 10);
-    small = rest;
-  } while (small > 0);
   return end;
+}
+
+function digitsOf(value: number): number {
+  if (value < 100) return value < 10 ? 1 : 2;
+  if (value < 10000) return value < 1000 ? 3 : 4;
+  if (value < 1000000) return value < 100000 ? 5 : 6;
+  return value < 10000000 ? 7 : value < 100000000 ? 8 : 9;
 }
 
 /**
@@ -111,17 +119,6 @@ export function readDecimal(bytes: Uint8Array, start: number, end: number): numb
     value = value * 10 + digit;
   }
   return negative ? -value : value;
-}
-
-/** How many bytes {@link writeDecimal} writes. */
-export function decimalLength(value: number): number {
-  let length = 1;
-  if (value < 0) {
-    length = 2;
-    value = -value;
-  }
-  for (let limit = 10; value >= limit; limit *= 10) length++;
-  return length;
 }
 
 const HEX_PAIRS: readonly string[] = Array.from({ length: 256 }, (_, n) => n.toString(16).toUpperCase().padStart(2, '0'));

@@ -37,7 +37,7 @@ export function unescapeJson(bytes: Uint8Array, start: number, end: number, into
   return at;
 }
 
-/** Writes UTF-8 bytes [start, end) as the inside of a JSON string; the end of it. Needs up to 6 bytes per byte. */
+/** Writes UTF-8 bytes [start, end) as the inside of a JSON string; the end of it. */
 export function escapeJson(bytes: Uint8Array, start: number, end: number, into: Uint8Array, at: number): number {
   for (let from = start; from < end; from++) {
     const byte = bytes[from]!;
@@ -59,16 +59,8 @@ export function escapeJson(bytes: Uint8Array, start: number, end: number, into: 
   return at;
 }
 
-/** How many bytes {@link escapeJson} writes. */
-export function escapedLength(bytes: Uint8Array, start: number, end: number): number {
-  let length = end - start;
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at]!;
-    if (byte < 32) length += 5;
-    else if (byte === QUOTE || byte === BACKSLASH) length++;
-  }
-  return length;
-}
+/** At most so many bytes per byte does {@link escapeJson} write. */
+export const ESCAPED_MAX = 6;
 
 const QUOTE = 34;
 const BACKSLASH = 92;

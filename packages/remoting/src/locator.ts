@@ -46,31 +46,35 @@ export class Locator {
   locate(frame: Frame): boolean {
     const bytes = frame.bytes;
     const places = frame.fieldPlaces;
+    const marked = frame.fieldEscaped;
     const count = frame.fieldCount;
+    const { starts, ends, numbers } = this;
+    const index = this.#index;
+    const kinds = this.#kinds;
     this.bytes = bytes;
     let seen = 0;
     let bad = 0;
     let escaped = 0;
     for (let n = 0, at = 0; n < count; n++, at += 4) {
-      const marks = frame.fieldEscaped[n]!;
+      const marks = marked[n]!;
       if ((marks & 1) !== 0) continue;
-      const slot = this.#index.find(bytes, places[at]!, places[at + 1]!);
+      const slot = index.find(bytes, places[at]!, places[at + 1]!);
       if (slot < 0) continue;
       const start = places[at + 2]!;
       const end = places[at + 3]!;
       const bit = 1 << slot;
       seen |= bit;
-      this.starts[slot] = start;
-      this.ends[slot] = end;
+      starts[slot] = start;
+      ends[slot] = end;
       escaped = marks === 0 ? escaped & ~bit : escaped | bit;
-      const kind = this.#kinds[slot]!;
+      const kind = kinds[slot]!;
       if (kind === TEXT) continue;
       if (kind === FLAG) {
-        this.numbers[slot] = isTrue(bytes, start, end) ? 1 : 0;
+        numbers[slot] = isTrue(bytes, start, end) ? 1 : 0;
         continue;
       }
       const number = readDecimal(bytes, start, end);
-      this.numbers[slot] = number;
+      numbers[slot] = number;
       const fits = kind === I32 ? number >= -2147483648 && number <= 2147483647 : number === number;
       bad = fits ? bad & ~bit : bad | bit;
     }

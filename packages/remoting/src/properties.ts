@@ -143,24 +143,22 @@ export class PropertyLocator {
   }
 
   locate(bytes: Buffer, start: number, end: number): void {
+    const { starts, ends } = this;
+    const index = this.#index;
     this.bytes = bytes;
-    this.starts.fill(-1);
-    for (let at = start; at < end; ) {
-      const rowStart = at;
-      let nameEnd = -1;
-      for (; at < end; at++) {
-        const byte = bytes[at]!;
-        if (byte === VALUE_END) break;
-        if (byte === NAME_END && nameEnd < 0) nameEnd = at;
-      }
-      if (nameEnd > rowStart && nameEnd + 1 < at) {
-        const slot = this.#index.find(bytes, rowStart, nameEnd);
-        if (slot >= 0) {
-          this.starts[slot] = nameEnd + 1;
-          this.ends[slot] = at;
-        }
-      }
-      at++;
+    for (let slot = 0; slot < starts.length; slot++) starts[slot] = -1;
+    for (let at = start; at < end; at++) {
+      const nameStart = at;
+      let byte = 0;
+      while (at < end && ((byte = bytes[at]!) > VALUE_END || byte === 0)) at++;
+      if (at === end || byte === VALUE_END) continue;
+      const nameEnd = at++;
+      while (at < end && bytes[at] !== VALUE_END) at++;
+      if (nameEnd === nameStart || nameEnd + 1 === at) continue;
+      const slot = index.find(bytes, nameStart, nameEnd);
+      if (slot < 0) continue;
+      starts[slot] = nameEnd + 1;
+      ends[slot] = at;
     }
   }
 

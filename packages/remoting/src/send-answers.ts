@@ -1,6 +1,6 @@
-import { decimalLength, writeDecimal, writeHexU32, writeI32, writeU16 } from '@tallystick/base';
+import { writeDecimal, writeHexU32, writeI32, writeU16 } from '@tallystick/base';
 import { BINARY_HEADER, RESPONSE_FLAG, type HeaderKind } from './frame.ts';
-import { escapedLength, escapeJson } from './json-text.ts';
+import { ESCAPED_MAX, escapeJson } from './json-text.ts';
 import { languageName, OUR_LANGUAGE, OUR_VERSION } from './language-codes.ts';
 import type { Output } from './output.ts';
 import type { FrameEncoder } from './peer.ts';
@@ -44,11 +44,14 @@ export function emptySendAnswer(): SendAnswer {
  */
 export class SendAnswers implements FrameEncoder<SendAnswer> {
   readonly #hostHex: Buffer;
+  /** One id and a comma. */
+  readonly #idBytes: number;
   readonly #binaryHead: Buffer;
   readonly #jsonHead: Buffer;
   readonly #jsonTail: Buffer;
 
   constructor(storeHost: Uint8Array, region = 'DefaultRegion') {
+    this.#idBytes = storeHost.length * 2 + 17;
     this.#hostHex = Buffer.from(Buffer.from(storeHost).toString('hex').toUpperCase());
     this.#binaryHead = Buffer.concat([
       binaryRow('MSG_REGION', region),
@@ -65,7 +68,7 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
   }
 
   #binary(out: Output, opaque: number, answer: SendAnswer): void {
-    const idBytes = (this.#hostHex.length + 17) * answer.count - 1;
+    const idBytes = this.#idBytes * answer.count - 1;
     const transactionBytes = answer.transactionIdEnd - answer.transactionIdStart;
     const start = out.reserve(8 + 21 + this.#binaryHead.length + idBytes + VARIABLE_BYTES + transactionBytes);
     const bytes = out.bytes;
@@ -94,9 +97,9 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
 
   #json(out: Output, opaque: number, answer: SendAnswer): void {
     const { transactionId, transactionIdStart, transactionIdEnd } = answer;
-    const idBytes = (this.#hostHex.length + 17) * answer.count;
-    const transactionBytes = escapedLength(transactionId, transactionIdStart, transactionIdEnd);
-    const start = out.reserve(8 + this.#jsonHead.length + this.#jsonTail.length + idBytes + VARIABLE_BYTES + transactionBytes);
+    const idBytes = this.#idBytes * answer.count;
+    const transactionBytes = transactionIdEnd - transactionIdStart;
+    const start = out.reserve(8 + this.#jsonHead.length + this.#jsonTail.length + idBytes + VARIABLE_BYTES + transactionBytes * ESCAPED_MAX);
     const bytes = out.bytes;
     let at = writeDecimal(bytes, copyShort(JSON_CODE, bytes, start + 8), answer.code);
     at += this.#jsonHead.copy(bytes, at);
@@ -162,8 +165,9 @@ function binaryRow(name: string, value: string): Buffer {
 
 function binaryNumber(bytes: Buffer, at: number, key: Buffer, value: number): number {
   at = copyShort(key, bytes, at);
-  writeI32(bytes, at, decimalLength(value));
-  return writeDecimal(bytes, at + 4, value);
+  const end = writeDecimal(bytes, at + 4, value);
+  writeI32(bytes, at, end - at - 4);
+  return end;
 }
 
 /** A loop beats Buffer.copy's 45 ns call for a few bytes. */

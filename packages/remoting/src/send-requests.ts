@@ -1,7 +1,7 @@
-import { decimalLength, writeDecimal, writeI32, writeU16 } from '@tallystick/base';
+import { writeDecimal, writeI32, writeU16 } from '@tallystick/base';
 import { RequestCode, wireName, COMMANDS } from './commands.ts';
 import { BINARY_HEADER, ONEWAY_FLAG, type HeaderKind } from './frame.ts';
-import { escapedLength, escapeJson } from './json-text.ts';
+import { ESCAPED_MAX, escapeJson } from './json-text.ts';
 import { languageName, OUR_LANGUAGE, OUR_VERSION } from './language-codes.ts';
 import type { Output } from './output.ts';
 import type { FrameEncoder } from './peer.ts';
@@ -117,9 +117,9 @@ export class SendRequests implements FrameEncoder<SendRequest> {
   }
 
   #json(out: Output, opaque: number, send: SendRequest): void {
-    const propertiesBytes = escapedLength(send.properties, send.propertiesStart, send.propertiesEnd);
+    const propertiesBytes = send.propertiesEnd - send.propertiesStart;
     const fixedBytes = this.#jsonHead.length + this.#jsonTail.length + VARIABLE_BYTES;
-    const start = out.reserve(8 + fixedBytes + propertiesBytes + send.bodyEnd - send.bodyStart);
+    const start = out.reserve(8 + fixedBytes + propertiesBytes * ESCAPED_MAX + send.bodyEnd - send.bodyStart);
     const bytes = out.bytes;
     bytes[start + 4] = 0;
     let at = start + 8 + this.#jsonHead.copy(bytes, start + 8);
@@ -186,8 +186,9 @@ function binaryNumber(bytes: Buffer, at: number, key: number, value: number): nu
   bytes[at] = 0;
   bytes[at + 1] = 1;
   bytes[at + 2] = key;
-  writeI32(bytes, at + 3, decimalLength(value));
-  return writeDecimal(bytes, at + 7, value);
+  const end = writeDecimal(bytes, at + 7, value);
+  writeI32(bytes, at + 3, end - at - 7);
+  return end;
 }
 
 /** Below 64 B a loop beats the native copy's call. */
