@@ -98,7 +98,7 @@ function digitsOf(value: number): number {
 
 /**
  * Reads a decimal integer in ASCII, with an optional minus; NaN when the range holds anything else, is empty or has more than 19
- * digits. Above 2^53 the result is the nearest Number (tools send 2^63-1 for "no end").
+ * digits. Above 2^53 the result is rounded (tools send 2^63-1 for "no end").
  */
 export function readDecimal(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
