@@ -47,7 +47,7 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
       syncIntervalMs: 50,
       checkAfterMs: plan.checkAfterMs,
       checkIntervalMs: plan.checkIntervalMs,
-      checkMax: 100,
+      checkMax: plan.checkMax,
       delayLevelsMs: [10, 20, 40, 80],
       clientExpiryMs: 1000,
       clientScanMs: 200,

@@ -244,7 +244,7 @@ export class ConsumerActor extends ClientActor {
       handler: (message, settle) => {
         const { ledger, coverage, chaos, plan } = this.stage;
         const crc = checksum(message.value);
-        if (message.reconsumeTimes === 0) ledger.saw({ topic: message.topic, queueId: message.queueId, offset: message.offset, id: message.id, crc }, this.name);
+        if (message.storedTopic === TOPIC) ledger.saw({ topic: TOPIC, queueId: message.queueId, offset: message.offset, id: message.id, crc }, this.name);
         else coverage.hit('retry delivered');
         this.later(this.random.below(3), () => {
           if (chaos && this.stage.chaos && this.random.chance(plan.handlerFails)) {

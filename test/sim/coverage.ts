@@ -25,6 +25,7 @@ export const SOMETIMES = [
   'resumed after full',
   'write failed',
   'sync failed',
+  'failed sync cleared',
   'rot refused',
   'refused again after a power cut',
   'rot harmless',

@@ -1,25 +1,19 @@
 /**
  * Defects built in on purpose: each is a mistake that real systems have made, and a simulation that does not find it proves nothing.
- * The product has no branches for them; they wrap a port or replace a method for the time of one schedule.
+ * The product has no branches for them: they wrap a port, or replace a method for the time of one schedule.
  */
 import type { Disk, DiskFile } from '@tallystick/base';
-import type { Plan } from './plan.ts';
+import { ConsumerOffsets } from '../../packages/broker/src/groups/consumer-offsets.ts';
+import { CheckpointFile } from '../../packages/broker/src/store/checkpoint.ts';
+import { LogWriter } from '../../packages/broker/src/store/log-writer.ts';
+import { Store } from '../../packages/broker/src/store/store.ts';
+import { CheckAsker } from '../../packages/broker/src/transaction/check-asker.ts';
+import { HalfTable } from '../../packages/broker/src/transaction/half-table.ts';
+import { TransactionEnds } from '../../packages/broker/src/transaction/transaction-ends.ts';
+import { ProducerCore } from '../../packages/client/src/producer/producer-core.ts';
+import type { Defect } from './defect.ts';
+import { truncateAtCorruption } from './repair.ts';
 import { runSchedule } from './schedule.ts';
-
-export interface Defect {
-  readonly name: string;
-  readonly sentence: string;
-  /** Schedules within which it has to be caught. */
-  readonly budget: number;
-  /** Wraps the broker's disk. */
-  readonly disk?: ((disk: Disk) => Disk) | undefined;
-  /** Replaces methods of the product; gives the function that puts them back. */
-  readonly plant?: (() => () => void) | undefined;
-  /** What the plan must have for the defect to matter. */
-  readonly plan?: Partial<Plan> | undefined;
-  /** Rules of which one must catch it; any rule when absent. */
-  readonly rules?: readonly string[] | undefined;
-}
 
 export interface Hunt {
   readonly caughtBy: string | undefined;
@@ -31,7 +25,7 @@ export interface Hunt {
 export function huntDefect(defect: Defect, budget: number, firstSeed = 1): Hunt {
   for (let n = 1; n <= budget; n++) {
     const seed = firstSeed + n - 1;
-    const violation = runSchedule(seed, { defect }).violations.find(({ invariant }) => defect.rules === undefined || defect.rules.includes(invariant));
+    const violation = runSchedule(seed, { defect }).violations[0];
     if (violation !== undefined) return { caughtBy: violation.invariant, schedules: n, seed };
   }
   return { caughtBy: undefined, schedules: budget, seed: undefined };
@@ -43,29 +37,195 @@ export function defectNamed(name: string): Defect {
   return defect;
 }
 
+const CUTS = { powerCuts: 1, crashes: 4, trouble: 'none', rot: 'none' } as const;
+const BANKS = { play: 'broker', transactionProducers: 2, trouble: 'none', rot: 'none' } as const;
+
 export const DEFECTS: readonly Defect[] = [
   {
     name: 'no-folder-sync',
     sentence: 'a new segment is synced, its folder is not: a power cut loses the whole file',
     budget: 200,
-    disk: (disk) => ({ ...bound(disk), syncFolder: (path, done) => disk.list(path, (error) => done(error)) }),
-    plan: { powerCuts: 1, crashes: 4 },
+    disk: (disk) => ({ ...bound(disk), syncFolder: (_path, done) => disk.list('', (error) => done(error)) }),
+    plan: CUTS,
   },
   {
     name: 'ack-before-sync',
     sentence: 'a sync is reported done when it begins',
     budget: 200,
-    disk: (disk) =>
-      withFiles(disk, (file) => ({
-        ...boundFile(file),
-        sync: (done) => {
-          file.sync(() => {});
-          file.size((error) => done(error));
-        },
-      })),
-    plan: { powerCuts: 1, crashes: 4, flush: 'sync' },
+    disk: (disk) => withFiles(disk, (file) => ({ ...boundFile(file), sync: (done) => {
+      file.sync(() => {});
+      file.size((error) => done(error));
+    } })),
+    plan: { ...CUTS, flush: 'sync' },
+  },
+  {
+    name: 'sync-that-lies',
+    sentence: 'a device says that it has synced and has not: the control for the whole disk model',
+    budget: 200,
+    disk: (disk) => withFiles(disk, (file) => ({ ...boundFile(file), sync: (done) => file.size((error) => done(error)) })),
+    plan: CUTS,
+  },
+  {
+    name: 'truncate-at-corruption',
+    sentence: 'recovery cuts the log off at the first unreadable group, whatever comes after it',
+    budget: 400,
+    beforeStart: truncateAtCorruption,
+    plan: { rot: 'log', flush: 'sync', trouble: 'none' },
+  },
+  {
+    name: 'half-visible-early',
+    sentence: 'a half message is committed by the broker itself, before its sender has said so',
+    budget: 200,
+    plant: () => {
+      let ends: TransactionEnds | undefined;
+      const first = replace(TransactionEnds.prototype, 'leave', (original) => function (this: TransactionEnds, peer) {
+        ends = this;
+        original.call(this, peer);
+      });
+      const second = replace(HalfTable.prototype, 'add', (original) => function (this: HalfTable, offset, position, storedAtMs, group, topic, id) {
+        original.call(this, offset, position, storedAtMs, group, topic, id);
+        const target = ends;
+        if (target !== undefined && offset % 7 === 3) {
+          ends = undefined;
+          target.submit({ outcome: 'committed', group, offset, position, messageId: id, transactionId: id }, undefined as never, undefined);
+        }
+      });
+      return () => {
+        second();
+        first();
+      };
+    },
+    plan: BANKS,
+  },
+  {
+    name: 'tail-not-zeroed',
+    sentence: 'recovery drops a torn tail but leaves its bytes where the next groups will be written around them',
+    budget: 600,
+    disk: (disk, isRecovering) => withFiles(disk, (file) => ({ ...boundFile(file), write: (chunks, position, done) => {
+      const isZeroing = isRecovering() && isSegment(file.path) && chunks.every((chunk) => chunk.every((byte) => byte === 0));
+      if (isZeroing) file.size((error) => done(error));
+      else file.write(chunks, position, done);
+    } })),
+    plan: { ...CUTS, crashInRecovery: 0 },
+  },
+  {
+    name: 'refusal-not-sticky',
+    sentence: 'a store that refused to open forgets why, and opens after the next boot',
+    budget: 600,
+    disk: (disk) => ({ ...bound(disk), open: (path, mode, done) => disk.open(mode === 'create' && path === 'QUARANTINE' ? 'forgotten' : path, mode, done) }),
+    plan: { rot: 'log', flush: 'sync', trouble: 'none' },
+  },
+  {
+    name: 'no-boot-id-rule',
+    sentence: 'damage after a mere kill is taken for a torn write, as if the machine had gone down',
+    budget: 600,
+    disk: (disk) => {
+      boots++;
+      return { ...bound(disk), bootId: () => `another-boot-${boots}` };
+    },
+    plan: { rot: 'log', flush: 'sync', trouble: 'none', powerCuts: 0 },
+  },
+  {
+    name: 'checkpoint-ahead-of-data',
+    sentence: 'the checkpoint promises more than has been synced',
+    budget: 200,
+    plant: () => replace(CheckpointFile.prototype, 'save', (original) => function (this: CheckpointFile, checkpoint) {
+      return original.call(this, checkpoint.isClean ? checkpoint : { ...checkpoint, durableEnd: checkpoint.durableEnd + 200, end: checkpoint.end + 200 });
+    }),
+    plan: CUTS,
+  },
+  {
+    name: 'snapshot-ahead-of-log',
+    sentence: 'offsets are written to a snapshot before the log that they come from is synced',
+    budget: 600,
+    plant: () => replace(LogWriter.prototype, 'whenDurable', () => (_end, run) => run()),
+    plan: CUTS,
+  },
+  {
+    name: 'second-end-accepted',
+    sentence: 'a rollback is confirmed and forgotten, so a later commit is confirmed too',
+    budget: 200,
+    plant: () => replace(HalfTable.prototype, 'settle', (original) => function (this: HalfTable, offset, outcome) {
+      return outcome === 'rolled-back' ? true : original.call(this, offset, outcome);
+    }),
+    plan: { ...BANKS, contestants: 1 },
+  },
+  {
+    name: 'duplicate-commit-visible',
+    sentence: 'a commit that comes twice is carried out twice',
+    budget: 200,
+    plant: () => replace(HalfTable.prototype, 'settle', (original) => function (this: HalfTable, offset, outcome) {
+      return outcome === 'committed' && offset % 3 === 1 ? true : original.call(this, offset, outcome);
+    }),
+    plan: { ...BANKS, endDuplicated: 0.5 },
+  },
+  {
+    name: 'checks-counted-unsent',
+    sentence: 'questions that could not be asked count, so a half message is given up without one real question',
+    budget: 200,
+    plant: () => replace(CheckAsker.prototype, 'ask', (original) => function (this: CheckAsker, row, times, done) {
+      original.call(this, row, times, () => done(true));
+    }),
+    plan: { ...BANKS, endLost: 0.8, checkMax: 3, clientKills: 3, checkAfterMs: 30, checkIntervalMs: 50, checkUnknown: 0 },
+  },
+  {
+    name: 'offset-skipped',
+    sentence: 'now and then a queue leaves out a number',
+    budget: 100,
+    plant: () => replace(Store.prototype, 'append', (original) => function (this: Store, m, level, sink, token) {
+      const accepted = original.call(this, m, level, sink, token);
+      if (accepted && m.queueOffset % 16 === 9) m.queue.nextOffset++;
+      return accepted;
+    }),
+    plan: { trouble: 'none', rot: 'none' },
+  },
+  {
+    name: 'roll-drops-pending-append',
+    sentence: 'what was waiting when a segment was rolled is not written',
+    budget: 200,
+    disk: (disk) => withFiles(disk, (file) => ({ ...boundFile(file), write: (chunks, position, done) => {
+      const isFirst = isSegment(file.path) && position === 0 && chunks.length > 1 && Number(file.path.slice(-20)) > 0;
+      file.write(isFirst ? chunks.slice(0, 1) : chunks, position, done);
+    } })),
+    plan: { trouble: 'none', rot: 'none' },
+  },
+  {
+    name: 'unknown-reported-as-success',
+    sentence: 'the client takes a lost answer for a good one',
+    budget: 200,
+    plant: () => replace(ProducerCore.prototype, 'sendMarked', (original) => function (this: ProducerCore, record, marks, done) {
+      original.call(this, record, marks, (error, receipt) => {
+        if (error?.outcome !== 'unknown') return done(error as never, receipt as never);
+        done(undefined as never, { queueId: record.queueId ?? 0, offset: 1_000_000, offsetMessageId: '' } as never);
+      });
+    }),
+    plan: { play: 'broker', producers: 2, crashes: 4, trouble: 'none', rot: 'none' },
+  },
+  {
+    name: 'offset-told-before-synced',
+    sentence: 'a group is told an offset that a crash can take back',
+    budget: 400,
+    plant: () => replace(ConsumerOffsets.prototype, 'query', () => function (this: ConsumerOffsets, group, topic, queueId, done) {
+      const offset = this.peek(group, topic, queueId);
+      done('ok', offset < 0 ? undefined : offset);
+    }),
+    plan: { ...CUTS, play: 'broker', producers: 2, consumersA: 1 },
   },
 ];
+
+let boots = 0;
+
+function replace<T extends object, K extends keyof T>(target: T, key: K, make: (original: T[K]) => T[K]): () => void {
+  const original = target[key];
+  target[key] = make(original);
+  return () => {
+    target[key] = original;
+  };
+}
+
+function isSegment(path: string): boolean {
+  return /^log\/\d{20}$/.test(path);
+}
 
 /** A disk's methods as own properties, so that some can be replaced. */
 function bound(disk: Disk): Disk {

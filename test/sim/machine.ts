@@ -10,6 +10,7 @@
  */
 import type { Disk } from '@tallystick/base';
 import type { Coverage, Sometimes } from './coverage.ts';
+import type { Defect } from './defect.ts';
 import { SimDisk, type DiskCall, type DiskFate } from './disk.ts';
 import type { Plan } from './plan.ts';
 import type { Prng } from './prng.ts';
@@ -55,7 +56,7 @@ export class Machine {
   readonly #random: Prng;
   readonly #coverage: Coverage;
   readonly #boot: Boot;
-  readonly #wrap: (disk: Disk) => Disk;
+  readonly #defect: Defect | undefined;
   readonly #listener: MachineListener;
   #owner: SimProcess | undefined;
   #cutAtMs: number | undefined;
@@ -63,14 +64,14 @@ export class Machine {
   #failCall: { kind: DiskCall['kind']; prepared: boolean; code: string; left: number } | undefined;
   #healed = false;
 
-  constructor(world: World, plan: Plan, coverage: Coverage, listener: MachineListener, boot: Boot, wrap: (disk: Disk) => Disk = (disk) => disk) {
+  constructor(world: World, plan: Plan, coverage: Coverage, listener: MachineListener, boot: Boot, defect?: Defect) {
     this.#world = world;
     this.#plan = plan;
     this.#random = world.random.fork();
     this.#coverage = coverage;
     this.#listener = listener;
     this.#boot = boot;
-    this.#wrap = wrap;
+    this.#defect = defect;
     this.disk = new SimDisk(world, { slowness: plan.diskSlowness, writeBack: plan.writeBack });
     this.disk.onCall = (call) => this.#onCall(call);
   }
@@ -82,7 +83,10 @@ export class Machine {
     this.state = 'starting';
     // A power cut between finding rot and noting it may hide the rot for good: one disk cannot tell, so it is not asked to.
     if (!this.#healed && this.rotted.length === 0 && this.#random.chance(this.#plan.crashInRecovery)) this.armCrash(30);
-    const server = this.#boot(owner, this.#wrap(this.disk.mount(owner)), (reason) => this.#failed(owner, reason));
+    this.#defect?.beforeStart?.(this.disk);
+    const mounted = this.disk.mount(owner);
+    const port = this.#defect?.disk?.(mounted, () => this.state === 'starting') ?? mounted;
+    const server = this.#boot(owner, port, (reason) => this.#failed(owner, reason));
     this.server = server;
     server.start((started) => {
       if (!owner.alive) return;
@@ -146,6 +150,12 @@ export class Machine {
     this.#world.trace(`broker did not start: ${error.message}`);
     (this.#owner as SimProcess).kill();
     if (!error.refused) return this.#wentDown();
+    if (this.errorInjected && this.disk.has(FAILED_MARKER)) {
+      // The operator has looked at the disk and allows another start.
+      this.disk.erase(FAILED_MARKER);
+      this.#coverage.hit('failed sync cleared');
+      return this.#wentDown();
+    }
     const before = this.refusal;
     this.refusal = error.message;
     this.state = 'refused';
@@ -199,6 +209,9 @@ export class Machine {
     return undefined;
   }
 }
+
+/** The store leaves it after a failed write or sync. */
+const FAILED_MARKER = 'FSYNC_FAILED';
 
 /** Is this a file that is not in service yet: a segment or snapshot under its temporary name? */
 function isPrepared(path: string): boolean {

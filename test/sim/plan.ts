@@ -21,6 +21,7 @@ export interface Plan {
   readonly bodyBytesMax: number;
   readonly checkAfterMs: number;
   readonly checkIntervalMs: number;
+  readonly checkMax: number;
   readonly queues: number;
 
   /** Broker crashes during chaos: at a random disk call each. */
@@ -72,6 +73,7 @@ export function drawPlan(seed: number): Plan {
     bodyBytesMax: random.pick([20, 100, 100, 400, 1500]),
     checkAfterMs: random.pick([30, 100, 300]),
     checkIntervalMs: random.pick([50, 150]),
+    checkMax: 200,
     queues: random.pick([1, 2, 4]),
     crashes: stormy ? random.between(0, 4) : 0,
     powerCuts: random.pick([0, 0.5, 1]),

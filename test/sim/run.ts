@@ -11,7 +11,8 @@
  */
 import { parseArgs } from 'node:util';
 import { Coverage, SOMETIMES } from './coverage.ts';
-import { DEFECTS, defectNamed, huntDefect, type Defect } from './defects.ts';
+import type { Defect } from './defect.ts';
+import { DEFECTS, defectNamed, huntDefect } from './defects.ts';
 import { runSchedule, type Outcome } from './schedule.ts';
 
 const FULL_RUN = 1000;

@@ -8,7 +8,7 @@
 import { Ledger, type QueueRead, type Violation } from '../checkers/ledger.ts';
 import { brokerPlay } from './broker-play.ts';
 import { Coverage } from './coverage.ts';
-import type { Defect } from './defects.ts';
+import type { Defect } from './defect.ts';
 import { withoutTheRealWorld } from './forbid.ts';
 import { frameJudge } from './frames.ts';
 import { Machine } from './machine.ts';
@@ -84,7 +84,7 @@ class Schedule {
       this.#coverage,
       listener,
       (owner, disk, failed) => (this.#server = this.#play.boot(owner, disk, failed)),
-      options.defect?.disk,
+      options.defect,
     );
     this.#play = (plan.play === 'store' ? storePlay : brokerPlay)(this.#stage);
   }
