@@ -394,15 +394,6 @@ const rows = {
   GET_TOPIC_CONFIG: command(351, 'admin', 'Settings of a topic.', { topic }, {}, undefined, 'TopicConfig as JSON'),
   GET_SUBSCRIPTIONGROUP_CONFIG: command(352, 'admin', 'Settings of a consumer group.', { group: must('text', 'Consumer group.') }, {}, undefined, 'JSON'),
   LITE_PULL_MESSAGE: command(361, 'client', 'As PULL_MESSAGE, for pull consumers.', pull, pullAnswer, undefined, 'stored messages'),
-  LIST_HALVES: command(
-    0x7001,
-    'admin',
-    'Half messages without a verdict, open and parked (our own addition).',
-    { limit: may('i32', 'Most rows wanted; 1,000 when absent.') },
-    {},
-    undefined,
-    '{"halves":[{id,state,group,topic,ageMs,checks,position}]} as JSON',
-  ),
   QUERY_ASSIGNMENT: command(400, 'client', 'Server-side rebalance; not supported here.', {}, {}, 'JSON', 'JSON'),
 } as const;
 
