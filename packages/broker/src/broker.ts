@@ -1,0 +1,345 @@
+import type { Clock, Disk, Random, Timer, Timers, Turn, Wire } from '@tallystick/base';
+import { Peer, type Frame, type PeerHandler, type PeerOptions } from '@tallystick/remoting';
+import { Connection, connectionOf } from './connection.ts';
+import { Counters } from './counters.ts';
+import { DelayLevels } from './delivery/delay-levels.ts';
+import { DelayState } from './delivery/delay-state.ts';
+import { PullHold } from './delivery/pull-hold.ts';
+import { Admission } from './flow-control/admission.ts';
+import { ConsumerGroups } from './groups/consumer-groups.ts';
+import { ConsumerOffsets } from './groups/consumer-offsets.ts';
+import { ProducerGroups } from './groups/producer-groups.ts';
+import { QueueLocks } from './groups/queue-locks.ts';
+import { shownHalf, type ShownHalf } from './handlers/admin.ts';
+import { notifyMembers } from './handlers/clients.ts';
+import type { Parts } from './handlers/parts.ts';
+import { Registry } from './handlers/registry.ts';
+import { identity, identityBody, StoredIdentity } from './identity.ts';
+import { CONTROL_VERSION, type Journal } from './journal.ts';
+import { brokerOptions, type BrokerOptions, type GivenBrokerOptions } from './options.ts';
+import { ControlType } from './store/control-records.ts';
+import type { QueueRef } from './store/queue-ref.ts';
+import type { RecordView } from './store/record-view.ts';
+import { sinkOf, type RecoveryReport, type StoreInfo } from './store/store-types.ts';
+import { Store } from './store/store.ts';
+import { SCHEDULE_TOPIC } from './topics/system-topics.ts';
+import { TopicTable } from './topics/topic-table.ts';
+import { TopicsFile } from './topics/topics-file.ts';
+import { CheckAsker } from './transaction/check-asker.ts';
+import { CheckBack, type CheckRound } from './transaction/check-back.ts';
+import { HalfState } from './transaction/half-state.ts';
+import { TransactionEnds } from './transaction/transaction-ends.ts';
+
+export interface BrokerPorts {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly turn: Turn;
+  readonly random: Random;
+}
+
+/** What the broker tells its host. All are called from the loop, none during a call of the host's. */
+export interface BrokerSignals {
+  /** The store will take nothing more in this process; every connection is being closed. */
+  failed?(reason: string): void;
+  /** The disk is full, or has space again. */
+  full?(isFull: boolean): void;
+  /** Something waits for a person: halves were parked, or wait for a group that has no producer. */
+  alarm?(sentence: string): void;
+}
+
+/**
+ * The broker: every part is built here once, in the order in which it starts, and stopped in the reverse order. Promises: every
+ * request that wants an answer gets one; what was acknowledged is as durable as the flush mode says; after a failed write or sync
+ * nothing is ever acknowledged again. It knows neither sockets nor files: wires are handed to {@link accept}.
+ *
+ *   new       built, nothing runs
+ *   starting  the store recovers                                          → serving, stopped (refused)
+ *   serving   connections are served                                      → stopping, failed
+ *   stopping  no request is read; what was accepted is written and answered → stopped
+ *   failed    the store has failed: connections are closed, `stop` still works → stopped
+ *   stopped   the end
+ */
+export class BrokerCore implements PeerHandler {
+  readonly options: BrokerOptions;
+  readonly counters = new Counters();
+  readonly #ports: BrokerPorts;
+  readonly #signals: BrokerSignals;
+  readonly #storedIdentity = new StoredIdentity();
+  readonly #topics: TopicTable;
+  readonly #topicsFile: TopicsFile;
+  readonly #offsets: ConsumerOffsets;
+  readonly #halves = new HalfState();
+  readonly #delayState = new DelayState();
+  readonly #store: Store;
+  readonly #producers: ProducerGroups<Peer>;
+  readonly #consumers: ConsumerGroups<Peer>;
+  readonly #locks: QueueLocks;
+  readonly #hold: PullHold;
+  readonly #delays: DelayLevels;
+  readonly #ends: TransactionEnds;
+  readonly #checkBack: CheckBack;
+  readonly #registry: Registry;
+  readonly #peers = new Set<Peer>();
+  readonly #peerOptions: PeerOptions;
+  #state: 'new' | 'starting' | 'serving' | 'stopping' | 'failed' | 'stopped' = 'new';
+  #scanTimer: Timer | undefined;
+  #allClosed: (() => void) | undefined;
+
+  constructor(ports: BrokerPorts, given: GivenBrokerOptions = {}, signals: BrokerSignals = {}) {
+    const options = (this.options = brokerOptions(given));
+    this.#ports = ports;
+    this.#signals = signals;
+    const self = identity(options);
+    const journal: Journal = {
+      control: (type, body, level, done) => void this.#store.appendControl(type, CONTROL_VERSION, body, level, sinkOf(done), 0),
+    };
+
+    this.#topics = new TopicTable(options, journal, () => this.#topicsChanged());
+    this.#topicsFile = new TopicsFile(ports.disk, () => this.#topics.json(ports.clock.now()));
+    this.#offsets = new ConsumerOffsets(journal, ports.turn);
+    this.#store = new Store(
+      ports,
+      storeOptions(options),
+      { storeHost: self.host, tagsCodeOf: (record) => dueTime(record, options.delayLevelsMs), floor: () => this.#floor() },
+      {
+        arrived: (queue, maxOffset) => this.#arrived(queue, maxOffset),
+        failed: (reason) => this.#failed(reason),
+        full: (isFull) => this.#signals.full?.(isFull),
+      },
+      [this.#storedIdentity, this.#topics, this.#offsets, this.#halves, this.#delayState],
+    );
+    this.#producers = new ProducerGroups(options.groupsMax);
+    this.#consumers = new ConsumerGroups(options.groupsMax, notifyMembers);
+    this.#locks = new QueueLocks(options.lockLeaseMs);
+    this.#hold = new PullHold(ports.timers, options.heldPullsMax);
+    this.#delays = new DelayLevels(ports, this.#store, this.#delayState, this.#topics, this.counters, options.delayBatchMax);
+
+    const parts: Parts = {
+      options,
+      clock: ports.clock,
+      timers: ports.timers,
+      turn: ports.turn,
+      random: ports.random,
+      identity: self,
+      store: this.#store,
+      topics: this.#topics,
+      producers: this.#producers,
+      consumers: this.#consumers,
+      offsets: this.#offsets,
+      locks: this.#locks,
+      hold: this.#hold,
+      halves: this.#halves,
+      admission: new Admission(options.sendsInFlightMax, options.sendBytesInFlightMax),
+      counters: this.counters,
+    };
+    this.#ends = new TransactionEnds(parts, options.endsInFlightMax);
+    const asker = new CheckAsker(this.#store, this.#producers, self.brokerName);
+    this.#checkBack = new CheckBack(ports, options, this.#halves.table, asker, journal, (round) => this.#checked(round));
+    this.#registry = new Registry(parts, this.#ends);
+    this.#peerOptions = {
+      maxFrameBytes: options.maxFrameBytes,
+      outputSoftBytes: options.outputSoftBytes,
+      outputHardBytes: options.outputHardBytes,
+      stopReadingWhenFull: true,
+      idleMs: options.idleMs,
+    };
+  }
+
+  get state(): string {
+    return this.#state;
+  }
+
+  /** Recovers and begins to serve. An error means that nothing runs and nothing was changed but what recovery mends. */
+  start(done: (error: Error | undefined, report: RecoveryReport) => void): void {
+    if (this.#state !== 'new') return done(new Error(`the broker is ${this.#state}, not new`), undefined as never);
+    this.#state = 'starting';
+    this.#store.open((error, report) => {
+      if (error !== undefined) {
+        this.#state = 'stopped';
+        return done(error, report);
+      }
+      this.#opened(report, (problem) => {
+        if (problem === undefined) {
+          this.#serve();
+          return done(undefined, report);
+        }
+        this.#store.close(() => {
+          this.#state = 'stopped';
+          done(problem, report);
+        });
+      });
+    });
+  }
+
+  /** Stops in order: no more requests, what was accepted is written, synced and answered, then connections close. */
+  stop(done: (error: Error | undefined) => void): void {
+    if (this.#state === 'new' || this.#state === 'stopped') {
+      this.#state = 'stopped';
+      return done(undefined);
+    }
+    if (this.#state === 'stopping' || this.#state === 'starting') return done(new Error(`the broker is ${this.#state}`));
+    this.#state = 'stopping';
+    for (const peer of this.#peers) peer.pause();
+    if (this.#scanTimer !== undefined) this.#ports.timers.cancel(this.#scanTimer);
+    this.#checkBack.stop();
+    this.#delays.stop();
+    this.#ends.stop();
+    for (const peer of this.#peers) for (const pull of connectionOf(peer).held) if (this.#hold.drop(pull)) pull.wake();
+    this.#store.close((error) => {
+      this.#closePeers('the broker is stopping', () => {
+        this.#state = 'stopped';
+        done(error);
+      });
+    });
+  }
+
+  /** Serves a connection until it ends. One too many, or one that comes when the broker does not serve, is closed. */
+  accept(wire: Wire): void {
+    if (this.#state !== 'serving' || this.#peers.size >= this.options.connectionsMax) {
+      wire.close(false);
+      return;
+    }
+    const peer = new Peer(wire, this.#ports, this.#peerOptions, this);
+    peer.state = new Connection(wire.remote);
+    this.#peers.add(peer);
+    this.counters.connectionsOpened++;
+    this.counters.connections = this.#peers.size;
+  }
+
+  onRequest(peer: Peer, frame: Frame): void {
+    this.#registry.handle(peer, frame);
+  }
+
+  onClose(peer: Peer): void {
+    this.#peers.delete(peer);
+    this.counters.connections = this.#peers.size;
+    for (const pull of connectionOf(peer).held) this.#hold.drop(pull);
+    this.#ends.leave(peer);
+    this.#producers.leave(peer);
+    this.#consumers.leave(peer);
+    if (this.#peers.size === 0) this.#allClosed?.();
+  }
+
+  /** Half messages without a verdict, parked ones first, oldest first. */
+  halves(limit?: number): ShownHalf[] {
+    const nowMs = this.#ports.clock.now();
+    return this.#halves.table.rows(limit).map((row) => shownHalf(row, nowMs));
+  }
+
+  topicList(): { readonly name: string; readonly readQueues: number; readonly writeQueues: number; readonly perm: number; readonly system: boolean }[] {
+    return [...this.#topics.all()].map(({ config, system }) => ({
+      name: config.name,
+      readQueues: config.readQueues,
+      writeQueues: config.writeQueues,
+      perm: config.perm,
+      system,
+    }));
+  }
+
+  storeInfo(): StoreInfo {
+    return this.#store.info();
+  }
+
+  /** Writes a snapshot now instead of at the next segment. */
+  snapshot(done: (error: string | undefined) => void): void {
+    this.#store.snapshotNow(done);
+  }
+
+  /** After recovery: the names must be the store's own; a new store takes in an exported topic list. */
+  #opened(report: RecoveryReport, done: (problem: Error | undefined) => void): void {
+    const { brokerName, clusterName } = this.options;
+    const stored = this.#storedIdentity.names;
+    if (stored !== undefined && (stored.brokerName !== brokerName || stored.clusterName !== clusterName)) {
+      const text = `this store belongs to broker ${stored.brokerName} of cluster ${stored.clusterName}, not to ${brokerName} of ${clusterName}; use its names or another folder`;
+      return done(new Error(text));
+    }
+    const begin = (): void => {
+      if (stored !== undefined) return done(undefined);
+      const sink = sinkOf((outcome) => done(outcome === 'ok' ? undefined : new Error(`the store did not take the broker's name: ${outcome}`)));
+      this.#store.appendControl(ControlType.TOPICS, CONTROL_VERSION, identityBody(this.options), 'synced', sink, 0);
+    };
+    if (!report.isNew) return begin();
+    this.#topicsFile.import((error, topics) => {
+      if (error !== undefined) return done(error);
+      for (const config of topics) if (this.#topics.get(config.name) === undefined) this.#topics.put(config);
+      begin();
+    });
+  }
+
+  #serve(): void {
+    this.#state = 'serving';
+    this.#topicsFile.export();
+    this.#delays.start();
+    this.#checkBack.start();
+    this.#scan();
+  }
+
+  /** Every few seconds: who has been silent too long has left. */
+  #scan(): void {
+    const nowMs = this.#ports.clock.monotonic();
+    this.#producers.expire(nowMs - this.options.clientExpiryMs);
+    this.#consumers.expire(nowMs - this.options.clientExpiryMs);
+    this.#locks.expire(nowMs);
+    this.#scanTimer = this.#ports.timers.after(this.options.clientScanMs, () => this.#scan());
+  }
+
+  #arrived(queue: QueueRef, maxOffset: number): void {
+    this.#hold.arrived(queue, maxOffset);
+    if (queue.topic === SCHEDULE_TOPIC) this.#delays.arrived(queue);
+  }
+
+  #topicsChanged(): void {
+    if (this.#state === 'serving') this.#topicsFile.export();
+  }
+
+  #checked({ asked, parked, waiting, oldestWaitingMs }: CheckRound): void {
+    this.counters.checksSent += asked;
+    this.counters.parked += parked;
+    if (parked > 0) this.#signals.alarm?.(`${parked} half messages were parked: their producers did not decide in ${this.options.checkMax} questions`);
+    if (oldestWaitingMs < this.options.waitingAlarmMs) return;
+    this.#signals.alarm?.(`${waiting} half messages wait for producer groups that are not connected, the oldest for ${Math.round(oldestWaitingMs / 1000)} s`);
+  }
+
+  #failed(reason: string): void {
+    if (this.#state === 'failed' || this.#state === 'stopped') return;
+    if (this.#state === 'serving') this.#state = 'failed';
+    if (this.#scanTimer !== undefined) this.#ports.timers.cancel(this.#scanTimer);
+    this.#checkBack.stop();
+    this.#delays.stop();
+    this.#ends.stop();
+    for (const peer of this.#peers) peer.close(true, `the store has failed: ${reason}`);
+    this.#signals.failed?.(reason);
+  }
+
+  #closePeers(reason: string, done: () => void): void {
+    if (this.#peers.size === 0) return done();
+    this.#allClosed = () => {
+      this.#allClosed = undefined;
+      done();
+    };
+    for (const peer of [...this.#peers]) peer.close(true, reason);
+  }
+
+  /** Retention must not pass an unsettled half nor a delayed message that has not fired. */
+  #floor(): number {
+    let floor = this.#halves.table.oldestPosition() ?? Number.MAX_SAFE_INTEGER;
+    for (let queueId = 0; queueId < this.#topics.schedule.queueCount; queueId++) {
+      const queue = this.#store.findQueue(SCHEDULE_TOPIC, queueId);
+      if (queue === undefined) continue;
+      const next = this.#delayState.next(queue.queueId + 1);
+      if (next < queue.nextOffset) floor = Math.min(floor, this.#store.floorOf(queue, next));
+    }
+    return floor;
+  }
+}
+
+function storeOptions(options: BrokerOptions) {
+  const { flush, segmentBytes, groupBytes, tailBytes, syncIntervalMs, unsyncedBytesMax, syncFlushTimeoutMs, reservedHours, storeMaxBytes } = options;
+  return { flush, segmentBytes, groupBytes, tailBytes, syncIntervalMs, unsyncedBytesMax, syncFlushTimeoutMs, reservedHours, storeMaxBytes };
+}
+
+/** The tag field of a delayed message is its due time. */
+function dueTime(record: RecordView, delayLevelsMs: readonly number[]): number | undefined {
+  return record.topic() === SCHEDULE_TOPIC ? record.storeTimestamp + (delayLevelsMs[record.queueId] ?? 0) : undefined;
+}

@@ -1,0 +1,118 @@
+import { encodeQueueTable, ResponseCode, type MessageQueue } from '@tallystick/remoting';
+import type { HalfRow } from '../transaction/half-table.ts';
+import type { Parts } from './parts.ts';
+import { cold, Reply, topicNotExist, type HandlerTable } from './reply.ts';
+
+/** What tools ask about groups and the broker as a whole: 28, 200, 201, 208, 300, 352. */
+export function adminHandlers(parts: Parts, startedAtMs: number): HandlerTable {
+  const { consumers, offsets, topics, store, identity, clock } = parts;
+  const groupNames = (): string[] => [...new Set([...consumers.names(), ...offsets.groups()])].sort();
+  return {
+    GET_BROKER_RUNTIME_INFO: cold('GET_BROKER_RUNTIME_INFO', (_header, reply) => reply.json({ table: runtimeInfo(parts, startedAtMs) })),
+
+    GET_CONSUME_STATS: cold('GET_CONSUME_STATS', (header, reply) => {
+      const group = header.consumerGroup;
+      const wanted = header.topic === undefined || header.topic === '' ? undefined : header.topic;
+      const rows: (readonly [MessageQueue, unknown])[] = [];
+      for (const { topic, queueId, offset } of offsets.of(group)) {
+        if (offset < 0 || (wanted !== undefined && topic !== wanted)) continue;
+        const brokerOffset = store.findQueue(topic, queueId)?.maxOffset ?? 0;
+        rows.push([{ topic, brokerName: identity.brokerName, queueId }, { brokerOffset, consumerOffset: offset, pullOffset: offset, lastTimestamp: 0 }]);
+      }
+      reply.ok(undefined, encodeQueueTable('offsetTable', rows, { consumeTps: 0 }));
+    }),
+
+    QUERY_TOPIC_CONSUME_BY_WHO: cold('QUERY_TOPIC_CONSUME_BY_WHO', ({ topic }, reply) => {
+      if (topics.get(topic) === undefined) return reply.fail(ResponseCode.TOPIC_NOT_EXIST, topicNotExist(topic));
+      reply.json({ groupList: [...new Set([...consumers.groupsOf(topic), ...offsets.groupsOf(topic)])].sort() });
+    }),
+
+    /** Groups need no making; what a tool sets for one is taken note of by nobody. */
+    UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: (peer, frame) => new Reply(peer, frame.ref()).ok(),
+
+    GET_ALL_SUBSCRIPTIONGROUP_CONFIG: cold('GET_ALL_SUBSCRIPTIONGROUP_CONFIG', (_header, reply) => {
+      const names = groupNames();
+      reply.json(
+        {
+          dataVersion: { counter: names.length, stateVersion: 0, timestamp: clock.now() },
+          forbiddenTable: {},
+          subscriptionGroupTable: Object.fromEntries(names.map((name) => [name, groupJson(parts, name)])),
+        },
+        { totalGroupNum: names.length },
+      );
+    }),
+
+    GET_SUBSCRIPTIONGROUP_CONFIG: cold('GET_SUBSCRIPTIONGROUP_CONFIG', ({ group }, reply) => reply.json(groupJson(parts, group))),
+  };
+}
+
+/** RocketMQ's SubscriptionGroupConfig: every group has the defaults. */
+function groupJson(parts: Parts, groupName: string): Record<string, unknown> {
+  return {
+    attributes: {},
+    brokerId: 0,
+    consumeBroadcastEnable: true,
+    consumeEnable: true,
+    consumeFromMinEnable: true,
+    consumeMessageOrderly: false,
+    consumeTimeoutMinute: 15,
+    groupName,
+    groupSysFlag: 0,
+    notifyConsumerIdsChangedEnable: true,
+    retryMaxTimes: parts.options.retryMax,
+    retryQueueNums: 1,
+    whichBrokerWhenConsumeSlowly: 1,
+  };
+}
+
+/** Keys that RocketMQ's tools print, then ours: counters and unsettled halves. All values are texts. */
+function runtimeInfo(parts: Parts, startedAtMs: number): Record<string, string> {
+  const { store, counters, clock, halves } = parts;
+  const info = store.info();
+  const table = halves.table;
+  return {
+    brokerActive: 'true',
+    brokerVersionDesc: 'V5_3_2',
+    bootTimestamp: String(startedAtMs),
+    runtime: `${Math.floor((clock.now() - startedAtMs) / 1000)} s`,
+    putTps: '0 0 0',
+    getTransferredTps: '0 0 0',
+    sendThreadPoolQueueSize: String(parts.admission.count),
+    pullThreadPoolQueueSize: String(parts.hold.size),
+    sendThreadPoolQueueHeadWaitTimeMills: String(Math.round(info.oldestWaitMs)),
+    pullThreadPoolQueueHeadWaitTimeMills: '0',
+    pageCacheLockTimeMills: '0',
+    earliestMessageTimeStamp: '0',
+    commitLogDiskRatio: '0.0',
+    commitLogMinOffset: String(info.start),
+    commitLogMaxOffset: String(info.writtenEnd),
+    waitTimeMillsInTransactionQueue: '0',
+    ...Object.fromEntries(Object.entries(counters).map(([name, value]) => [`ts.${name}`, String(value)])),
+    'ts.store.state': info.state,
+    'ts.store.durableEnd': String(info.durableEnd),
+    'ts.store.unsyncedBytes': String(info.unsyncedBytes),
+    'ts.halves.open': String(table.openCount),
+    'ts.halves.parked': String(table.parkedCount),
+    'ts.halves': JSON.stringify(table.rows(HALVES_SHOWN).map((row) => shownHalf(row, clock.now()))),
+  };
+}
+
+const HALVES_SHOWN = 1000;
+
+/** An unsettled half as people see it. */
+export interface ShownHalf {
+  readonly position: number;
+  /** Offset in the half queue. */
+  readonly offset: number;
+  readonly group: string;
+  readonly topic: string;
+  readonly id: string;
+  readonly ageMs: number;
+  readonly checks: number;
+  readonly state: 'open' | 'parked';
+}
+
+export function shownHalf(row: HalfRow, nowMs: number): ShownHalf {
+  const { position, offset, group, topic, id, checks, state } = row;
+  return { position, offset, group, topic, id, ageMs: Math.max(0, nowMs - row.storedAtMs), checks, state };
+}

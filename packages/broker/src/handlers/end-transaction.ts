@@ -1,0 +1,38 @@
+import { EndTransactionLocator, ResponseCode, SysFlag, type Frame, type Peer } from '@tallystick/remoting';
+import type { EndClaim } from '../transaction/verdict.ts';
+import type { TransactionEnds } from '../transaction/transaction-ends.ts';
+import type { Parts } from './parts.ts';
+
+/**
+ * Second confirmations (37). Usually one-way: nothing is answered then, not even an error, and check-back mends what gets lost. An
+ * "unknown" is never answered.
+ */
+export class EndTransaction {
+  readonly #parts: Parts;
+  readonly #ends: TransactionEnds;
+  readonly #locator = new EndTransactionLocator();
+
+  constructor(parts: Parts, ends: TransactionEnds) {
+    this.#parts = parts;
+    this.#ends = ends;
+  }
+
+  handle(peer: Peer, frame: Frame): void {
+    const locator = this.#locator;
+    if (!locator.locate(frame)) {
+      this.#parts.counters.faultyRequests++;
+      return peer.answer(frame.ref(), ResponseCode.SYSTEM_ERROR, `END_TRANSACTION: ${locator.fault()}`);
+    }
+    const said = locator.commitOrRollback();
+    if (said !== SysFlag.COMMIT && said !== SysFlag.ROLLBACK) return;
+    const claim: EndClaim = {
+      outcome: said === SysFlag.COMMIT ? 'committed' : 'rolled-back',
+      group: locator.producerGroup(),
+      offset: locator.tranStateTableOffset(),
+      position: locator.commitLogOffset(),
+      messageId: locator.msgId(),
+      transactionId: locator.transactionId(),
+    };
+    this.#ends.submit(claim, peer, frame.isOneway ? undefined : frame.ref());
+  }
+}

@@ -1,0 +1,136 @@
+import { BatchCursor, emptySendAnswer, newMessageId, PropertyName, ResponseCode, SendAnswers, type Frame, type Peer, type ReplyRef, type SendLocator } from '@tallystick/remoting';
+import { connectionOf } from '../connection.ts';
+import { encodeProperty } from '../properties-edit.ts';
+import { PropertyScan, Slot } from '../property-scan.ts';
+import { AppendMessage } from '../store/append-message.ts';
+import type { AppendOutcome, AppendSink } from '../store/store-types.ts';
+import { RETRY_PREFIX } from '../topics/system-topics.ts';
+import type { Topic } from '../topics/topic.ts';
+import type { Parts } from './parts.ts';
+import { appendFailure } from './reply.ts';
+
+/**
+ * Sends of many messages in one body (320). All of them lie in one write group in one queue, one after the other, or none does;
+ * each keeps its own properties and nothing else. One answer names them all.
+ */
+export class SendBatch {
+  readonly #parts: Parts;
+  readonly #answers: SendAnswers;
+  readonly #cursor = new BatchCursor();
+  readonly #scan = new PropertyScan();
+  readonly #m = new AppendMessage();
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#answers = new SendAnswers(parts.identity.host);
+  }
+
+  /** Takes a batch in and answers it later; a sentence when it is illegal, and then nothing has been done. */
+  handle(peer: Peer, frame: Frame, locator: SendLocator, topic: Topic, queueId: number, admitted: number): string | undefined {
+    const { store } = this.#parts;
+    if (topic.name.startsWith(RETRY_PREFIX)) return `batch request does not support retry group ${topic.name}`;
+    const m = this.#m;
+    m.queue = topic.queues[queueId] ??= store.queue(topic.name, queueId);
+    m.sysFlag = 0;
+    m.bornTimestamp = locator.bornTimestamp();
+    m.bornHost = connectionOf(peer).bornHost;
+    m.reconsumeTimes = 0;
+    let count = 0;
+    let bytesMax = 0;
+    const fault = this.#each(frame, () => {
+      count++;
+      bytesMax += store.messageBytes(m);
+    });
+    if (fault !== undefined) return fault;
+    if (count === 0) return 'the message is illegal, the batch is empty';
+    const ack = new BatchAck(this.#parts, this.#answers, peer, frame.ref(), queueId, count, admitted);
+    const outcome = store.together(bytesMax, false, () => {
+      let index = 0;
+      this.#each(frame, () => {
+        store.append(m, 'flush', ack, index);
+        ack.positions[index] = m.position;
+        ack.storeTimestamp = m.storeTimestamp;
+        index++;
+      });
+    });
+    if (outcome !== 'ok') ack.refused(outcome);
+    return undefined;
+  }
+
+  /** Puts each message of the batch into `#m` in turn. */
+  #each(frame: Frame, visit: () => void): string | undefined {
+    const { options } = this.#parts;
+    const cursor = this.#cursor;
+    const m = this.#m;
+    cursor.begin(frame.bytes, frame.bodyStart, frame.bodyEnd);
+    while (cursor.next()) {
+      const scan = this.#scan.run(cursor.bytes, cursor.propertiesStart, cursor.propertiesEnd);
+      m.flag = cursor.flag;
+      m.setBody(cursor.bytes, cursor.bodyStart, cursor.bodyEnd);
+      m.setProperties(cursor.bytes, cursor.propertiesStart, cursor.propertiesEnd);
+      m.tagsCode = scan.hash(Slot.TAGS);
+      m.extraStart = m.extraEnd = 0;
+      if (!scan.has(Slot.UNIQUE_KEY)) m.setExtra(this.#newKey(scan.isClosed));
+      const propertiesBytes = m.propertiesEnd - m.propertiesStart + m.extraEnd - m.extraStart;
+      if (cursor.bodyEnd === cursor.bodyStart || propertiesBytes > options.propertiesBytesMax) return 'the message is illegal, a message of the batch has no body or too long properties';
+      visit();
+    }
+    return cursor.fault;
+  }
+
+  #newKey(isClosed: boolean): Buffer {
+    const key = encodeProperty(PropertyName.UNIQUE_KEY, newMessageId(this.#parts.clock.now(), this.#parts.random));
+    return isClosed ? key : Buffer.concat([Buffer.from([2]), key]);
+  }
+}
+
+/** Waits for the last message of a batch: the others are before it in the same group. */
+class BatchAck implements AppendSink {
+  readonly positions: Float64Array;
+  storeTimestamp = 0;
+  readonly #parts: Parts;
+  readonly #answers: SendAnswers;
+  readonly #peer: Peer;
+  readonly #ref: ReplyRef;
+  readonly #queueId: number;
+  readonly #admitted: number;
+  #firstOffset = -1;
+
+  constructor(parts: Parts, answers: SendAnswers, peer: Peer, ref: ReplyRef, queueId: number, count: number, admitted: number) {
+    this.#parts = parts;
+    this.#answers = answers;
+    this.#peer = peer;
+    this.#ref = ref;
+    this.#queueId = queueId;
+    this.#admitted = admitted;
+    this.positions = new Float64Array(count);
+  }
+
+  appended(index: number, outcome: AppendOutcome, _position: number, queueOffset: number): void {
+    if (index === 0) this.#firstOffset = queueOffset;
+    if (index < this.positions.length - 1) return;
+    if (outcome !== 'ok') return this.refused(outcome);
+    const { counters, admission } = this.#parts;
+    admission.leave(this.#admitted);
+    counters.sends += this.positions.length;
+    counters.sendBytes += this.#admitted;
+    if (this.#ref.oneway) return;
+    const answer = emptySendAnswer();
+    answer.code = ResponseCode.SUCCESS;
+    answer.positions = this.positions;
+    answer.count = this.positions.length;
+    answer.queueId = this.#queueId;
+    answer.queueOffset = this.#firstOffset;
+    answer.storeTimestamp = this.storeTimestamp;
+    this.#peer.answerWith(this.#answers, answer, this.#ref.kind, this.#ref.opaque);
+  }
+
+  refused(outcome: AppendOutcome): void {
+    const { counters, admission } = this.#parts;
+    admission.leave(this.#admitted);
+    if (outcome === 'timeout') counters.sendTimeouts++;
+    else counters.sendsRefused++;
+    const { code, text } = appendFailure(outcome);
+    this.#peer.answer(this.#ref, code, text);
+  }
+}

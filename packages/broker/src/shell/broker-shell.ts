@@ -1,0 +1,150 @@
+import { createServer, type Server } from 'node:net';
+import { mkdirSync } from 'node:fs';
+import { pipe, type Wire } from '@tallystick/base';
+import { nodeDisk, parseAddress, socketWire, systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
+import { BrokerCore, type BrokerSignals } from '../broker.ts';
+import type { GivenBrokerOptions } from '../options.ts';
+import type { RecoveryReport } from '../store/store-types.ts';
+
+/** Where a broker lives and listens, and whom it tells. */
+export interface BrokerSettings extends GivenBrokerOptions, BrokerHooks {
+  /** Folder of the store; made when missing. */
+  readonly dataDir: string;
+  /** Address to listen on; false for none (embedded use). Default 127.0.0.1. */
+  readonly host?: string | false | undefined;
+  /** Default 9876; 0 takes a free one. */
+  readonly port?: number | undefined;
+  /** Allows an address that others can reach, although nobody is asked for a name or a signature. */
+  readonly insecure?: boolean | undefined;
+  /** The process may end although the broker runs: its timers and its port keep nothing alive. */
+  readonly unref?: boolean | undefined;
+}
+
+export interface BrokerHooks {
+  /** The store has failed: nothing will be acknowledged any more, every connection is being closed. Stop, look, start again. */
+  readonly onFailed?: ((reason: string) => void) | undefined;
+  readonly onFull?: ((isFull: boolean) => void) | undefined;
+  readonly onAlarm?: ((sentence: string) => void) | undefined;
+}
+
+/**
+ * A broker on real files, sockets and clocks: `new Broker({ dataDir }).start()`. Decides nothing: {@link BrokerCore} does. Embedded,
+ * `connect()` gives a client's end of an in-memory connection; served, clients come by TCP.
+ */
+export class Broker {
+  readonly #settings: BrokerSettings;
+  readonly #turn = systemTurn();
+  #core: BrokerCore | undefined;
+  #server: Server | undefined;
+  #address: string | undefined;
+  #report: RecoveryReport | undefined;
+
+  constructor(settings: BrokerSettings) {
+    this.#settings = settings;
+  }
+
+  /** Opens the store, recovers it and listens. Rejects with the reason when the store is refused, locked, or the port taken. */
+  async start(): Promise<void> {
+    if (this.#core !== undefined) throw new Error('this broker has been started before; make a new one');
+    const { dataDir, host, port, insecure, unref, onFailed, onFull, onAlarm, ...options } = this.#settings;
+    const listenHost = host === false ? undefined : (host ?? '127.0.0.1');
+    if (listenHost !== undefined && !isLoopback(listenHost) && insecure !== true) {
+      throw new Error(`${listenHost} can be reached by others, and this broker asks nobody who he is; listen on 127.0.0.1, or say insecure`);
+    }
+    mkdirSync(dataDir, { recursive: true });
+    const signals: BrokerSignals = {
+      failed: (reason) => onFailed?.(reason),
+      full: (isFull) => onFull?.(isFull),
+      alarm: (sentence) => onAlarm?.(sentence),
+    };
+    const waiting: Wire[] = [];
+    if (listenHost !== undefined) await this.#listen(listenHost, port ?? 9876, unref === true, waiting);
+    try {
+      const advertise = options.advertise ?? advertised(this.#address);
+      const ports = { disk: nodeDisk(dataDir), clock: systemClock, timers: systemTimers({ unref }), turn: this.#turn, random: systemRandom() };
+      const core = new BrokerCore(ports, { ...options, advertise }, signals);
+      this.#report = await new Promise((resolve, reject) => {
+        core.start((error, report) => (error === undefined ? resolve(report) : reject(error)));
+      });
+      this.#core = core;
+      for (const wire of waiting.splice(0)) core.accept(wire);
+    } catch (error) {
+      await this.#unlisten();
+      throw error;
+    }
+  }
+
+  /** Stops reading requests, answers what was accepted, closes connections and the store. */
+  async stop(): Promise<void> {
+    const unlistened = this.#unlisten();
+    const core = this.#core;
+    if (core !== undefined) {
+      await new Promise<void>((resolve, reject) => core.stop((error) => (error === undefined ? resolve() : reject(error))));
+    }
+    await unlistened;
+  }
+
+  /** A client's end of a connection inside this process. */
+  connect(): Wire {
+    const [ours, theirs] = pipe(this.#turn);
+    this.core.accept(ours);
+    return theirs;
+  }
+
+  /** The running core, for counters, halves and topics. */
+  get core(): BrokerCore {
+    if (this.#core === undefined) throw new Error('the broker is not started');
+    return this.#core;
+  }
+
+  /** `host:port` that it listens on; undefined when it does not. */
+  get address(): string | undefined {
+    return this.#address;
+  }
+
+  /** What recovery found at the start. */
+  get report(): RecoveryReport | undefined {
+    return this.#report;
+  }
+
+  /** Listens before the store is opened, so that a taken port costs no recovery; connections wait until it is. */
+  #listen(host: string, port: number, unref: boolean, waiting: Wire[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const server = createServer((socket) => {
+        const wire = socketWire(socket);
+        if (this.#core !== undefined) this.#core.accept(wire);
+        else waiting.push(wire);
+      });
+      if (unref) server.unref();
+      server.once('error', reject);
+      server.listen({ host, port }, () => {
+        server.off('error', reject);
+        const bound = server.address();
+        const boundPort = typeof bound === 'object' && bound !== null ? bound.port : port;
+        this.#address = host.includes(':') ? `[${host}]:${boundPort}` : `${host}:${boundPort}`;
+        this.#server = server;
+        resolve();
+      });
+    });
+  }
+
+  #unlisten(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    return server === undefined ? Promise.resolve() : new Promise((resolve) => server.close(() => resolve()));
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
+
+/** What clients are told when nothing else is said: the address listened on, as numbers; an embedded broker has none. */
+function advertised(address: string | undefined): string {
+  const parsed = address === undefined ? undefined : parseAddress(address);
+  if (parsed === undefined) return '127.0.0.1:0';
+  const { host, port } = parsed;
+  if (host === 'localhost' || host === '0.0.0.0') return `127.0.0.1:${port}`;
+  if (host === '::') return `[::1]:${port}`;
+  return address!;
+}

@@ -1,0 +1,104 @@
+import { SysFlag } from '@tallystick/remoting';
+import { ByteReader, ByteWriter } from '../byte-pages.ts';
+import { ControlType } from '../store/control-records.ts';
+import type { RecordView } from '../store/record-view.ts';
+import type { Derived } from '../store/store-types.ts';
+import { HALF_TOPIC } from '../topics/system-topics.ts';
+import { COMMITTED, PAGE_HALVES, ROLLED_BACK } from './half-page.ts';
+import { PARKED_COUNT, readCheckCounts, readRollback } from './half-records.ts';
+import { HalfTable } from './half-table.ts';
+import { PropertyScan, Slot } from '../property-scan.ts';
+
+/**
+ * Keeps the half table equal to what the log says: a half message opens a row, a final message (transaction type 8) or a rollback
+ * record settles one, check counts count and park. The same code runs at append and in recovery, so a restart cannot decide
+ * differently; that every path to a verdict goes through an append is what makes the first definite answer win.
+ */
+export class HalfState implements Derived {
+  readonly name = 'half-messages';
+  readonly records = 'all';
+  readonly table = new HalfTable();
+  /** Set around a commit's append: the row that the final message settles, so that it need not be searched. */
+  committing = -1;
+  readonly #scan = new PropertyScan();
+
+  apply(record: RecordView, live: boolean): void {
+    if (record.isControl) this.#applyControl(record);
+    else if ((record.sysFlag & SysFlag.TRANSACTION_MASK) === SysFlag.COMMIT) this.#applyCommit(record, live);
+    else if (isHalf(record)) this.#applyHalf(record);
+  }
+
+  snapshot(): Uint8Array {
+    const rows = this.table.rows();
+    const writer = new ByteWriter(64 + rows.length * 96).u16(SNAPSHOT_VERSION);
+    const pages = [...this.table.outcomes()];
+    writer.u32(pages.length);
+    for (const [page, states] of pages) writer.i64(page).blob(states);
+    writer.u32(rows.length);
+    for (const row of rows.sort((a, b) => a.offset - b.offset)) {
+      writer.i64(row.offset).i64(row.position).i64(row.storedAtMs).i64(row.immuneUntilMs).u8(row.checks).u8(row.state === 'parked' ? 1 : 0);
+      writer.text(row.group).text(row.topic).text(row.id);
+    }
+    return writer.view();
+  }
+
+  restore(bytes: Uint8Array): void {
+    this.table.clear();
+    const reader = new ByteReader(bytes);
+    if (reader.u16() !== SNAPSHOT_VERSION) throw new Error('half messages: snapshot of an unknown version');
+    for (let left = reader.u32(); left > 0; left--) {
+      const firstOffset = reader.i64() * PAGE_HALVES;
+      for (const [slot, state] of reader.blob().entries()) {
+        if (state === COMMITTED) this.table.restoreOutcome(firstOffset + slot, 'committed');
+        if (state === ROLLED_BACK) this.table.restoreOutcome(firstOffset + slot, 'rolled-back');
+      }
+    }
+    for (let left = reader.u32(); left > 0; left--) {
+      const offset = reader.i64();
+      const position = reader.i64();
+      const storedAtMs = reader.i64();
+      const immuneUntilMs = reader.i64();
+      const checks = reader.u8();
+      const parked = reader.u8() === 1;
+      this.table.add(offset, position, storedAtMs, reader.text(), reader.text(), reader.text());
+      this.table.setChecks(offset, checks);
+      this.table.setImmunity(offset, immuneUntilMs);
+      if (parked) this.table.park(offset);
+    }
+  }
+
+  #applyHalf(record: RecordView): void {
+    const { bytes } = record;
+    const scan = this.#scan.run(bytes, record.propertiesStart, record.propertiesEnd);
+    const group = scan.text(Slot.PRODUCER_GROUP);
+    const topic = scan.text(Slot.REAL_TOPIC);
+    const id = scan.text(Slot.UNIQUE_KEY);
+    this.table.add(record.queueOffset, record.position, record.storeTimestamp, group, topic, id);
+    const immunitySeconds = scan.number(Slot.IMMUNITY_SECONDS);
+    if (immunitySeconds > 0) this.table.setImmunity(record.queueOffset, record.storeTimestamp + immunitySeconds * 1000);
+  }
+
+  #applyCommit(record: RecordView, live: boolean): void {
+    if (live && this.committing >= 0) this.table.settle(this.committing, 'committed');
+    else this.table.settleAt(record.preparedTransactionOffset, 'committed');
+  }
+
+  #applyControl(record: RecordView): void {
+    if (record.controlType === ControlType.ROLLBACK) this.table.settle(readRollback(record.body).offset, 'rolled-back');
+    if (record.controlType === ControlType.CHECK_COUNTS) {
+      readCheckCounts(record.body, (offset, count) => {
+        if (count === PARKED_COUNT) this.table.park(offset);
+        else this.table.setChecks(offset, count);
+      });
+    }
+  }
+}
+
+const SNAPSHOT_VERSION = 1;
+const HALF_TOPIC_BYTES = Buffer.from(HALF_TOPIC, 'latin1');
+
+/** Compares lengths first: almost every record fails there. */
+function isHalf(record: RecordView): boolean {
+  const start = record.topicStart;
+  return record.topicEnd - start === HALF_TOPIC_BYTES.length && record.bytes.compare(HALF_TOPIC_BYTES, 0, HALF_TOPIC_BYTES.length, start, record.topicEnd) === 0;
+}

@@ -1,0 +1,261 @@
+import { ABSENT, COMMITTED, HalfFacts, HalfPage, OPEN, PAGE_HALVES, PARKED, ROLLED_BACK } from './half-page.ts';
+import { NameTable } from './name-table.ts';
+
+export type HalfOutcome = 'committed' | 'rolled-back';
+export type HalfState = 'absent' | 'open' | 'parked' | HalfOutcome;
+
+/** What is known of an unsettled half message without touching the log. */
+export interface HalfRow {
+  /** Offset in the half queue. */
+  readonly offset: number;
+  /** Byte address of the half message in the log. */
+  readonly position: number;
+  readonly group: string;
+  readonly topic: string;
+  /** The sender's unique key. */
+  readonly id: string;
+  readonly storedAtMs: number;
+  /** Questions sent to the producer group so far. */
+  readonly checks: number;
+  /** Wall-clock time before which its sender does not want to be asked; 0 when it did not say. */
+  readonly immuneUntilMs: number;
+  readonly state: 'open' | 'parked';
+}
+
+/**
+ * Which half messages wait for a verdict. Rows come and go with the log and with nothing else, so two tables that have seen the
+ * same records are equal.
+ *
+ *   absent       never stored, or settled so long ago that its outcome is forgotten
+ *   open         stored; asked about by check-back          → parked (questions exhausted), committed, rolled back
+ *   parked       no longer asked about, listed for a person → committed, rolled back (a late first answer still counts)
+ *   committed    the final message is in the log            → (stays)
+ *   rolled-back  a rollback record is in the log            → (stays)
+ *
+ * Rows are addressed by half-queue offset, which is dense; positions grow with offsets, which is how a commit found in the log
+ * (it carries only the half's position) finds its row.
+ */
+export class HalfTable {
+  #pages: HalfPage[] = [];
+  /** Page number of `#pages[0]`. */
+  #firstPage = 0;
+  readonly #parked = new Map<number, HalfRow>();
+  readonly #groups = new NameTable();
+  readonly #topics = new NameTable();
+  /** Few senders ask for immunity, so it is not a column. */
+  readonly #immune = new Map<number, number>();
+  #spare: HalfFacts | undefined;
+  #open = 0;
+
+  get openCount(): number {
+    return this.#open;
+  }
+
+  get parkedCount(): number {
+    return this.#parked.size;
+  }
+
+  /** A half message has been stored. Adding the same one again changes nothing. */
+  add(offset: number, position: number, storedAtMs: number, group: string, topic: string, id: string): void {
+    const page = this.#pageFor(offset);
+    if (page === undefined) return;
+    const slot = offset % PAGE_HALVES;
+    if (page.states[slot] !== ABSENT) return;
+    const facts = (page.facts ??= this.#takeFacts());
+    if (page.firstPosition < 0) page.firstPosition = position;
+    page.states[slot] = OPEN;
+    page.open++;
+    this.#open++;
+    facts.positions[slot] = position;
+    facts.storedAtMs[slot] = storedAtMs;
+    facts.checks[slot] = 0;
+    facts.groups[slot] = this.#groups.number(group);
+    facts.topics[slot] = this.#topics.number(topic);
+    facts.setId(slot, id);
+  }
+
+  /** The sender does not want to be asked before that time. */
+  setImmunity(offset: number, untilMs: number): void {
+    if (untilMs > 0 && this.state(offset) === 'open') this.#immune.set(offset, untilMs);
+  }
+
+  /** When an open half was stored; 0 for any other. */
+  storedAtMs(offset: number): number {
+    return this.#page(offset)?.facts?.storedAtMs[offset % PAGE_HALVES] ?? 0;
+  }
+
+  state(offset: number): HalfState {
+    return STATE_NAMES[this.#page(offset)?.states[offset % PAGE_HALVES] ?? ABSENT]!;
+  }
+
+  /** An open or parked row; undefined for any other. */
+  row(offset: number): HalfRow | undefined {
+    const page = this.#page(offset);
+    const slot = offset % PAGE_HALVES;
+    if (page?.states[slot] === PARKED) return this.#parked.get(offset);
+    const facts = page?.facts;
+    if (facts === undefined || page?.states[slot] !== OPEN) return undefined;
+    return {
+      offset,
+      position: facts.positions[slot]!,
+      group: this.#groups.name(facts.groups[slot]!),
+      topic: this.#topics.name(facts.topics[slot]!),
+      id: facts.idOf(slot),
+      storedAtMs: facts.storedAtMs[slot]!,
+      checks: facts.checks[slot]!,
+      immuneUntilMs: this.#immune.get(offset) ?? 0,
+      state: 'open',
+    };
+  }
+
+  /** The verdict. True when it changed an unsettled row; the first one wins, a second changes nothing. */
+  settle(offset: number, outcome: HalfOutcome): boolean {
+    const page = this.#page(offset);
+    const slot = offset % PAGE_HALVES;
+    const state = page?.states[slot] ?? ABSENT;
+    if (page === undefined || (state !== OPEN && state !== PARKED)) return false;
+    page.states[slot] = outcome === 'committed' ? COMMITTED : ROLLED_BACK;
+    this.#immune.delete(offset);
+    if (state === PARKED) this.#parked.delete(offset);
+    else this.#closed(page);
+    return true;
+  }
+
+  /** The verdict for the half at a position, as a final message names it. */
+  settleAt(position: number, outcome: HalfOutcome): boolean {
+    const offset = this.offsetAt(position);
+    return offset >= 0 && this.settle(offset, outcome);
+  }
+
+  /** The question about an open row has been sent `checks` times in all. */
+  setChecks(offset: number, checks: number): void {
+    const page = this.#page(offset);
+    const slot = offset % PAGE_HALVES;
+    if (page?.facts !== undefined && page.states[slot] === OPEN) page.facts.checks[slot] = Math.min(checks, 255);
+  }
+
+  /** An open row is asked about no more. */
+  park(offset: number): void {
+    const row = this.row(offset);
+    const page = this.#page(offset);
+    if (row?.state !== 'open' || page === undefined) return;
+    this.#parked.set(offset, { ...row, state: 'parked' });
+    page.states[offset % PAGE_HALVES] = PARKED;
+    this.#closed(page);
+  }
+
+  /** The next open row at or after an offset, -1 when there is none. Steps over settled pages without looking inside. */
+  nextOpen(from: number): number {
+    let offset = Math.max(from, this.#firstPage * PAGE_HALVES);
+    for (;;) {
+      const page = this.#page(offset);
+      if (page === undefined) return -1;
+      const pageEnd = offset - (offset % PAGE_HALVES) + PAGE_HALVES;
+      if (page.open > 0) {
+        for (; offset < pageEnd; offset++) if (page.states[offset % PAGE_HALVES] === OPEN) return offset;
+      }
+      offset = pageEnd;
+    }
+  }
+
+  /**
+   * Half-queue offset of the unsettled half at a position, -1 when there is none. A search through one page (1 µs): recovery
+   * needs it once per commit it reads; a running broker knows the offset.
+   */
+  offsetAt(position: number): number {
+    const index = this.#pages.findLastIndex((page) => page.facts !== undefined && page.firstPosition >= 0 && page.firstPosition <= position);
+    const slot = this.#pages[index]?.facts?.positions.indexOf(position) ?? -1;
+    if (slot >= 0) return (this.#firstPage + index) * PAGE_HALVES + slot;
+    for (const row of this.#parked.values()) if (row.position === position) return row.offset;
+    return -1;
+  }
+
+  /** Lowest position that an unsettled half still needs; undefined when none does. Retention must not pass it. */
+  oldestPosition(): number | undefined {
+    const open = this.nextOpen(0);
+    let oldest = open < 0 ? undefined : this.row(open)!.position;
+    for (const row of this.#parked.values()) if (oldest === undefined || row.position < oldest) oldest = row.position;
+    return oldest;
+  }
+
+  /** Unsettled rows, parked ones first, oldest first; at most `limit`. */
+  rows(limit = Number.MAX_SAFE_INTEGER): HalfRow[] {
+    const rows = [...this.#parked.values()].slice(0, limit);
+    for (let at = this.nextOpen(0); at >= 0 && rows.length < limit; at = this.nextOpen(at + 1)) rows.push(this.row(at)!);
+    return rows;
+  }
+
+  /** Pages whose outcomes are remembered, oldest first: page number and one state byte per half. For snapshots. */
+  *outcomes(): Generator<readonly [page: number, states: Uint8Array]> {
+    for (const [index, page] of this.#pages.entries()) yield [this.#firstPage + index, page.states];
+  }
+
+  /** Puts back a settled half of a snapshot, whose facts are gone. */
+  restoreOutcome(offset: number, outcome: HalfOutcome): void {
+    const page = this.#pageFor(offset);
+    if (page !== undefined) page.states[offset % PAGE_HALVES] = outcome === 'committed' ? COMMITTED : ROLLED_BACK;
+  }
+
+  clear(): void {
+    this.#pages = [];
+    this.#firstPage = 0;
+    this.#parked.clear();
+    this.#immune.clear();
+    this.#open = 0;
+  }
+
+  #page(offset: number): HalfPage | undefined {
+    return this.#pages[Math.floor(offset / PAGE_HALVES) - this.#firstPage];
+  }
+
+  /** The page of an offset, made when the offset lies above all known ones; undefined when it lies below them. */
+  #pageFor(offset: number): HalfPage | undefined {
+    const number = Math.floor(offset / PAGE_HALVES);
+    if (this.#pages.length === 0) this.#firstPage = number;
+    if (number < this.#firstPage) return undefined;
+    if (number - this.#firstPage - this.#pages.length > PAGES_AHEAD_MAX) {
+      throw new RangeError(`half offset ${offset} lies far above the last known one`);
+    }
+    while (this.#firstPage + this.#pages.length <= number) {
+      const before = this.#pages.at(-1);
+      this.#pages.push(new HalfPage());
+      if (before?.open === 0) this.#freeFacts(before);
+    }
+    this.#forgetOldest();
+    return this.#pages[number - this.#firstPage];
+  }
+
+  #closed(page: HalfPage): void {
+    page.open--;
+    this.#open--;
+    if (page.open === 0 && page !== this.#pages.at(-1)) this.#freeFacts(page);
+  }
+
+  #freeFacts(page: HalfPage): void {
+    this.#spare ??= page.facts;
+    page.facts = undefined;
+  }
+
+  #takeFacts(): HalfFacts {
+    const facts = this.#spare ?? new HalfFacts();
+    this.#spare = undefined;
+    facts.positions.fill(0);
+    facts.oddIds.clear();
+    return facts;
+  }
+
+  /** Fully settled pages beyond the remembered number go, from the front. */
+  #forgetOldest(): void {
+    while (this.#pages.length > REMEMBERED_PAGES && this.#pages[0]!.open === 0 && !this.#pages[0]!.states.includes(PARKED)) {
+      this.#pages.shift();
+      this.#firstPage++;
+    }
+  }
+}
+
+/** 262,144 halves: minutes of answers at full speed, and 256 KiB of memory and snapshot. */
+const REMEMBERED_PAGES = 64;
+/** Offsets are dense; a jump of more than 16 million is damage, not a queue. */
+const PAGES_AHEAD_MAX = 4096;
+
+const STATE_NAMES: readonly HalfState[] = ['absent', 'open', 'parked', 'committed', 'rolled-back'];
