@@ -4,13 +4,14 @@
  *
  * As `standby` it is a second instance of the service on the same database that makes no transfers and only answers check-backs.
  */
-import { createLocalTransactionTable, migrate } from '@tallystick/reliable';
+import { systemClock, systemRandom } from '@tallystick/base/node';
+import { createLocalTransactionTable, MessageIds, migrate } from '@tallystick/reliable';
 import type { Client } from '@tallystick/client';
-import type { BankA } from './bank-a-parts.ts';
+import { absentMax, type BankA } from './bank-a-parts.ts';
 import { clientThrough } from './bank-client.ts';
 import type { ChildOptions } from './child-options.ts';
 import { ParentLine } from './child.ts';
-import { openForWriting } from './database.ts';
+import { leave, openForWriting } from './database.ts';
 import { HalfPath } from './half-path.ts';
 import { LedgerA } from './ledger-a.ts';
 import { bankAConsumers, bankAProducers, confirmationTopic, transferTopic } from './messages.ts';
@@ -23,8 +24,6 @@ const resendAfterMs = 4_000;
 const resendEveryMs = 500;
 const resendsAtOnce = 50;
 const againAfterMs = 200;
-/** Check-backs about a transaction nobody knows before it is ruled out for good. */
-const absentMax = 2;
 
 export async function runBankA(options: ChildOptions, standby: boolean): Promise<void> {
   const line = new ParentLine();
@@ -33,7 +32,8 @@ export async function runBankA(options: ChildOptions, standby: boolean): Promise
   migrate(db);
   const client = clientThrough(options.brokerPort);
   const transactions = createLocalTransactionTable(db, { absentMax });
-  const bank: BankA = { line, db, ledger: new LedgerA(db), client, transactions, defect: options.plan.defect };
+  const serials = new MessageIds(systemClock, systemRandom());
+  const bank: BankA = { line, db, ledger: new LedgerA(db), client, transactions, serials, defect: options.plan.defect };
   const half = options.plan.path === 'outbox' ? undefined : new HalfPath(bank);
   await half?.start();
   if (standby) {
@@ -47,7 +47,10 @@ export async function runBankA(options: ChildOptions, standby: boolean): Promise
   const resending = bank.defect === undefined ? sendAgain(bank) : undefined;
   line.onStop = () => {
     clearInterval(resending);
-    void closeAll(client, outbox).finally(() => process.exit(0));
+    void closeAll(client, outbox).finally(() => {
+      leave(db);
+      process.exit(0);
+    });
   };
   line.ready();
   await makeTransfers(options, bank, (transfer) => (transfer.path === 'half' ? half! : outbox!).make(transfer));

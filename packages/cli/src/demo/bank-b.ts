@@ -8,7 +8,7 @@ import type { ConsumedMessage, Producer } from '@tallystick/client';
 import { clientThrough } from './bank-client.ts';
 import type { ChildOptions } from './child-options.ts';
 import { ParentLine } from './child.ts';
-import { openForWriting, type BankDatabase } from './database.ts';
+import { leave, openForWriting, type BankDatabase } from './database.ts';
 import type { DefectName } from './defects.ts';
 import { bankBConsumers, bankBProducers, confirmationTopic, readTransfer, transferTopic, type TransferMessage } from './messages.ts';
 import { openingsOfB } from './plan.ts';
@@ -36,7 +36,10 @@ export async function runBankB(options: ChildOptions): Promise<void> {
   await consumer.start();
   line.onStop = () => {
     const limit = new Promise<void>((resolve) => setTimeout(resolve, 2_000));
-    void Promise.race([consumer.close().then(() => client.close()), limit]).finally(() => process.exit(0));
+    void Promise.race([consumer.close().then(() => client.close()), limit]).finally(() => {
+      leave(db);
+      process.exit(0);
+    });
   };
   line.ready();
 }

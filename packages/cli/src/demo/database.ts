@@ -4,8 +4,8 @@
  * libsql 0.5.29 must not checkpoint from two connections at once.
  */
 import { existsSync } from 'node:fs';
+import { verifyDurability } from '@tallystick/reliable';
 import Database from 'libsql';
-import { CliError } from '../cli-error.ts';
 
 export type BankDatabase = InstanceType<typeof Database>;
 
@@ -15,14 +15,7 @@ const busyTimeoutMs = 10_000;
 export function openForWriting(path: string, checkpoints: boolean): BankDatabase {
   const db = new Database(path, { timeout: busyTimeoutMs });
   db.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
-  const mode = textOf(db.prepare('PRAGMA journal_mode = WAL').get(), 'journal_mode');
-  db.exec('PRAGMA synchronous = FULL');
-  if (!checkpoints) db.exec('PRAGMA wal_autocheckpoint = 0');
-  const level = textOf(db.prepare('PRAGMA synchronous').get(), 'synchronous');
-  if (mode !== 'wal' || level !== '2') {
-    db.close();
-    throw new CliError(`${path}: journal mode ${mode}, synchronous ${level}; wanted wal and 2 (FULL)`, 'put the folder on a local disk', 'internal');
-  }
+  verifyDurability(db, checkpoints ? {} : { checkpoints: 'elsewhere' });
   return db;
 }
 
@@ -58,7 +51,7 @@ function within<T>(db: BankDatabase, begin: string, work: () => T): T {
   }
 }
 
-function textOf(row: unknown, column: string): string {
-  const value = typeof row === 'object' && row !== null ? (row as Record<string, unknown>)[column] : undefined;
-  return typeof value === 'number' || typeof value === 'string' ? String(value) : 'nothing';
+/** Copies the WAL into the database file, so that the file alone tells everything; for the handle that may checkpoint, at its end. */
+export function leave(db: BankDatabase): void {
+  db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get();
 }

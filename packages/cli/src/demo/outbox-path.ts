@@ -2,7 +2,7 @@
  * A transfer by outbox: the message is a row written in the transaction that debits; the relay publishes it after the commit, at once or by its sweep,
  * until the broker has confirmed it.
  */
-import { createOutbox, createRelay, newMessageId, transaction, type OutgoingMessage, type Transport } from '@tallystick/reliable';
+import { createOutbox, createRelay, transaction, type OutgoingMessage, type Transport } from '@tallystick/reliable';
 import type { Producer } from '@tallystick/client';
 import type { BankA } from './bank-a-parts.ts';
 import { openForWriting } from './database.ts';
@@ -49,8 +49,8 @@ export class OutboxPath {
   }
 
   private async publishFirst(transfer: Transfer): Promise<void> {
-    const { db, ledger, line } = this.bank;
-    const serial = newMessageId();
+    const { db, ledger, line, serials } = this.bank;
+    const serial = serials.next();
     const message = writeTransfer(transfer, transfer.poison);
     await this.producer.send({ topic: transferTopic, id: serial, key: serial, value: message, headers: { [numberHeader]: String(transfer.number) } });
     await line.reached('published', transfer.number, serial);

@@ -44,6 +44,7 @@ const paceMsMax = 30;
 /** Nothing settled, started or was confirmed for so long: the run has come to rest without being complete. */
 const stuckMs = 45_000;
 const stuckWithDefectMs = 7_000;
+const readBackLimitMs = 60_000;
 /** Short for a demo; the broker's own defaults are minutes. */
 const brokerTimes = {
   checkAfterMs: 600,
@@ -283,12 +284,14 @@ class BankDemo {
   }
 
   private async readStore(): Promise<StoreReading> {
-    for (;;) {
+    const until = performance.now() + readBackLimitMs;
+    while (performance.now() < until) {
       const halves = await this.store.halves();
       const deadLetters = await this.store.serialsIn(deadLetterTopic);
       if (halves !== undefined && deadLetters !== undefined) return { halves, deadLetters };
       await sleep(200);
     }
+    throw new CliError('the store could not be read back', `see ${this.folder.logs}/broker.log`, 'internal');
   }
 
   private confirmPoison({ deadLetters }: StoreReading): void {
@@ -301,11 +304,13 @@ class BankDemo {
 
   /** Asks the checker until it answers: it may be killed as well. */
   private async finalAccount(): Promise<FinalAccount> {
-    for (;;) {
+    const until = performance.now() + readBackLimitMs;
+    while (performance.now() < until) {
       const answer = await this.ask('checker', 'final', 10_000);
       if (answer !== undefined) return answer as FinalAccount;
       await sleep(200);
     }
+    throw new CliError('the checker did not answer', `see ${this.folder.logs}/checker.log`, 'internal');
   }
 
   private ask(name: string, question: string, limitMs: number): Promise<unknown> {
