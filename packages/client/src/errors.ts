@@ -9,6 +9,7 @@
  *    unknown      may or may not be stored; only an idempotent repeat is safe
  */
 import type { Retry } from '@tallystick/base';
+import type { SendReceipt } from './producer/receipt.ts';
 import { ResponseCode, responseRow, storedAfter } from '@tallystick/remoting';
 
 export type Outcome = 'rejected' | 'unroutable' | 'unavailable' | 'unknown';
@@ -30,6 +31,7 @@ const ROWS = {
   NOT_SENT: { outcome: 'unavailable', retry: 'later', sentence: 'the message could not be sent in time' },
   CLOSED: { outcome: 'unavailable', retry: 'never', sentence: 'the producer is closed' },
   NO_CONNECTION: { outcome: 'unavailable', retry: 'later', sentence: 'there is no connection to the broker' },
+  ROLLED_BACK: { outcome: 'unavailable', retry: 'later', sentence: 'the half message was not synced in time and has been rolled back' },
   TIMEOUT: { outcome: 'unknown', retry: 'later', sentence: 'the broker did not answer in time' },
   CONNECTION_LOST: { outcome: 'unknown', retry: 'later', sentence: 'the connection broke before the answer' },
   MALFORMED_ANSWER: { outcome: 'unknown', retry: 'never', sentence: "the broker's answer could not be read" },
@@ -60,7 +62,10 @@ export class ClientError extends Error {
 export class SendError extends ClientError {}
 
 /** A send whose outcome nobody here knows: the message may be stored. Never retried by the client itself. */
-export class IndefiniteError extends SendError {}
+export class IndefiniteError extends SendError {
+  /** Where the broker has put the message, when it said so (appended, but not confirmed by disk or replica in time). */
+  receipt: SendReceipt | undefined;
+}
 
 /** A {@link SendError} from a row of this file; `seen` says with which numbers. */
 export function fail(code: LocalCode, seen?: string, cause?: unknown): SendError {

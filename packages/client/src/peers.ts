@@ -128,11 +128,11 @@ export class Connection {
     this.#later({ send, refuse: (error) => done(error, undefined as unknown as Frame) });
   }
 
-  /** A one-way message; lost without a word when there is no connection to be had. */
-  oneway(code: number, fields: Fields, body?: Uint8Array): void {
+  /** A one-way message, perhaps with a remark; lost without a word when there is no connection to be had. */
+  oneway(code: number, fields: Fields, body?: Uint8Array, remark?: string): void {
     const peer = this.peer;
-    if (peer !== undefined) return void peer.oneway(code, fields, body);
-    this.#later({ send: (opened) => void opened.oneway(code, fields, body), refuse: () => {} });
+    if (peer !== undefined) return void peer.oneway(code, fields, body, remark);
+    this.#later({ send: (opened) => void opened.oneway(code, fields, body, remark), refuse: () => {} });
   }
 
   /** Drops the present connection because the other side is silent; calls in flight on it end as closed. */

@@ -42,7 +42,7 @@ export class Session implements PeersOwner {
   readonly #options: ClientOptions;
   readonly #report: (sentence: string, cause: unknown) => void;
   readonly #brokers = new Set<string>();
-  readonly #producers = new Map<string, ProducerMember>();
+  readonly #producers = new Set<ProducerMember>();
   readonly #consumers = new Map<string, ConsumerMember>();
   readonly #watchers = new Set<ConnectionWatcher>();
   #peers!: Peers;
@@ -80,18 +80,13 @@ export class Session implements PeersOwner {
   }
 
   joinProducer(member: ProducerMember): void {
-    this.#producers.set(member.group, member);
+    this.#producers.add(member);
     this.#holdAll();
   }
 
   joinConsumer(member: ConsumerMember): void {
     this.#consumers.set(member.group, member);
     this.#holdAll();
-  }
-
-  /** Is some producer of this client in the group already? */
-  hasProducer(group: string): boolean {
-    return this.#producers.get(group)?.reachable === true;
   }
 
   hasConsumer(group: string): boolean {
@@ -122,20 +117,16 @@ export class Session implements PeersOwner {
     }
   }
 
-  /** Leaves a group and tells the connected brokers; `done` when they have answered or failed to. */
-  leave(kind: 'producer' | 'consumer', group: string, done: () => void): void {
-    if (kind === 'producer') this.#producers.delete(group);
-    else this.#consumers.delete(group);
-    if (!this.#mustBeReachable()) for (const address of this.#brokers) this.#peers.to(address).release();
-    const open = [...this.#brokers].map((address) => this.#peers.to(address)).filter((connection) => connection.state === 'open');
-    let left = open.length;
-    if (left === 0) return done();
-    const fields = { clientID: this.clientId, [kind === 'producer' ? 'producerGroup' : 'consumerGroup']: group };
-    for (const connection of open) {
-      connection.request(RequestCode.UNREGISTER_CLIENT, fields, undefined, this.#options.requestTimeoutMs, () => {
-        if (--left === 0) done();
-      });
-    }
+  /** A producer goes; the last of its group takes the group out of the brokers' lists. `done` when they have answered or failed to. */
+  leaveProducer(member: ProducerMember, done: () => void): void {
+    this.#producers.delete(member);
+    for (const other of this.#producers) if (other.group === member.group) return done();
+    this.#unregister({ clientID: this.clientId, producerGroup: member.group }, done);
+  }
+
+  leaveConsumer(group: string, done: () => void): void {
+    this.#consumers.delete(group);
+    this.#unregister({ clientID: this.clientId, consumerGroup: group }, done);
   }
 
   close(): void {
@@ -165,13 +156,24 @@ export class Session implements PeersOwner {
   }
 
   #checked(connection: Connection, frame: Frame): void {
-    const reachable = [...this.#producers.values()].filter((member) => member.reachable);
-    for (const member of reachable) member.checked(connection, frame);
+    for (const member of this.#producers) if (member.reachable) member.checked(connection, frame);
+  }
+
+  #unregister(fields: Readonly<Record<string, string>>, done: () => void): void {
+    if (!this.#mustBeReachable()) for (const address of this.#brokers) this.#peers.to(address).release();
+    const open = [...this.#brokers].map((address) => this.#peers.to(address)).filter((connection) => connection.state === 'open');
+    let left = open.length;
+    if (left === 0) return done();
+    for (const connection of open) {
+      connection.request(RequestCode.UNREGISTER_CLIENT, fields, undefined, this.#options.requestTimeoutMs, () => {
+        if (--left === 0) done();
+      });
+    }
   }
 
   #mustBeReachable(): boolean {
     if (this.#consumers.size > 0) return true;
-    for (const member of this.#producers.values()) if (member.reachable) return true;
+    for (const member of this.#producers) if (member.reachable) return true;
     return false;
   }
 
@@ -221,7 +223,7 @@ export class Session implements PeersOwner {
   #heartbeat(): Uint8Array {
     const heartbeat = {
       clientID: this.clientId,
-      producerDataSet: [...this.#producers.keys()].map((groupName) => ({ groupName })),
+      producerDataSet: [...new Set([...this.#producers].map((member) => member.group))].map((groupName) => ({ groupName })),
       consumerDataSet: [...this.#consumers.values()].map((member) => member.heartbeat()),
       heartbeatFingerprint: 0,
       withoutSub: false,

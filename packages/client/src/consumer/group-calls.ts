@@ -1,5 +1,5 @@
 /** What a consumer asks of brokers, without their wire. `broker-calls.ts` does it over connections; tests do it with tables. */
-import type { QueueKey } from './queue-key.ts';
+import type { QueueKey } from '../route/queue-key.ts';
 
 export type CallDone<T> = (error: Error | undefined, value: T) => void;
 

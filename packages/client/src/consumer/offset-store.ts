@@ -3,7 +3,7 @@
  * a crash repeats messages and never skips one. Changed offsets go out one-way every few seconds; at hand-over and at close they
  * are answered, hence durable.
  */
-import { type QueueKey, keyText } from './queue-key.ts';
+import { type QueueKey, keyText } from '../route/queue-key.ts';
 
 /** Sends one offset to the broker that hosts the queue. */
 export type Commit = (key: QueueKey, offset: number, answered: boolean, done: (error: unknown) => void) => void;

@@ -119,6 +119,10 @@ export class OrderlyRunner<M> implements Runner<M> {
 
   #suspend(held: Held<M>): void {
     held.queue.untake(held);
+    if (held.queue.dropped) {
+      this.#engaged.delete(held.queue);
+      return this.#owner.idle(held.queue);
+    }
     this.#ports.timers.after(this.#options.suspendMs, () => this.#release(held.queue));
   }
 

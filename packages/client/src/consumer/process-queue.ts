@@ -8,7 +8,7 @@
  * A queue is `dropped` when it goes to another member, when its lock is lost or when the broker moved its offsets; from then on
  * finishing an entry changes nothing that is committed.
  */
-import type { QueueKey } from './queue-key.ts';
+import type { QueueKey } from '../route/queue-key.ts';
 
 /** One pulled message on its way through a handler. */
 export interface Held<M> {

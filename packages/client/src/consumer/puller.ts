@@ -7,7 +7,8 @@
  *    none                       the same; one that came back quicker than `quickMs` waits `idleMs` first, so that a broker that
  *                               does not hold pulls is not asked in a tight circle
  *    moved                      the owner drops the window and starts anew at nextOffset
- *    unregistered, any error    again after `retryMs`
+ *    unregistered, any error,   again after `retryMs`
+ *    a record that is none
  */
 import type { Clock, Timer, Timers } from '@tallystick/base';
 import type { GroupCalls, PullAnswer } from './group-calls.ts';
@@ -20,8 +21,11 @@ export interface PullerOptions {
 }
 
 export interface PullerOwner<M> {
-  /** Puts the answer's messages into the queue. */
-  pulled(queue: ProcessQueue<M>, answer: PullAnswer): void;
+  /**
+   * Puts the answer's messages into the queue and moves its `nextOffset` behind them. A sentence when a record cannot be read: the
+   * queue then stands in front of that record, for a broken message must be seen and not skipped.
+   */
+  pulled(queue: ProcessQueue<M>, answer: PullAnswer): string | undefined;
   /** The queue's offsets moved; called once, the puller has stopped. */
   moved(queue: ProcessQueue<M>, answer: PullAnswer): void;
   /** The broker does not know the group: a heartbeat is due. */
@@ -92,7 +96,8 @@ export class Puller<M> {
       this.#owner.unregistered();
       this.#later(this.#options.retryMs);
     } else {
-      if (answer.status === 'found') this.#owner.pulled(this.#queue, answer);
+      const fault = answer.status === 'found' ? this.#owner.pulled(this.#queue, answer) : undefined;
+      if (fault !== undefined) return this.#retry(new Error(fault));
       this.#queue.nextOffset = answer.nextOffset;
       const quick = this.#ports.clock.monotonic() - askedMs < this.#options.quickMs;
       if (answer.status === 'none' && quick) this.#later(this.#options.idleMs);

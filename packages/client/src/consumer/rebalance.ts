@@ -8,7 +8,7 @@
 import type { Timer, Timers } from '@tallystick/base';
 import { allocateAverage } from './allocate.ts';
 import type { GroupCalls } from './group-calls.ts';
-import { type QueueKey, compareKeys } from './queue-key.ts';
+import { type QueueKey, compareKeys } from '../route/queue-key.ts';
 
 export interface RebalanceOwner {
   readonly clientId: string;
@@ -29,6 +29,7 @@ export class Rebalance {
   #again = false;
   #stopped = false;
   #timer: Timer | undefined;
+  #afterRound: (() => void)[] = [];
 
   constructor(calls: Pick<GroupCalls<never>, 'members'>, timers: Timers, intervalMs: number, owner: RebalanceOwner) {
     this.#calls = calls;
@@ -37,8 +38,9 @@ export class Rebalance {
     this.#owner = owner;
   }
 
-  /** A round now, or right after the present one. */
-  now(): void {
+  /** A round now, or right after the present one; `done` when it is over. */
+  now(done?: () => void): void {
+    if (done !== undefined) this.#afterRound.push(done);
     if (this.#stopped) return;
     if (this.#open > 0) {
       this.#again = true;
@@ -81,5 +83,6 @@ export class Rebalance {
     if (--this.#open > 0) return;
     if (this.#again) return this.now();
     this.soon(this.#intervalMs);
+    for (const done of this.#afterRound.splice(0)) done();
   }
 }

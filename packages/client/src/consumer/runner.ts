@@ -23,6 +23,8 @@ export interface Runner<M> {
 export interface RunnerOwner<M> {
   /** A message is finished, its queue may have room again and a higher offset to commit. */
   finished(held: Held<M>): void;
+  /** No handler has a message of this dropped queue any more, and one that failed was not finished. */
+  idle(queue: ProcessQueue<M>): void;
   /**
    * A handler failed. `done(true)`: the message has been handed on (retry or dead-letter topic) and counts as finished here;
    * `done(false)`: it could not be, and must be tried again here.

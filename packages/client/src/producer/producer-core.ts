@@ -41,6 +41,8 @@ export class ProducerCore implements SenderOwner {
   readonly #line: WaitingLine;
   readonly #reportThrown: (thrown: unknown) => void;
   readonly #unwatch: () => void;
+  /** Called once when it has closed, before `close` tells so. */
+  onClosed: ((done: () => void) => void) | undefined;
   #flushes = 0;
   #closing = false;
   #closed = false;
@@ -138,7 +140,8 @@ export class ProducerCore implements SenderOwner {
       this.#closed = true;
       if (timer !== undefined) this.#context.ports.timers.cancel(timer);
       this.#abort(`the producer was closed and ${timeoutMs} ms have passed`);
-      done();
+      if (this.onClosed === undefined) done();
+      else this.onClosed(done);
     };
     if (timeoutMs > 0) timer = this.#context.ports.timers.after(timeoutMs, finish);
     this.flush(finish);

@@ -3,6 +3,8 @@
  * that comes back ("not stored") returns to its old place by its sequence, so the order within a queue is kept for everything
  * that has not been sent yet.
  */
+import type { SendRequests } from '@tallystick/remoting';
+
 export interface LaneBatch {
   /** Ascends with creation. */
   readonly sequence: number;
@@ -19,8 +21,9 @@ export class QueueLane<B extends LaneBatch> {
   inFlight = 0;
   /** True while the lane stands in the accumulator's list of lanes with batches. */
   listed = false;
-  /** Request header up to the fields that differ per batch; the sender's. */
-  template: Buffer | undefined;
+  /** Encoders of its requests, made at the first; the sender's. */
+  single: SendRequests | undefined;
+  several: SendRequests | undefined;
 
   constructor(topic: string, brokerName: string, queueId: number) {
     this.topic = topic;

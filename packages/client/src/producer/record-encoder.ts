@@ -14,7 +14,7 @@
 import { isUtf8 } from 'node:buffer';
 import { deflateSync } from 'node:zlib';
 import { writeHexU32, writeI32, writeU16 } from '@tallystick/base';
-import { PROPERTIES_BYTES_MAX, isReservedProperty } from '@tallystick/remoting';
+import { PROPERTIES_BYTES_MAX, SysFlag, isReservedProperty } from '@tallystick/remoting';
 import { fail, type SendError } from '../errors.ts';
 import { murmur2 } from './murmur2.ts';
 import type { HeaderValue, ProducerRecord, RecordHeaders, SendMarks } from './record.ts';
@@ -150,7 +150,7 @@ export class RecordEncoder {
     this.#valueBytes = typeof value === 'string' ? Buffer.byteLength(value) : value?.length;
     if (!(this.#valueBytes > 0)) return fail('ILLEGAL_RECORD', 'value must be text or bytes, at least one byte');
     const over = this.#limits.compressOverBytes;
-    if (over > 0 && this.#valueBytes >= over) {
+    if (over > 0 && this.#valueBytes >= over && (this.sysFlag & SysFlag.COMPRESSED) === 0) {
       const small = deflateSync(value, { level: COMPRESS_LEVEL });
       if (small.length < this.#valueBytes) {
         this.#value = small;
@@ -167,7 +167,7 @@ export class RecordEncoder {
   }
 
   #writeProperties(record: ProducerRecord, marks: SendMarks | undefined, wallMs: number, to: Buffer, at: number): number {
-    at = this.#writeId(record.id, wallMs, to, at);
+    if (marks === undefined || !marks.hasId) at = this.#writeId(record.id, wallMs, to, at);
     if (this.hasKey) {
       at = this.#writeKey(SHARDING_KEY, to, at);
       if (!this.#keyHasSpace) at = this.#writeKey(KEYS, to, at);

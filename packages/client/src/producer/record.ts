@@ -30,6 +30,8 @@ export interface SendMarks {
   readonly sysFlag: number;
   /** Further properties, reserved names allowed. */
   readonly properties: readonly (readonly [name: string, value: string])[];
+  /** The properties hold the message's id already: none is made. */
+  readonly hasId: boolean;
   /** Deliveries before this one (a retried message); 0 else. */
   readonly reconsumeTimes: number;
   /** Deliveries after which the broker buries the message; undefined leaves it to the group. */

@@ -1,31 +1,14 @@
 /**
- * A batch as a request: code 320 when it has several records, 310 when it has one. The header's constant fields are encoded once per
- * queue; the fields that differ, and the body, go straight into the connection's output. A single record's body and properties are
- * slices of its batch element, so there is no second form of a record.
- *
- *    binary header:  21 bytes | a b c d e h k n (of the lane) | f sysFlag | g bornTimestamp | i properties  (single)
- *                                                                                          | m "true"      (several)
- *                                                                         | j, l for a retried message
+ * A batch as a request: code 320 when it has several records, 310 when it has one, whose body and properties are slices of its
+ * batch element. The encoders (constant fields made once) are kept per queue; a retried message, which is rare, takes the generic way.
  */
-import { decimalLength, readI32, readU16, writeDecimal, writeI32, writeU16 } from '@tallystick/base';
-import {
-  BINARY_HEADER,
-  type FrameEncoder,
-  type HeaderKind,
-  OUR_LANGUAGE,
-  OUR_VERSION,
-  type Output,
-  type Peer,
-  type ReplySink,
-  RequestCode,
-} from '@tallystick/remoting';
+import { readI32, readU16 } from '@tallystick/base';
+import { type Peer, type ReplySink, RequestCode, SendRequests, emptySendRequest } from '@tallystick/remoting';
 import type { Lane, ProducerBatch } from './producer-batch.ts';
 
 /** The topic whose settings a broker takes for a new topic. */
 const DEFAULT_TOPIC = 'TBW102';
-const FIXED_HEADER_BYTES = 21;
-/** Name length, a one-letter name, value length. */
-const ROW_BYTES = 7;
+/** Places inside a batch element. */
 const BODY_LENGTH_AT = 16;
 const BODY_AT = 20;
 
@@ -34,148 +17,63 @@ export interface SendRequestOptions {
   readonly defaultQueues: number;
 }
 
-export class SendRequest implements FrameEncoder<ProducerBatch> {
+export class SendRequest {
   readonly #options: SendRequestOptions;
-  #bodyStart = 0;
-  #bodyEnd = 0;
-  #propertiesStart = 0;
-  #propertiesEnd = 0;
+  readonly #send = emptySendRequest();
 
   constructor(options: SendRequestOptions) {
     this.#options = options;
   }
 
-  /** Sends a batch; the verdict goes to `sink` with `token`, never inside this call. */
+  /** Sends a batch; the verdict goes to `sink` with `token`, never inside this call. The batch's bytes are copied. */
   send(peer: Peer, batch: ProducerBatch, timeoutMs: number, sink: ReplySink, token: number): void {
-    this.#locate(batch);
-    if (peer.kind === BINARY_HEADER) peer.requestWith(this, batch, timeoutMs, sink, token);
-    else peer.requestTo(codeOf(batch), this.#fields(batch), batch.buffer.subarray(this.#bodyStart, this.#bodyEnd), timeoutMs, sink, token);
-  }
-
-  /** Writes the frame with a binary header; called by the peer inside `send`. */
-  encode(out: Output, _kind: HeaderKind, opaque: number, batch: ProducerBatch): void {
-    const lane = batch.lane;
-    const template = (lane.template ??= laneRows(this.#options, lane));
-    const bodyBytes = this.#bodyEnd - this.#bodyStart;
-    const propertiesBytes = this.#propertiesEnd - this.#propertiesStart;
-    const marks = batch.marks;
-    const several = batch.count > 1;
-    let rowBytes = template.length + 2 * ROW_BYTES + decimalLength(batch.sysFlag) + decimalLength(batch.bornTimestamp);
-    if (several) rowBytes += ROW_BYTES + 4;
-    else if (propertiesBytes > 0) rowBytes += ROW_BYTES + propertiesBytes;
-    if (marks !== undefined) {
-      rowBytes += ROW_BYTES + decimalLength(marks.reconsumeTimes);
-      if (marks.maxReconsumeTimes !== undefined) rowBytes += ROW_BYTES + decimalLength(marks.maxReconsumeTimes);
-    }
-    let at = out.reserve(8 + FIXED_HEADER_BYTES + rowBytes + bodyBytes);
-    const to = out.bytes;
-    writeI32(to, at, 4 + FIXED_HEADER_BYTES + rowBytes + bodyBytes);
-    writeI32(to, at + 4, (BINARY_HEADER << 24) | (FIXED_HEADER_BYTES + rowBytes));
-    writeU16(to, at + 8, codeOf(batch));
-    to[at + 10] = OUR_LANGUAGE;
-    writeU16(to, at + 11, OUR_VERSION);
-    writeI32(to, at + 13, opaque);
-    writeI32(to, at + 17, 0);
-    writeI32(to, at + 21, 0);
-    writeI32(to, at + 25, rowBytes);
-    at = copyBytes(template, 0, template.length, to, at + 29);
-    at = writeNumberRow(to, at, F, batch.sysFlag);
-    at = writeNumberRow(to, at, G, batch.bornTimestamp);
-    if (several) at = copyBytes(BATCH_ROW, 0, BATCH_ROW.length, to, at);
-    else if (propertiesBytes > 0) {
-      at = writeRowHead(to, at, I, propertiesBytes);
-      at = copyBytes(batch.buffer, this.#propertiesStart, this.#propertiesEnd, to, at);
-    }
-    if (marks !== undefined) {
-      at = writeNumberRow(to, at, J, marks.reconsumeTimes);
-      if (marks.maxReconsumeTimes !== undefined) at = writeNumberRow(to, at, L, marks.maxReconsumeTimes);
-    }
-    out.at = copyBytes(batch.buffer, this.#bodyStart, this.#bodyEnd, to, at);
-  }
-
-  /** Finds body and properties of what is sent: the whole buffer, or the two parts of its only element. */
-  #locate(batch: ProducerBatch): void {
-    const { buffer, end } = batch;
+    const send = this.#send;
+    const { buffer, marks, lane } = batch;
+    send.sysFlag = batch.sysFlag;
+    send.bornTimestamp = batch.bornTimestamp;
+    send.reconsumeTimes = marks === undefined ? 0 : marks.reconsumeTimes;
+    send.body = send.properties = buffer;
     if (batch.count > 1) {
-      this.#bodyStart = 0;
-      this.#bodyEnd = end;
-      this.#propertiesStart = this.#propertiesEnd = 0;
+      send.bodyStart = send.propertiesStart = send.propertiesEnd = 0;
+      send.bodyEnd = batch.end;
+      lane.several ??= this.#encoder(lane, true);
+      peer.requestWith(lane.several, send, timeoutMs, sink, token);
       return;
     }
-    this.#bodyStart = BODY_AT;
-    this.#bodyEnd = BODY_AT + readI32(buffer, BODY_LENGTH_AT);
-    this.#propertiesStart = this.#bodyEnd + 2;
-    this.#propertiesEnd = this.#propertiesStart + readU16(buffer, this.#bodyEnd);
+    send.bodyStart = BODY_AT;
+    send.bodyEnd = BODY_AT + readI32(buffer, BODY_LENGTH_AT);
+    send.propertiesStart = send.bodyEnd + 2;
+    send.propertiesEnd = send.propertiesStart + readU16(buffer, send.bodyEnd);
+    if (marks?.maxReconsumeTimes !== undefined) return this.#sendRetried(peer, batch, marks.maxReconsumeTimes, timeoutMs, sink, token);
+    lane.single ??= this.#encoder(lane, false);
+    peer.requestWith(lane.single, send, timeoutMs, sink, token);
   }
 
-  /** The header for a connection with JSON headers. */
-  #fields(batch: ProducerBatch): Record<string, string | number | boolean | undefined> {
-    const { lane, marks } = batch;
-    const several = batch.count > 1;
-    return {
+  #encoder(lane: Lane, batch: boolean): SendRequests {
+    const { topic, queueId, brokerName } = lane;
+    const { group, defaultQueues } = this.#options;
+    return new SendRequests({ producerGroup: group, topic, queueId, brokerName, batch, defaultTopic: DEFAULT_TOPIC, defaultTopicQueueNums: defaultQueues });
+  }
+
+  /** With the one field (l) that the fast encoder does not know. */
+  #sendRetried(peer: Peer, batch: ProducerBatch, maxReconsumeTimes: number, timeoutMs: number, sink: ReplySink, token: number): void {
+    const send = this.#send;
+    const fields = {
       a: this.#options.group,
-      b: lane.topic,
+      b: batch.lane.topic,
       c: DEFAULT_TOPIC,
       d: this.#options.defaultQueues,
-      e: lane.queueId,
-      f: batch.sysFlag,
-      g: batch.bornTimestamp,
+      e: batch.lane.queueId,
+      f: send.sysFlag,
+      g: send.bornTimestamp,
       h: 0,
-      i: several ? undefined : batch.buffer.toString('utf8', this.#propertiesStart, this.#propertiesEnd),
-      j: marks?.reconsumeTimes ?? 0,
+      i: batch.buffer.toString('utf8', send.propertiesStart, send.propertiesEnd),
+      j: send.reconsumeTimes,
       k: false,
-      l: marks?.maxReconsumeTimes,
-      m: several,
-      n: lane.brokerName,
+      l: maxReconsumeTimes,
+      m: false,
+      n: batch.lane.brokerName,
     };
+    peer.requestTo(RequestCode.SEND_MESSAGE_V2, fields, batch.buffer.subarray(send.bodyStart, send.bodyEnd), timeoutMs, sink, token);
   }
-}
-
-const F = 102;
-const G = 103;
-const I = 105;
-const J = 106;
-const L = 108;
-const BATCH_ROW = row('m', 'true');
-
-function codeOf(batch: ProducerBatch): number {
-  return batch.count > 1 ? RequestCode.SEND_BATCH_MESSAGE : RequestCode.SEND_MESSAGE_V2;
-}
-
-function laneRows(options: SendRequestOptions, lane: Lane): Buffer {
-  return Buffer.concat([
-    row('a', options.group),
-    row('b', lane.topic),
-    row('c', DEFAULT_TOPIC),
-    row('d', String(options.defaultQueues)),
-    row('e', String(lane.queueId)),
-    row('h', '0'),
-    row('k', 'false'),
-    row('n', lane.brokerName),
-  ]);
-}
-
-function row(letter: string, value: string): Buffer {
-  const bytes = Buffer.alloc(ROW_BYTES + Buffer.byteLength(value));
-  bytes.write(value, writeRowHead(bytes, 0, letter.charCodeAt(0), bytes.length - ROW_BYTES), 'utf8');
-  return bytes;
-}
-
-function writeRowHead(to: Uint8Array, at: number, letter: number, valueBytes: number): number {
-  to[at] = 0;
-  to[at + 1] = 1;
-  to[at + 2] = letter;
-  writeI32(to, at + 3, valueBytes);
-  return at + ROW_BYTES;
-}
-
-function writeNumberRow(to: Uint8Array, at: number, letter: number, value: number): number {
-  return writeDecimal(to, writeRowHead(to, at, letter, decimalLength(value)), value);
-}
-
-/** Short runs byte by byte: below about fifty bytes the call into native code costs more. */
-function copyBytes(from: Buffer, start: number, end: number, to: Buffer, at: number): number {
-  if (end - start <= 48) for (let i = start, o = at; i < end; ) to[o++] = from[i++]!;
-  else from.copy(to, at, start, end);
-  return at + end - start;
 }

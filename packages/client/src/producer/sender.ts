@@ -19,12 +19,12 @@
  */
 import { type Clock, type Random, type Timer, type Timers, type Turn, backoffMs } from '@tallystick/base';
 import { type Frame, type PeerError, type ReplySink, ResponseCode, SendAnswerLocator } from '@tallystick/remoting';
-import { type SendError, answerError, callError, fail, isRetriable } from '../errors.ts';
+import { IndefiniteError, type SendError, answerError, callError, fail, isRetriable } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
 import type { Connection } from '../peers.ts';
 import type { Lane, ProducerBatch } from './producer-batch.ts';
 import type { RecordAccumulator } from './record-accumulator.ts';
-import type { BatchAnswer } from './receipt.ts';
+import { type BatchAnswer, SendReceipt } from './receipt.ts';
 import type { SendRequest } from './send-request.ts';
 
 export interface SenderOwner {
@@ -119,18 +119,9 @@ export class Sender implements ReplySink {
     const batch = this.#land(token);
     this.schedule();
     if (error !== undefined) return this.#settle(batch, callError(error.kind, error.message));
-    if (reply.code !== ResponseCode.SUCCESS) return this.#settle(batch, answerError(reply.code, reply.remark()));
-    const answer = this.#answer;
-    if (!answer.locate(reply)) return this.#settle(batch, fail('MALFORMED_ANSWER', answer.fault()));
-    const { topic, brokerName } = batch.lane;
-    const said: BatchAnswer = {
-      topic,
-      brokerName,
-      address: connection!.address,
-      queueId: answer.queueId(),
-      baseOffset: answer.queueOffset(),
-      offsetIds: answer.msgId(),
-    };
+    if (reply.code !== ResponseCode.SUCCESS) return this.#settle(batch, this.#refusal(batch, connection!, reply));
+    const said = this.#read(batch, connection!, reply);
+    if (said === undefined) return this.#settle(batch, fail('MALFORMED_ANSWER', this.#answer.fault()));
     this.#accumulator.release(batch);
     batch.succeed(said, this.#reportThrown);
     batch.ended?.();
@@ -205,6 +196,24 @@ export class Sender implements ReplySink {
     connection.inFlightMessages -= batch.count;
     connection.inFlightBytes -= batch.end;
     return batch;
+  }
+
+  /** The header of an answer to a send; undefined when it has none. */
+  #read(batch: ProducerBatch, connection: Connection, reply: Frame): BatchAnswer | undefined {
+    const answer = this.#answer;
+    if (!answer.locate(reply)) return undefined;
+    const { topic, brokerName } = batch.lane;
+    const { address } = connection;
+    return { topic, brokerName, address, queueId: answer.queueId(), baseOffset: answer.queueOffset(), offsetIds: answer.msgId() };
+  }
+
+  /** The error for an answer that is no success. Codes 10 to 12 say where the message is all the same. */
+  #refusal(batch: ProducerBatch, connection: Connection, reply: Frame): SendError {
+    const error = answerError(reply.code, reply.remark());
+    if (!(error instanceof IndefiniteError) || batch.count !== 1) return error;
+    const said = this.#read(batch, connection, reply);
+    if (said !== undefined) error.receipt = new SendReceipt(said, 0, batch.idPrefixes[0]!, batch.idLows[0]!);
+    return error;
   }
 
   #settle(batch: ProducerBatch, error: SendError): void {

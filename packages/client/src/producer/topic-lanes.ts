@@ -5,7 +5,7 @@
  *
  * Lanes outlive a change of the route: a batch that waits for a queue is not thrown away because a route forgot the queue for a moment.
  */
-import { keyText } from '../consumer/queue-key.ts';
+import { keyText } from '../route/queue-key.ts';
 import type { TopicRoute } from '../route/topic-route.ts';
 import { keyToQueue } from './murmur2.ts';
 import type { Lane, ProducerBatch } from './producer-batch.ts';

@@ -3,11 +3,10 @@
  * and goes on to the next when one is silent. A topic that no broker has yet gets the route of TBW102, RocketMQ's name for "what a
  * new topic would look like", with at most as many queues as we will ask for.
  */
-import { type Frame, RequestCode, ResponseCode } from '@tallystick/remoting';
+import { type Frame, RequestCode, ResponseCode, decodeClusterInfo, decodeTopicRoute } from '@tallystick/remoting';
 import { ClientError, answerError, callError } from '../errors.ts';
-import type { Connection, Peers } from '../peers.ts';
-import { readClusterBody, readRouteBody } from './route-bodies.ts';
-import { type TopicRoute, topicRoute } from './topic-route.ts';
+import type { Connection, Fields, Peers } from '../peers.ts';
+import { MASTER_ID, type TopicRoute, topicRoute } from './topic-route.ts';
 
 const DEFAULT_TOPIC = 'TBW102';
 
@@ -33,9 +32,9 @@ export class NameServer {
 
   /** Addresses of all master brokers. */
   brokers(done: (error: ClientError | undefined, addresses: readonly string[]) => void): void {
-    this.#ask(RequestCode.GET_BROKER_CLUSTER_INFO, {}, (error, reply) => {
-      const addresses = error === undefined ? readClusterBody(reply.body()) : undefined;
-      if (addresses !== undefined && addresses.length > 0) return done(undefined, addresses);
+    this.ask(RequestCode.GET_BROKER_CLUSTER_INFO, {}, (error, reply) => {
+      const addresses = error === undefined ? mastersOf(reply.body()) : [];
+      if (addresses.length > 0) return done(undefined, addresses);
       // A name server that keeps no cluster list still tells where a new topic would live.
       this.#routeOf(DEFAULT_TOPIC, DEFAULT_TOPIC, undefined, (routeError, route) => {
         if (routeError !== undefined) done(error ?? routeError, []);
@@ -46,19 +45,20 @@ export class NameServer {
 
   #routeOf(asked: string, topic: string, newQueues: number | undefined, done: (error: ClientError | undefined, route: TopicRoute) => void): void {
     const none = undefined as unknown as TopicRoute;
-    this.#ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, { topic: asked, acceptStandardJsonOnly: true }, (error, reply) => {
+    this.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, { topic: asked, acceptStandardJsonOnly: true }, (error, reply) => {
       if (error !== undefined) return done(error, none);
-      const shape = readRouteBody(reply.body());
-      if (shape === undefined) return done(new ClientError('MALFORMED_ANSWER', 'unavailable', 'later', `the route of ${asked} could not be read`), none);
-      done(undefined, topicRoute(topic, shape, newQueues));
+      const data = decodeTopicRoute(reply.body());
+      if (typeof data !== 'string') return done(undefined, topicRoute(topic, data, newQueues));
+      done(new ClientError('MALFORMED_ANSWER', 'unavailable', 'later', `the route of ${asked} cannot be read: ${data}`), none);
     });
   }
 
-  #ask(code: number, fields: Record<string, string | boolean>, done: (error: ClientError | undefined, reply: Frame) => void): void {
+  /** Any request to a name server; an answer other than 0 is an error. */
+  ask(code: number, fields: Fields, done: (error: ClientError | undefined, reply: Frame) => void): void {
     this.#askOne(this.#addresses.length, code, fields, done);
   }
 
-  #askOne(left: number, code: number, fields: Record<string, string | boolean>, done: (error: ClientError | undefined, reply: Frame) => void): void {
+  #askOne(left: number, code: number, fields: Fields, done: (error: ClientError | undefined, reply: Frame) => void): void {
     const server: Connection = this.#peers.to(this.#addresses[this.#current % this.#addresses.length]!);
     server.request(code, fields, undefined, this.#timeoutMs, (error, reply) => {
       if (error === undefined) return done(reply.code === ResponseCode.SUCCESS ? undefined : answerError(reply.code, reply.remark()), reply);
@@ -68,4 +68,11 @@ export class NameServer {
       else done(callError(error.kind, error.message), reply);
     });
   }
+}
+
+/** Addresses of the masters in a cluster list; none when it cannot be read. */
+function mastersOf(body: Buffer): string[] {
+  const info = decodeClusterInfo(body);
+  if (typeof info === 'string') return [];
+  return info.brokers.flatMap((broker) => broker.brokerAddrs.get(MASTER_ID) ?? []);
 }

@@ -2,7 +2,8 @@
  * A topic's route as the name server tells it: which brokers have how many queues, and where their masters listen. From it the
  * writable and readable queues, sorted alike in every client.
  */
-import { type QueueKey, compareKeys } from '../consumer/queue-key.ts';
+import type { TopicRouteData } from '@tallystick/remoting';
+import { type QueueKey, compareKeys } from './queue-key.ts';
 
 const PERM_READ = 4;
 const PERM_WRITE = 2;
@@ -18,21 +19,19 @@ export interface TopicRoute {
   readonly addresses: ReadonlyMap<string, string>;
 }
 
-/** The shape of RocketMQ's TopicRouteData, as far as it is used. */
-export interface RouteShape {
-  readonly queueDatas: readonly { readonly brokerName: string; readonly readQueueNums: number; readonly writeQueueNums: number; readonly perm: number }[];
-  readonly brokerDatas: readonly { readonly brokerName: string; readonly masterAddress: string | undefined }[];
-}
+/** The key of a broker's master among its addresses. */
+export const MASTER_ID = '0';
 
 /** `queuesMax`: the route is another topic's, whose queues this one will get at most so many of when it is created. */
-export function topicRoute(topic: string, shape: RouteShape, queuesMax: number = QUEUES_MAX): TopicRoute {
+export function topicRoute(topic: string, data: TopicRouteData, queuesMax: number = QUEUES_MAX): TopicRoute {
   const addresses = new Map<string, string>();
-  for (const broker of shape.brokerDatas) {
-    if (broker.masterAddress !== undefined) addresses.set(broker.brokerName, broker.masterAddress);
+  for (const { brokerName, brokerAddrs } of data.brokerDatas) {
+    const master = brokerAddrs.get(MASTER_ID);
+    if (master !== undefined) addresses.set(brokerName, master);
   }
   const writeQueues: QueueKey[] = [];
   const readQueues: QueueKey[] = [];
-  for (const { brokerName, perm, readQueueNums, writeQueueNums } of shape.queueDatas) {
+  for (const { brokerName, perm, readQueueNums, writeQueueNums } of data.queueDatas) {
     if ((perm & PERM_READ) !== 0) addQueues(readQueues, topic, brokerName, Math.min(readQueueNums, queuesMax));
     if ((perm & PERM_WRITE) !== 0 && addresses.has(brokerName)) {
       addQueues(writeQueues, topic, brokerName, Math.min(writeQueueNums, queuesMax));
