@@ -1,6 +1,157 @@
-/** Where the entries of one queue are: filled in next. */
+/**
+ * Where the entries of one queue are. An entry is what RocketMQ keeps 20 bytes for: address, size and tag field of one message; the
+ * k-th entry of a queue belongs to offset k. Entries of recent segments are *hot*: typed arrays in RAM, one run per segment. Those
+ * of older segments are *sealed*: in the segment's index file, of which only first offset, count and place are kept here.
+ */
 export class QueueEntries {
+  /** In order of offsets; sealed runs come before hot ones. */
+  readonly hot: HotRun[] = [];
+  readonly sealed = new SealedRuns();
+
+  push(segmentBase: number, position: number, size: number, tagsCode: number, offset: number): void {
+    let run = this.hot[this.hot.length - 1];
+    if (run === undefined || run.segmentBase !== segmentBase) {
+      run = new HotRun(segmentBase, offset);
+      this.hot.push(run);
+    }
+    run.push(position, size, tagsCode);
+  }
+
   firstOffset(nextOffset: number): number {
-    return nextOffset;
+    // While a damaged index file is made again its run is hot though older than sealed ones.
+    const hot = this.hot.length > 0 ? this.hot[0]!.first : nextOffset;
+    return this.sealed.length > 0 ? Math.min(hot, this.sealed.first[0]!) : hot;
+  }
+
+  /** The hot run with that offset. */
+  hotRun(offset: number): HotRun | undefined {
+    for (let at = this.hot.length - 1; at >= 0; at--) {
+      const run = this.hot[at]!;
+      if (offset >= run.first) return offset < run.first + run.count ? run : undefined;
+    }
+    return undefined;
+  }
+
+  hotRunOf(segmentBase: number): HotRun | undefined {
+    return this.hot.find((run) => run.segmentBase === segmentBase);
+  }
+
+  /** How many of the hot entries lie before `position`: the offset after the last such one, `otherwise` when there is none. */
+  offsetAfter(position: number, otherwise: number): number {
+    for (let at = this.hot.length - 1; at >= 0; at--) {
+      const run = this.hot[at]!;
+      const count = run.countBefore(position);
+      if (count > 0) return run.first + count;
+    }
+    return otherwise;
+  }
+
+  /** The run's entries are in the index file from `at` on: forgets them here. */
+  seal(segmentBase: number, at: number): void {
+    const index = this.hot.findIndex((run) => run.segmentBase === segmentBase);
+    if (index < 0) return;
+    const run = this.hot[index]!;
+    this.sealed.add(segmentBase, run.first, run.count, at);
+    this.hot.splice(index, 1);
+  }
+
+  /** The segment is gone. */
+  drop(segmentBase: number): void {
+    this.sealed.drop(segmentBase);
+    const index = this.hot.findIndex((run) => run.segmentBase === segmentBase);
+    if (index >= 0) this.hot.splice(index, 1);
   }
 }
+
+/** The entries of one queue in one segment. Positions are relative to the segment: 16 bytes an entry. */
+export class HotRun {
+  readonly segmentBase: number;
+  readonly first: number;
+  count = 0;
+  relative = new Uint32Array(FIRST_ENTRIES);
+  sizes = new Int32Array(FIRST_ENTRIES);
+  tags = new Float64Array(FIRST_ENTRIES);
+
+  constructor(segmentBase: number, first: number) {
+    this.segmentBase = segmentBase;
+    this.first = first;
+  }
+
+  push(position: number, size: number, tagsCode: number): void {
+    const at = this.count;
+    if (at === this.relative.length) this.#grow();
+    this.relative[at] = position - this.segmentBase;
+    this.sizes[at] = size;
+    this.tags[at] = tagsCode;
+    this.count = at + 1;
+  }
+
+  countBefore(position: number): number {
+    const limit = position - this.segmentBase;
+    const last = this.count - 1;
+    if (last >= 0 && this.relative[last]! < limit) return this.count;
+    let low = 0;
+    let high = this.count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.relative[middle]! < limit) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #grow(): void {
+    const capacity = this.relative.length * 2;
+    const relative = new Uint32Array(capacity);
+    relative.set(this.relative);
+    this.relative = relative;
+    const sizes = new Int32Array(capacity);
+    sizes.set(this.sizes);
+    this.sizes = sizes;
+    const tags = new Float64Array(capacity);
+    tags.set(this.tags);
+    this.tags = tags;
+  }
+}
+
+/** Runs in index files, column by column: a store of a thousand segments and queues has a million of them. */
+export class SealedRuns {
+  readonly first: number[] = [];
+  readonly count: number[] = [];
+  readonly segmentBase: number[] = [];
+  readonly at: number[] = [];
+
+  get length(): number {
+    return this.first.length;
+  }
+
+  add(segmentBase: number, first: number, count: number, at: number): void {
+    let index = this.length;
+    while (index > 0 && this.first[index - 1]! > first) index--;
+    this.first.splice(index, 0, first);
+    this.count.splice(index, 0, count);
+    this.segmentBase.splice(index, 0, segmentBase);
+    this.at.splice(index, 0, at);
+  }
+
+  drop(segmentBase: number): void {
+    const index = this.segmentBase.indexOf(segmentBase);
+    if (index < 0) return;
+    for (const column of [this.first, this.count, this.segmentBase, this.at]) column.splice(index, 1);
+  }
+
+  /** Which run holds the offset; -1 when none does. */
+  find(offset: number): number {
+    let low = 0;
+    let high = this.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.first[middle]! <= offset) low = middle + 1;
+      else high = middle;
+    }
+    const index = low - 1;
+    return index >= 0 && offset < this.first[index]! + this.count[index]! ? index : -1;
+  }
+}
+
+const FIRST_ENTRIES = 16;

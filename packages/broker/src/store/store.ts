@@ -1,45 +1,491 @@
+import { call, resolveOptions, run, type Steps, type Timer } from '@tallystick/base';
+import { PropertyLocator } from '@tallystick/remoting';
 import type { AppendMessage } from './append-message.ts';
-import type { GivenStoreOptions, StoreOptions } from './options.ts';
+import { CheckpointFile } from './checkpoint.ts';
+import { groupBytes } from './group-header.ts';
+import { GroupBuilder } from './group-builder.ts';
+import { Housekeeping } from './housekeeping.ts';
+import { IndexCache } from './index-cache.ts';
+import { LogReader } from './log-reader.ts';
+import { LogWriter } from './log-writer.ts';
+import { writeMarker } from './markers.ts';
+import { STORE_OPTIONS, type GivenStoreOptions, type StoreOptions } from './options.ts';
+import { QueueReader } from './queue-reader.ts';
 import type { QueueRef } from './queue-ref.ts';
-import type { AckLevel, AppendSink, Derived, ReadRequest, ReadResult, RecoveryReport, StoreError, StoreInfo, StorePorts, StoreSettings, StoreSignals } from './store-types.ts';
+import { QueueTable } from './queue-table.ts';
+import { controlRecordBytes, encodeControlRecord, encodeMessageRecord, messageRecordBytes, PROPERTIES_BYTES_MAX } from './record-encode.ts';
+import { RecordView } from './record-view.ts';
+import { recover, type Recovered } from './recovery.ts';
+import { SEGMENT_HEADER_BYTES } from './segment-header.ts';
+import { Segments } from './segments.ts';
+import { StoreError, type AckLevel, type AppendOutcome, type AppendSink, type Derived, type ReadRequest, type ReadResult, type RecoveryReport, type StoreInfo, type StorePorts, type StoreSettings, type StoreSignals } from './store-types.ts';
+import { Tail } from './tail.ts';
+import { Waiters } from './waiters.ts';
 
-/** The store's face: being filled in. */
-export declare class Store {
+export type Refusal = Exclude<AppendOutcome, 'ok' | 'timeout'>;
+
+/**
+ * The store: a checksummed group commit log, its queues, and what is derived from it. Promises: an append reported `ok` is as durable
+ * as was asked; nothing is shown to readers before it is; after a crash the log is a prefix of what was appended that holds
+ * everything reported durable, or the store refuses to open and says where it is damaged. Leaves to others: what messages mean.
+ *
+ *   new       `open` has not been called            opening   recovery is running
+ *   open      appends and reads                     closing   refuses appends, writes and syncs the rest, takes a last snapshot
+ *   closed    nothing works, nothing runs           failed    a write or sync failed: reads work, no append will ever succeed
+ */
+export class Store {
   readonly options: StoreOptions;
-  constructor(ports: StorePorts, options: GivenStoreOptions, settings: StoreSettings, signals: StoreSignals, derived: readonly Derived[]);
-  /** Recovers and starts. Nothing else may be called before `done` said yes. */
-  open(done: (error: StoreError | undefined, report: RecoveryReport) => void): void;
-  /** Writes all, syncs, snapshots, marks the store clean. Appends are refused from the call on. */
-  close(done: (error: StoreError | undefined) => void): void;
+  readonly #ports: StorePorts;
+  readonly #signals: StoreSignals;
+  readonly #derived: readonly Derived[];
+  /** Those among them who see messages. */
+  readonly #readers: readonly Derived[];
+  readonly #settings: StoreSettings;
+  readonly #storeHost: Uint8Array;
+  readonly #queues = new QueueTable();
+  readonly #segments: Segments;
+  readonly #tail: Tail;
+  readonly #builder: GroupBuilder;
+  readonly #writer: LogWriter;
+  readonly #log: LogReader;
+  readonly #index: IndexCache;
+  readonly #reader: QueueReader;
+  readonly #checkpoint: CheckpointFile;
+  readonly #housekeeping: Housekeeping;
+  readonly #waitWritten = new Waiters();
+  readonly #waitDurable = new Waiters();
+  readonly #view = new RecordView();
+  #state: StoreInfo['state'] = 'new';
+  #failure = '';
+  #visibleEnd = 0;
+  #dirty: QueueRef[] = [];
+  #spareDirty: QueueRef[] = [];
+  #isInTurn = false;
+  #isTogether = false;
+  #turnNowMs = 0;
+  #turnMonotonicMs = 0;
+  #newestMs = 0;
+  #timeoutTimer: Timer | undefined;
+  #closing: ((error: StoreError | undefined) => void) | undefined;
+  #messages = 0;
+
+  constructor(ports: StorePorts, given: GivenStoreOptions, settings: StoreSettings, signals: StoreSignals, derived: readonly Derived[]) {
+    const options = resolveOptions('store', STORE_OPTIONS, given);
+    this.options = options;
+    this.#ports = ports;
+    this.#settings = settings;
+    this.#signals = signals;
+    this.#derived = derived;
+    this.#readers = derived.filter((part) => part.records === 'all');
+    this.#storeHost = settings.storeHost ?? LOCAL_HOST;
+    this.#segments = new Segments(ports.disk, ports.clock, options.segmentBytes, options.reserveBytes);
+    this.#tail = new Tail(Math.min(options.blockBytes, options.segmentBytes), options.tailBytes);
+    this.#builder = new GroupBuilder(this.#tail, this.#segments, options.groupBytes, (from, to) => this.#housekeeping.rolled(from, to));
+    const storeId = (): string => this.#segments.storeId;
+    this.#writer = new LogWriter(this.#builder, ports.timers, options, {
+      get storeId() {
+        return storeId();
+      },
+      syncWantedFrom: () => this.#waitDurable.firstEnd,
+      needFile: (segment) => this.#housekeeping.needFile(segment),
+      written: (end) => this.#written(end),
+      durable: (end) => this.#durable(end),
+      failed: (reason) => this.#fail(reason),
+    });
+    this.#log = new LogReader(ports.disk, this.#tail, this.#segments, options.spanBytes, options.spanCacheBytes);
+    this.#index = new IndexCache(ports.disk, options.indexCacheBlocks);
+    this.#checkpoint = new CheckpointFile(ports.disk);
+    const tagsCodeOf = (record: RecordView): number => settings.tagsCodeOf?.(record) ?? tagsCodeIn(record);
+    const shared = { disk: ports.disk, segments: this.#segments, queues: this.#queues, tail: this.#tail, log: this.#log, index: this.#index };
+    this.#housekeeping = new Housekeeping({
+      ...shared,
+      clock: ports.clock,
+      timers: ports.timers,
+      options,
+      builder: this.#builder,
+      writer: this.#writer,
+      checkpoint: this.#checkpoint,
+      derived,
+      floor: settings.floor ?? (() => Number.POSITIVE_INFINITY),
+      tagsCodeOf,
+      onFull: (isFull) => signals.full(isFull),
+      onFailed: (reason) => this.#fail(reason),
+    });
+    this.#reader = new QueueReader({
+      ...shared,
+      visibleEnd: () => this.#visibleEnd,
+      rebuildIndex: (segmentBase) => this.#housekeeping.rebuildIndex(segmentBase),
+      readsWaitingMax: options.readsWaitingMax,
+    });
+  }
+
+  /** Recovers and starts. Nothing else may be called before `done` said yes. A store object is opened once. */
+  open(done: (error: StoreError | undefined, report: RecoveryReport) => void): void {
+    if (this.#state !== 'new') throw new Error(`a store is opened once; this one is ${this.#state}`);
+    this.#state = 'opening';
+    const { disk, random } = this.#ports;
+    const tagsCodeOf = (record: RecordView): number => this.#settings.tagsCodeOf?.(record) ?? tagsCodeIn(record);
+    const sawTime = (ms: number): void => {
+      this.#newestMs = Math.max(this.#newestMs, ms);
+    };
+    const parts = { disk, random, segments: this.#segments, queues: this.#queues, checkpoint: this.#checkpoint, derived: this.#derived, tagsCodeOf, sawTime };
+    run(
+      () => recover(parts),
+      (error, recovered) => {
+        if (error === undefined) return done(undefined, this.#start(recovered));
+        this.#state = 'closed';
+        done(error instanceof StoreError ? error : new StoreError('io', `the store cannot be opened: ${error.message}`), undefined as never);
+      },
+    );
+  }
+
+  /** Writes all, syncs, takes a snapshot, marks the store clean. Appends are refused from the call on; reads are not answered any more. */
+  close(done: (error: StoreError | undefined) => void): void {
+    if (this.#state === 'closed') return done(undefined);
+    if (this.#state === 'failed') return this.#release(() => done(new StoreError('io', this.#failure)));
+    if (this.#state !== 'open') throw new Error(`close of a store that is ${this.#state}`);
+    this.#state = 'closing';
+    this.#closing = done;
+    this.#builder.close();
+    this.#writer.force();
+    this.#writer.whenDurable(this.#builder.closedEnd, () => this.#release(() => run(() => this.#conclude(), (error) => this.#closed(error))));
+  }
+
+  // Appending.
 
   /** True: accepted, `m`'s assigned fields are set, the sink will hear. False: refused, the sink has heard already. */
-  append(m: AppendMessage, level: AckLevel, sink: AppendSink, token: number): boolean;
+  append(m: AppendMessage, level: AckLevel, sink: AppendSink, token: number): boolean {
+    const bytes = messageRecordBytes(m, this.#storeHost.length);
+    const propertiesBytes = m.propertiesEnd - m.propertiesStart + (m.extraEnd - m.extraStart);
+    const refusal = propertiesBytes > PROPERTIES_BYTES_MAX ? 'too-large' : this.#refusal(bytes, m.mayUseReserve);
+    if (refusal !== undefined) {
+      sink.appended(token, refusal, -1, -1);
+      return false;
+    }
+    this.#beginTurn();
+    const builder = this.#builder;
+    builder.reserve(bytes);
+    const { queue } = m;
+    const block = builder.block!;
+    const at = builder.at;
+    const position = block.base + at;
+    const queueOffset = queue.nextOffset;
+    m.position = position;
+    m.queueOffset = queueOffset;
+    m.storeTimestamp = this.#turnNowMs;
+    m.recordBytes = bytes;
+    const end = encodeMessageRecord(m, this.#storeHost, block.bytes, at);
+    builder.took(end);
+    queue.nextOffset = queueOffset + 1;
+    queue.entries.push(block.segment.base, position, bytes, m.tagsCode, queueOffset);
+    if (!queue.isDirty) {
+      queue.isDirty = true;
+      this.#dirty.push(queue);
+    }
+    this.#messages++;
+    this.#wait(level, sink, token, position + bytes, position, queueOffset);
+    if (this.#readers.length > 0) {
+      this.#view.move(block.bytes, at, end, position);
+      for (const part of this.#readers) part.apply(this.#view, true);
+    }
+    return true;
+  }
+
   /** Appends a control record (may always use the reserve). Gives its position, -1 when refused. */
-  appendControl(type: number, version: number, body: Uint8Array, level: AckLevel, sink: AppendSink, token: number): number;
+  appendControl(type: number, version: number, body: Uint8Array, level: AckLevel, sink: AppendSink, token: number): number {
+    const bytes = controlRecordBytes(body.length);
+    const refusal = this.#refusal(bytes, true);
+    if (refusal !== undefined) {
+      sink.appended(token, refusal, -1, -1);
+      return -1;
+    }
+    this.#beginTurn();
+    const builder = this.#builder;
+    builder.reserve(bytes);
+    const block = builder.block!;
+    const at = builder.at;
+    const position = block.base + at;
+    const end = encodeControlRecord(type, version, body, block.bytes, at);
+    builder.took(end);
+    this.#wait(level, sink, token, position + bytes, position, -1);
+    this.#view.move(block.bytes, at, end, position);
+    for (const part of this.#derived) part.apply(this.#view, true);
+    return position;
+  }
+
   /**
    * Everything appended inside `run` lies in one group: after a crash all of it is there or nothing. `bytesMax` is an upper bound of
-   * the encoded size (`messageBytes`, `controlBytes`). False: refused as a whole with that outcome, `run` was not called.
+   * the encoded size, the sum of `messageBytes` and `controlBytes`. Refused as a whole: then `run` was not called.
    */
-  together(bytesMax: number, mayUseReserve: boolean, run: () => void): 'ok' | 'full' | 'busy' | 'too-large' | 'failed' | 'closed';
-  messageBytes(m: AppendMessage): number;
-  controlBytes(bodyBytes: number): number;
+  together(bytesMax: number, mayUseReserve: boolean, run: () => void): 'ok' | Refusal {
+    if (this.#isTogether) throw new Error('together inside together');
+    const refusal = this.#refusal(bytesMax, mayUseReserve);
+    if (refusal !== undefined) return refusal;
+    this.#beginTurn();
+    this.#builder.pin(bytesMax);
+    this.#isTogether = true;
+    try {
+      run();
+    } catch (error) {
+      // Half a decision lies in the open group and must never reach the disk.
+      this.#fail(`a decision could not be appended as a whole: ${String(error)}`);
+      throw error;
+    } finally {
+      this.#isTogether = false;
+      this.#builder.unpin();
+    }
+    return 'ok';
+  }
+
+  messageBytes(m: AppendMessage): number {
+    return messageRecordBytes(m, this.#storeHost.length);
+  }
+
+  controlBytes(bodyBytes: number): number {
+    return controlRecordBytes(bodyBytes);
+  }
+
+  /** Why an append of so many bytes is not taken now; undefined when it is. */
+  #refusal(bytes: number, mayUseReserve: boolean): Refusal | undefined {
+    if (this.#state !== 'open') return this.#state === 'failed' ? 'failed' : 'closed';
+    if (this.#isTogether) return undefined;
+    const { isFull } = this.#housekeeping;
+    if (isFull && !mayUseReserve) return 'full';
+    const builder = this.#builder;
+    const pendingBytes = builder.end - this.#writer.writtenEnd;
+    // What settles earlier promises is let in longer than what makes new ones.
+    if (pendingBytes > this.options.pendingBytesMax * (mayUseReserve ? 2 : 1)) return 'busy';
+    const { segment } = builder;
+    const noRoom = isFull ? 'full' : 'busy';
+    if (!builder.needsRoll(bytes)) {
+      return segment.isReady || mayUseReserve || builder.end + bytes - segment.base <= segment.size * PLANNED_SHARE ? undefined : noRoom;
+    }
+    const need = groupBytes(bytes) + SEGMENT_HEADER_BYTES;
+    if (need > this.options.segmentBytes) return 'too-large';
+    if (!segment.isReady) return noRoom;
+    const { next } = this.#segments;
+    if (next !== undefined && next.base === segment.end) return need <= next.size ? undefined : 'too-large';
+    return need <= this.#segments.reserveBytes * (mayUseReserve ? 1 : PLANNED_SHARE) ? undefined : noRoom;
+  }
+
+  #wait(level: AckLevel, sink: AppendSink, token: number, end: number, position: number, queueOffset: number): void {
+    const waiters = level === 'synced' || this.options.flush === 'sync' ? this.#waitDurable : this.#waitWritten;
+    waiters.add(sink, token, end, position, queueOffset, this.#turnMonotonicMs);
+    this.#timeoutTimer ??= this.#ports.timers.after(this.options.syncFlushTimeoutMs, () => this.#timeOut());
+  }
+
+  #beginTurn(): void {
+    if (this.#isInTurn) return;
+    this.#isInTurn = true;
+    this.#turnMonotonicMs = this.#ports.clock.monotonic();
+    // Store times never go back, whatever the clock does.
+    this.#turnNowMs = this.#newestMs = Math.max(this.#newestMs, this.#ports.clock.now());
+    this.#ports.turn.atEnd(() => this.#endTurn());
+  }
+
+  #endTurn(): void {
+    this.#isInTurn = false;
+    if (this.#state === 'failed' || this.#state === 'closed') return;
+    this.#builder.segment.newestMs = this.#turnNowMs;
+    this.#builder.close();
+    this.#writer.pump();
+    this.#tail.trim(this.#writer.writtenEnd);
+    this.#housekeeping.keepAhead();
+  }
+
+  // What the disk has done.
+
+  #written(end: number): void {
+    if (this.options.flush !== 'async') return;
+    this.#visibleEnd = end;
+    this.#waitWritten.releaseTo(end, 'ok');
+    this.#advance(end);
+  }
+
+  #durable(end: number): void {
+    if (this.options.flush === 'sync') this.#visibleEnd = end;
+    this.#waitDurable.releaseTo(end, 'ok');
+    if (this.options.flush === 'sync') this.#advance(end);
+    this.#housekeeping.coolIndexes();
+  }
+
+  /** Shows readers what lies before `end`. */
+  #advance(end: number): void {
+    const queues = this.#dirty;
+    this.#dirty = this.#spareDirty;
+    this.#spareDirty = queues;
+    for (const queue of queues) {
+      const next = queue.entries.offsetAfter(end, queue.maxOffset);
+      const isMoved = next > queue.maxOffset;
+      if (isMoved) queue.maxOffset = next;
+      if (queue.maxOffset < queue.nextOffset) this.#dirty.push(queue);
+      else queue.isDirty = false;
+      if (isMoved) this.#signals.arrived(queue, queue.maxOffset);
+    }
+    queues.length = 0;
+  }
+
+  #timeOut(): void {
+    this.#timeoutTimer = undefined;
+    const { timers, clock } = this.#ports;
+    const timeoutMs = this.options.syncFlushTimeoutMs;
+    const nowMs = clock.monotonic();
+    this.#waitWritten.releaseSince(nowMs - timeoutMs, 'timeout');
+    this.#waitDurable.releaseSince(nowMs - timeoutMs, 'timeout');
+    const firstMs = Math.min(this.#waitWritten.firstSinceMs, this.#waitDurable.firstSinceMs);
+    if (firstMs !== Number.POSITIVE_INFINITY) this.#timeoutTimer ??= timers.after(Math.max(1, firstMs + timeoutMs - nowMs), () => this.#timeOut());
+  }
+
+  #fail(reason: string): void {
+    if (this.#state === 'failed' || this.#state === 'closed') return;
+    this.#state = 'failed';
+    this.#failure = reason;
+    this.#writer.stop();
+    this.#housekeeping.stop(() => {});
+    if (this.#timeoutTimer !== undefined) this.#ports.timers.cancel(this.#timeoutTimer);
+    const facts = { reason, writtenEnd: this.#writer.writtenEnd, durableEnd: this.#writer.durableEnd, bootId: this.#ports.disk.bootId() };
+    // As well as it can be done: the disk that should keep the note has just failed.
+    run(() => writeMarker(this.#ports.disk, 'FSYNC_FAILED', facts), () => {});
+    this.#waitWritten.releaseTo(Number.POSITIVE_INFINITY, 'failed');
+    this.#waitDurable.releaseTo(Number.POSITIVE_INFINITY, 'failed');
+    this.#signals.failed(reason);
+    const closing = this.#closing;
+    this.#closing = undefined;
+    if (closing !== undefined) this.#release(() => closing(new StoreError('io', reason)));
+  }
+
+  // Queues and reading.
 
   /** The interned queue; made (empty) when unknown. */
-  queue(topic: string, queueId: number): QueueRef;
+  queue(topic: string, queueId: number): QueueRef {
+    return this.#queues.intern(topic, queueId);
+  }
+
   /** The interned queue if anything was ever appended or asked for there. */
-  findQueue(topic: string, queueId: number): QueueRef | undefined;
-  queues(): Iterable<QueueRef>;
+  findQueue(topic: string, queueId: number): QueueRef | undefined {
+    return this.#queues.find(topic, queueId);
+  }
+
+  queues(): Iterable<QueueRef> {
+    return this.#queues;
+  }
 
   /** Answers during the call when everything is in RAM, else later, in order of calls. */
-  read(request: ReadRequest, done: (result: ReadResult) => void): void;
+  read(request: ReadRequest, done: (result: ReadResult) => void): void {
+    this.#reader.read(request, done);
+  }
+
   /** One message record by its address, e.g. out of a message id: anything may be asked. The bytes are valid during the call. */
-  readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void): void;
+  readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void): void {
+    this.#reader.readRecord(position, done);
+  }
+
   /** 'lower': first offset stored at or after the time (else max). 'upper': last offset stored at or before it (else min). */
-  offsetByTime(queue: QueueRef, timestampMs: number, boundary: 'lower' | 'upper', done: (error: string | undefined, offset: number) => void): void;
+  offsetByTime(queue: QueueRef, timestampMs: number, boundary: 'lower' | 'upper', done: (error: string | undefined, offset: number) => void): void {
+    this.#reader.offsetByTime(queue, timestampMs, boundary, done);
+  }
+
   /** Lowest position that has to stay so that `offset` and all after it stay; for the owner's `floor`. */
-  floorOf(queue: QueueRef, offset: number): number;
+  floorOf(queue: QueueRef, offset: number): number {
+    const { entries } = queue;
+    if (offset >= queue.nextOffset) return this.#builder.closedEnd;
+    const wanted = Math.max(offset, queue.minOffset);
+    const run = entries.hotRun(wanted);
+    if (run !== undefined) return run.segmentBase;
+    const sealed = entries.sealed.find(wanted);
+    return sealed < 0 ? this.#segments.first.base : entries.sealed.segmentBase[sealed]!;
+  }
 
   /** Writes a snapshot of everything appended so far, once it is durable. */
-  snapshotNow(done: (error: string | undefined) => void): void;
-  info(): StoreInfo;
+  snapshotNow(done: (error: string | undefined) => void): void {
+    if (this.#state !== 'open') return done(`the store is ${this.#state}`);
+    this.#builder.close();
+    this.#housekeeping.snapshotNow(done);
+  }
+
+  info(): StoreInfo {
+    const writer = this.#writer;
+    const firstMs = Math.min(this.#waitWritten.firstSinceMs, this.#waitDurable.firstSinceMs);
+    return {
+      state: this.#state,
+      isFull: this.#housekeeping.isFull,
+      start: this.#segments.all.length === 0 ? 0 : this.#segments.first.base,
+      appendedEnd: this.#builder.end,
+      writtenEnd: writer.writtenEnd,
+      durableEnd: writer.durableEnd,
+      pendingBytes: this.#builder.end - writer.writtenEnd,
+      unsyncedBytes: writer.unsyncedBytes,
+      oldestWaitMs: firstMs === Number.POSITIVE_INFINITY ? 0 : Math.max(0, this.#ports.clock.monotonic() - firstMs),
+      waiting: this.#waitWritten.count + this.#waitDurable.count,
+      segments: this.#segments.all.length,
+      messages: this.#messages,
+      groups: this.#builder.groups,
+      syncs: writer.syncs,
+      writes: writer.writes,
+      diskReads: this.#log.diskReads,
+    };
+  }
+
+  // Starting and stopping.
+
+  #start(recovered: Recovered): RecoveryReport {
+    const { end, chain, epoch, snapshotPosition } = recovered;
+    const segment = this.#segments.last;
+    this.#builder.start(segment, end, chain.previousCrc, chain.sequence, epoch);
+    // A snapshot for the base of the next segment stands for everything before it: nothing may be added there.
+    this.#builder.isSegmentShut = snapshotPosition > end;
+    this.#writer.start(end);
+    this.#visibleEnd = end;
+    this.#state = 'open';
+    this.#housekeeping.start(recovered.snapshots);
+    return {
+      storeId: this.#segments.storeId,
+      clean: recovered.isClean,
+      isNew: recovered.isNew,
+      epoch,
+      start: this.#segments.first.base,
+      end,
+      snapshotPosition,
+      scannedBytes: recovered.scannedBytes,
+      rewrittenBytes: recovered.rewrittenBytes,
+      tornBytes: recovered.tornBytes,
+      rebuiltIndexes: recovered.rebuiltIndexes,
+      notes: recovered.notes,
+    };
+  }
+
+  /** Waits until no disk call is on its way. */
+  #release(done: () => void): void {
+    this.#writer.stop();
+    if (this.#timeoutTimer !== undefined) this.#ports.timers.cancel(this.#timeoutTimer);
+    this.#housekeeping.stop(() => this.#reader.stop(() => this.#writer.whenIdle(done)));
+  }
+
+  *#conclude(): Steps<void> {
+    yield* this.#housekeeping.conclude();
+    yield* this.#checkpoint.close();
+    for (const segment of [...this.#segments.all, this.#segments.next]) {
+      const file = segment?.file;
+      if (file !== undefined) yield* call((done) => file.close(done));
+    }
+  }
+
+  #closed(error: Error | undefined): void {
+    const done = this.#closing;
+    this.#closing = undefined;
+    if (this.#state !== 'failed') this.#state = 'closed';
+    done?.(error === undefined ? undefined : new StoreError('io', `the store was not closed cleanly: ${error.message}`));
+  }
 }
+
+/** The hash of the TAGS property, 0 without one. */
+function tagsCodeIn(record: RecordView): number {
+  TAGS.locate(record.bytes, record.propertiesStart, record.propertiesEnd);
+  return TAGS.hash(0);
+}
+
+const TAGS = new PropertyLocator(['TAGS']);
+
+/** A segment without a file may turn out to be the reserve: sends leave this much of it to what settles earlier promises. */
+const PLANNED_SHARE = 0.75;
+const LOCAL_HOST = Uint8Array.of(127, 0, 0, 1, 0, 0, 0, 0);

@@ -1,0 +1,50 @@
+import { run, type Steps } from '@tallystick/base';
+
+/**
+ * The store's housekeeping, one thing at a time: preparing segments, snapshots, index files, retention. One at a time keeps libuv's
+ * pool free for the log and for readers.
+ */
+export class Chores {
+  readonly #waiting: Chore[] = [];
+  #whenIdle = (): void => {};
+  #isBusy = false;
+  #isStopped = false;
+
+  /** Does the steps after all that were added before. `done` also hears a thrown disk error. */
+  add(steps: () => Steps<void>, done: (error: ChoreError | undefined) => void): void {
+    if (this.#isStopped) return;
+    this.#waiting.push({ steps, done });
+    this.#next();
+  }
+
+  /** Forgets what has not begun and takes nothing more; `done` when the present one has ended. */
+  stop(done: () => void): void {
+    this.#isStopped = true;
+    this.#waiting.length = 0;
+    if (this.#isBusy) this.#whenIdle = done;
+    else done();
+  }
+
+  #next(): void {
+    if (this.#isBusy) return;
+    const chore = this.#waiting.shift();
+    if (chore === undefined) {
+      if (this.#isStopped) this.#whenIdle();
+      return;
+    }
+    this.#isBusy = true;
+    run(chore.steps, (error) => {
+      this.#isBusy = false;
+      chore.done(error);
+      this.#next();
+    });
+  }
+}
+
+/** A disk error carries its errno's name in `code`. */
+export type ChoreError = Error & { readonly code?: unknown };
+
+interface Chore {
+  readonly steps: () => Steps<void>;
+  readonly done: (error: ChoreError | undefined) => void;
+}

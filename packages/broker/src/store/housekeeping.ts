@@ -1,0 +1,321 @@
+import { call, type Clock, type Disk, type Steps, type Timer, type Timers } from '@tallystick/base';
+import type { CheckpointFile } from './checkpoint.ts';
+import { Chores, type ChoreError } from './chores.ts';
+import type { GroupBuilder } from './group-builder.ts';
+import type { IndexCache } from './index-cache.ts';
+import { indexPath } from './index-file.ts';
+import { writeIndex } from './index-sealer.ts';
+import type { LogReader } from './log-reader.ts';
+import { scanSegment } from './log-scan.ts';
+import type { LogWriter } from './log-writer.ts';
+import type { StoreOptions } from './options.ts';
+import { QueueTable } from './queue-table.ts';
+import { RecordView } from './record-view.ts';
+import { Segment } from './segment.ts';
+import type { Segments } from './segments.ts';
+import { encodeSnapshot, removeSnapshot, saveSnapshot } from './snapshot.ts';
+import type { Derived } from './store-types.ts';
+import type { Tail } from './tail.ts';
+
+export interface HousekeepingParts {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly options: StoreOptions;
+  readonly segments: Segments;
+  readonly builder: GroupBuilder;
+  readonly writer: LogWriter;
+  readonly tail: Tail;
+  readonly queues: QueueTable;
+  readonly log: LogReader;
+  readonly index: IndexCache;
+  readonly checkpoint: CheckpointFile;
+  readonly derived: readonly Derived[];
+  readonly floor: () => number;
+  readonly tagsCodeOf: (record: RecordView) => number;
+  readonly onFull: (isFull: boolean) => void;
+  readonly onFailed: (reason: string) => void;
+}
+
+/**
+ * What the store does beside appending and reading: keeps a segment and the reserve ready, notices a full disk and its end, takes
+ * snapshots and writes index files when a segment is full, deletes old segments. All of it one thing at a time.
+ */
+export class Housekeeping {
+  readonly #parts: HousekeepingParts;
+  readonly #chores = new Chores();
+  isFull = false;
+  #isPreparing = false;
+  #isTakingReserve = false;
+  #isStopped = false;
+  #fullTimer: Timer | undefined;
+  #retentionTimer: Timer | undefined;
+  /** Positions of the generations on the disk, oldest first. */
+  #snapshots: number[] = [];
+
+  constructor(parts: HousekeepingParts) {
+    this.#parts = parts;
+  }
+
+  /** Begins after recovery. */
+  start(snapshots: readonly number[]): void {
+    const { segments } = this.#parts;
+    this.#snapshots = [...snapshots].reverse();
+    for (const segment of segments.all) if (segment !== segments.last && !segment.isIndexed) this.#sealIndex(segment);
+    this.#armRetention();
+    this.keepAhead();
+  }
+
+  /** `done` when no disk call of the housekeeping is on its way. */
+  stop(done: () => void): void {
+    this.#isStopped = true;
+    for (const timer of [this.#fullTimer, this.#retentionTimer]) if (timer !== undefined) this.#parts.timers.cancel(timer);
+    this.#chores.stop(done);
+  }
+
+  // Space.
+
+  /** Called when the log has grown: prepares what will be needed next. */
+  keepAhead(): void {
+    if (this.#isStopped || this.#isPreparing || this.#fullTimer !== undefined) return;
+    const work = this.#spaceWork();
+    if (work === undefined) return this.#setFull(false);
+    this.#isPreparing = true;
+    this.#chores.add(work, (error) => {
+      this.#isPreparing = false;
+      if (this.#isStopped) return;
+      if (error !== undefined) return this.#troubled('preparing a segment', error);
+      this.#parts.writer.pump();
+      this.keepAhead();
+    });
+  }
+
+  /** The writer has groups for a segment without a file. */
+  needFile(segment: Segment): void {
+    if (this.isFull) this.#takeReserve(segment);
+    else this.keepAhead();
+  }
+
+  #spaceWork(): (() => Steps<void>) | undefined {
+    const { segments, builder } = this.#parts;
+    const target = builder.segment;
+    const used = builder.closedEnd - target.base;
+    if (!target.isReady) return this.#isTakingReserve ? undefined : () => this.#makeReady(target);
+    if (segments.next === undefined && (this.isFull || used > target.size * PREPARE_AT)) return () => this.#prepareNext(target);
+    if (!segments.hasReserve) return () => segments.prepareReserve();
+    return undefined;
+  }
+
+  *#makeReady(segment: Segment): Steps<void> {
+    const { segments } = this.#parts;
+    const file = yield* segments.prepare(segment.base);
+    segment.size = segments.segmentBytes;
+    segment.file = file;
+    segment.isReady = true;
+  }
+
+  *#prepareNext(after: Segment): Steps<void> {
+    const { segments } = this.#parts;
+    const base = after.end;
+    const file = yield* segments.prepare(base);
+    const planned = segments.last;
+    // The log may have moved on to it meanwhile, without a file.
+    if (planned.base !== base) segments.next = new Segment(base, segments.segmentBytes, file);
+    else {
+      planned.size = segments.segmentBytes;
+      planned.file = file;
+      planned.isReady = true;
+    }
+  }
+
+  #takeReserve(segment: Segment): void {
+    const { segments, writer } = this.#parts;
+    if (this.#isTakingReserve || !segments.hasReserve || this.#isPreparing) return;
+    this.#isTakingReserve = true;
+    const steps = function* (): Steps<void> {
+      segment.file = yield* segments.takeReserve(segment.base);
+      segment.isReady = true;
+    };
+    this.#chores.add(steps, (error) => {
+      this.#isTakingReserve = false;
+      if (this.#isStopped) return;
+      if (error !== undefined) return this.#parts.onFailed(`taking the reserve failed: ${error.message}`);
+      writer.pump();
+    });
+  }
+
+  /** No space is a state that passes; anything else is the end. */
+  #troubled(what: string, error: ChoreError): void {
+    if (this.#isStopped) return;
+    if (error.code !== 'ENOSPC' && error.code !== 'EDQUOT') return this.#parts.onFailed(`${what} failed: ${error.message}`);
+    this.#setFull(true);
+    this.#fullTimer ??= this.#parts.timers.after(this.#parts.options.fullRetryMs, () => {
+      this.#fullTimer = undefined;
+      this.keepAhead();
+    });
+    this.#parts.writer.pump();
+  }
+
+  #setFull(isFull: boolean): void {
+    if (isFull === this.isFull) return;
+    this.isFull = isFull;
+    this.#parts.onFull(isFull);
+  }
+
+  // Snapshots and index files.
+
+  /** A segment was filled: notes what the log amounts to at the base of the next one. */
+  rolled(from: Segment, to: Segment): void {
+    const { writer } = this.#parts;
+    const end = from.lastEnd;
+    const snapshot = this.#snapshotBytes(to.base, end);
+    writer.whenDurable(end, () => {
+      this.#chores.add(
+        () => this.#saveSnapshot(to.base, snapshot),
+        (error) => {
+          if (error !== undefined) this.#troubled('a snapshot', error);
+        },
+      );
+      this.#sealIndex(from);
+    });
+  }
+
+  /** A snapshot of everything in closed groups. */
+  snapshotNow(done: (error: string | undefined) => void): void {
+    const { builder, writer } = this.#parts;
+    const end = builder.closedEnd;
+    const bytes = this.#snapshotBytes(end, end);
+    writer.whenDurable(end, () => {
+      this.#chores.add(
+        () => this.#saveSnapshot(end, bytes),
+        (error) => {
+          if (error !== undefined) this.#troubled('a snapshot', error);
+          done(error?.message);
+        },
+      );
+    });
+    writer.force();
+  }
+
+  /** The last words of a store that is closed: its state and the clean flag. The log is durable and nothing else runs. */
+  *conclude(): Steps<void> {
+    const { builder } = this.#parts;
+    const end = builder.closedEnd;
+    yield* this.#saveSnapshot(end, this.#snapshotBytes(end, end), true);
+  }
+
+  #snapshotBytes(position: number, end: number): Buffer {
+    const { segments, queues, derived } = this.#parts;
+    const parts = derived.map((part) => ({ name: part.name, bytes: part.snapshot() }));
+    return encodeSnapshot({ storeId: segments.storeId, position, end, queues: [...queues], parts });
+  }
+
+  *#saveSnapshot(position: number, bytes: Buffer, isClean = false): Steps<void> {
+    const { disk, checkpoint, segments, writer, builder, options } = this.#parts;
+    yield* saveSnapshot(disk, position, bytes);
+    this.#snapshots = [...this.#snapshots.filter((other) => other !== position), position];
+    const { storeId } = segments;
+    const { durableEnd } = writer;
+    yield* checkpoint.save({ storeId, isClean, durableEnd, end: builder.closedEnd, snapshotPosition: position, epoch: builder.epoch, bootId: disk.bootId() });
+    while (this.#snapshots.length > options.snapshotsKept) {
+      const oldest = Math.min(...this.#snapshots);
+      this.#snapshots = this.#snapshots.filter((other) => other !== oldest);
+      yield* removeSnapshot(disk, oldest);
+    }
+  }
+
+  #sealIndex(segment: Segment): void {
+    const { disk, segments, queues } = this.#parts;
+    const head = { storeId: segments.storeId, base: segment.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs };
+    const steps = function* (): Steps<void> {
+      segment.places = yield* writeIndex(disk, head, queues);
+      segment.isIndexed = true;
+    };
+    this.#chores.add(steps, (error) => {
+      if (error !== undefined) this.#troubled('an index file', error);
+      else this.coolIndexes();
+    });
+  }
+
+  /** Queue entries of segments that have left the tail leave the RAM, too. */
+  coolIndexes(): void {
+    const { segments, tail, queues } = this.#parts;
+    const { start } = tail;
+    for (const segment of segments.all) {
+      if (segment.end > start && start !== Number.POSITIVE_INFINITY) return;
+      if (segment.places === undefined) continue;
+      for (const { topic, queueId, at } of segment.places) queues.find(topic, queueId)?.entries.seal(segment.base, at);
+      segment.places = undefined;
+    }
+  }
+
+  /** For the reader who met a damaged index file: makes it again out of its segment. False when the segment is damaged too. */
+  *rebuildIndex(segmentBase: number): Steps<boolean> {
+    const { disk, segments, queues, index, tagsCodeOf } = this.#parts;
+    const segment = segments.of(segmentBase);
+    if (segment === undefined) return false;
+    const copy = new Segment(segment.base, segment.size, yield* call((done) => disk.open(segment.path, 'open', done)));
+    const fresh = new QueueTable();
+    const first = Buffer.alloc(8);
+    yield* call<number>((done) => copy.file!.read(first, copy.firstGroup - copy.base + 32, done));
+    const head = Buffer.alloc(4);
+    yield* call<number>((done) => copy.file!.read(head, copy.firstGroup - copy.base + 12, done));
+    const chain = { previousCrc: head.readUInt32BE(0), sequence: first.readUInt32BE(0) * 4294967296 + first.readUInt32BE(4) };
+    yield* scanSegment(copy, chain, new RecordView(), (view) => {
+      if (view.isControl) return;
+      const queue = fresh.ofBytes(view.bytes, view.topicStart, view.topicEnd, view.queueId);
+      queue.entries.push(copy.base, view.position, view.size, tagsCodeOf(view), view.queueOffset);
+    });
+    yield* call((done) => copy.file!.close(done));
+    if (chain.previousCrc !== segment.lastCrc) return false;
+    const places = yield* writeIndex(disk, { storeId: segments.storeId, base: copy.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs }, fresh);
+    index.forget(segmentBase);
+    for (const place of places) {
+      const { sealed } = queues.intern(place.topic, place.queueId).entries;
+      if (!sealed.segmentBase.includes(segmentBase)) continue;
+      sealed.drop(segmentBase);
+      sealed.add(segmentBase, place.first, place.count, place.at);
+    }
+    return true;
+  }
+
+  // Retention.
+
+  #armRetention(): void {
+    this.#retentionTimer = this.#parts.timers.after(this.#parts.options.retentionIntervalMs, () => {
+      if (this.#isStopped) return;
+      this.#armRetention();
+      const oldest = this.#parts.segments.first;
+      if (this.#mayGo(oldest)) this.#retire(oldest);
+    });
+  }
+
+  /** Old enough or too much, and nobody needs it: no open half, no protected offset, no snapshot generation. */
+  #mayGo(segment: Segment): boolean {
+    const { builder, clock, options, floor, segments } = this.#parts;
+    if (segment === segments.last || !segment.isIndexed || segment.end > builder.segment.base) return false;
+    const isOld = clock.now() - segment.newestMs > options.reservedHours * 3_600_000;
+    const isTooMuch = builder.closedEnd - segment.base > options.storeMaxBytes;
+    if (!isOld && !isTooMuch) return false;
+    if (this.#snapshots.length === 0 || Math.min(...this.#snapshots) < segment.end) return false;
+    return floor() >= segment.end;
+  }
+
+  #retire(segment: Segment): void {
+    const { disk, segments, queues, log, index } = this.#parts;
+    for (const queue of queues) queue.entries.drop(segment.base);
+    segment.places = undefined;
+    log.forget(segment.base, segment.end);
+    index.forget(segment.base);
+    const steps = function* (): Steps<void> {
+      yield* segments.retire(segment);
+      yield* call((done) => disk.remove(indexPath(segment.base), done));
+    };
+    this.#chores.add(steps, (error) => {
+      if (error !== undefined) this.#troubled('deleting a segment', error);
+    });
+  }
+}
+
+/** The next segment is prepared when so much of the present one is used: early enough at full speed, late enough for small stores. */
+const PREPARE_AT = 0.25;

@@ -1,0 +1,40 @@
+import { attempt, call, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
+import { INDEX_BLOCK_ENTRIES, indexPath, readIndexBlock } from './index-file.ts';
+
+/** Blocks of index files recently read: the least recently used one goes first. */
+export class IndexCache {
+  readonly #disk: Disk;
+  readonly #blocksMax: number;
+  /** In order of use: a Map remembers the order of insertion. */
+  readonly #blocks = new Map<string, Buffer>();
+
+  constructor(disk: Disk, blocksMax: number) {
+    this.#disk = disk;
+    this.#blocksMax = blocksMax;
+  }
+
+  /** The block that holds entry `entry` of the run at `runAt`; a sentence when it is damaged. */
+  *block(segmentBase: number, runAt: number, runCount: number, entry: number): Steps<Buffer | string> {
+    const block = Math.floor(entry / INDEX_BLOCK_ENTRIES);
+    const key = `${segmentBase}/${runAt}/${block}`;
+    const known = this.#blocks.get(key);
+    if (known !== undefined) {
+      this.#blocks.delete(key);
+      this.#blocks.set(key, known);
+      return known;
+    }
+    const opened = yield* attempt<DiskFile, DiskError>((done) => this.#disk.open(indexPath(segmentBase), 'open', done));
+    if (opened.error !== undefined) return opened.error.message;
+    const read = yield* readIndexBlock(opened.value, runAt, runCount, block);
+    yield* call((done) => opened.value.close(done));
+    if (typeof read === 'string') return read;
+    this.#blocks.set(key, read);
+    if (this.#blocks.size > this.#blocksMax) this.#blocks.delete(this.#blocks.keys().next().value as string);
+    return read;
+  }
+
+  /** The index file of the segment was written again or removed. */
+  forget(segmentBase: number): void {
+    for (const key of this.#blocks.keys()) if (key.startsWith(`${segmentBase}/`)) this.#blocks.delete(key);
+  }
+}

@@ -1,0 +1,156 @@
+import { call, type Disk, type DiskFile, type Steps } from '@tallystick/base';
+import { isCutGroup } from './group-header.ts';
+import type { FoundSegment } from './log-folder.ts';
+import { inspectRest, type Chain, type Rest } from './log-scan.ts';
+import { baseName, SEGMENT_HEADER_BYTES } from './segment-header.ts';
+
+/**
+ * Judges what lies after the last group that continues the chain, and puts it out of the way if that may be done.
+ *
+ *   end      nothing but zeros and files that were prepared ahead
+ *   rotten   something says that the log was durable beyond this point: acknowledged data is damaged (R3)
+ *   cut      the machine has not gone down, so only the write in flight may be missing, and only its last part: dropped (R4, R7)
+ *   torn     the machine has gone down, any unsynced sector may be missing: kept aside and dropped (R5)
+ */
+export interface Verdict {
+  readonly kind: 'end' | 'rotten' | 'cut' | 'torn';
+  /** For `rotten`: what gives it away. */
+  readonly evidence: string;
+  /** Bytes from the end of the chain to the last one that is not zero. */
+  readonly bytes: number;
+}
+
+/** What is known from outside the log. */
+export interface Witnesses {
+  readonly durableEnds: readonly { readonly end: number; readonly source: string }[];
+  /** No reboot since the last owner, or nobody knows. */
+  readonly isSameBoot: boolean;
+  /** The last owner closed the store with its log ending here; -1: it did not. */
+  readonly cleanEnd: number;
+}
+
+/** The end of the chain, and what was found behind it. */
+export interface LogEnd {
+  readonly position: number;
+  readonly chain: Chain;
+  /** The segment with the end; undefined when no segment was ever in use. */
+  readonly last: FoundSegment | undefined;
+  readonly rest: Rest;
+  readonly later: readonly LaterSegment[];
+}
+
+export interface LaterSegment {
+  readonly found: FoundSegment;
+  readonly rest: Rest;
+  /** Prepared ahead and never written. */
+  readonly isEmpty: boolean;
+}
+
+export function* lookBeyond(last: FoundSegment | undefined, position: number, chain: Chain, after: readonly FoundSegment[]): Steps<LogEnd> {
+  const rest = last === undefined ? { usedEnd: 0, durableUpTo: -1 } : yield* inspectRest(last.segment, position - last.segment.base);
+  const later: LaterSegment[] = [];
+  for (const found of after) {
+    const head = Math.min(SEGMENT_HEADER_BYTES, found.segment.size);
+    const content = yield* inspectRest(found.segment, head);
+    const isEmpty = found.header !== undefined && !found.segment.isActive && content.usedEnd === head && found.fileBytes === found.segment.size;
+    later.push({ found, rest: content, isEmpty });
+  }
+  return { position, chain, last, rest, later };
+}
+
+export function* judge(end: LogEnd, witnesses: Witnesses): Steps<Verdict> {
+  const { position, last, rest } = end;
+  const tailBytes = last === undefined ? 0 : rest.usedEnd - (position - last.segment.base);
+  const used = end.later.filter((other) => !other.isEmpty);
+  const bytes = used.reduce((sum, other) => sum + other.rest.usedEnd, tailBytes);
+  const verdict = (kind: Verdict['kind'], evidence = ''): Verdict => ({ kind, evidence, bytes });
+  for (const witness of witnesses.durableEnds) {
+    if (witness.end > position) return verdict('rotten', `${witness.source} says that the log was durable up to ${witness.end}`);
+  }
+  const durableUpTo = Math.max(rest.durableUpTo, ...end.later.map((other) => other.rest.durableUpTo));
+  if (durableUpTo > position) return verdict('rotten', `a later group says that the log was durable up to ${durableUpTo}`);
+  if (tailBytes === 0 && used.length === 0) return verdict('end');
+  if (witnesses.cleanEnd === position || !witnesses.isSameBoot) return verdict('torn');
+  const isCut = used.length === 0 ? yield* isCutTail(end, tailBytes) : tailBytes === 0 && used.length === 1 && isCutHeader(used[0]!);
+  return isCut ? verdict('cut') : verdict('rotten', 'the machine has not been restarted since, so this is no torn write');
+}
+
+/** Zeros the tail and moves used files to `quarantine/`; a copy of the tail goes there too if asked for. Durable when the steps end. */
+export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps<void> {
+  const { position, last, rest } = end;
+  // Newest file first: a crash in between must not leave a gap.
+  for (const other of [...end.later].reverse()) {
+    if (other.isEmpty && end.later.every((any) => any.isEmpty)) continue;
+    yield* moveAside(disk, other);
+  }
+  if (last === undefined) return;
+  const file = last.segment.file!;
+  const from = position - last.segment.base;
+  if (rest.usedEnd > from) {
+    if (keepsCopy) yield* copyAside(disk, file, from, rest.usedEnd, position);
+    yield* zero(file, from, rest.usedEnd);
+  }
+  if (last.fileBytes < last.segment.size) yield* zero(file, Math.max(from, last.fileBytes), last.segment.size);
+  yield* call((done) => file.sync(done));
+}
+
+/** The tail is the first part of the group that was being written. */
+function* isCutTail(end: LogEnd, tailBytes: number): Steps<boolean> {
+  const { last, position, chain } = end;
+  if (last === undefined || !last.segment.isActive) return false;
+  const bytes = Buffer.alloc(Math.min(tailBytes, HEAD_LOOK_BYTES));
+  yield* call<number>((done) => last.segment.file!.read(bytes, position - last.segment.base, done));
+  // Only the header and the length of what is there count: pass the true length along with the first bytes.
+  return isCutGroup(bytes, tailBytes, position, chain.previousCrc, chain.sequence);
+}
+
+/** The first write into a segment was cut off within its header. */
+function isCutHeader(other: LaterSegment): boolean {
+  const { found, rest } = other;
+  return found.header === undefined && rest.usedEnd === Math.min(SEGMENT_HEADER_BYTES, found.segment.size);
+}
+
+function* moveAside(disk: Disk, other: LaterSegment): Steps<void> {
+  const { segment } = other.found;
+  const file = segment.file;
+  segment.file = undefined;
+  if (file !== undefined) yield* call((done) => file.close(done));
+  if (other.isEmpty) yield* call((done) => disk.remove(segment.path, done));
+  else {
+    const target = yield* freeName(disk, `${baseName(segment.base)}.segment`);
+    yield* call((done) => disk.rename(segment.path, target, done));
+    yield* call((done) => disk.syncFolder('quarantine', done));
+  }
+  yield* call((done) => disk.syncFolder('log', done));
+}
+
+function* copyAside(disk: Disk, from: DiskFile, start: number, end: number, position: number): Steps<void> {
+  const target = yield* freeName(disk, `${baseName(position)}.torn`);
+  const file = yield* call<DiskFile>((done) => disk.open(target, 'create', done));
+  for (let at = start; at < end; at += COPY_BYTES) {
+    const chunk = Buffer.alloc(Math.min(COPY_BYTES, end - at));
+    yield* call<number>((done) => from.read(chunk, at, done));
+    yield* call((done) => file.write([chunk], at - start, done));
+  }
+  yield* call((done) => file.sync(done));
+  yield* call((done) => file.close(done));
+  yield* call((done) => disk.syncFolder('quarantine', done));
+}
+
+function* zero(file: DiskFile, from: number, end: number): Steps<void> {
+  for (let at = from; at < end; at += COPY_BYTES) {
+    const zeros = Buffer.alloc(Math.min(COPY_BYTES, end - at));
+    yield* call((done) => file.write([zeros], at, done));
+  }
+}
+
+/** A name in `quarantine/` that is not taken: what an earlier attempt kept is not overwritten by what it left. */
+function* freeName(disk: Disk, name: string): Steps<string> {
+  const names = yield* call<readonly string[]>((done) => disk.list('quarantine', done));
+  let number = 1;
+  while (names.includes(`${name}-${number}`)) number++;
+  return `quarantine/${name}-${number}`;
+}
+
+const COPY_BYTES = 1024 * 1024;
+const HEAD_LOOK_BYTES = 64;

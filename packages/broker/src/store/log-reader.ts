@@ -1,0 +1,106 @@
+import { attempt, call, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
+import type { Segment } from './segment.ts';
+import type { Segments } from './segments.ts';
+import type { Tail } from './tail.ts';
+
+/** A stretch of the log in RAM. */
+export interface Span {
+  /** Address of `bytes[0]`. */
+  readonly base: number;
+  readonly bytes: Buffer;
+  /** Bytes that hold log. */
+  readonly length: number;
+  /** A block of the tail, whose buffer will be used again; else a buffer of its own. */
+  readonly isTail: boolean;
+}
+
+/**
+ * Bytes of the log by address: from the tail, from stretches recently read, else from disk. A read from disk takes at least
+ * `spanBytes`: a consumer that is behind wants what follows, too, and so do the consumers of other queues beside it.
+ */
+export class LogReader {
+  readonly #disk: Disk;
+  readonly #tail: Tail;
+  readonly #segments: Segments;
+  readonly #spanBytes: number;
+  readonly #cacheBytes: number;
+  readonly #spans: Span[] = [];
+  #cachedBytes = 0;
+  readonly #opened: Segment[] = [];
+  diskReads = 0;
+
+  constructor(disk: Disk, tail: Tail, segments: Segments, spanBytes: number, cacheBytes: number) {
+    this.#disk = disk;
+    this.#tail = tail;
+    this.#segments = segments;
+    this.#spanBytes = spanBytes;
+    this.#cacheBytes = cacheBytes;
+  }
+
+  /** What is in RAM around these bytes, all of them. */
+  inMemory(position: number, size: number): Span | undefined {
+    const block = this.#tail.find(position);
+    if (block !== undefined && position + size <= block.base + block.closed) return { base: block.base, bytes: block.bytes, length: block.closed, isTail: true };
+    for (let at = this.#spans.length - 1; at >= 0; at--) {
+      const span = this.#spans[at]!;
+      if (position >= span.base && position + size <= span.base + span.length) return span;
+    }
+    return undefined;
+  }
+
+  /** Reads a stretch that begins with these bytes; a sentence when the disk does not give them. */
+  *readSpan(position: number, size: number): Steps<Span | string> {
+    const segment = this.#segments.of(position);
+    if (segment === undefined || !segment.isReady || position + size > segment.writtenEnd) return `nothing is stored at ${position}`;
+    const file = yield* this.#open(segment);
+    if (typeof file === 'string') return file;
+    const length = Math.min(Math.max(size, this.#spanBytes), segment.writtenEnd - position);
+    const bytes = Buffer.allocUnsafeSlow(length);
+    this.diskReads++;
+    const read = yield* attempt<number, DiskError>((done) => file.read(bytes, position - segment.base, done));
+    if (read.error !== undefined || read.value < size) {
+      return `${segment.path} cannot be read at byte ${position - segment.base} (${size} bytes): ${read.error?.message ?? 'the file is shorter'}`;
+    }
+    const span = { base: position, bytes, length: read.value, isTail: false };
+    this.#keep(span);
+    return span;
+  }
+
+  /** Forgets what is cached of a segment that goes, or whose bytes turned out wrong. */
+  forget(from: number, end: number): void {
+    for (let at = this.#spans.length - 1; at >= 0; at--) {
+      const span = this.#spans[at]!;
+      if (span.base < end && span.base + span.length > from) {
+        this.#spans.splice(at, 1);
+        this.#cachedBytes -= span.bytes.length;
+      }
+    }
+    const opened = this.#opened.findIndex((segment) => segment.base >= from && segment.base < end);
+    if (opened >= 0) this.#opened.splice(opened, 1);
+  }
+
+  #keep(span: Span): void {
+    this.#spans.push(span);
+    this.#cachedBytes += span.bytes.length;
+    while (this.#spans.length > 1 && this.#cachedBytes > this.#cacheBytes) this.#cachedBytes -= this.#spans.shift()!.bytes.length;
+  }
+
+  /** Sealed segments are opened when read, a few at a time stay open. */
+  *#open(segment: Segment): Steps<DiskFile | string> {
+    if (segment.file !== undefined) return segment.file;
+    const opened = yield* attempt<DiskFile, DiskError>((done) => this.#disk.open(segment.path, 'open', done));
+    if (opened.error !== undefined) return `${segment.path} cannot be opened: ${opened.error.message}`;
+    segment.file = opened.value;
+    this.#opened.push(segment);
+    if (this.#opened.length > OPEN_MAX) {
+      const oldest = this.#opened.shift()!;
+      const file = oldest.file;
+      oldest.file = undefined;
+      if (file !== undefined) yield* call((done) => file.close(done));
+    }
+    return opened.value;
+  }
+}
+
+/** Sealed segments that stay open for reading. */
+const OPEN_MAX = 32;

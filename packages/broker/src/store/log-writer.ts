@@ -1,0 +1,249 @@
+import type { DiskError, Timer, Timers } from '@tallystick/base';
+import type { GroupBuilder } from './group-builder.ts';
+import type { Segment } from './segment.ts';
+import { encodeSegmentHeader, SEGMENT_ACTIVE } from './segment-header.ts';
+import type { Block } from './tail.ts';
+
+export interface LogWriterOptions {
+  readonly flush: 'sync' | 'async';
+  readonly syncIntervalMs: number;
+  readonly syncMarkerMs: number;
+  readonly unsyncedBytesMax: number;
+}
+
+/** What the writer asks of, and tells, the store. */
+export interface LogWriterOwner {
+  readonly storeId: string;
+  /** Address up to which someone waits for a sync; Infinity: nobody. */
+  syncWantedFrom(): number;
+  /** The segment has to be written but has no file yet: call `pump` when it has. */
+  needFile(segment: Segment): void;
+  written(end: number): void;
+  durable(end: number): void;
+  failed(reason: string): void;
+}
+
+/**
+ * Brings closed groups to the disk: at most one write of the log in flight, and at most one fdatasync beside it. The durable end
+ * moves to where the written end was when the sync began. Syncs are begun when someone waits for one, in synchronous mode always,
+ * else every `syncIntervalMs`; writing waits while too much is unsynced. After an error nothing is ever written again.
+ */
+export class LogWriter {
+  readonly #builder: GroupBuilder;
+  readonly #timers: Timers;
+  readonly #options: LogWriterOptions;
+  readonly #owner: LogWriterOwner;
+  writtenEnd = 0;
+  durableEnd = 0;
+  writes = 0;
+  syncs = 0;
+  #block: Block | undefined;
+  #blockAt = 0;
+  #isWriting = false;
+  #isSyncing = false;
+  #isStopped = false;
+  #onIdle = (): void => {};
+  /** A sync was asked for up to here, whoever waits. */
+  #forcedEnd = 0;
+  /** Segments with written but unsynced bytes, in order. */
+  readonly #unsynced: Segment[] = [];
+  #intervalTimer: Timer | undefined;
+  #markerTimer: Timer | undefined;
+  #whenDurable: { readonly end: number; readonly run: () => void }[] = [];
+
+  constructor(builder: GroupBuilder, timers: Timers, options: LogWriterOptions, owner: LogWriterOwner) {
+    this.#builder = builder;
+    this.#timers = timers;
+    this.#options = options;
+    this.#owner = owner;
+  }
+
+  /** Everything up to `end` is on the disk. */
+  start(end: number): void {
+    this.writtenEnd = end;
+    this.durableEnd = end;
+  }
+
+  get unsyncedBytes(): number {
+    return this.writtenEnd - this.durableEnd;
+  }
+
+  /** Calls back once no write or sync is on its way; for a writer that was stopped. */
+  whenIdle(run: () => void): void {
+    if (!this.#isWriting && !this.#isSyncing) run();
+    else this.#onIdle = run;
+  }
+
+  /** Starts what can be started. Called whenever something has changed. */
+  pump(): void {
+    this.#write();
+    this.#sync();
+  }
+
+  /** Syncs all that is appended by now, however nobody waits for it. */
+  force(): void {
+    this.#forcedEnd = this.#builder.closedEnd;
+    this.pump();
+  }
+
+  /** Calls back when the log is durable up to `end`, perhaps at once; never when the writer fails. */
+  whenDurable(end: number, run: () => void): void {
+    if (this.durableEnd >= end) run();
+    else this.#whenDurable.push({ end, run });
+  }
+
+  /** Starts nothing more. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancelTimers();
+  }
+
+  #write(): void {
+    if (this.#isWriting || this.#isStopped) return;
+    if (this.unsyncedBytes >= this.#options.unsyncedBytesMax) return;
+    const block = this.#currentBlock();
+    if (block === undefined) return;
+    const segment = block.segment;
+    if (!segment.isReady) return this.#owner.needFile(segment);
+    const chunks: Uint8Array[] = [];
+    let from = block.base + this.#blockAt;
+    if (!segment.isActive) {
+      chunks.push(this.#activeHeader(block));
+      from = segment.base;
+    }
+    let last = block;
+    let bytes = block.closed - this.#blockAt;
+    chunks.push(block.bytes.subarray(this.#blockAt, block.closed));
+    for (let next = block.next; next !== undefined && next.segment === segment && next.closed > 0 && bytes < WRITE_BYTES_MAX; next = next.next) {
+      chunks.push(next.bytes.subarray(0, next.closed));
+      bytes += next.closed;
+      last = next;
+    }
+    const lastAt = last.closed;
+    this.#isWriting = true;
+    this.writes++;
+    segment.file!.write(chunks, from - segment.base, (error) => {
+      this.#isWriting = false;
+      if (this.#isStopped) return this.#ended();
+      if (error !== undefined) return this.#fail('write', segment, error);
+      this.#block = last;
+      this.#blockAt = lastAt;
+      this.#wrote(segment, last.base + lastAt);
+    });
+  }
+
+  #wrote(segment: Segment, end: number): void {
+    segment.isActive = true;
+    segment.writtenEnd = end;
+    this.writtenEnd = end;
+    if (this.#unsynced[this.#unsynced.length - 1] !== segment) this.#unsynced.push(segment);
+    // The next write and the sync go first: what the listeners do takes its time.
+    this.pump();
+    if (this.#options.flush === 'async') {
+      this.#intervalTimer ??= this.#timers.after(this.#options.syncIntervalMs, () => {
+        this.#intervalTimer = undefined;
+        this.#forcedEnd = Math.max(this.#forcedEnd, this.writtenEnd);
+        this.#sync();
+      });
+    }
+    this.#owner.written(end);
+  }
+
+  #sync(): void {
+    if (this.#isSyncing || this.#isStopped || this.durableEnd >= this.writtenEnd) return;
+    const isWanted =
+      this.#options.flush === 'sync' ||
+      this.durableEnd < this.#forcedEnd ||
+      this.#owner.syncWantedFrom() <= this.writtenEnd ||
+      this.unsyncedBytes >= this.#options.unsyncedBytesMax;
+    if (!isWanted) return;
+    while (this.#unsynced.length > 1 && this.#unsynced[0]!.writtenEnd <= this.durableEnd) this.#unsynced.shift();
+    const segment = this.#unsynced[0]!;
+    const end = segment.writtenEnd;
+    this.#isSyncing = true;
+    this.syncs++;
+    segment.file!.sync((error) => {
+      this.#isSyncing = false;
+      if (this.#isStopped) return this.#ended();
+      if (error !== undefined) return this.#fail('sync', segment, error);
+      this.durableEnd = end;
+      this.#builder.durableEnd = end;
+      this.pump();
+      this.#armMarker();
+      this.#owner.durable(end);
+      this.#runWhenDurable();
+    });
+  }
+
+  #runWhenDurable(): void {
+    if (this.#whenDurable.length === 0) return;
+    const due = this.#whenDurable.filter((wait) => wait.end <= this.durableEnd);
+    this.#whenDurable = this.#whenDurable.filter((wait) => wait.end > this.durableEnd);
+    for (const wait of due) wait.run();
+  }
+
+  /**
+   * Whether the last group that was synced has rotted or was torn can only be told when something later says that it was synced.
+   * When no later group comes by itself, an empty one says so.
+   */
+  #armMarker(): void {
+    if (this.#markerTimer !== undefined || !this.#lacksMarker()) return;
+    this.#markerTimer = this.#timers.after(this.#options.syncMarkerMs, () => {
+      this.#markerTimer = undefined;
+      if (this.#isStopped || !this.#lacksMarker() || this.durableEnd < this.#builder.lastDataEnd) return;
+      if (this.#builder.appendMarker()) this.force();
+    });
+  }
+
+  #lacksMarker(): boolean {
+    return this.#builder.carriedDurableEnd < this.#builder.lastDataEnd;
+  }
+
+  /** The block of the first closed and unwritten byte. */
+  #currentBlock(): Block | undefined {
+    this.#block ??= this.#builder.firstBlock;
+    let block = this.#block;
+    while (block !== undefined && this.#blockAt === block.closed) {
+      if (block.next === undefined) return undefined;
+      block = block.next;
+      this.#block = block;
+      this.#blockAt = 0;
+    }
+    return block;
+  }
+
+  /** The chain's state at a segment's base stands in its first group. */
+  #activeHeader(block: Block): Buffer {
+    const segment = block.segment;
+    const first = block.bytes;
+    return encodeSegmentHeader({
+      state: SEGMENT_ACTIVE,
+      size: segment.size,
+      storeId: this.#owner.storeId,
+      base: segment.base,
+      epoch: first.readUInt32BE(40),
+      previousCrc: first.readUInt32BE(12),
+      sequence: first.readUInt32BE(32) * 4294967296 + first.readUInt32BE(36),
+      madeAtMs: segment.newestMs,
+    });
+  }
+
+  #fail(what: string, segment: Segment, error: DiskError): void {
+    this.stop();
+    this.#owner.failed(`${what} of ${segment.path} failed: ${error.message}`);
+  }
+
+  #ended(): void {
+    if (!this.#isWriting && !this.#isSyncing) this.#onIdle();
+  }
+
+  #cancelTimers(): void {
+    if (this.#intervalTimer !== undefined) this.#timers.cancel(this.#intervalTimer);
+    if (this.#markerTimer !== undefined) this.#timers.cancel(this.#markerTimer);
+    this.#intervalTimer = undefined;
+    this.#markerTimer = undefined;
+  }
+}
+
+/** One write call carries about this much at most: it holds the disk, and the copy into the page cache, for some 2 ms. */
+const WRITE_BYTES_MAX = 4 * 1024 * 1024;

@@ -1,0 +1,345 @@
+import { crc32, readI32, readI64, run, type Steps } from '@tallystick/base';
+import type { IndexCache } from './index-cache.ts';
+import { entryPosition, entrySize, entryTags, INDEX_BLOCK_ENTRIES } from './index-file.ts';
+import type { LogReader, Span } from './log-reader.ts';
+import type { QueueRef } from './queue-ref.ts';
+import type { QueueTable } from './queue-table.ts';
+import { MESSAGE_AT, MESSAGE_BYTES_MIN, recordFault, RecordView } from './record-view.ts';
+import type { ReadRequest, ReadResult, ReadStatus } from './store-types.ts';
+import type { Tail } from './tail.ts';
+
+export interface QueueReaderParts {
+  readonly log: LogReader;
+  readonly tail: Tail;
+  readonly index: IndexCache;
+  readonly queues: QueueTable;
+  /** Nothing at or beyond this address may be shown. */
+  readonly visibleEnd: () => number;
+  /** Makes the index file of a segment again; false when the segment itself is damaged. */
+  readonly rebuildIndex: (segmentBase: number) => Steps<boolean>;
+  readonly readsWaitingMax: number;
+}
+
+/**
+ * Reads queues. Whoever keeps up is answered during the call, out of the tail. Others wait in line: one read of the disk at a time,
+ * then a gather by index entries. What comes from disk is checked before it is handed out.
+ */
+export class QueueReader {
+  readonly #parts: QueueReaderParts;
+  readonly #waiting: (() => Job)[] = [];
+  #isBusy = false;
+  #isStopped = false;
+  #whenIdle = (): void => {};
+  readonly #view = new RecordView();
+
+  constructor(parts: QueueReaderParts) {
+    this.#parts = parts;
+  }
+
+  read(request: ReadRequest, done: (result: ReadResult) => void): void {
+    const outside = this.#outside(request);
+    if (outside !== undefined) return done(outside);
+    const quick = this.#readTail(request);
+    if (quick !== undefined) return done(quick);
+    this.#wait(() => this.#gather(request), (error, result) => done(error === undefined ? result : failure(request, error)));
+  }
+
+  readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void): void {
+    const span = this.#spanOfRecord(position);
+    const size = span === undefined ? -1 : readI32(span.bytes, position - span.base);
+    const bytes = span?.isTail === true ? this.#messageIn(span, position, size) : undefined;
+    if (bytes !== undefined && this.#isIndexedHot(bytes, position)) return done(undefined, bytes);
+    this.#wait(() => this.#findRecord(position), (error, found) => {
+      const sentence = error ?? (typeof found === 'string' ? found : undefined);
+      done(sentence, sentence === undefined ? (found as Buffer) : NONE);
+    });
+  }
+
+  offsetByTime(queue: QueueRef, timestampMs: number, boundary: 'lower' | 'upper', done: (error: string | undefined, offset: number) => void): void {
+    this.#wait(() => this.#search(queue, timestampMs, boundary), (error, offset) => done(error, offset));
+  }
+
+  /** Nothing more is answered; `done` when no read is on its way. */
+  stop(done: () => void): void {
+    this.#isStopped = true;
+    this.#waiting.length = 0;
+    if (this.#isBusy) this.#whenIdle = done;
+    else done();
+  }
+
+  // In the line.
+
+  #wait<T>(steps: () => Steps<T>, done: (error: string | undefined, value: T) => void): void {
+    if (this.#isStopped) return done('the store is closed', undefined as T);
+    if (this.#waiting.length >= this.#parts.readsWaitingMax) return done(`too many reads wait for the disk: ${this.#waiting.length} (readsWaitingMax); try again later`, undefined as T);
+    this.#waiting.push(() => ({ steps, done: (error, value) => done(error?.message, value as T) }));
+    this.#next();
+  }
+
+  #next(): void {
+    if (this.#isBusy) return;
+    const job = this.#waiting.shift()?.();
+    if (job === undefined) return;
+    this.#isBusy = true;
+    run(job.steps, (error, value) => {
+      this.#isBusy = false;
+      if (this.#isStopped) return this.#whenIdle();
+      job.done(error, value);
+      this.#next();
+    });
+  }
+
+  // A queue, from RAM.
+
+  /** The answer when the offset lies outside of the queue. */
+  #outside({ queue, offset }: ReadRequest): ReadResult | undefined {
+    const { minOffset, maxOffset } = queue;
+    if (maxOffset === 0) return answer(queue, 'empty', 0);
+    if (offset < minOffset) return answer(queue, 'too-small', minOffset);
+    if (offset === maxOffset) return answer(queue, 'overflow-one', offset);
+    return offset > maxOffset ? answer(queue, 'overflow-badly', maxOffset) : undefined;
+  }
+
+  /** Undefined when the first message that matches is not in the tail. */
+  #readTail(request: ReadRequest): ReadResult | undefined {
+    const { queue, maxCount, maxBytes, tagMatches } = request;
+    const { tail } = this.#parts;
+    const { maxOffset } = queue;
+    let { offset } = request;
+    let run = queue.entries.hotRun(offset);
+    if (run === undefined) return undefined;
+    const chunks: Uint8Array[] = [];
+    let count = 0;
+    let bytes = 0;
+    let block = tail.find(run.segmentBase + run.relative[offset - run.first]!);
+    let chunkStart = 0;
+    let chunkEnd = -1;
+    const scanEnd = Math.min(maxOffset, offset + SCAN_MAX);
+    while (offset < scanEnd && count < maxCount) {
+      let entry = offset - run.first;
+      if (entry >= run.count) {
+        const following = queue.entries.hotRun(offset);
+        if (following === undefined) break;
+        run = following;
+        entry = offset - run.first;
+      }
+      if (tagMatches !== undefined && !tagMatches(run.tags[entry]!)) {
+        offset++;
+        continue;
+      }
+      const position = run.segmentBase + run.relative[entry]!;
+      const size = run.sizes[entry]!;
+      if (count > 0 && bytes + size > maxBytes) break;
+      if (block === undefined || position < block.base || position >= block.base + block.closed) {
+        const other = tail.find(position);
+        if (other === undefined) break;
+        if (block !== undefined && chunkEnd >= 0) chunks.push(block.bytes.subarray(chunkStart, chunkEnd));
+        block = other;
+        chunkEnd = -1;
+      }
+      const at = position - block.base;
+      if (at !== chunkEnd) {
+        if (chunkEnd >= 0) chunks.push(block.bytes.subarray(chunkStart, chunkEnd));
+        chunkStart = at;
+      }
+      chunkEnd = at + size;
+      bytes += size;
+      count++;
+      offset++;
+    }
+    if (block !== undefined && chunkEnd >= 0) chunks.push(block.bytes.subarray(chunkStart, chunkEnd));
+    if (count === 0 && offset === request.offset) return undefined;
+    if (count > 0) return found(queue, offset, chunks, bytes, count);
+    return offset >= scanEnd ? answer(queue, 'none-matched', offset) : undefined;
+  }
+
+  // A queue, from disk.
+
+  *#gather(request: ReadRequest): Steps<ReadResult> {
+    const { queue, maxCount, maxBytes, tagMatches } = request;
+    let { offset } = request;
+    const scanEnd = Math.min(queue.maxOffset, offset + SCAN_MAX);
+    const chunks: Uint8Array[] = [];
+    let count = 0;
+    let bytes = 0;
+    let spansLeft = SPANS_MAX;
+    const entry = new Entry();
+    while (offset < scanEnd && count < maxCount) {
+      const missing = yield* this.#entry(queue, offset, entry);
+      if (missing !== undefined) {
+        if (count > 0) break;
+        return this.#outside({ ...request, offset }) ?? failure(request, missing);
+      }
+      if (tagMatches !== undefined && !tagMatches(entry.tagsCode)) {
+        offset++;
+        continue;
+      }
+      if (count > 0 && bytes + entry.size > maxBytes) break;
+      let span: Span | string | undefined = this.#parts.log.inMemory(entry.position, entry.size);
+      // The tail answers at once next time, and its buffers may be used again before this answer is given.
+      if (span?.isTail === true && count > 0) break;
+      if (span === undefined) {
+        if (spansLeft-- === 0) break;
+        span = yield* this.#parts.log.readSpan(entry.position, entry.size);
+      }
+      const fault = typeof span === 'string' ? span : messageFault(span, entry, queue, offset, this.#view);
+      if (fault !== undefined) {
+        if (count > 0) break;
+        return this.#outside({ ...request, offset }) ?? failure(request, fault);
+      }
+      const at = entry.position - (span as Span).base;
+      const record = (span as Span).bytes.subarray(at, at + entry.size);
+      chunks.push((span as Span).isTail ? Buffer.from(record) : record);
+      bytes += entry.size;
+      count++;
+      offset++;
+    }
+    return count > 0 ? found(queue, offset, chunks, bytes, count) : answer(queue, 'none-matched', offset);
+  }
+
+  /** Finds the entry of an offset; a sentence when there is none. */
+  *#entry(queue: QueueRef, offset: number, into: Entry): Steps<string | undefined> {
+    for (let attempts = 0; attempts < 2; attempts++) {
+      const run = queue.entries.hotRun(offset);
+      if (run !== undefined) {
+        const at = offset - run.first;
+        into.position = run.segmentBase + run.relative[at]!;
+        into.size = run.sizes[at]!;
+        into.tagsCode = run.tags[at]!;
+        return undefined;
+      }
+      const { sealed } = queue.entries;
+      const index = sealed.find(offset);
+      if (index < 0) return `offset ${offset} of ${queue.topic}:${queue.queueId} is not stored`;
+      const at = offset - sealed.first[index]!;
+      const segmentBase = sealed.segmentBase[index]!;
+      const block = yield* this.#parts.index.block(segmentBase, sealed.at[index]!, sealed.count[index]!, at);
+      if (typeof block !== 'string') {
+        const within = at % INDEX_BLOCK_ENTRIES;
+        into.position = entryPosition(block, within);
+        into.size = entrySize(block, within);
+        into.tagsCode = entryTags(block, within);
+        return undefined;
+      }
+      if (!(yield* this.#parts.rebuildIndex(segmentBase))) return `index of segment ${segmentBase}: ${block}`;
+    }
+    return `index of ${queue.topic}:${queue.queueId} cannot be read`;
+  }
+
+  // One record by address.
+
+  *#findRecord(position: number): Steps<Buffer | string> {
+    if (!Number.isSafeInteger(position) || position < 0 || position >= this.#parts.visibleEnd()) return noMessage(position);
+    let span: Span | string | undefined = this.#spanOfRecord(position);
+    span ??= yield* this.#parts.log.readSpan(position, MESSAGE_BYTES_MIN);
+    if (typeof span === 'string') return span;
+    const size = readI32(span.bytes, position - span.base);
+    if (size < MESSAGE_BYTES_MIN) return noMessage(position);
+    if (position + size > span.base + span.length) span = yield* this.#parts.log.readSpan(position, size);
+    if (typeof span === 'string') return span;
+    const isTail = span.isTail;
+    const bytes = this.#messageIn(span, position, size);
+    if (bytes === undefined) return noMessage(position);
+    const kept = isTail ? Buffer.from(bytes) : bytes;
+    const view = this.#view.move(kept, 0, kept.length, position);
+    const queue = this.#parts.queues.find(view.topic(), view.queueId);
+    const entry = new Entry();
+    const offset = view.queueOffset;
+    // A body may look like a record: only the queue's entry proves it to be one.
+    if (queue === undefined || (yield* this.#entry(queue, offset, entry)) !== undefined || entry.position !== position) return noMessage(position);
+    const fault = messageFault({ base: position, bytes: kept, length: kept.length, isTail: false }, entry, queue, offset, this.#view);
+    return fault ?? kept;
+  }
+
+  #spanOfRecord(position: number): Span | undefined {
+    return position >= 0 && position < this.#parts.visibleEnd() ? this.#parts.log.inMemory(position, MESSAGE_BYTES_MIN) : undefined;
+  }
+
+  #messageIn(span: Span, position: number, size: number): Buffer | undefined {
+    const at = position - span.base;
+    if (size < MESSAGE_BYTES_MIN || at + size > span.length) return undefined;
+    if (recordFault(span.bytes, at, at + size, position) !== undefined) return undefined;
+    const bytes = span.bytes.subarray(at, at + size);
+    return this.#view.move(bytes, 0, size, position).isControl ? undefined : bytes;
+  }
+
+  #isIndexedHot(bytes: Buffer, position: number): boolean {
+    const view = this.#view.move(bytes, 0, bytes.length, position);
+    const offset = view.queueOffset;
+    const run = this.#parts.queues.find(view.topic(), view.queueId)?.entries.hotRun(offset);
+    return run !== undefined && run.segmentBase + run.relative[offset - run.first]! === position;
+  }
+
+  // By time.
+
+  *#search(queue: QueueRef, timestampMs: number, boundary: 'lower' | 'upper'): Steps<number> {
+    const { minOffset, maxOffset } = queue;
+    let low = minOffset;
+    let high = maxOffset;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const storedMs = yield* this.#storeTime(queue, middle);
+      if (boundary === 'lower' ? storedMs < timestampMs : storedMs <= timestampMs) low = middle + 1;
+      else high = middle;
+    }
+    return boundary === 'lower' ? low : Math.max(minOffset, low - 1);
+  }
+
+  *#storeTime(queue: QueueRef, offset: number): Steps<number> {
+    const entry = new Entry();
+    const missing = yield* this.#entry(queue, offset, entry);
+    if (missing !== undefined) throw new Error(missing);
+    const span = this.#parts.log.inMemory(entry.position, entry.size) ?? (yield* this.#parts.log.readSpan(entry.position, entry.size));
+    if (typeof span === 'string') throw new Error(span);
+    const at = entry.position - span.base;
+    return this.#view.move(span.bytes, at, at + entry.size, entry.position).storeTimestamp;
+  }
+}
+
+class Entry {
+  position = 0;
+  size = 0;
+  tagsCode = 0;
+}
+
+interface Job {
+  readonly steps: () => Steps<unknown>;
+  readonly done: (error: Error | undefined, value: unknown) => void;
+}
+
+/** Checks a record against the entry that led to it, and its body against its checksum. */
+function messageFault(span: Span, entry: Entry, queue: QueueRef, offset: number, view: RecordView): string | undefined {
+  const at = entry.position - span.base;
+  const end = at + entry.size;
+  const { bytes } = span;
+  const damaged = (what: string): string => `the record at position ${entry.position} (${queue.topic}:${queue.queueId} offset ${offset}, ${entry.size} bytes) is damaged: ${what}`;
+  const fault = recordFault(bytes, at, end, entry.position);
+  if (fault !== undefined) return damaged(fault);
+  if (readI32(bytes, at) !== entry.size) return damaged('its size differs from its index entry');
+  if (readI64(bytes, at + MESSAGE_AT.queueOffset) !== offset) return damaged('it has another queue offset');
+  view.move(bytes, at, end, entry.position);
+  if (queue.topicBytes.compare(bytes, view.topicStart, view.topicEnd) !== 0 || view.queueId !== queue.queueId) return damaged('it is of another queue');
+  return (crc32(bytes, view.bodyStart, view.bodyEnd) & 0x7fffffff) === view.bodyCrc ? undefined : damaged('body checksum differs');
+}
+
+function found(queue: QueueRef, nextOffset: number, chunks: readonly Uint8Array[], bytes: number, count: number): ReadResult {
+  return { status: 'found', nextOffset, minOffset: queue.minOffset, maxOffset: queue.maxOffset, chunks, bytes, count };
+}
+
+function answer(queue: QueueRef, status: ReadStatus, nextOffset: number): ReadResult {
+  return { status, nextOffset, minOffset: queue.minOffset, maxOffset: queue.maxOffset, chunks: [], bytes: 0, count: 0 };
+}
+
+function failure({ queue, offset }: ReadRequest, reason: string): ReadResult {
+  return { ...answer(queue, 'error', offset), reason };
+}
+
+function noMessage(position: number): string {
+  return `there is no message at position ${position}`;
+}
+
+/** Entries looked at in one read at most, matching or not. */
+const SCAN_MAX = 8192;
+/** Reads of the disk for one answer at most: entries of a sparse queue lie far apart. */
+const SPANS_MAX = 4;
+const NONE = Buffer.alloc(0);

@@ -1,0 +1,135 @@
+import { attempt, call, type Clock, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
+import { Segment } from './segment.ts';
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_PREPARED } from './segment-header.ts';
+
+/**
+ * The files of the log in order, and the making of new ones: zeros and a header under a temporary name, synced, renamed, the folder
+ * synced; only then may a group be written there. One segment is prepared ahead. A smaller file, the reserve, stands by for the time
+ * when the disk is full: it takes the place of the next segment, so that what settles earlier promises can still be written.
+ */
+export class Segments {
+  readonly #disk: Disk;
+  readonly #clock: Clock;
+  readonly #list: Segment[] = [];
+  readonly segmentBytes: number;
+  readonly reserveBytes: number;
+  storeId = '';
+  /** Prepared for the base after the newest one in use. */
+  next: Segment | undefined;
+  hasReserve = false;
+
+  constructor(disk: Disk, clock: Clock, segmentBytes: number, reserveBytes: number) {
+    this.#disk = disk;
+    this.#clock = clock;
+    this.segmentBytes = segmentBytes;
+    this.reserveBytes = Math.min(reserveBytes, segmentBytes);
+  }
+
+  get all(): readonly Segment[] {
+    return this.#list;
+  }
+
+  get first(): Segment {
+    return this.#list[0]!;
+  }
+
+  get last(): Segment {
+    return this.#list[this.#list.length - 1]!;
+  }
+
+  add(segment: Segment): void {
+    this.#list.push(segment);
+  }
+
+  /** The segment in use that holds the position. */
+  of(position: number): Segment | undefined {
+    let low = 0;
+    let high = this.#list.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#list[middle]!.base <= position) low = middle + 1;
+      else high = middle;
+    }
+    const segment = this.#list[low - 1];
+    return segment !== undefined && position < segment.end ? segment : undefined;
+  }
+
+  /** The segment after `last` comes into use: the prepared one, else a plan. */
+  roll(): Segment {
+    const base = this.last.end;
+    const prepared = this.next;
+    this.next = undefined;
+    const segment = prepared?.base === base ? prepared : new Segment(base, this.reserveBytes, undefined);
+    this.#list.push(segment);
+    return segment;
+  }
+
+  /** Makes the file of the segment at `base`. */
+  *prepare(base: number): Steps<DiskFile> {
+    return yield* this.#make(`log/${TEMPORARY}`, new Segment(base, this.segmentBytes, undefined).path, base, this.segmentBytes);
+  }
+
+  *prepareReserve(): Steps<void> {
+    const file = yield* this.#make(`log/${TEMPORARY}`, `log/${RESERVE}`, 0, this.reserveBytes);
+    yield* call((done) => file.close(done));
+    this.hasReserve = true;
+  }
+
+  /** Turns the reserve into the file of the segment at `base`. */
+  *takeReserve(base: number): Steps<DiskFile> {
+    this.hasReserve = false;
+    const file = yield* call<DiskFile>((done) => this.#disk.open(`log/${RESERVE}`, 'open', done));
+    yield* call((done) => file.write([this.#preparedHeader(base, this.reserveBytes)], 0, done));
+    yield* call((done) => file.sync(done));
+    yield* call((done) => this.#disk.rename(`log/${RESERVE}`, new Segment(base, 0, undefined).path, done));
+    yield* call((done) => this.#disk.syncFolder('log', done));
+    return file;
+  }
+
+  /** Deletes the oldest segment and its index file, for good. */
+  *retire(segment: Segment): Steps<void> {
+    if (segment !== this.#list[0]) throw new Error(`segment ${segment.base} is not the oldest`);
+    this.#list.shift();
+    const file = segment.file;
+    segment.file = undefined;
+    if (file !== undefined) yield* call((done) => file.close(done));
+    yield* call((done) => this.#disk.remove(segment.path, done));
+    yield* call((done) => this.#disk.syncFolder('log', done));
+  }
+
+  *#make(temporary: string, path: string, base: number, size: number): Steps<DiskFile> {
+    const file = yield* call<DiskFile>((done) => this.#disk.open(temporary, 'create', done));
+    const failed = yield* this.#fill(file, base, size);
+    if (failed !== undefined) {
+      yield* attempt((done) => file.close(done));
+      yield* attempt((done) => this.#disk.remove(temporary, done));
+      throw Object.assign(new Error(failed.message), { code: failed.code });
+    }
+    yield* call((done) => this.#disk.rename(temporary, path, done));
+    yield* call((done) => this.#disk.syncFolder('log', done));
+    return file;
+  }
+
+  *#fill(file: DiskFile, base: number, size: number): Steps<DiskError | undefined> {
+    for (let at = 0; at < size; at += ZEROS.length) {
+      const zeros = ZEROS.subarray(0, Math.min(ZEROS.length, size - at));
+      const chunks = at === 0 ? [this.#preparedHeader(base, size), zeros.subarray(SEGMENT_HEADER_BYTES)] : [zeros];
+      const { error } = yield* attempt<void, DiskError>((done) => file.write(chunks, at, done));
+      if (error !== undefined) return error;
+    }
+    const { error } = yield* attempt<void, DiskError>((done) => file.sync(done));
+    return error;
+  }
+
+  #preparedHeader(base: number, size: number): Buffer {
+    const madeAtMs = this.#clock.now();
+    return encodeSegmentHeader({ state: SEGMENT_PREPARED, size, storeId: this.storeId, base, epoch: 0, previousCrc: 0, sequence: 0, madeAtMs });
+  }
+}
+
+/** Names in `log/` that are no segments. */
+export const TEMPORARY = 'preparing';
+export const RESERVE = 'reserve';
+
+/** 1 MiB a write: smaller ones cost calls, larger ones hold a thread of the pool for long. */
+const ZEROS = Buffer.alloc(1024 * 1024);
