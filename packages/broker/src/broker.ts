@@ -18,9 +18,10 @@ import { identity, identityBody, StoredIdentity } from './identity.ts';
 import { CONTROL_VERSION, type Journal } from './journal.ts';
 import { brokerOptions, type BrokerOptions, type GivenBrokerOptions } from './options.ts';
 import { ControlType } from './store/control-records.ts';
+import { STORE_OPTIONS, type StoreOptions } from './store/options.ts';
 import type { QueueRef } from './store/queue-ref.ts';
 import type { RecordView } from './store/record-view.ts';
-import { sinkOf, type RecoveryReport, type StoreInfo } from './store/store-types.ts';
+import { sinkOf, StoreError, type RecoveryReport } from './store/store-types.ts';
 import { Store } from './store/store.ts';
 import { SCHEDULE_TOPIC } from './topics/system-topics.ts';
 import { TopicTable } from './topics/topic-table.ts';
@@ -83,6 +84,7 @@ export class BrokerCore implements PeerHandler {
   readonly #peers = new Set<Peer>();
   readonly #peerOptions: PeerOptions;
   #state: 'new' | 'starting' | 'serving' | 'stopping' | 'failed' | 'stopped' = 'new';
+  #recovery: RecoveryReport | undefined;
   #scanTimer: Timer | undefined;
   #allClosed: (() => void) | undefined;
 
@@ -146,15 +148,27 @@ export class BrokerCore implements PeerHandler {
     };
   }
 
+  /** The log underneath: for inspection and tools, not for appending. */
+  get store(): Store {
+    return this.#store;
+  }
+
+  /** What recovery found at the start. */
+  get recovery(): RecoveryReport {
+    if (this.#recovery === undefined) throw new Error('the broker is not started');
+    return this.#recovery;
+  }
+
   get state(): string {
     return this.#state;
   }
 
   /** Recovers and begins to serve. An error means that nothing runs and nothing was changed but what recovery mends. */
-  start(done: (error: Error | undefined, report: RecoveryReport) => void): void {
-    if (this.#state !== 'new') return done(new Error(`the broker is ${this.#state}, not new`), undefined as never);
+  start(done: (error: StoreError | undefined, report: RecoveryReport) => void): void {
+    if (this.#state !== 'new') return done(new StoreError('refused', `the broker is ${this.#state}, not new`), undefined as never);
     this.#state = 'starting';
     this.#store.open((error, report) => {
+      this.#recovery = report;
       if (error !== undefined) {
         this.#state = 'stopped';
         return done(error, report);
@@ -237,31 +251,27 @@ export class BrokerCore implements PeerHandler {
     }));
   }
 
-  storeInfo(): StoreInfo {
-    return this.#store.info();
-  }
-
   /** Writes a snapshot now instead of at the next segment. */
   snapshot(done: (error: string | undefined) => void): void {
     this.#store.snapshotNow(done);
   }
 
   /** After recovery: the names must be the store's own; a new store takes in an exported topic list. */
-  #opened(report: RecoveryReport, done: (problem: Error | undefined) => void): void {
+  #opened(report: RecoveryReport, done: (problem: StoreError | undefined) => void): void {
     const { brokerName, clusterName } = this.options;
     const stored = this.#storedIdentity.names;
     if (stored !== undefined && (stored.brokerName !== brokerName || stored.clusterName !== clusterName)) {
       const text = `this store belongs to broker ${stored.brokerName} of cluster ${stored.clusterName}, not to ${brokerName} of ${clusterName}; use its names or another folder`;
-      return done(new Error(text));
+      return done(new StoreError('refused', text, 'identity'));
     }
     const begin = (): void => {
       if (stored !== undefined) return done(undefined);
-      const sink = sinkOf((outcome) => done(outcome === 'ok' ? undefined : new Error(`the store did not take the broker's name: ${outcome}`)));
+      const sink = sinkOf((outcome) => done(outcome === 'ok' ? undefined : new StoreError('io', `the store did not take the broker's name: ${outcome}`)));
       this.#store.appendControl(ControlType.TOPICS, CONTROL_VERSION, identityBody(this.options), 'synced', sink, 0);
     };
     if (!report.isNew) return begin();
     this.#topicsFile.import((error, topics) => {
-      if (error !== undefined) return done(error);
+      if (error !== undefined) return done(new StoreError('refused', error.message, 'topics.json'));
       for (const config of topics) if (this.#topics.get(config.name) === undefined) this.#topics.put(config);
       begin();
     });
@@ -334,9 +344,9 @@ export class BrokerCore implements PeerHandler {
   }
 }
 
-function storeOptions(options: BrokerOptions) {
-  const { flush, segmentBytes, groupBytes, tailBytes, syncIntervalMs, unsyncedBytesMax, syncFlushTimeoutMs, reservedHours, storeMaxBytes } = options;
-  return { flush, segmentBytes, groupBytes, tailBytes, syncIntervalMs, unsyncedBytesMax, syncFlushTimeoutMs, reservedHours, storeMaxBytes };
+/** The store's rows of the options table. */
+function storeOptions(options: BrokerOptions): StoreOptions {
+  return Object.fromEntries(Object.keys(STORE_OPTIONS).map((name) => [name, options[name as keyof StoreOptions]])) as StoreOptions;
 }
 
 /** The tag field of a delayed message is its due time. */

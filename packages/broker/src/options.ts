@@ -1,5 +1,6 @@
-import { booleanOption, choiceOption, integerOption, integersOption, resolveOptions, textOption } from '@tallystick/base';
+import { booleanOption, integerOption, integersOption, resolveOptions, textOption } from '@tallystick/base';
 import type { GivenOptions, Options } from '@tallystick/base';
+import { STORE_OPTIONS } from './store/options.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -21,15 +22,7 @@ export const BROKER_OPTIONS = {
   ),
 
   // store
-  flush: choiceOption<'sync' | 'async'>('sync', ['sync', 'async'], 'sync: an ack means fdatasync returned; async: the write returned.'),
-  segmentBytes: integerOption(64 * MIB, 64 * KIB, 1024 * MIB, 'Size of a log segment.'),
-  groupBytes: integerOption(256 * KIB, 4 * KIB, 4 * MIB, 'A write group closes at this size or at the end of the turn.'),
-  tailBytes: integerOption(64 * MIB, 64 * KIB, 1024 * MIB, 'Newest part of the log that is kept in memory for readers who keep up.'),
-  syncIntervalMs: integerOption(200, 1, MINUTE_MS, 'With flush async: how often the log is synced.'),
-  unsyncedBytesMax: integerOption(64 * MIB, 64 * KIB, 1024 * MIB, 'With flush async: writers wait at this much unsynced.'),
-  syncFlushTimeoutMs: integerOption(2000, 1, MINUTE_MS, 'A send that waits longer for its sync is answered as uncertain; below the clients\' 3 s.'),
-  reservedHours: integerOption(72, 1, 24 * 3650, 'Age at which log segments may be deleted.'),
-  storeMaxBytes: integerOption(Number.MAX_SAFE_INTEGER, MIB, Number.MAX_SAFE_INTEGER, 'Size at which the oldest log segments may be deleted.'),
+  ...STORE_OPTIONS,
 
   // topics
   autoCreateTopics: booleanOption(true, 'A send to an unknown topic makes it, by RocketMQ\'s rules.'),

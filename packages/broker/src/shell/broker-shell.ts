@@ -4,7 +4,6 @@ import { pipe, type Wire } from '@tallystick/base';
 import { nodeDisk, parseAddress, socketWire, systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { BrokerCore, type BrokerSignals } from '../broker.ts';
 import type { GivenBrokerOptions } from '../options.ts';
-import type { RecoveryReport } from '../store/store-types.ts';
 
 /** Where a broker lives and listens, and whom it tells. */
 export interface BrokerSettings extends GivenBrokerOptions, BrokerHooks {
@@ -37,7 +36,6 @@ export class Broker {
   #core: BrokerCore | undefined;
   #server: Server | undefined;
   #address: string | undefined;
-  #report: RecoveryReport | undefined;
 
   constructor(settings: BrokerSettings) {
     this.#settings = settings;
@@ -63,9 +61,7 @@ export class Broker {
       const advertise = options.advertise ?? advertised(this.#address);
       const ports = { disk: nodeDisk(dataDir), clock: systemClock, timers: systemTimers({ unref }), turn: this.#turn, random: systemRandom() };
       const core = new BrokerCore(ports, { ...options, advertise }, signals);
-      this.#report = await new Promise((resolve, reject) => {
-        core.start((error, report) => (error === undefined ? resolve(report) : reject(error)));
-      });
+      await new Promise<void>((resolve, reject) => core.start((error) => (error === undefined ? resolve() : reject(error))));
       this.#core = core;
       for (const wire of waiting.splice(0)) core.accept(wire);
     } catch (error) {
@@ -100,11 +96,6 @@ export class Broker {
   /** `host:port` that it listens on; undefined when it does not. */
   get address(): string | undefined {
     return this.#address;
-  }
-
-  /** What recovery found at the start. */
-  get report(): RecoveryReport | undefined {
-    return this.#report;
   }
 
   /** Listens before the store is opened, so that a taken port costs no recovery; connections wait until it is. */

@@ -1,0 +1,128 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { HalfTable } from '../../src/transaction/half-table.ts';
+
+const ID = '0190A1B2C3D4E5F60718293A4B5C6D7E';
+
+function filled(count: number): HalfTable {
+  const table = new HalfTable();
+  for (let offset = 0; offset < count; offset++) table.add(offset, 1000 + offset * 200, 5000 + offset, `g${offset % 3}`, 'orders', ID);
+  return table;
+}
+
+describe('the table of half messages', () => {
+  it('gives back every fact of an open half', () => {
+    const table = filled(3);
+    expect(table.row(2)).toEqual({
+      offset: 2,
+      position: 1400,
+      group: 'g2',
+      topic: 'orders',
+      id: ID,
+      storedAtMs: 5002,
+      checks: 0,
+      immuneUntilMs: 0,
+      state: 'open',
+    });
+  });
+
+  it('keeps ids that are not 32 upper-case hex digits as they are', () => {
+    const table = new HalfTable();
+    const ids = ['order-17', ID.toLowerCase(), '7F000001ABCD'.padEnd(56, '0'), ''];
+    ids.forEach((id, offset) => table.add(offset, offset * 100, 0, 'g', 't', id));
+    expect(ids.map((_, offset) => table.row(offset)?.id)).toEqual(ids);
+  });
+
+  it('lets the first verdict win and tells which it was', () => {
+    const table = filled(2);
+    expect(table.settle(0, 'committed')).toBe(true);
+    expect(table.settle(0, 'rolled-back')).toBe(false);
+    expect(table.state(0)).toBe('committed');
+    expect(table.openCount).toBe(1);
+  });
+
+  it('finds an open half by its position over several pages', () => {
+    const table = filled(10_000);
+    expect(table.offsetAt(1000 + 9000 * 200)).toBe(9000);
+    expect(table.offsetAt(1000 + 4096 * 200)).toBe(4096);
+    expect(table.offsetAt(1001)).toBe(-1);
+    expect(table.settleAt(1000 + 9000 * 200, 'rolled-back')).toBe(true);
+    expect(table.state(9000)).toBe('rolled-back');
+  });
+
+  it('still knows the outcome of halves whose page has been freed', () => {
+    const table = filled(5000);
+    for (let offset = 0; offset < 4096; offset++) table.settle(offset, offset % 2 === 0 ? 'committed' : 'rolled-back');
+    expect(table.state(10)).toBe('committed');
+    expect(table.state(11)).toBe('rolled-back');
+    expect(table.row(10)).toBeUndefined();
+    expect(table.nextOpen(0)).toBe(4096);
+  });
+
+  it('parks a half: listed, no longer walked over, still settled by a late answer', () => {
+    const table = filled(3);
+    table.setChecks(1, 15);
+    table.park(1);
+    expect(table.nextOpen(1)).toBe(2);
+    expect(table.rows().map(({ offset, state, checks }) => [offset, state, checks])).toEqual([
+      [1, 'parked', 15],
+      [0, 'open', 0],
+      [2, 'open', 0],
+    ]);
+    expect(table.oldestPosition()).toBe(1000);
+    expect(table.settleAt(1200, 'committed')).toBe(true);
+    expect(table.parkedCount).toBe(0);
+    expect(table.state(1)).toBe('committed');
+  });
+
+  it('forgets outcomes of long ago instead of growing, and never an open half', () => {
+    const table = new HalfTable();
+    const count = 4096 * 70;
+    for (let offset = 0; offset < count; offset++) {
+      table.add(offset, offset * 100, 0, 'g', 't', ID);
+      if (offset !== 4096 * 3) table.settle(offset, 'committed');
+    }
+    expect(table.state(0)).toBe('absent');
+    expect(table.state(4096 * 3)).toBe('open');
+    expect(table.openCount).toBe(1);
+  });
+
+  it('agrees with a plain map over random steps', () => {
+    const step = fc.oneof(
+      fc.constant({ act: 'add' as const, at: 0 }),
+      fc.record({ act: fc.constantFrom('commit', 'rollback', 'park', 'count'), at: fc.nat(60) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+        const table = new HalfTable();
+        const model = new Map<number, string>();
+        let next = 4070;
+        for (const { act, at } of steps) {
+          const offset = 4070 + at;
+          const known = model.get(offset);
+          const unsettled = known === 'open' || known === 'parked';
+          if (act === 'add') {
+            table.add(next, next * 64, 1, 'g', 't', ID);
+            model.set(next++, 'open');
+          } else if (act === 'park') {
+            table.park(offset);
+            if (known === 'open') model.set(offset, 'parked');
+          } else if (act === 'count') {
+            table.setChecks(offset, 3);
+          } else {
+            const outcome = act === 'commit' ? 'committed' : 'rolled-back';
+            expect(table.settleAt(offset * 64, outcome)).toBe(unsettled);
+            if (unsettled) model.set(offset, outcome);
+          }
+        }
+        for (const [offset, state] of model) expect(table.state(offset)).toBe(state);
+        expect(table.openCount).toBe([...model.values()].filter((state) => state === 'open').length);
+        const open = [...model].filter(([, state]) => state === 'open').map(([offset]) => offset);
+        const walked: number[] = [];
+        for (let at = table.nextOpen(0); at >= 0; at = table.nextOpen(at + 1)) walked.push(at);
+        expect(walked).toEqual(open.sort((a, b) => a - b));
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
