@@ -5,9 +5,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { GivenBrokerOptions } from '@tallystick/broker';
 import { Option, type Command } from 'commander';
 import { integer, integers } from '../arguments.ts';
 import { CliError } from '../cli-error.ts';
+
+/** With the defect ack-before-sync: how much later than it is answered a sync takes effect. */
+const unsyncedMs = 1_500;
 
 interface BrokerFlags {
   readonly port: number;
@@ -54,7 +58,7 @@ async function serve(flags: BrokerFlags): Promise<void> {
     port: flags.port,
     dataDir: data,
     insecure: flags.insecure === true,
-    loseUnsynced: flags.loseUnsynced === true,
+    lossy: flags.loseUnsynced === true ? { syncLagMs: flags.ackBeforeSync === true ? unsyncedMs : 0 } : undefined,
     settings: settingsOf(flags),
   });
   const banner = { address: broker.address, data, survives: !temporary, flush: flags.flush, lossWindow: lossWindow(flags) };
@@ -68,15 +72,14 @@ async function serve(flags: BrokerFlags): Promise<void> {
 }
 
 /** Options of the broker that were given on the command line; the rest keep their defaults. */
-function settingsOf(flags: BrokerFlags): Record<string, unknown> {
+function settingsOf(flags: BrokerFlags): GivenBrokerOptions {
   const given = {
-    flush: flags.ackBeforeSync === true ? 'async' : flags.flush,
+    flush: flags.flush,
     checkAfterMs: flags.checkAfter,
     checkIntervalMs: flags.checkInterval,
     checkMax: flags.checkMax,
     delayLevelsMs: flags.delayLevels,
     segmentBytes: flags.segmentBytes,
-    syncIntervalMs: flags.ackBeforeSync === true ? 60_000 : undefined,
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }

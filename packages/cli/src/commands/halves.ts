@@ -1,6 +1,6 @@
 /** `tallystick halves`: half messages that have no verdict yet, open ones and those that are parked because nobody could say. */
 import type { Command } from 'commander';
-import { usingBroker, withBroker, type BrokerFlag } from './connection.ts';
+import { withBroker, type BrokerFlag } from './connection.ts';
 
 interface HalvesFlags extends BrokerFlag {
   readonly json?: true;
@@ -11,19 +11,19 @@ export function addHalves(program: Command): void {
 }
 
 async function halves(flags: HalvesFlags): Promise<void> {
-  await usingBroker(flags, async (client) => {
-    const rows = await client.admin().halves();
-    if (flags.json) {
-      for (const row of rows) console.log(JSON.stringify(row));
-      return;
-    }
-    if (rows.length === 0) {
-      console.log('no half message is without a verdict');
-      return;
-    }
-    const { default: Table } = await import('cli-table3');
-    const table = new Table({ head: ['id', 'state', 'group', 'topic', 'age s', 'checks'], style: { head: [], border: [] } });
-    for (const { id, state, group, topic, ageMs, checks } of rows) table.push([id, state, group, topic, (ageMs / 1000).toFixed(1), checks]);
-    console.log(table.toString());
-  });
+  const { readHalves } = await import('../broker-info.ts');
+  const { open, parked, rows } = await readHalves(flags.broker);
+  if (flags.json) {
+    for (const row of rows) console.log(JSON.stringify(row));
+    return;
+  }
+  if (open + parked === 0) {
+    console.log('no half message is without a verdict');
+    return;
+  }
+  const { default: Table } = await import('cli-table3');
+  const table = new Table({ head: ['id', 'state', 'group', 'topic', 'age s', 'checks'], style: { head: [], border: [] } });
+  for (const { id, state, group, topic, ageMs, checks } of rows) table.push([id, state, group, topic, (ageMs / 1000).toFixed(1), checks]);
+  console.log(table.toString());
+  console.log(`${open} open, ${parked} parked${open + parked > rows.length ? `; the first ${rows.length} are shown` : ''}`);
 }

@@ -38,11 +38,11 @@ export class HalfPath {
         ledger.debit(serial, transfer, message, Date.now());
       });
     } catch (error) {
-      half.rollback();
+      void half.rollback();
       throw error;
     }
     await line.reached('committed', number, serial);
-    half.commit();
+    void half.commit();
   }
 }
 

@@ -1,18 +1,19 @@
 /** The parent's own look into the broker, past the proxies: topics before the run, half messages and dead letters at its end. */
 import { Client } from '@tallystick/client';
+import { readHalves } from '../broker-info.ts';
 
 export interface HalfLeft {
   readonly serial: string;
   readonly state: string;
 }
 
-const readLimitMs = 5_000;
-
 export class StoreReader {
   readonly client: Client;
+  private readonly address: string;
 
   constructor(brokerPort: number) {
-    this.client = new Client({ address: `127.0.0.1:${brokerPort}`, reconnectMaxMs: 400, heartbeatIntervalMs: 2_000 });
+    this.address = `127.0.0.1:${brokerPort}`;
+    this.client = new Client({ address: this.address, reconnectMaxMs: 400, heartbeatIntervalMs: 1_000, routeIntervalMs: 500 });
   }
 
   async makeTopics(topics: readonly string[], queues: number): Promise<void> {
@@ -22,16 +23,19 @@ export class StoreReader {
   /** Half messages without a verdict; undefined when the broker did not answer. */
   async halves(): Promise<HalfLeft[] | undefined> {
     try {
-      return (await this.client.admin().halves()).map(({ id, state }) => ({ serial: id, state }));
+      const { rows } = await readHalves(this.address);
+      return rows.map(({ id, state }) => ({ serial: id, state }));
     } catch {
       return undefined;
     }
   }
 
-  /** The distinct serials of all messages in a topic, read from its first message to its present end; undefined when that failed. */
+  /** The distinct serials of all messages that lie in a topic now, none if there is no such topic; undefined when it could not be read. */
   async serialsIn(topic: string): Promise<string[] | undefined> {
     try {
-      const messages = await this.client.admin().readAll(topic, { timeoutMs: readLimitMs });
+      const topics = await this.client.admin().topicList();
+      if (!topics.includes(topic)) return [];
+      const messages = await this.client.admin().readAll(topic);
       return [...new Set(messages.map(({ id }) => id))];
     } catch {
       return undefined;

@@ -1,0 +1,44 @@
+/** Starts the broker for `tallystick broker` and translates its refusals. */
+import { Broker, type GivenBrokerOptions } from '@tallystick/broker';
+import { CliError } from './cli-error.ts';
+import { startOnLossyDisk } from './demo/lossy-broker.ts';
+
+export interface ServerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly dataDir: string;
+  readonly insecure: boolean;
+  /** For the demo: the disk forgets at a kill what was not synced; a sync takes effect so much later than it is answered. */
+  readonly lossy: { readonly syncLagMs: number } | undefined;
+  readonly settings: GivenBrokerOptions;
+}
+
+export interface RunningBroker {
+  readonly address: string;
+  /** Resolves with the reason when the store has failed. */
+  readonly failed: Promise<string>;
+  stop(): Promise<void>;
+}
+
+export async function startBroker(options: ServerOptions): Promise<RunningBroker> {
+  let fail: (reason: string) => void = () => {};
+  const failed = new Promise<string>((resolve) => (fail = resolve));
+  try {
+    if (options.lossy !== undefined) return { ...(await startOnLossyDisk(options, options.lossy.syncLagMs, fail)), failed };
+    const { host, port, dataDir, insecure, settings } = options;
+    const broker = new Broker({ ...settings, host, port, dataDir, insecure, onFailed: fail, onAlarm: (sentence) => console.error(sentence) });
+    await broker.start();
+    return { address: broker.address ?? `${host}:${port}`, failed, stop: () => broker.stop() };
+  } catch (error) {
+    throw refusal(error, options);
+  }
+}
+
+function refusal(error: unknown, { host, port, dataDir, insecure }: ServerOptions): CliError {
+  const text = error instanceof Error ? error.message : String(error);
+  const { code } = error as { code?: unknown };
+  if (code === 'EADDRINUSE') return new CliError(`port ${port} on ${host} is taken`, 'give another --port, or stop who listens there', 'failed', error);
+  if (code === 'EACCES' || code === 'EADDRNOTAVAIL') return new CliError(`cannot listen on ${host}:${port}: ${text}`, 'give another --host or --port', 'failed', error);
+  if (!insecure && text.includes('insecure')) return new CliError(`${host} can be reached by others, and this broker asks nobody who he is`, 'listen on 127.0.0.1, or add --insecure', 'usage', error);
+  return new CliError(`the store in ${dataDir} was not opened: ${text}`, 'stop its other owner, or give --data another folder', 'failed', error);
+}

@@ -1,0 +1,44 @@
+/** The shipped broker on the lossy disk, for the demo's power cuts: the same core, with another disk in the same port. */
+import { mkdirSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { nodeDisk, socketWire, systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
+import { BrokerCore, type GivenBrokerOptions } from '@tallystick/broker';
+import { lossyDisk } from './lossy-disk.ts';
+
+export interface LossyBrokerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly dataDir: string;
+  readonly settings: GivenBrokerOptions;
+}
+
+export async function startOnLossyDisk(
+  { host, port, dataDir, settings }: LossyBrokerOptions,
+  syncLagMs: number,
+  failed: (reason: string) => void,
+): Promise<{ address: string; stop: () => Promise<void> }> {
+  mkdirSync(dataDir, { recursive: true });
+  const timers = systemTimers();
+  const disk = lossyDisk(nodeDisk(dataDir), timers, syncLagMs);
+  let core: BrokerCore | undefined;
+  const server = createServer((socket) => {
+    if (core === undefined) socket.destroy();
+    else core.accept(socketWire(socket));
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => resolve());
+  });
+  const address = `${host}:${(server.address() as AddressInfo).port}`;
+  const ports = { disk, clock: systemClock, timers, turn: systemTurn(), random: systemRandom() };
+  const started = new BrokerCore(ports, { ...settings, advertise: address }, { failed });
+  await new Promise<void>((resolve, reject) => started.start((error) => (error === undefined ? resolve() : reject(error))));
+  core = started;
+  return {
+    address,
+    stop: async () => {
+      server.close();
+      await new Promise<void>((resolve, reject) => started.stop((error) => (error === undefined ? resolve() : reject(error))));
+    },
+  };
+}
