@@ -64,7 +64,7 @@ function readTop(frame: Frame, scan: Scanner, slot: number): string | undefined 
     return undefined;
   }
   const number = readDecimal(scan.bytes, scan.start, scan.stop);
-  if (!(Math.abs(number) <= 0x7fffffff)) return scan.fault(`an int32 for ${TOP_NAMES[slot]!}`);
+  if ((number | 0) !== number) return scan.fault(`an int32 for ${TOP_NAMES[slot]!}`);
   if (slot === CODE) frame.code = number;
   else if (slot === FLAG) frame.flag = number;
   else if (slot === OPAQUE) frame.opaque = number;

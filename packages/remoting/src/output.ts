@@ -46,17 +46,25 @@ export class Output {
     this.#blockBytes = BLOCK_BYTES_MIN;
   }
 
+  /** What is staged in the old block moves along while it is little, so that a turn of small frames is still one chunk. */
   #nextBlock(bytes: number): void {
-    if (this.at > this.#start) {
-      this.#sealed.push(this.bytes.subarray(this.#start, this.at));
-      this.#sealedBytes += this.at - this.#start;
+    const { bytes: old, at } = this;
+    const start = this.#start;
+    const left = at - start;
+    const moved = left <= MOVED_BYTES_MAX ? left : 0;
+    if (left > moved) {
+      this.#sealed.push(old.subarray(start, at));
+      this.#sealedBytes += left;
     }
-    this.bytes = Buffer.allocUnsafeSlow(Math.max(bytes, this.#blockBytes));
-    this.at = this.#start = 0;
+    this.bytes = Buffer.allocUnsafeSlow(Math.max(bytes + moved, this.#blockBytes));
+    if (moved > 0) old.copy(this.bytes, 0, start, at);
+    this.at = moved;
+    this.#start = 0;
     this.#blockBytes = Math.min(this.#blockBytes * 2, BLOCK_BYTES_MAX);
   }
 }
 
 const BLOCK_BYTES_MIN = 4 * 1024;
 const BLOCK_BYTES_MAX = 256 * 1024;
+const MOVED_BYTES_MAX = 16 * 1024;
 const NONE = Buffer.alloc(0);
