@@ -1,5 +1,6 @@
 /** The whole product on stage: the shipped broker on the machine, shipped clients around it. */
-import { BrokerCore } from '@tallystick/broker';
+import { BrokerCore } from '../../packages/broker/src/broker.ts';
+import { StoreError, type RecoveryReport } from '../../packages/broker/src/store/store-types.ts';
 import type { Disk } from '@tallystick/base';
 import type { QueueRead } from '../checkers/ledger.ts';
 import { Probe, readQueue } from '../checkers/probe.ts';
@@ -57,11 +58,13 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
     { failed },
   );
   let stopListening = (): void => {};
+  let report: RecoveryReport | undefined;
   return {
     lossWindowMs: 50 + 40 * plan.diskSlowness,
     start: (done) =>
-      core.start((error) => {
-        if (error !== undefined) return done({ error: { refused: error.kind === 'refused', message: error.message } });
+      core.start((error, found) => {
+        if (error !== undefined) return done({ error: { refused: error instanceof StoreError && error.kind === 'refused', message: error.message } });
+        report = found;
         stopListening = network.listen(ADDRESS, owner, (wire) => core.accept(wire));
         done({});
       }),
@@ -69,7 +72,7 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
       stopListening();
       core.stop(() => done());
     },
-    noteRecovery: (coverage) => noteRecovery(core.recovery, coverage),
+    noteRecovery: (coverage) => noteRecovery(report as RecoveryReport, coverage),
     queueEnds: () => new Map([...core.store.queues()].map((queue) => [`${queue.topic}/${queue.queueId}`, queue.nextOffset])),
     openHalves: () => core.halves().length,
   };

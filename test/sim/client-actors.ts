@@ -2,7 +2,7 @@
  * Actors that use the shipped client: producers, transaction producers and consumers. Each lives in a process of its own that can
  * be killed; what its user would have in a database (the truth of each half message) survives in the ledger.
  */
-import { ClientCore } from '@tallystick/client';
+import { ClientCore } from '../../packages/client/src/client-core.ts';
 import type { Intent } from '../checkers/ledger.ts';
 import type { Prng } from './prng.ts';
 import { ADDRESS, TOPIC, bodyOf, checksum, nextId, positionOf, type Actor, type Stage } from './stage.ts';
@@ -150,7 +150,7 @@ export class TransactionActor extends ClientActor {
       ...PRODUCER_TIMES,
       group: this.#group,
       listener: {
-        check: (message: { id: string }, answer: (verdict: 'commit' | 'rollback' | 'unknown') => void) => {
+        check: (message, answer) => {
           coverage.hit('check-back sent');
           const intent = ledger.intents.get(message.id);
           const open = intent === undefined || intent.truth === 'undecided' || (this.stage.chaos && this.random.chance(plan.checkUnknown));
@@ -197,8 +197,7 @@ export class TransactionActor extends ClientActor {
         const verdict = this.random.chance(plan.rollbacks) ? 'rollback' : 'commit';
         ledger.decide(intent, verdict);
         coverage.hit(verdict === 'commit' ? 'half committed' : 'half rolled back');
-        if (verdict === 'commit') half.commit();
-        else half.rollback();
+        this.#producer.end(half, verdict);
       });
     });
   }

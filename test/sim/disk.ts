@@ -25,6 +25,7 @@ export interface DiskCall {
   readonly index: number;
   readonly kind: DiskCallKind;
   readonly path: string;
+  readonly position: number;
   readonly bytes: number;
   readonly latencyMs: number;
 }
@@ -96,6 +97,7 @@ export class SimDisk {
     for (const node of nodes) node.losePower(this.#random, keep);
     for (const path of [...this.#durable.keys()]) if (!this.#hasAncestors(path)) this.#durable.delete(path);
     this.#cached = new Map(this.#durable);
+    for (const [path, node] of this.#cached) if (node !== FOLDER) node.path = path;
     this.world.mix(nodes.size);
   }
 
@@ -142,13 +144,13 @@ export class SimDisk {
   }
 
   /** Starts a call: sees to latency, fate and what remains of it if its process dies meanwhile. For MountedDisk only. */
-  begin(owner: SimProcess, kind: DiskCallKind, path: string, bytes: number, effect: Effect, done: (error: DiskError | undefined) => void): void {
+  begin(owner: SimProcess, kind: DiskCallKind, path: string, position: number, bytes: number, effect: Effect, done: (error: DiskError | undefined) => void): void {
     if (!owner.alive) return;
     const latencyMs = this.#latency(kind, bytes);
     const index = this.calls++;
-    const fate = this.onCall?.({ index, kind, path, bytes, latencyMs });
+    const fate = this.onCall?.({ index, kind, path, position, bytes, latencyMs });
     if (!owner.alive) return;
-    if (this.world.onTrace !== undefined) this.world.trace(`${owner.name} disk ${index} ${kind} ${path} ${bytes}${fate === undefined ? '' : ` -> ${fate}`}`);
+    if (this.world.onTrace !== undefined) this.world.trace(`${owner.name} disk ${index} ${kind} ${path} ${position}+${bytes}${fate === undefined ? '' : ` -> ${fate}`}`);
     this.world.mix(bytes);
     const flight: Flight = { owner, effect };
     this.#inFlight.add(flight);
@@ -178,6 +180,7 @@ export class SimDisk {
     if (this.full) return failure('ENOSPC', path);
     if (!this.#hasParent(path)) return failure('ENOENT', path);
     const node = new FileNode();
+    node.path = path;
     this.#change([parentOf(path)], (entries) => entries.set(path, node));
     return node;
   }
@@ -213,6 +216,7 @@ export class SimDisk {
   rename(from: string, to: string): DiskError | undefined {
     const node = this.#cached.get(from);
     if (node === undefined || node === FOLDER || !this.#hasParent(to)) return failure('ENOENT', from);
+    node.path = to;
     this.#change([parentOf(from), parentOf(to)], (entries) => {
       entries.delete(from);
       entries.set(to, node);
@@ -309,6 +313,8 @@ interface Capture {
 
 /** A file's two images. */
 class FileNode {
+  /** Its present name: a handle opened under an earlier one follows. */
+  path = '';
   size = 0;
   #cache: Buffer = Buffer.alloc(0);
   #durable: Buffer = Buffer.alloc(0);
@@ -352,7 +358,7 @@ class FileNode {
     for (const other of this.#captures) for (const sector of other.sectors) this.#dirty.add(sector);
     const sectors = [...this.#dirty];
     this.#dirty = new Set();
-    const bytes = Buffer.allocUnsafe(sectors.length * SECTOR_BYTES);
+    const bytes = Buffer.alloc(sectors.length * SECTOR_BYTES);
     sectors.forEach((sector, i) => this.#cache.copy(bytes, i * SECTOR_BYTES, sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES));
     const capture = { sectors, bytes, size: this.size };
     this.#captures.add(capture);
@@ -385,7 +391,9 @@ class FileNode {
     this.settle(this.capture());
   }
 
+  /** Not of sectors that a sync has in hand: its older bytes must not land after the newer ones. */
   writeBack(random: Prng): void {
+    if (this.#captures.size > 0) return;
     for (const sector of [...this.#dirty]) {
       if (!random.chance(0.5) || (sector + 1) * SECTOR_BYTES > this.#durableSize) continue;
       this.#keep(sector, this.#cache, sector * SECTOR_BYTES);
@@ -488,7 +496,7 @@ class MountedDisk implements Disk {
   }
 
   #begin(kind: DiskCallKind, path: string, bytes: number, effect: Effect, done: (error: DiskError | undefined) => void): void {
-    this.#disk.begin(this.#owner, kind, path, bytes, effect, done);
+    this.#disk.begin(this.#owner, kind, path, 0, bytes, effect, done);
   }
 }
 
@@ -510,7 +518,7 @@ class MountedFile implements DiskFile {
     let bytes = 0;
     for (const chunk of chunks) bytes += chunk.length;
     const prefix = (random: Prng): void => this.#node.write(chunks, position, random.pick([0, random.between(0, bytes), bytes]));
-    this.#begin('write', bytes, { complete: () => this.#disk.writeNode(this.#node, chunks, position, bytes), fail: prefix, interrupt: prefix }, done);
+    this.#begin('write', position, bytes, { complete: () => this.#disk.writeNode(this.#node, chunks, position, bytes), fail: prefix, interrupt: prefix }, done);
   }
 
   read(into: Uint8Array, position: number, done: (error: DiskError | undefined, bytesRead: number) => void): void {
@@ -518,13 +526,14 @@ class MountedFile implements DiskFile {
     const complete = (): undefined => {
       count = this.#node.read(into, position);
     };
-    this.#begin('read', into.length, { complete }, (error) => done(error, count));
+    this.#begin('read', position, into.length, { complete }, (error) => done(error, count));
   }
 
   sync(done: DiskDone): void {
     const capture = this.#node.capture();
     this.#begin(
       'sync',
+      0,
       0,
       {
         complete: () => {
@@ -540,7 +549,7 @@ class MountedFile implements DiskFile {
   }
 
   size(done: (error: DiskError | undefined, bytes: number) => void): void {
-    this.#begin('size', 0, { complete: nothing }, (error) => done(error, this.#node.size));
+    this.#begin('size', 0, 0, { complete: nothing }, (error) => done(error, this.#node.size));
   }
 
   truncate(bytes: number, done: DiskDone): void {
@@ -549,17 +558,17 @@ class MountedFile implements DiskFile {
       this.#node.resize(bytes);
       return undefined;
     };
-    this.#begin('truncate', bytes, perhaps(complete), done);
+    this.#begin('truncate', 0, bytes, perhaps(complete), done);
   }
 
   close(done: DiskDone): void {
-    this.#begin('close', 0, { complete: nothing }, done);
+    this.#begin('close', 0, 0, { complete: nothing }, done);
     this.#closed = true;
   }
 
-  #begin(kind: DiskCallKind, bytes: number, effect: Effect, done: (error: DiskError | undefined) => void): void {
+  #begin(kind: DiskCallKind, position: number, bytes: number, effect: Effect, done: (error: DiskError | undefined) => void): void {
     if (this.#closed) throw new Error(`${kind} on ${this.path} after close`);
-    this.#disk.begin(this.#owner, kind, this.path, bytes, effect, done);
+    this.#disk.begin(this.#owner, kind, this.#node.path, position, bytes, effect, done);
   }
 }
 

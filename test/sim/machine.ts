@@ -201,7 +201,7 @@ export class Machine {
     const fail = this.#failCall;
     if (fail !== undefined && fail.kind === call.kind && fail.prepared === isPrepared(call.path) && fail.left-- <= 0 && this.state === 'up') {
       this.#failCall = undefined;
-      if (fail.code !== 'ENOSPC') this.errorInjected = true;
+      if (fail.code !== 'ENOSPC' || !fail.prepared) this.errorInjected = true;
       this.#coverage.hit(fail.code === 'ENOSPC' ? 'disk full met' : call.kind === 'sync' ? 'sync failed' : 'write failed');
       return fail.code;
     }

@@ -3,6 +3,7 @@
  *
  *   --seeds N        how many schedules (1,000)           --seed K      the first seed, alone unless --seeds says otherwise
  *   --defect NAME    with that defect built in            --defects     every defect in turn; each must be caught
+ *   --play broker|store  the whole product or its store alone, whatever the seed says
  *   --trace          print what happens                   --steps N     with --trace: the last N lines only
  *   --json           end with one JSON object
  *
@@ -13,6 +14,7 @@ import { parseArgs } from 'node:util';
 import { Coverage, SOMETIMES } from './coverage.ts';
 import type { Defect } from './defect.ts';
 import { DEFECTS, defectNamed, huntDefect } from './defects.ts';
+import type { Plan } from './plan.ts';
 import { runSchedule, type Outcome } from './schedule.ts';
 
 const FULL_RUN = 1000;
@@ -27,9 +29,11 @@ const { values } = parseArgs({
     trace: { type: 'boolean', default: false },
     steps: { type: 'string' },
     json: { type: 'boolean', default: false },
+    play: { type: 'string' },
   },
 });
 
+const plan: Partial<Plan> | undefined = values.play === undefined ? undefined : { play: values.play === 'store' ? 'store' : 'broker' };
 const first = Number(values.seed ?? 1);
 const count = Number(values.seeds ?? (values.seed === undefined ? 1000 : 1));
 if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || count < 1) throw new Error('--seed and --seeds take whole numbers');
@@ -53,7 +57,7 @@ function runMany(defect: Defect | undefined): number {
     steps += outcome.steps;
     if (outcome.refused) refused++;
     if (outcome.violations.length > 0) failures.push(outcome);
-    if ((seed % 100 === 0 || count === 1) && runSchedule(seed, { defect }).traceHash !== outcome.traceHash) unrepeatable.push(seed);
+    if ((seed % 100 === 0 || count === 1) && runSchedule(seed, { defect, plan }).traceHash !== outcome.traceHash) unrepeatable.push(seed);
     if (failures.length === FAILURES_SHOWN) break;
   }
   const seconds = (performance.now() - startedAtMs) / 1000;
@@ -80,10 +84,10 @@ function runMany(defect: Defect | undefined): number {
 }
 
 function runOne(seed: number, defect: Defect | undefined): Outcome {
-  if (!values.trace) return runSchedule(seed, { defect });
+  if (!values.trace) return runSchedule(seed, { defect, plan });
   const lines: string[] = [];
   const kept = values.steps === undefined ? Infinity : Number(values.steps);
-  const outcome = runSchedule(seed, { defect, trace: (line) => (lines.push(line) > 2 * kept ? void lines.splice(0, kept) : undefined) });
+  const outcome = runSchedule(seed, { defect, plan, trace: (line) => (lines.push(line) > 2 * kept ? void lines.splice(0, kept) : undefined) });
   process.stdout.write(`${lines.slice(-Math.min(kept, lines.length)).join('\n')}\n`);
   return outcome;
 }
@@ -91,7 +95,7 @@ function runOne(seed: number, defect: Defect | undefined): Outcome {
 function describe(outcome: Outcome, defect: Defect | undefined): void {
   console.log(`\nseed ${outcome.seed}: ${outcome.violations.length} violations`);
   for (const { invariant, detail } of outcome.violations.slice(0, 8)) console.log(`  ${invariant}: ${detail}`);
-  console.log(`  repeat: npm run sim -- --seed ${outcome.seed}${defect === undefined ? '' : ` --defect ${defect.name}`} --trace`);
+  console.log(`  repeat: npm run sim -- --seed ${outcome.seed}${defect === undefined ? '' : ` --defect ${defect.name}`}${values.play === undefined ? '' : ` --play ${values.play}`} --trace`);
 }
 
 function huntAll(): number {

@@ -207,7 +207,7 @@ class Schedule {
 
   #jumpClock(): void {
     this.#coverage.hit('wall clock jumped');
-    this.#world.jumpWallClock(this.#world.random.pick([-3_600_000, -1000, 1000, 3_600_000]));
+    this.#world.jumpWallClock(this.#world.random.pick([-2000, -300, 300, 60_000]));
   }
 
   #makeTrouble(): void {

@@ -2,7 +2,10 @@
  * The store alone: appends of all kinds straight into it, reads straight out of it. Faster than the whole and closer to the disk,
  * so that more of the store's states are met per second.
  */
-import { AppendMessage, RecordView, Store, type AckLevel, type AppendOutcome, type Derived, type RecoveryReport } from '../../packages/broker/src/store/index.ts';
+import { AppendMessage } from '../../packages/broker/src/store/append-message.ts';
+import type { RecordView } from '../../packages/broker/src/store/record-view.ts';
+import { Store } from '../../packages/broker/src/store/store.ts';
+import type { AckLevel, AppendOutcome, Derived, RecoveryReport } from '../../packages/broker/src/store/store-types.ts';
 import { crc32 } from 'node:zlib';
 import type { Disk } from '@tallystick/base';
 import type { Intent, QueueRead } from '../checkers/ledger.ts';
@@ -59,7 +62,6 @@ class StoreDriver implements Actor {
   readonly #random: Prng;
   #store: Store | undefined;
   #tally = new Tally();
-  #owner: SimProcess | undefined;
   #waiting = new Set<object>();
   /** Numbers whose control records were confirmed, and all that were ever appended. */
   #confirmedSum = 0;
@@ -88,7 +90,6 @@ class StoreDriver implements Actor {
   boot(owner: SimProcess, disk: Disk, failed: (reason: string) => void): PlayServer {
     const { plan } = this.#stage;
     this.#waiting.clear();
-    this.#owner = owner;
     const tally = new Tally();
     const store = new Store(
       { disk, ...owner.ports },
@@ -147,7 +148,10 @@ class StoreDriver implements Actor {
       const next = (offset: number): void => {
         if (offset >= maxOffset) return finish(true);
         store.read({ queue, offset, maxCount: 10, maxBytes: 4096 }, (result) => {
-          if (result.status !== 'found') return finish(false);
+          if (result.status !== 'found') {
+            this.#stage.world.trace(`reading ${queue.topic}/${queueId}@${offset} of ${minOffset}..${maxOffset}: ${result.status} ${result.reason ?? ''}`);
+            return finish(false);
+          }
           records.push(...parseRecords(Buffer.concat(result.chunks)));
           next(result.nextOffset);
         });
