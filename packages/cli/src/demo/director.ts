@@ -3,8 +3,8 @@
  * planned transfer's turn, the fault's script runs; when the script comes back with evidence, the fault is confirmed, else it is planned again
  * for a later transfer (someone else may have killed the process in between).
  *
- * states of a fault: planned → active (its script runs; one at a time) → confirmed, or → planned again, or → given up after `attemptsMax`.
- * A step that is reached while another fault is active waits for its end, so "the n-th transfer" stays exact.
+ * states of a fault: planned → active (its script runs; one at a time, unless its row says `beside`) → confirmed, or → planned again, or → given up after `attemptsMax`.
+ * A planned transfer that reaches its step while another fault is active waits there for that one's end; all others pass.
  */
 import type { Leave, Place } from './child.ts';
 import type { FaultLog } from './fault-log.ts';
@@ -67,7 +67,7 @@ export class Director {
 
   /** True when no fault is active and none that could still fire is planned. */
   get idle(): boolean {
-    return this.active === undefined && !this.faults.some(isOutstanding);
+    return !this.faults.some(isOutstanding);
   }
 
   /** Names of the faults that still wait for their transfer. */
@@ -81,8 +81,13 @@ export class Director {
       this.expected = undefined;
       return;
     }
-    this.waiting.push(step);
-    this.serve();
+    const fault = this.faultFor(step);
+    if (fault === undefined) step.leave('go');
+    else if (faultRow(fault.planned.name).beside) this.fire(fault, step);
+    else {
+      this.waiting.push(step);
+      this.serve();
+    }
   }
 
   /** Forgets what a dead child was waiting for. */
@@ -101,8 +106,12 @@ export class Director {
       const step = this.waiting.shift();
       if (step === undefined) return;
       const fault = this.faultFor(step);
-      if (fault === undefined) step.leave('go');
-      else this.fire(fault, step);
+      if (fault === undefined) {
+        step.leave('go');
+        continue;
+      }
+      this.active = fault;
+      this.fire(fault, step);
     }
   }
 
@@ -118,7 +127,6 @@ export class Director {
     const { name } = fault.planned;
     fault.state = 'active';
     fault.attempts++;
-    this.active = fault;
     this.log.add({ what: 'fault-fired', fault: name, number: step.number, serial: step.serial });
     const script = this.scripts.get(name);
     const done = script === undefined ? Promise.resolve(undefined) : script(step, (next, number) => this.expect(next, number));
@@ -139,8 +147,10 @@ export class Director {
       this.miss(fault, step, 'not seen from outside');
       fault.state = fault.attempts < attemptsMax ? 'planned' : 'given-up';
     }
-    this.active = undefined;
-    this.expected = undefined;
+    if (this.active === fault) {
+      this.active = undefined;
+      this.expected = undefined;
+    }
     this.onWatchesChanged();
     this.serve();
   }

@@ -45,7 +45,7 @@ export function faultScripts(stage: Stage): ReadonlyMap<FaultName, Script> {
 async function loseConfirmation({ log, bankA, defect }: Stage, reached: ReachedStep): Promise<string | undefined> {
   const { serial } = reached;
   const swallowed = log.next((seen) => seen.what === 'swallowed' && seen.serial === serial, soonMs);
-  const checkedBack = afterwards(swallowed, () => log.next((seen) => seen.what === 'check-back' && seen.serial === serial, soonMs));
+  const checkedBack = afterwards(swallowed, () => log.next((seen) => seen.what === 'check-back' && seen.serial === serial, laterMs));
   bankA.swallowConfirmation(serial);
   reached.leave('go');
   if ((await swallowed) === undefined || (await checkedBack) === undefined) return undefined;

@@ -24,12 +24,14 @@ export interface FaultRow {
   /** Paths on which it can happen; with both paths it is planned once, unless `eachPath`. */
   readonly paths: readonly Path[];
   readonly eachPath?: true;
+  /** Harms nobody else, so it happens at once, beside whatever fault is active. */
+  readonly beside?: true;
   readonly sentence: string;
 }
 
 export const faultTable = [
   { name: 'poison', step: undefined, paths: ['half', 'outbox'], sentence: 'a message that bank B cannot handle becomes a dead letter, is mended and sent again' },
-  { name: 'confirmation-lost', step: 'committed', paths: ['half'], sentence: 'the second confirmation never arrives and the broker checks back' },
+  { name: 'confirmation-lost', step: 'committed', paths: ['half'], beside: true, sentence: 'the second confirmation never arrives and the broker checks back' },
   { name: 'bank-b-killed', step: 'credited', paths: ['half', 'outbox'], sentence: 'bank B is killed after its commit, before its acknowledgement' },
   { name: 'bank-a-killed', step: 'committed', paths: ['half', 'outbox'], eachPath: true, sentence: 'bank A is killed after its commit, before the confirmation' },
   { name: 'bank-a-paused', step: 'begin', then: 'worked', paths: ['half'], sentence: 'bank A stands still between work and commit until the verdict was given without it' },

@@ -9,11 +9,8 @@ import { openForWriting } from './database.ts';
 import { bankAProducers, numberHeader, transferTopic, writeTransfer } from './messages.ts';
 import type { Transfer } from './plan.ts';
 
-/**
- * Short waits, since the demo breaks things on purpose. There is one bank-a at a time, so its relay may keep its name over a restart and need not wait for the
- * lease of its dead predecessor.
- */
-const relayTimes = { owner: 'bank-a', sweepIntervalMs: 200, retryFirstMs: 200, retryMaxMs: 1_000, brakeMaxMs: 500, stopAfterMs: 1_500 };
+/** Short waits, since the demo breaks things on purpose: a relay that was killed is replaced when its lease is over. */
+const relayTimes = { leaseMs: 1_500, sweepIntervalMs: 200, retryFirstMs: 200, retryMaxMs: 1_000, brakeMaxMs: 500, stopAfterMs: 1_500 };
 
 export class OutboxPath {
   private readonly bank: BankA;
@@ -57,18 +54,16 @@ export class OutboxPath {
     transaction(db, () => ledger.debit(serial, transfer, message, Date.now()));
   }
 
-  /** The producer, with the steps at which a fault may fire: all messages are committed by now and none has left. */
-  private watched(producer: Transport): Transport {
+  /** The producer, with the steps at which a fault may fire: each message is committed by now and has not left. */
+  private watched(producer: Producer): Transport {
     const { line } = this.bank;
-    return {
-      publish: async (batch: readonly OutgoingMessage[]) => {
-        for (const { id, headers } of batch) {
-          const number = Number(headers?.get(numberHeader));
-          await line.reached('committed', number, id);
-          await line.reached('sending', number, id);
-        }
-        return producer.publish(batch);
-      },
+    const publishOne = async (message: OutgoingMessage) => {
+      const number = Number(message.headers?.get(numberHeader));
+      await line.reached('committed', number, message.id);
+      await line.reached('sending', number, message.id);
+      const [outcome] = await producer.publish([message]);
+      return outcome!;
     };
+    return { publish: (batch) => Promise.all(batch.map(publishOne)) };
   }
 }

@@ -63,7 +63,7 @@ describe('the fault director', () => {
     expect(events()).toEqual(['fault-fired 30', 'fault-confirmed 30']);
   });
 
-  it('runs one fault at a time and holds the next transfer at its step meanwhile', async () => {
+  it('runs one fault at a time and holds the next planned transfer at its step meanwhile', async () => {
     let end: (seen: string) => void = () => {};
     const director = directorOf(
       [kill, cut],
@@ -75,18 +75,34 @@ describe('the fault director', () => {
     director.reached(reached('committed', 5));
     director.reached(reached('sending', 6));
     director.reached(reached('sending', 7));
-    expect(left).toEqual([]);
+    expect(left).toEqual(['7 go']);
     end('seen');
     await turn();
-    expect(left).toEqual(['5 go', '6 go', '7 go']);
+    expect(left).toEqual(['7 go', '5 go', '6 go']);
     expect(events()).toEqual(['fault-fired 5', 'fault-confirmed 5', 'fault-fired 6', 'fault-confirmed 6']);
+  });
+
+  it('lets a fault that harms nobody else happen beside an active one', async () => {
+    const lost: PlannedFault = { name: 'confirmation-lost', at: 7, step: 'committed', path: 'half' };
+    const director = directorOf(
+      [kill, lost],
+      [
+        ['bank-a-killed', () => new Promise(() => {})],
+        ['confirmation-lost', () => Promise.resolve('seen')],
+      ],
+    );
+    director.reached(reached('committed', 5));
+    director.reached(reached('committed', 7));
+    await turn();
+    expect(events()).toEqual(['fault-fired 5', 'fault-fired 7', 'fault-confirmed 7']);
+    expect(director.outstanding()).toEqual(['bank-a-killed']);
   });
 
   it('forgets what a dead child waited for', async () => {
     let end: (seen: string) => void = () => {};
     const director = directorOf([kill, cut], [['bank-a-killed', () => new Promise((resolve) => (end = resolve))]]);
     director.reached(reached('committed', 5));
-    director.reached(reached('sending', 7, 'bank-a'));
+    director.reached(reached('sending', 6, 'bank-a'));
     director.gone('bank-a');
     end('seen');
     await turn();
