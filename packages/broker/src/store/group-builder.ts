@@ -1,4 +1,4 @@
-import { GROUP_HEADER_BYTES, GROUP_IS_MARKER, GROUP_PADDING_MAX, GROUP_RECORDS_MAX, groupBytes, sealGroup, type GroupHeader } from './group-header.ts';
+import { GROUP_HEADER_BYTES, GROUP_IS_MARKER, GROUP_RECORDS_MAX, groupBytes, sealGroup, type GroupHeader } from './group-header.ts';
 import type { Segment } from './segment.ts';
 import type { Segments } from './segments.ts';
 import type { Block, Tail } from './tail.ts';
@@ -181,7 +181,8 @@ export class GroupBuilder {
   #fitsGroup(bytes: number): boolean {
     const groupAt = this.#groupAt;
     if (groupAt < 0) return false;
-    const end = this.at + bytes + GROUP_PADDING_MAX;
+    // To the byte what `#open` made room for: a block may be exactly as long as one large group.
+    const end = groupAt + groupBytes(this.at - groupAt - GROUP_HEADER_BYTES + bytes);
     const block = this.block!;
     if (end > block.bytes.length || block.base + end > this.segment.end) return false;
     if (this.#header.records >= GROUP_RECORDS_MAX) return false;
