@@ -162,7 +162,7 @@ export class Relay {
     try {
       if (this.#active && this.#clock.monotonic() >= this.#database.pausedUntilMs) {
         await this.#leases.keep();
-        while (this.#mayClaim() && (await this.#launch())) launched++;
+        launched = await this.#launchAll();
         this.#database.worked();
       }
     } catch (error) {
@@ -177,24 +177,27 @@ export class Relay {
     return this.#active && this.#leases.held.size > 0 && this.#flights.size < batchesMax && this.#clock.monotonic() >= this.#brake.untilMs;
   }
 
-  /** Claims one batch and lets it fly; false when nothing is due. */
-  async #launch(): Promise<boolean> {
+  /** Claims batches and lets them fly, until nothing is due or enough are in the air. Answers how many took off. */
+  async #launchAll(): Promise<number> {
+    let launched = 0;
+    while (this.#mayClaim()) {
+      const brake = this.#brake;
+      const rows = await this.#claim(brake.batchRows);
+      // A batch that landed meanwhile may have found the broker in trouble: what was claimed before knowing that is claimed again.
+      if (brake !== this.#brake) continue;
+      if (rows.length === 0) break;
+      this.#takeOff(rows);
+      launched++;
+    }
+    return launched;
+  }
+
+  async #claim(rowsMax: number): Promise<readonly ClaimedRow[]> {
     const { channel, batchBytes, pagesMax } = this.#options;
-    const { rows } = await this.#database.run(
-      claimBatch(this.#ports.statements, {
-        channel,
-        scope: this.#ports.scope,
-        owner: this.owner,
-        nowMs: this.#clock.now(),
-        rowsMax: this.#brake.batchRows,
-        bytesMax: batchBytes,
-        pagesMax,
-        flying: this.#flying,
-        held: this.#leases.held,
-      }),
-    );
-    if (rows.length > 0) this.#takeOff(rows);
-    return rows.length > 0;
+    const { statements, scope } = this.#ports;
+    const { held } = this.#leases;
+    const order = { channel, scope, owner: this.owner, nowMs: this.#clock.now(), rowsMax, bytesMax: batchBytes, pagesMax, flying: this.#flying, held };
+    return (await this.#database.run(claimBatch(statements, order))).rows;
   }
 
   #takeOff(rows: readonly ClaimedRow[]): void {

@@ -18,6 +18,8 @@ export interface Dialect {
   readonly begin: string;
   /** A failed statement has spoilt its transaction, so nothing of it can be committed and no savepoint is needed around two writes. */
   readonly failureEndsTransaction: boolean;
+  /** Takes the lock for writing without writing, where a transaction may be open without it. */
+  readonly takeWriteLock: string | undefined;
   /** Whether `create table` and `create index` roll back with their transaction. */
   readonly transactionalSchema: boolean;
   /**

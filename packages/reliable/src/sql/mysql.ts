@@ -24,6 +24,7 @@ export const mysql: Dialect = {
   tableSuffix: 'engine=InnoDB default character set utf8mb4 collate utf8mb4_bin',
   begin: 'start transaction',
   failureEndsTransaction: false,
+  takeWriteLock: undefined,
   transactionalSchema: false,
   now: sql<number>`cast(floor(unix_timestamp(now(3)) * 1000) as signed)`,
   ignoreTaken: (insert) => insert.ignore(),

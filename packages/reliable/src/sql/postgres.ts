@@ -23,6 +23,7 @@ export const postgres: Dialect = {
   tableSuffix: '',
   begin: 'begin isolation level read committed',
   failureEndsTransaction: true,
+  takeWriteLock: undefined,
   transactionalSchema: true,
   now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,
   ignoreTaken: (insert) => insert.onConflict((conflict) => conflict.doNothing()),

@@ -1,7 +1,9 @@
 /**
  * A session is a handle seen our way: it runs statements, says whether a transaction is open and which dialect it speaks. It hides
  * the traps of the drivers: libsql aborts the process when a closed handle is asked for its transaction and still writes through
- * old prepared statements, returns blobs as ArrayBuffer from `all`, and adds `_metadata` to rows.
+ * old prepared statements, returns blobs as ArrayBuffer from `all`, adds `_metadata` to rows, and leaves a prepared statement that met
+ * a lock "in progress", so that every later commit on the connection fails. Hence locks are only ever met in `exec`, which cleans up:
+ * transactions begin by `begin immediate`, and a write inside the user's transaction takes the lock first.
  */
 import { fail } from '../errors.ts';
 import type { Dialect } from './dialect.ts';
@@ -139,6 +141,7 @@ export function* undivided<T>(dialect: Dialect, steps: Steps<T>): Steps<T> {
   if (dialect.failureEndsTransaction) return yield* steps;
   yield plain('savepoint tallystick');
   try {
+    if (dialect.takeWriteLock !== undefined) yield plain(dialect.takeWriteLock);
     const value = yield* steps;
     yield plain('release savepoint tallystick');
     return value;
@@ -174,6 +177,10 @@ class SyncHandleSession implements SyncSession {
 
   execute(statement: Statement): StatementResult {
     this.#assertOpen();
+    if (statement.parameters.length === 0 && !statement.reads) {
+      this.#handle.exec(statement.sql);
+      return { rows: [], changes: 0 };
+    }
     const prepared = this.#prepare(statement.sql);
     const bound = statement.parameters.map(bindable);
     if (statement.reads) {

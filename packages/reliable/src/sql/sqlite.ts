@@ -17,6 +17,7 @@ export const sqlite: Dialect = {
   // A deferred transaction that reads and then writes fails at once when another has written in between.
   begin: 'begin immediate',
   failureEndsTransaction: false,
+  takeWriteLock: 'delete from tallystick_schema where 0',
   transactionalSchema: true,
   now: undefined,
   ignoreTaken: (insert) => insert.onConflict((conflict) => conflict.doNothing()),

@@ -82,14 +82,20 @@ function nodeShaped(raw: RawDatabase, says: boolean): SyncHandle {
   return says ? Object.defineProperty(handle, 'isTransaction', { get: () => raw.inTransaction }) : handle;
 }
 
-/** Every answer comes a turn later, as from a server. */
+/** Every answer comes a few microtasks later: other work may run in between, as with a server. */
 function asynchronous(raw: RawDatabase): AsyncHandle {
-  const later = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const later = async (): Promise<void> => {
+    for (let hop = 0; hop < 3; hop++) await Promise.resolve();
+  };
   return {
     tallystick: 'asynchronous',
     dialect: 'sqlite',
     async execute(sql, parameters) {
       await later();
+      if (parameters.length === 0 && !/^\s*(select|pragma)/i.test(sql)) {
+        raw.exec(sql);
+        return { rows: [], changes: 0 };
+      }
       const statement = raw.prepare(sql);
       if (/^\s*(select|pragma)|\breturning\b/i.test(sql)) return { rows: statement.all([...parameters]) as Record<string, unknown>[], changes: 0 };
       return { rows: [], changes: statement.run([...parameters]).changes };

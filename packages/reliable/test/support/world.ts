@@ -42,9 +42,9 @@ export async function world(backend: Backend, given: { readonly time?: ManualTim
       const seed = 100 + made++;
       const relay = createRelay({ db: handle, transport: broker, clock: time, timers: time, turn: time, random: seededRandom(seed), onAlarm: (alarm) => alarms.push(alarm), ...settings });
       onTestFinished(async () => {
-        const stopping = relay.stop();
-        time.advance(60_000);
-        await stopping;
+        let stopped = false;
+        void relay.stop().then(() => (stopped = true));
+        while (!stopped) await pass(time, 60_000, 60_000);
       });
       return relay;
     },

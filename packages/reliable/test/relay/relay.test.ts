@@ -1,0 +1,506 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { createMonitor, type Alarm, type PublishResult } from '../../src/index.ts';
+import { backends, connect, openRaw, rowsOf } from '../support/backends.ts';
+import { gate } from '../support/memory-transport.ts';
+import { pass, settle, world, type World } from '../support/world.ts';
+
+const texts = ({ broker }: World): string[] => broker.storedTexts;
+const kinds = ({ alarms }: World): string[] => alarms.map(({ kind }) => kind);
+const leases = ({ app }: World): Record<string, unknown>[] => rowsOf(app.raw, 'select * from tallystick_lease order by first_shard');
+
+/** Drains, letting time pass between, until the outbox is empty or `seconds` are over. */
+async function drainFor(here: World, relay: ReturnType<World['relay']>, seconds: number): Promise<void> {
+  for (let at = 0; at < seconds && here.states().some((state) => state === 'waiting' || state === 'retrying'); at++) {
+    await relay.drain();
+    here.time.advance(1000);
+  }
+}
+
+describe.each(backends)('the relay on $name', (backend) => {
+  test('publishes a committed message once, whole, and deletes head and body', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({ body: 'hello', key: 'k', headers: { a: 'b' }, tag: 'x' });
+    expect(await here.relay().drain()).toBe(1);
+    expect(here.broker.stored).toMatchObject([{ id, topic: 't', key: 'k', tag: 'x', headers: new Map([['a', 'b']]) }]);
+    expect(texts(here)).toEqual(['hello']);
+    expect(rowsOf(here.app.raw, 'select (select count(*) from tallystick_outbox) + (select count(*) from tallystick_outbox_body) as n')).toEqual([{ n: 0 }]);
+  });
+
+  test('is woken by the commit: no time has to pass', async () => {
+    const here = await world(backend);
+    const relay = here.relay();
+    relay.start();
+    await settle(here.time);
+    await here.add({ body: 'now' });
+    relay.wake();
+    await settle(here.time);
+    expect(texts(here)).toEqual(['now']);
+  });
+
+  test('sweeps what nobody woke it for, within one interval', async () => {
+    const here = await world(backend);
+    const relay = here.relay({ sweepIntervalMs: 500 });
+    relay.start();
+    await settle(here.time);
+    await here.add({ body: 'swept' });
+    await pass(here.time, 400);
+    expect(texts(here)).toEqual([]);
+    await pass(here.time, 200);
+    expect(texts(here)).toEqual(['swept']);
+  });
+
+  test('a message that fails is tried again under the same id, and keeps its key in order', async () => {
+    const here = await world(backend);
+    const [first] = await here.add({ key: 'k', body: '1' }, { key: 'k', body: '2' }, { key: 'other', body: 'o' }, { body: 'unkeyed' });
+    here.broker.answer = ({ body }, push) => (Buffer.from(body).toString() === '1' && push < 4 ? 'rejected' : 'confirmed');
+    const relay = here.relay();
+    await relay.drain();
+    expect(texts(here)).toEqual(['o', 'unkeyed']);
+    expect(here.states()).toEqual(['retrying', 'waiting']);
+    await drainFor(here, relay, 30);
+    expect(texts(here)).toEqual(['o', 'unkeyed', '1', '2']);
+    expect(here.broker.pushed.filter((id) => id === first)).toHaveLength(4);
+  });
+
+  test('never has two messages of a key in the air', async () => {
+    const here = await world(backend);
+    await here.add(...Array.from({ length: 30 }, (_, n) => ({ key: `k${n % 3}`, body: `${n}` })));
+    await here.relay().drain();
+    expect(here.broker.keysTwiceInABatch).toBe(0);
+    expect(here.broker.batchSizes).toEqual(Array.from({ length: 10 }, () => 3));
+    for (const key of [0, 1, 2]) {
+      expect(texts(here).filter((text) => Number(text) % 3 === key)).toEqual(Array.from({ length: 10 }, (_, n) => `${n * 3 + key}`));
+    }
+  });
+
+  test('counts attempts only for failures of the message, not of the broker', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({});
+    const outcomes: PublishResult[] = ['unavailable', 'unknown', 'unroutable', 'unavailable', 'unknown', 'rejected'];
+    here.broker.answer = (_message, push) => ({ outcome: outcomes[push - 1] ?? 'confirmed', reason: `push ${push}` });
+    const relay = here.relay({ brakeMaxMs: 1000 });
+    const seen: string[] = [];
+    for (let round = 0; round < 60 && here.broker.pushed.length < 6; round++) {
+      const pushes = here.broker.pushed.length;
+      await relay.drain();
+      const [row] = rowsOf(here.app.raw, 'select attempts, tries, state, last_error from tallystick_outbox where id = ?', id);
+      if (here.broker.pushed.length > pushes) seen.push(`${outcomes[pushes]} ${String(row!['attempts'])}/${String(row!['tries'])} ${String(row!['last_error'])}`);
+      here.time.advance(1000);
+    }
+    expect(seen).toEqual(['unavailable 0/0 null', 'unknown 0/1 push 2', 'unroutable 1/2 push 3', 'unavailable 1/2 push 3', 'unknown 1/3 push 5', 'rejected 2/4 push 6']);
+  });
+
+  test('a message that fails attemptsMax times is dead: told once, kept with its error, and never pushed again', async () => {
+    const here = await world(backend);
+    const dead: unknown[] = [];
+    const [id] = await here.add({ key: 'k', topic: 'poison' });
+    here.broker.answer = () => ({ outcome: 'rejected', reason: 'too large' });
+    const relay = here.relay({ attemptsMax: 3, onDead: (row) => dead.push(row) });
+    await drainFor(here, relay, 60);
+    await relay.drain();
+    expect(here.broker.pushed).toHaveLength(3);
+    expect(dead).toEqual([{ id, topic: 'poison', key: 'k', attempts: 3, tries: 3, outcome: 'rejected', reason: 'too large' }]);
+    expect(kinds(here)).toEqual(['dead']);
+    expect(rowsOf(here.app.raw, 'select state, last_outcome, last_error from tallystick_outbox')).toEqual([{ state: 'dead', last_outcome: 'rejected', last_error: 'too large' }]);
+  });
+
+  test('a dead message holds its key until a person retries it, in order', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({ key: 'k', body: '1' }, { key: 'k', body: '2' }, { body: 'other' });
+    here.broker.answer = ({ body }) => (Buffer.from(body).toString() === '1' ? 'rejected' : 'confirmed');
+    const relay = here.relay({ attemptsMax: 1 });
+    await relay.drain();
+    expect([here.states(), texts(here)]).toEqual([['dead', 'waiting'], ['other']]);
+    here.broker.answer = () => 'confirmed';
+    expect(await createMonitor(here.app.handle, { clock: here.time }).retryNow(id!)).toBe(true);
+    await relay.drain();
+    expect([here.states(), texts(here)]).toEqual([[], ['other', '1', '2']]);
+  });
+
+  test('a buried message releases its key', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({ key: 'k', body: '1' }, { key: 'k', body: '2' });
+    here.broker.answer = ({ body }) => (Buffer.from(body).toString() === '1' ? 'rejected' : 'confirmed');
+    const relay = here.relay({ attemptsMax: 1 });
+    await relay.drain();
+    expect(await createMonitor(here.app.handle, { clock: here.time }).bury(id!, 'not wanted any more')).toBe(true);
+    await relay.drain();
+    expect([here.states(), texts(here)]).toEqual([['buried'], ['2']]);
+  });
+
+  test("with deadKeys 'pass' later messages of the key overtake the dead one", async () => {
+    const here = await world(backend);
+    await here.add({ key: 'k', body: '1' }, { key: 'k', body: '2' });
+    here.broker.answer = ({ body }) => (Buffer.from(body).toString() === '1' ? 'rejected' : 'confirmed');
+    const relay = here.relay({ attemptsMax: 1, deadKeys: 'pass' });
+    await relay.drain();
+    await relay.drain();
+    expect([here.states(), texts(here)]).toEqual([['dead'], ['2']]);
+  });
+
+  test('a delayed message leaves when it is due, and holds nobody up before', async () => {
+    const here = await world(backend);
+    await here.add({ key: 'k', body: 'later', notBefore: here.time.now() + 5000 }, { key: 'k', body: 'now' });
+    const relay = here.relay();
+    await relay.drain();
+    expect([here.states(), texts(here)]).toEqual([['delayed'], ['now']]);
+    here.time.advance(4999);
+    expect(await relay.drain()).toBe(0);
+    here.time.advance(1);
+    expect(await relay.drain()).toBe(1);
+  });
+
+  test('a message the broker may hold is pushed again until it is confirmed, and is reported as stuck once', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({});
+    here.broker.answer = (_message, push) => (push < 6 ? 'unknown' : 'confirmed');
+    const relay = here.relay({ stuckAfterTries: 3, attemptsMax: 2 });
+    await drainFor(here, relay, 200);
+    expect(here.broker.pushed).toEqual(Array.from({ length: 6 }, () => id));
+    expect(kinds(here).filter((kind) => kind !== 'outage' && kind !== 'outage-over')).toEqual(['stuck']);
+    expect(here.states()).toEqual([]);
+  });
+
+  test('the sweep leaves a push in flight alone for sweepAfterMs, then pushes again', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({ key: 'k', body: '1' }, { key: 'k', body: '2' });
+    const held = gate();
+    here.broker.before = () => (here.broker.pushed.length === 1 ? held.promise : undefined);
+    const relay = here.relay({ sweepIntervalMs: 100, sweepAfterMs: 3000, retryFirstMs: 100, leaseMs: 60_000 });
+    relay.start();
+    await pass(here.time, 2900, 100);
+    expect(here.broker.pushed).toEqual([id]);
+    await pass(here.time, 2000, 100);
+    expect(here.broker.pushed.slice(0, 2)).toEqual([id, id]);
+    expect(texts(here)).toEqual(['1', '2']);
+    held.open();
+    await settle(here.time);
+    // The late confirmation finds nothing left to delete; the message went twice, under one id.
+    expect(texts(here)).toEqual(['1', '2', '1']);
+    expect(here.states()).toEqual([]);
+  });
+
+  test('a confirmation that comes late deletes the row although its push was given up', async () => {
+    const here = await world(backend);
+    await here.add({ body: 'slow' });
+    const held = gate();
+    here.broker.before = () => held.promise;
+    const relay = here.relay({ sweepIntervalMs: 100, sweepAfterMs: 1000, retryFirstMs: 60_000, retryMaxMs: 60_000, leaseMs: 600_000 });
+    relay.start();
+    await pass(here.time, 1200, 100);
+    expect(here.states()).toEqual(['retrying']);
+    held.open();
+    await settle(here.time);
+    expect(here.states()).toEqual([]);
+    expect(here.broker.pushed).toHaveLength(1);
+  });
+
+  test('an outage brakes the relay, burns no attempts, is told once, and ends with small batches', async () => {
+    const here = await world(backend);
+    await here.add(...Array.from({ length: 100 }, (_, n) => ({ body: `${n}` })));
+    here.broker.answer = () => ({ outcome: 'unavailable', reason: 'connection refused' });
+    const relay = here.relay({ sweepIntervalMs: 100, brakeFirstMs: 200, brakeMaxMs: 5000, leaseMs: 60_000, batchesMax: 1 });
+    relay.start();
+    await pass(here.time, 60_000, 500);
+    // 100 at once, then single probes: 60 s hold about 15 waits of up to 5 s.
+    expect(here.broker.batchSizes[0]).toBe(100);
+    expect(new Set(here.broker.batchSizes.slice(1))).toEqual(new Set([1]));
+    expect(here.broker.batchSizes.length).toBeLessThan(40);
+    expect(rowsOf(here.app.raw, 'select sum(attempts) as attempts, sum(tries) as tries from tallystick_outbox')).toEqual([{ attempts: 0, tries: 0 }]);
+    expect(kinds(here)).toEqual(['outage']);
+    here.broker.batchSizes.length = 0;
+    here.broker.answer = () => 'confirmed';
+    await pass(here.time, 6000, 500);
+    expect(here.broker.batchSizes.slice(0, 4)).toEqual([1, 2, 4, 8]);
+    expect(kinds(here)).toEqual(['outage', 'outage-over']);
+    expect(texts(here)).toEqual(Array.from({ length: 100 }, (_, n) => `${n}`));
+  });
+
+  test('a relay that dies is replaced after its lease, not before', async () => {
+    const here = await world(backend);
+    await here.relay({ leaseMs: 10_000 }).drain();
+    await here.add({ body: 'orphan' });
+    const heir = here.relay({ leaseMs: 10_000 });
+    expect(await heir.drain()).toBe(0);
+    here.time.advance(9999);
+    expect(await heir.drain()).toBe(0);
+    here.time.advance(1);
+    expect(await heir.drain()).toBe(1);
+    expect(new Set(leases(here).map(({ epoch }) => epoch))).toEqual(new Set([2]));
+  });
+
+  test('a relay that was paused past its lease settles nothing: its epoch is fenced', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({ key: 'k', body: '1' });
+    const held = gate();
+    here.broker.before = () => (here.broker.pushed.length === 1 ? held.promise : undefined);
+    here.broker.answer = (_message, push) => (push === 1 ? 'confirmed' : 'rejected');
+    const paused = here.relay({ leaseMs: 10_000, sweepAfterMs: 60_000 });
+    const draining = paused.drain();
+    await settle(here.time);
+    expect(here.broker.pushed).toEqual([id]);
+    // Nobody renews for the paused one. The new owner finds the row and writes its own verdict.
+    here.time.advance(10_000);
+    const heir = here.relay({ leaseMs: 10_000 });
+    await heir.drain();
+    const verdict = rowsOf(here.app.raw, 'select state, attempts, due_at from tallystick_outbox');
+    expect(verdict).toMatchObject([{ state: 'retrying', attempts: 1 }]);
+    // The paused one wakes up with a confirmation in its hands and must not touch the row.
+    held.open();
+    await draining;
+    expect(rowsOf(here.app.raw, 'select state, attempts, due_at from tallystick_outbox')).toEqual(verdict);
+    expect(paused.counters).toMatchObject({ fenced: 1, confirmed: 0 });
+    expect(kinds(here)).toContain('fenced');
+  });
+
+  test('a paused relay pushes nothing more once its own clock says that the lease is over', async () => {
+    const here = await world(backend);
+    await here.add({ key: 'k', body: '1' }, { key: 'k', body: '2' });
+    const held = gate();
+    here.broker.before = () => (here.broker.pushed.length === 1 ? held.promise : undefined);
+    const paused = here.relay({ leaseMs: 1000, sweepAfterMs: 60_000 });
+    const draining = paused.drain();
+    await settle(here.time);
+    here.time.advance(1000);
+    held.open();
+    await settle(here.time);
+    // The first wave is settled (nobody had taken the lease); the second waits for a renewal.
+    expect(texts(here).slice(0, 1)).toEqual(['1']);
+    await draining;
+    expect(texts(here)).toEqual(['1', '2']);
+    expect(paused.counters.batches).toBe(2);
+  });
+
+  test('two relays share the ranges when each takes half, and every message leaves once', async () => {
+    const here = await world(backend);
+    const [left, right] = [here.relay({ rangesMax: 8 }), here.relay({ rangesMax: 8 })];
+    await here.add(...Array.from({ length: 60 }, (_, n) => ({ key: `k${n % 20}`, body: `${n}` })));
+    await left.drain();
+    await right.drain();
+    expect(texts(here).sort((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 60 }, (_, n) => `${n}`));
+    expect(left.counters.confirmed).toBeGreaterThan(0);
+    expect(right.counters.confirmed).toBeGreaterThan(0);
+    expect(new Set(leases(here).map(({ owner }) => owner))).toEqual(new Set([left.owner, right.owner]));
+  });
+
+  test('stop() waits for what is in flight, settles it and gives the leases back', async () => {
+    const here = await world(backend);
+    await here.add({ body: 'in flight' });
+    const held = gate();
+    here.broker.before = () => held.promise;
+    const relay = here.relay();
+    relay.start();
+    await settle(here.time);
+    let stopped = false;
+    const stopping = relay.stop().then(() => (stopped = true));
+    await settle(here.time);
+    expect([stopped, here.states()]).toEqual([false, ['waiting']]);
+    held.open();
+    await stopping;
+    expect(here.states()).toEqual([]);
+    expect(new Set(leases(here).map(({ owner }) => owner))).toEqual(new Set(['']));
+    await here.add({ body: 'next' });
+    expect(await here.relay().drain()).toBe(1);
+    expect(here.time.timersWaiting).toBe(0);
+  });
+
+  test('stop() does not wait for ever, and then keeps its ranges from others until the lease is over', async () => {
+    const here = await world(backend);
+    await here.add({ body: 'hangs' });
+    here.broker.before = () => new Promise<void>(() => undefined);
+    const relay = here.relay({ stopAfterMs: 2000, leaseMs: 15_000 });
+    relay.start();
+    await settle(here.time);
+    const stopping = relay.stop();
+    await settle(here.time);
+    here.time.advance(2000);
+    await stopping;
+    here.broker.before = () => undefined;
+    const heir = here.relay();
+    expect(await heir.drain()).toBe(0);
+    here.time.advance(13_000);
+    expect(await heir.drain()).toBe(1);
+  });
+
+  test('a backlog is drained in batches bounded by rows and bytes', async () => {
+    const here = await world(backend);
+    await here.add(...Array.from({ length: 50 }, (_, n) => ({ body: `${n}` })), { body: 'x'.repeat(2000) }, { body: 'y'.repeat(400) }, { body: 'z'.repeat(700) });
+    const relay = here.relay({ batchRows: 20, batchBytes: 1000, batchesMax: 1 });
+    expect(await relay.drain()).toBe(53);
+    expect(here.broker.batchSizes).toEqual([20, 20, 10, 1, 1, 1]);
+  });
+
+  test('a busy key does not keep other keys waiting', async () => {
+    const here = await world(backend);
+    await here.add(...Array.from({ length: 40 }, () => ({ key: 'hot', body: 'hot' })), { key: 'cold', body: 'cold' });
+    const held = gate();
+    here.broker.before = (batch) => (batch[0]!.key === 'hot' ? held.promise : undefined);
+    const relay = here.relay({ batchRows: 10, leaseMs: 60_000 });
+    relay.start();
+    await settle(here.time);
+    expect(texts(here)).toEqual(['cold']);
+    held.open();
+    await pass(here.time, 2000, 100);
+    expect(texts(here)).toHaveLength(41);
+  });
+
+  test('a transport that throws, or answers nonsense, loses nothing', async () => {
+    const here = await world(backend);
+    await here.add({ body: '1' });
+    const relay = here.relay({ retryFirstMs: 1, brakeFirstMs: 1 });
+    const answers: (() => unknown)[] = [
+      () => {
+        throw new Error('thrown at once');
+      },
+      () => Promise.reject(Object.assign(new Error('later'), { outcome: 'unavailable' })),
+      () => Promise.resolve('nonsense'),
+      () => Promise.resolve([{ outcome: 'splendid' }]),
+    ];
+    const { broker } = here;
+    const publish = broker.publish.bind(broker);
+    let call = 0;
+    broker.publish = (batch) => (answers[call++]?.() ?? publish(batch)) as ReturnType<typeof publish>;
+    await drainFor(here, relay, 20);
+    expect(texts(here)).toEqual(['1']);
+    expect(call).toBe(5);
+  });
+
+  test('a message whose body row is missing dies with that reason and holds nobody else up', async () => {
+    const here = await world(backend);
+    await here.add({ body: 'lost' }, { body: 'fine' });
+    here.app.raw.exec('delete from tallystick_outbox_body where body = cast(\'lost\' as blob)');
+    const relay = here.relay({ attemptsMax: 1 });
+    await relay.drain();
+    expect(texts(here)).toEqual(['fine']);
+    expect(rowsOf(here.app.raw, 'select state, last_error from tallystick_outbox')).toEqual([{ state: 'dead', last_error: 'its body is missing from the body table' }]);
+  });
+
+  test('a row that turns up late with an earlier place is not skipped', async () => {
+    const here = await world(backend);
+    await here.add({ body: 'first' }, { body: 'second' });
+    const relay = here.relay();
+    here.app.raw.exec('create table aside as select * from tallystick_outbox where sequence = 1; delete from tallystick_outbox where sequence = 1');
+    await relay.drain();
+    here.app.raw.exec('insert into tallystick_outbox select * from aside');
+    await relay.drain();
+    expect(texts(here)).toEqual(['second', 'first']);
+  });
+
+  test('a database locked by another holds the settling back, and nothing is pushed twice', async () => {
+    const here = await world(backend);
+    await here.add({ body: '1' });
+    const other = openRaw(here.path);
+    const held = gate();
+    here.broker.before = () => held.promise;
+    const relay = here.relay();
+    const draining = relay.drain();
+    await settle(here.time);
+    other.exec('begin immediate');
+    held.open();
+    await pass(here.time, 300, 50);
+    expect(here.states()).toEqual(['waiting']);
+    other.exec('commit');
+    await pass(here.time, 500, 50);
+    await draining;
+    expect([here.states(), here.broker.pushed.length]).toEqual([[], 1]);
+  });
+
+  test('refuses to work inside somebody else’s transaction on its handle, says so, and goes on afterwards', async () => {
+    const here = await world(backend);
+    await here.add({ body: '1' });
+    const { raw, handle } = connect(backend, here.path);
+    raw.exec('begin');
+    const relay = here.relay({ db: handle });
+    await relay.drain();
+    raw.exec('commit');
+    expect([here.broker.pushed, kinds(here)]).toEqual([[], ['database']]);
+    here.time.advance(100);
+    await relay.drain();
+    expect([texts(here), kinds(here)]).toEqual([['1'], ['database', 'database-over']]);
+  });
+
+  test('a listener that throws does not stop the messages', async () => {
+    const here = await world(backend);
+    await here.add({ body: 'bad' }, { body: 'good' });
+    here.broker.answer = ({ body }) => (Buffer.from(body).toString() === 'bad' ? 'rejected' : 'confirmed');
+    const relay = here.relay({
+      attemptsMax: 1,
+      onAlarm: () => {
+        throw new Error('the pager is broken');
+      },
+    });
+    await relay.drain();
+    expect([texts(here), here.states()]).toEqual([['good'], ['dead']]);
+  });
+
+  test('relays of two channels do not see each other', async () => {
+    const here = await world(backend);
+    await here.add({ body: 'plain' });
+    const other = here.relay({ channel: 'kafka' });
+    expect(await other.drain()).toBe(0);
+    expect(await here.relay().drain()).toBe(1);
+    expect(new Set(leases(here).map(({ scope }) => scope))).toEqual(new Set(['tallystick_outbox', 'tallystick_outbox:kafka']));
+  });
+});
+
+describe('whatever happens to pushes', () => {
+  test('everything arrives, first arrivals of a key are in order, and nothing dies for the broker’s faults', async () => {
+    const keys = fc.constantFrom('a', 'b', 'c', undefined);
+    const outcome = fc.constantFrom<PublishResult>('confirmed', 'confirmed', 'unknown', 'unavailable', 'rejected', 'unroutable');
+    await fc.assert(
+      fc.asyncProperty(fc.array(keys, { minLength: 1, maxLength: 25 }), fc.array(outcome, { maxLength: 60 }), fc.integer({ min: 1, max: 8 }), async (given, luck, batchRows) => {
+        const here = await world(backends[0]!);
+        await here.add(...given.map((key, n) => ({ key, body: `${key ?? '-'}${n}` })));
+        let answered = 0;
+        here.broker.answer = () => luck[answered++] ?? 'confirmed';
+        const relay = here.relay({ batchRows, attemptsMax: 1000, retryMaxMs: 2000 });
+        await drainFor(here, relay, 400);
+        expect(here.states()).toEqual([]);
+        expect(here.broker.keysTwiceInABatch).toBe(0);
+        const first = [...new Set(texts(here))];
+        expect(first).toHaveLength(given.length);
+        for (const key of ['a', 'b', 'c']) {
+          const arrived = first.filter((text) => text.startsWith(key)).map((text) => Number(text.slice(1)));
+          expect(arrived).toEqual([...arrived].sort((x, y) => x - y));
+        }
+        await relay.stop();
+        here.app.raw.close();
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
+
+test('a claim walks the index and sorts nothing, so its cost does not grow with the backlog', async () => {
+  const here = await world(backends[0]!);
+  const seen: string[] = [];
+  const { raw } = connect(backends[0]!, here.path);
+  const prepare = raw.prepare.bind(raw);
+  raw.prepare = ((sql: string) => {
+    if (sql.includes('"tallystick_outbox" as "h"') && sql.startsWith('select')) seen.push(sql);
+    return prepare(sql);
+  }) as typeof raw.prepare;
+  await here.relay({ db: raw }).drain();
+  expect(seen).toHaveLength(1);
+  const parameters = Array.from({ length: (seen[0]!.match(/\?/g) ?? []).length }, () => 1);
+  const plan = rowsOf(here.app.raw, `explain query plan ${seen[0]!}`, ...parameters).map(({ detail }) => String(detail));
+  expect(plan[0]).toMatch(/^SEARCH h USING INDEX tallystick_outbox_due \(channel=\? AND state=\?/);
+  expect(plan.join('\n')).not.toMatch(/TEMP B-TREE|SCAN h/);
+  expect(plan.join('\n')).toMatch(/SEARCH e USING (COVERING )?INDEX tallystick_outbox_key/);
+});
+
+test('a relay is started once', async () => {
+  const here = await world(backends[0]!);
+  const relay = here.relay();
+  relay.start();
+  expect(() => relay.start()).toThrow(/start\(\) while running/);
+  await relay.stop();
+  await expect(relay.drain()).rejects.toThrow(/drain\(\) while stopped/);
+});
+
+test('alarms have one shape per kind', () => {
+  // What a user's switch sees; a new kind is a change of the API.
+  const all: Record<Alarm['kind'], true> = { dead: true, stuck: true, outage: true, 'outage-over': true, fenced: true, database: true, 'database-over': true };
+  expect(Object.keys(all)).toHaveLength(7);
+});
