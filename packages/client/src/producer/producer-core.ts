@@ -201,7 +201,9 @@ export class ProducerCore implements SenderOwner {
       this.#refuse(done, fail('RECORD_TOO_LARGE', `${encoder.boundBytes} bytes; all memory is ${this.#pool.totalBytes} (bufferMemoryBytes)`));
       return true;
     }
-    return this.#accumulator.append(lane, record, marks, pinned, done, nowMs, this.#context.ports.clock.now());
+    const appended = this.#accumulator.append(lane, record, marks, pinned, done, nowMs, this.#context.ports.clock.now());
+    if (!pinned) topic.joined(lane);
+    return appended;
   }
 
   #wait(line: WaitingLine, record: ProducerRecord, marks: SendMarks | undefined, done: SendDone, nowMs: number): void {

@@ -22,6 +22,8 @@ export class TopicLanes {
   #byQueueId: Lane[] = [];
   readonly #byKey = new Map<string, Lane>();
   #sticky: number;
+  /** The batch that records without a preference are joining. */
+  #batch: ProducerBatch | undefined;
 
   constructor(topic: string, waiting: WaitingLine, random: number) {
     this.topic = topic;
@@ -56,9 +58,14 @@ export class TopicLanes {
   next(): Lane | undefined {
     const lanes = this.#lanes;
     const present = lanes[this.#sticky % lanes.length];
-    if (present === undefined || present.open !== undefined) return present;
+    if (present === undefined || (this.#batch !== undefined && present.open === this.#batch)) return present;
     this.#sticky = (this.#sticky + 1) % lanes.length;
     return lanes[this.#sticky];
+  }
+
+  /** A record without a preference has been appended to the queue that `next` gave. */
+  joined(lane: Lane): void {
+    this.#batch = lane.open;
   }
 
   /** A queue on another broker, for a batch that one has refused; the same lane when there is none. */

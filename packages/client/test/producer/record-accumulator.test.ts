@@ -1,0 +1,116 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ManualTime, seededRandom } from '@tallystick/base/testing';
+import { decodeProperties } from '@tallystick/remoting';
+import { BufferPool } from '../../src/producer/buffer-pool.ts';
+import type { ProducerBatch } from '../../src/producer/producer-batch.ts';
+import { QueueLane } from '../../src/producer/queue-lane.ts';
+import { RecordAccumulator } from '../../src/producer/record-accumulator.ts';
+import { RecordEncoder } from '../../src/producer/record-encoder.ts';
+import { UniqueIds } from '../../src/producer/unique-ids.ts';
+
+const time = new ManualTime();
+
+function accumulator(batchSizeBytes: number, memoryBytes: number) {
+  const encoder = new RecordEncoder({ maxMessageBytes: 1e6, compressOverBytes: 0 }, new UniqueIds(time, seededRandom(1)));
+  const pool = new BufferPool(memoryBytes, Math.max(batchSizeBytes, 1024));
+  return { encoder, pool, accumulator: new RecordAccumulator(encoder, pool, { batchSizeBytes }) };
+}
+
+/** Bodies and properties of the elements in a batch's buffer. */
+function elements(batch: ProducerBatch): { body: string; properties: Map<string, string> }[] {
+  const list = [];
+  for (let at = 0; at < batch.end; at += batch.buffer.readInt32BE(at)) {
+    const bodyEnd = at + 20 + batch.buffer.readInt32BE(at + 16);
+    const end = bodyEnd + 2 + batch.buffer.readUInt16BE(bodyEnd);
+    expect(end).toBe(at + batch.buffer.readInt32BE(at));
+    list.push({ body: batch.buffer.toString('utf8', at + 20, bodyEnd), properties: decodeProperties(batch.buffer, bodyEnd + 2, end) });
+  }
+  return list;
+}
+
+const record = fc.record({
+  lane: fc.integer({ min: 0, max: 2 }),
+  value: fc.string({ minLength: 1, maxLength: 400, unit: 'grapheme' }),
+  key: fc.option(fc.oneof(fc.string({ minLength: 1, maxLength: 20 }), fc.uint8Array({ minLength: 1, maxLength: 20 })), { nil: undefined }),
+  single: fc.boolean(),
+});
+const step = fc.oneof({ weight: 5, arbitrary: record }, { weight: 1, arbitrary: fc.constant('drain' as const) });
+
+describe('record accumulator', () => {
+  it('keeps every record, in order per queue, within its memory, as a naive model does', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 150 }), fc.constantFrom(0, 1024, 4096), (steps, batchSizeBytes) => {
+        const { encoder, pool, accumulator: under } = accumulator(batchSizeBytes, 16 * 1024);
+        const lanes = [0, 1, 2].map((queueId) => new QueueLane<ProducerBatch>('t', 'b', queueId));
+        const expected: string[][] = [[], [], []];
+        const drained: string[][] = [[], [], []];
+        let records = 0;
+        const drain = (): void => {
+          for (const lane of under.lanes.splice(0)) {
+            lane.listed = false;
+            for (const batch of lane.batches.splice(0)) {
+              const list = elements(batch);
+              expect(list.length).toBe(batch.count);
+              if (batch.single) expect(batch.count).toBe(1);
+              drained[lane.queueId]!.push(...list.map(({ body }) => body));
+              records -= batch.count;
+              under.release(batch);
+            }
+          }
+        };
+        for (const one of steps) {
+          if (one === 'drain') drain();
+          else {
+            const lane = lanes[one.lane]!;
+            const wanted = { topic: 't', value: one.value, key: one.key, delayLevel: one.single ? 1 : undefined };
+            expect(encoder.prepare(wanted, undefined)).toBeUndefined();
+            if (under.append(lane, wanted, undefined, false, () => {}, 0, 0)) {
+              expected[one.lane]!.push(Buffer.from(one.value).toString());
+              records++;
+            } else expect(pool.lentBytes + Math.max(1024, encoder.boundBytes)).toBeGreaterThan(pool.totalBytes - 4096);
+          }
+          expect(under.records).toBe(records);
+          expect(pool.lentBytes).toBeLessThanOrEqual(pool.totalBytes);
+        }
+        drain();
+        expect(drained).toEqual(expected);
+        expect([under.records, pool.lentBytes]).toEqual([0, 0]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('writes keys, headers, tag and delay as the properties that every client reads', () => {
+    const { encoder, accumulator: under } = accumulator(4096, 16 * 1024);
+    const lane = new QueueLane<ProducerBatch>('t', 'b', 0);
+    const add = (more: object): Map<string, string> => {
+      const whole = { topic: 't', value: 'v', ...more };
+      expect(encoder.prepare(whole, undefined)).toBeUndefined();
+      under.append(lane, whole, undefined, false, () => {}, 0, 0);
+      return elements(lane.batches.at(-1)!).at(-1)!.properties;
+    };
+    const without = (properties: Map<string, string>): object => {
+      properties.delete('UNIQ_KEY');
+      return Object.fromEntries(properties);
+    };
+    const id = '0123456789ABCDEF0123456789ABCDEF';
+    expect(add({ id }).get('UNIQ_KEY')).toBe(id);
+    expect(without(add({ key: 'ann' }))).toEqual({ __SHARDINGKEY: 'ann', KEYS: 'ann' });
+    expect(without(add({ key: 'ann lee' }))).toEqual({ __SHARDINGKEY: 'ann lee' });
+    expect(without(add({ key: Buffer.from('bytes') }))).toEqual({ __SHARDINGKEY: 'bytes', KEYS: 'bytes' });
+    expect(without(add({ key: Buffer.from([0xff, 0]) }))).toEqual({ __SHARDINGKEY: '/wA=', KEYS: '/wA=', TS_KEY: 'b64' });
+    expect(without(add({ key: 'a\u0001b' }))).toEqual({ __SHARDINGKEY: 'YQFi', KEYS: 'YQFi', TS_KEY: 'b64' });
+    expect(without(add({ tag: 'TagA', delayLevel: 3 }))).toEqual({ TAGS: 'TagA', DELAY: '3' });
+    const headers = new Map<string, string | Uint8Array>([['plain', 'ü'], ['raw', Buffer.from([1, 2])], ['raw2', Buffer.from([3])]]);
+    expect(without(add({ headers }))).toEqual({ plain: 'ü', raw: 'AQI=', raw2: 'Aw==', TS_B64: 'raw raw2' });
+  });
+
+  it('hashes a key the same as text and as bytes', () => {
+    const { encoder } = accumulator(4096, 16 * 1024);
+    encoder.prepare({ topic: 't', value: 'v', key: 'foobar' }, undefined);
+    expect(encoder.keyHash).toBe(-790332482);
+    encoder.prepare({ topic: 't', value: 'v', key: Buffer.from('foobar') }, undefined);
+    expect(encoder.keyHash).toBe(-790332482);
+  });
+});
