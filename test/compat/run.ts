@@ -70,6 +70,7 @@ async function play(address: string, format: string): Promise<void> {
     [
       '-Xmx512m',
       `-Drocketmq.serialize.type=${format}`,
+      '-Drocketmq.client.rebalance.waitInterval=1000',
       '-Duser.home=.tmp/compat/home',
       '-cp',
       '.tmp/compat/classes:.tmp/compat/lib/*',

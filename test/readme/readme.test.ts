@@ -37,7 +37,9 @@ describe('the programs of the README', () => {
 });
 
 describe('the commands of the README', () => {
-  const scripts = Object.keys((JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }).scripts);
+  const scripts = Object.keys(
+    (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }).scripts,
+  );
 
   it('are scripts of the root package', () => {
     const named = [...readme.matchAll(/npm run (?:-s )?([\w:]+)/g)].map(([, name]) => name);
@@ -47,6 +49,9 @@ describe('the commands of the README', () => {
 
   it('begin with the two that work on a fresh clone', () => {
     const commands = readme.split('\n').filter((line) => line.startsWith('npm '));
-    expect(commands.slice(0, 2).map((line) => line.replace(/ *#.*/, ''))).toEqual(['npm ci && npm run demo', 'npm ci && npm test']);
+    expect(commands.slice(0, 2).map((line) => line.replace(/ *#.*/, ''))).toEqual([
+      'npm ci && npm run demo',
+      'npm ci && npm test',
+    ]);
   });
 });

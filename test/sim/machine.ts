@@ -6,6 +6,7 @@
  *   starting   recovering
  *   up         serving
  *   stopping   told to stop in order
+ *   failed     says that it will never acknowledge again; its host kills it soon
  *   refused    the store would not open; for good, but one more start after a power cut sees that it still will not
  */
 import type { Disk } from '@tallystick/base';
@@ -42,7 +43,7 @@ export interface MachineListener {
 
 export class Machine {
   readonly disk: SimDisk;
-  state: 'down' | 'starting' | 'up' | 'stopping' | 'refused' = 'down';
+  state: 'down' | 'starting' | 'up' | 'stopping' | 'failed' | 'refused' = 'down';
   server: Server | undefined;
   refusal: string | undefined;
   crashes = 0;
@@ -173,6 +174,7 @@ export class Machine {
   #failed(owner: SimProcess, reason: string): void {
     if (!owner.alive) return;
     this.#world.trace(`broker failed: ${reason}`);
+    this.state = 'failed';
     this.#world.after(this.#random.below(20), () => {
       if (owner.alive) this.crash(false);
     });

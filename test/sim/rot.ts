@@ -1,6 +1,6 @@
 /**
- * Rot: bits that flip on the disk while the broker is down. In the log it must be noticed (the store refuses to open) or be
- * harmless; in files that are only derived from the log it must never keep the store from opening.
+ * Rot: bits that flip on the disk while the broker is down. In the part of the log that a start reads, from the newest snapshot
+ * on, it must be noticed (the store refuses to open) or be harmless; in files that are only derived from the log it must never keep the store from opening.
  */
 import type { Machine } from './machine.ts';
 import type { Plan } from './plan.ts';
@@ -8,7 +8,9 @@ import type { Prng } from './prng.ts';
 
 export function plantRot(machine: Machine, plan: Plan, random: Prng): void {
   const inLog = plan.rot === 'log';
-  const paths = machine.disk.files().filter((path) => /^log\/\d{20}$/.test(path) === inLog && (inLog || isDerived(path)));
+  const files = machine.disk.files();
+  const newest = Math.max(0, ...files.filter((path) => /^snapshot\/\d{20}$/.test(path)).map((path) => Number(path.slice(-20))));
+  const paths = files.filter((path) => (inLog ? /^log\/\d{20}$/.test(path) && Number(path.slice(4)) >= newest : isDerived(path)));
   if (paths.length === 0) return;
   const path = random.pick(paths);
   const used = usedBytes(machine.disk.contents(path));

@@ -71,12 +71,17 @@ final class Retries implements Scenario {
             Received received = new Received();
             String delayed = stage.name("delayed");
             stage.consuming("delayed-group", delayed, "*", received);
+            producer.send(new Message(delayed, Received.bytes("first")));
+            await("the first", () -> received.count("first") == 1, () -> received.bodies().toString());
             Message message = new Message(delayed, Received.bytes("later"));
             message.setDelayTimeLevel(2);
+            long sent = System.nanoTime();
             producer.send(message);
             producer.send(new Message(delayed, Received.bytes("now")));
-            await("both", () -> received.bodies().size() == 2, () -> received.bodies().toString());
-            require(Received.text(received.all.get(0)).equals("now"), "the delayed one came first");
+            await("both", () -> received.bodies().size() == 3, () -> received.bodies().toString());
+            long tookMs = (System.nanoTime() - sent) / 1_000_000;
+            require(Received.text(received.all.get(1)).equals("now"), "the delayed one came first");
+            require(tookMs >= 900, "the delayed one came after " + tookMs + " ms");
             return "the undelayed one overtook it";
         });
     }
