@@ -96,10 +96,15 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     this.#tick();
     this.#sweep();
     this.#locks?.start();
-    session.announce((error) => {
-      if (this.#state !== 'running') return done(fail('CLOSED'));
-      // Retry topics exist since the heartbeat. Messages sent after `done` are seen even by a group that begins at the end.
-      this.#watchRoutes(() => this.#rebalance.now(() => this.#assignment.whenSettled(() => done(error))));
+    const retry = retryTopic(this.group);
+    const own = [...this.#subscriptions.keys()].filter((topic) => topic !== retry);
+    // The routes name the brokers; the heartbeat makes them make the retry topic. Messages sent after `done` are seen even by a group that
+    // begins at the end.
+    this.#watchRoutes(own, () => {
+      session.announce((error) => {
+        if (this.#state !== 'running') return done(fail('CLOSED'));
+        this.#watchRoutes([retry], () => this.#rebalance.now(() => this.#assignment.whenSettled(() => done(error))));
+      });
     });
   }
 
@@ -169,10 +174,10 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     this.#subscriptions.set(retry, new Subscription(retry, '*', version));
   }
 
-  /** Follows the routes of all topics; `first` once each has been answered. A route with other queues makes a round. */
-  #watchRoutes(first: () => void): void {
-    let left = this.#subscriptions.size;
-    for (const topic of this.#subscriptions.keys()) {
+  /** Follows the routes of topics; `first` once each has been answered. A route with other queues makes a round. */
+  #watchRoutes(topics: readonly string[], first: () => void): void {
+    let left = topics.length;
+    for (const topic of topics) {
       let seen: string | undefined;
       const watcher: RouteWatcher = (_error, route) => {
         const queues = route?.readQueues.map(keyText).join() ?? '';
