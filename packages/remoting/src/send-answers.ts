@@ -43,70 +43,76 @@ export function emptySendAnswer(): SendAnswer {
  * for a JSON.stringify. One per broker: the store host (from `encodeHost`) is part of the template.
  */
 export class SendAnswers implements FrameEncoder<SendAnswer> {
+  readonly #region: string;
   readonly #hostHex: Buffer;
   /** One id and a comma. */
   readonly #idBytes: number;
-  readonly #binaryHead: Buffer;
-  readonly #jsonHead: Buffer;
   readonly #jsonTail: Buffer;
+  /** What comes before the position in the first id. It holds the store time, which thousands of answers share. */
+  #headTime = NaN;
+  #binaryHead: Buffer = NONE;
+  #jsonHead: Buffer = NONE;
 
   constructor(storeHost: Uint8Array, region = 'DefaultRegion') {
-    this.#idBytes = storeHost.length * 2 + 17;
+    this.#region = region;
     this.#hostHex = Buffer.from(Buffer.from(storeHost).toString('hex').toUpperCase());
-    this.#binaryHead = Buffer.concat([
-      binaryRow('MSG_REGION', region),
-      binaryRow('TRACE_ON', 'true'),
-      binaryKey('msgId'),
-    ]);
-    this.#jsonHead = Buffer.from(`,"extFields":{"MSG_REGION":${JSON.stringify(region)},"TRACE_ON":"true","msgId":"`);
+    this.#idBytes = this.#hostHex.length + 17;
     this.#jsonTail = Buffer.from(`"},"flag":${RESPONSE_FLAG},"language":"${languageName(OUR_LANGUAGE)}","opaque":`);
   }
 
   encode(out: Output, kind: HeaderKind, opaque: number, answer: SendAnswer): void {
+    if (answer.storeTimestamp !== this.#headTime) this.#makeHeads(answer.storeTimestamp);
     if (kind === BINARY_HEADER) this.#binary(out, opaque, answer);
     else this.#json(out, opaque, answer);
+  }
+
+  #makeHeads(storeTimestamp: number): void {
+    const fixed = Buffer.alloc(EXT_AT);
+    fixed[4] = BINARY_HEADER;
+    fixed[10] = OUR_LANGUAGE;
+    writeU16(fixed, 11, OUR_VERSION);
+    writeI32(fixed, 17, RESPONSE_FLAG);
+    const time = String(storeTimestamp);
+    const rows = [binaryRow('MSG_REGION', this.#region), binaryRow('TRACE_ON', 'true'), binaryRow('storeTimestamp', time)];
+    this.#binaryHead = Buffer.concat([fixed, ...rows, binaryKey('msgId'), Buffer.alloc(4), this.#hostHex]);
+    const text = `,"extFields":{"MSG_REGION":${JSON.stringify(this.#region)},"TRACE_ON":"true","storeTimestamp":"${time}","msgId":"`;
+    this.#jsonHead = Buffer.concat([Buffer.from(text), this.#hostHex]);
+    this.#headTime = storeTimestamp;
   }
 
   #binary(out: Output, opaque: number, answer: SendAnswer): void {
     const idBytes = this.#idBytes * answer.count - 1;
     const transactionBytes = answer.transactionIdEnd - answer.transactionIdStart;
-    const start = out.reserve(8 + 21 + this.#binaryHead.length + idBytes + VARIABLE_BYTES + transactionBytes);
+    const head = this.#binaryHead;
+    const start = out.reserve(head.length + idBytes + VARIABLE_BYTES + transactionBytes);
     const bytes = out.bytes;
-    bytes[start + 4] = BINARY_HEADER;
+    head.copy(bytes, start);
     writeU16(bytes, start + 8, answer.code);
-    bytes[start + 10] = OUR_LANGUAGE;
-    writeU16(bytes, start + 11, OUR_VERSION);
     writeI32(bytes, start + 13, opaque);
-    writeI32(bytes, start + 17, RESPONSE_FLAG);
-    writeI32(bytes, start + 21, 0);
-    const extStart = start + 29;
-    let at = extStart + this.#binaryHead.copy(bytes, extStart);
-    writeI32(bytes, at, idBytes);
-    at = this.#ids(bytes, at + 4, answer);
+    let at = start + head.length;
+    writeI32(bytes, at - this.#hostHex.length - 4, idBytes);
+    at = this.#ids(bytes, at, answer);
     at = binaryNumber(bytes, at, QUEUE_ID_KEY, answer.queueId);
     at = binaryNumber(bytes, at, QUEUE_OFFSET_KEY, answer.queueOffset);
-    at = binaryNumber(bytes, at, STORE_TIMESTAMP_KEY, answer.storeTimestamp);
     if (transactionBytes > 0) {
       at = copyShort(TRANSACTION_ID_KEY, bytes, at);
       writeI32(bytes, at, transactionBytes);
       at = copyRange(answer.transactionId, answer.transactionIdStart, answer.transactionIdEnd, bytes, at + 4);
     }
-    writeI32(bytes, start + 25, at - extStart);
+    writeI32(bytes, start + EXT_AT - 4, at - start - EXT_AT);
     this.#finish(out, start, at);
   }
 
   #json(out: Output, opaque: number, answer: SendAnswer): void {
     const { transactionId, transactionIdStart, transactionIdEnd } = answer;
-    const idBytes = this.#idBytes * answer.count;
     const transactionBytes = transactionIdEnd - transactionIdStart;
-    const start = out.reserve(8 + this.#jsonHead.length + this.#jsonTail.length + idBytes + VARIABLE_BYTES + transactionBytes * ESCAPED_MAX);
+    const idBytes = this.#idBytes * answer.count;
+    const start = out.reserve(this.#jsonHead.length + this.#jsonTail.length + idBytes + VARIABLE_BYTES + transactionBytes * ESCAPED_MAX);
     const bytes = out.bytes;
     let at = writeDecimal(bytes, copyShort(JSON_CODE, bytes, start + 8), answer.code);
-    at += this.#jsonHead.copy(bytes, at);
-    at = this.#ids(bytes, at, answer);
+    at = this.#ids(bytes, at + this.#jsonHead.copy(bytes, at), answer);
     at = writeDecimal(bytes, copyShort(JSON_QUEUE_ID, bytes, at), answer.queueId);
     at = writeDecimal(bytes, copyShort(JSON_QUEUE_OFFSET, bytes, at), answer.queueOffset);
-    at = writeDecimal(bytes, copyShort(JSON_STORE_TIMESTAMP, bytes, at), answer.storeTimestamp);
     if (transactionBytes > 0) at = escapeJson(transactionId, transactionIdStart, transactionIdEnd, bytes, copyShort(JSON_TRANSACTION_ID, bytes, at));
     at += this.#jsonTail.copy(bytes, at);
     at = copyShort(JSON_VERSION, bytes, writeDecimal(bytes, at, opaque));
@@ -123,12 +129,14 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
     out.at = end;
   }
 
-  /** The offset message ids, joined by commas. */
+  /** The offset message ids joined by commas, from behind the first one's host. */
   #ids(bytes: Buffer, at: number, answer: SendAnswer): number {
     for (let n = 0; n < answer.count; n++) {
-      if (n > 0) bytes[at++] = 44;
+      if (n > 0) {
+        bytes[at] = 44;
+        at = copyShort(this.#hostHex, bytes, at + 1);
+      }
       const position = answer.positions[n]!;
-      at = copyShort(this.#hostHex, bytes, at);
       at = writeHexU32(bytes, at, Math.floor(position / 4294967296));
       at = writeHexU32(bytes, at, position);
     }
@@ -136,14 +144,15 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
   }
 }
 
+/** Where the fields begin in a binary frame without a remark. */
+const EXT_AT = 8 + 21;
+const NONE = Buffer.alloc(0);
 const QUEUE_ID_KEY = binaryKey('queueId');
 const QUEUE_OFFSET_KEY = binaryKey('queueOffset');
-const STORE_TIMESTAMP_KEY = binaryKey('storeTimestamp');
 const TRANSACTION_ID_KEY = binaryKey('transactionId');
 const JSON_CODE = Buffer.from('{"code":');
 const JSON_QUEUE_ID = Buffer.from('","queueId":"');
 const JSON_QUEUE_OFFSET = Buffer.from('","queueOffset":"');
-const JSON_STORE_TIMESTAMP = Buffer.from('","storeTimestamp":"');
 const JSON_TRANSACTION_ID = Buffer.from('","transactionId":"');
 const JSON_VERSION = Buffer.from(`,"version":${OUR_VERSION}}`);
 
