@@ -4,6 +4,7 @@
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 import type { FaultName } from './faults.ts';
+import type { InvariantName } from './invariants.ts';
 
 export type Observation =
   | { readonly what: 'fault-fired'; readonly fault: FaultName; readonly number: number; readonly serial: string }
@@ -22,7 +23,7 @@ export type Observation =
   | { readonly what: 'offset-committed'; readonly queueId: number; readonly offset: number }
   | { readonly what: 'dead-letter'; readonly serial: string }
   | { readonly what: 'mended'; readonly serial: string }
-  | { readonly what: 'violation'; readonly invariant: string; readonly seen: string };
+  | { readonly what: 'violation'; readonly invariant: InvariantName; readonly seen: string };
 
 type Listener = (observation: Observation) => void;
 

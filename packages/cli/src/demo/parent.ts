@@ -2,8 +2,8 @@
  * `tallystick demo bank`: starts the broker, both banks and the checker, lets the planned faults happen, waits until everything has come to rest, and says what is
  * true then. It decides nothing about money: the checker's account, the store and the fault log make the report, and the report makes the exit code.
  *
- * phases: starting → running (transfers and faults) → at rest, or broken (a violation), or stuck (nothing moves any more), or interrupted (Ctrl-C)
- * → reading back → stopped.
+ * phases: starting → running (transfers and faults) → at rest, or stuck (nothing moves any more), or hopeless (a child cannot be started), or interrupted
+ * (Ctrl-C) → reading back → stopped.
  */
 import { writeFileSync } from 'node:fs';
 import { CliError, exitCodes } from '../cli-error.ts';
@@ -17,7 +17,7 @@ import { faultRow } from './faults.ts';
 import { DemoFolder } from './folder.ts';
 import { freePort } from './free-port.ts';
 import { transferTopic, confirmationTopic, deadLetterTopic } from './messages.ts';
-import { invariantTable } from './invariants.ts';
+import { invariantTable, type InvariantName, type Violation } from './invariants.ts';
 import { startPerson, type Person } from './person.ts';
 import { pathOf, plannedFaults, type PlanOptions } from './plan.ts';
 import { ProxyTaps } from './proxy-taps.ts';
@@ -35,7 +35,7 @@ export interface DemoOptions {
   readonly loseUnsynced: boolean;
 }
 
-type Ending = { readonly kind: 'at-rest' | 'interrupted' } | { readonly kind: 'broken' | 'stuck'; readonly why: string };
+type Ending = { readonly kind: 'at-rest' | 'interrupted' } | { readonly kind: 'hopeless' | 'stuck'; readonly why: string };
 
 const queues = 4;
 /** All transfers start within about so long, so that there is something to see and faults meet a running system. */
@@ -81,6 +81,7 @@ class BankDemo {
   private latest: RunningAccount | undefined;
   private lastProgress = performance.now();
   private lastShape = '';
+  private readonly broken = new Set<InvariantName>();
   private onStanding: () => void = () => {};
   private readonly answers = new Map<number, (answer: unknown) => void>();
   private nextQuestion = 1;
@@ -99,7 +100,7 @@ class BankDemo {
     this.supervisor = new Supervisor(this.folder, this.log, {
       message: (name, message) => this.receive(name, message),
       gone: (name) => this.director.gone(name),
-      hopeless: (name, why) => this.end({ kind: 'broken', why: `${name} cannot be started: ${why}` }),
+      hopeless: (name, why) => this.end({ kind: 'hopeless', why: `${name} cannot be started: ${why}` }),
     });
   }
 
@@ -223,10 +224,15 @@ class BankDemo {
     const shape = JSON.stringify(account.figures);
     if (shape !== this.lastShape) this.lastProgress = performance.now();
     this.lastShape = shape;
-    const [violation] = account.violations;
-    if (violation === undefined) return;
+    for (const violation of account.violations) this.violated(violation);
+  }
+
+  /** A violation does not end the run: what it leads to is read back at rest, like everything else. */
+  private violated(violation: Violation): void {
+    if (this.broken.has(violation.invariant)) return;
+    this.broken.add(violation.invariant);
     this.log.add({ what: 'violation', ...violation });
-    this.end({ kind: 'broken', why: `${violation.invariant}: ${violation.seen}` });
+    this.view.event(`VIOLATED ${violation.invariant}: ${violation.seen}`);
   }
 
   /** Ends the run when everything is done, or when nothing has moved for long. */
@@ -256,7 +262,7 @@ class BankDemo {
   /** Stops the banks, reads the store, then lets the checker read both databases once more. */
   private async readBack(ending: Ending): Promise<Report | undefined> {
     this.director?.stop();
-    if (ending.kind === 'interrupted' || this.person === undefined) {
+    if (ending.kind === 'interrupted' || ending.kind === 'hopeless' || this.person === undefined) {
       this.supervisor.stopRestarting();
       await this.supervisor.stopAll();
       return undefined;

@@ -66,7 +66,7 @@ export function reportOf(options: PlanOptions, evidence: Evidence): Report {
     moneyAfter: figures.money,
     seconds: Math.round(evidence.seconds * 10) / 10,
     faults: faultCounts(options, log),
-    violations: [...evidence.violations, ...brokenByStore(evidence, mended.length)],
+    violations: [...brokenMeanwhile(evidence), ...evidence.violations, ...brokenByStore(evidence, mended.length)],
   };
 }
 
@@ -80,6 +80,12 @@ function faultCounts(options: PlanOptions, log: readonly Observation[]): FaultCo
   return faultTable
     .filter(({ name }) => planned.has(name))
     .map(({ name }) => ({ name, count: log.filter((seen) => seen.what === 'fault-confirmed' && seen.fault === name).length }));
+}
+
+/** What the checker saw broken while all was running and what looks whole again at rest. */
+function brokenMeanwhile({ log, violations }: Evidence): Violation[] {
+  const atRest = new Set<string>(violations.map(({ invariant }) => invariant));
+  return log.flatMap((seen) => (seen.what === 'violation' && !atRest.has(seen.invariant) ? [{ invariant: seen.invariant, seen: `${seen.seen} (while running)` }] : []));
 }
 
 function brokenByStore({ store, log, serialsOfA }: Evidence, mended: number): Violation[] {

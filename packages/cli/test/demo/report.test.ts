@@ -80,6 +80,11 @@ describe('the report', () => {
     expect(report.violations.map(({ invariant }) => invariant)).toEqual(['dead-letters-mended']);
   });
 
+  it('keeps a violation that was only seen while all was running', () => {
+    const log: Observation[] = [{ what: 'violation', invariant: 'sum-of-money', seen: '1 too many' }];
+    expect(reportOf(plan, evidence({ log })).violations).toEqual([{ invariant: 'sum-of-money', seen: '1 too many (while running)' }]);
+  });
+
   it('names half messages that were left and verdicts that were not kept', () => {
     const log: Observation[] = [{ what: 'verdict', serial: 'S2', verdict: 'rollback', checkedBack: true }];
     const store = { halves: [{ serial: 'S3', state: 'parked' }], deadLetters: [] };
