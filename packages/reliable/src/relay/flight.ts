@@ -53,6 +53,8 @@ export async function fly(rows: readonly ClaimedRow[], ports: FlightPorts): Prom
     for (let wave = waves.take(); wave.length > 0; wave = waves.take()) {
       if (ports.wanted() !== 'wave' || !ports.leases.safe(wave)) return;
       const outcomes = await push(wave, messages, ports);
+      // A relay that has stopped waiting for this push has no say over its rows any more.
+      if (ports.wanted() === 'gone') return;
       const goOn = ports.felt(outcomes);
       for (const row of await settle(wave, outcomes, ports)) waves.confirmed(row);
       if (!goOn) return;
@@ -112,7 +114,7 @@ async function settle(wave: readonly ClaimedRow[], outcomes: readonly PublishOut
       const fenced = written.length === 0 ? [] : await database.atomically(settleRows(statements, order, written));
       return settled(decided, fenced, ports);
     } catch (error) {
-      if (!database.isLocked(error) || !leases.safe(wave)) throw error;
+      if (!database.isLocked(error) || !leases.safe(wave) || ports.wanted() === 'gone') throw error;
       await pause(backoffMs(LOCKED_WAIT, failures, random.u32()), ports.timers);
     }
   }

@@ -1,0 +1,144 @@
+import { ManualTime } from '@tallystick/base/testing';
+import { describe, expect, test } from 'vitest';
+import { createLocalTransactionTable, migrate, transaction, type Handle } from '../../src/index.ts';
+import { backends, connect, databasePath, openRaw, rowsOf, type Backend } from '../support/backends.ts';
+
+/**
+ * One line is one story, absentMax 3. Steps: `record` (a transaction that records and commits), `begin` (one that records and stays open),
+ * `commit`, `rollback`, `insert` (a plain insert by hand), `check` → its verdict, `restart` (new objects on new connections),
+ * `lock`, `unlock` (somebody else writes). What a step throws is its code.
+ */
+const stories = `
+record ok | check commit | check commit
+check unknown | check unknown | check rollback | check rollback
+check unknown | record ok | check commit
+check unknown | check unknown | record ok | check commit
+check unknown | check unknown | check rollback | record FENCED | check rollback
+check unknown | restart | check unknown | restart | check rollback
+check unknown | check unknown | insert ok | check commit
+check unknown | check unknown | check rollback | insert SQLITE_CONSTRAINT_PRIMARYKEY | check rollback
+record ok | record ALREADY_RECORDED | check commit
+begin ok | check unknown | check unknown | check unknown | check unknown | commit ok | check commit
+begin ok | check unknown | rollback ok | check unknown | check unknown | check rollback
+check unknown | check unknown | begin ok | check unknown | commit ok | check commit
+check unknown | check unknown | begin ok | check unknown | rollback ok | check rollback
+lock ok | check unknown | check unknown | check unknown | check unknown | unlock ok | check unknown | check unknown | check rollback
+record ok | lock ok | check commit | unlock ok
+`;
+
+async function story(backend: Backend, line: string): Promise<string> {
+  const path = databasePath();
+  const time = new ManualTime();
+  const open = () => {
+    const app = connect(backend, path);
+    const asked = connect(backend, path);
+    return { app, asked, table: createLocalTransactionTable(asked.handle, { clock: time }) };
+  };
+  const first = connect(backend, path);
+  first.raw.exec('pragma journal_mode=wal');
+  await migrate(first.handle);
+  let here = open();
+  const other = openRaw(path);
+  const record = (tx: Handle) => here.table.record(tx, 'transfer', 'T1');
+  const acts: Record<string, () => unknown> = {
+    record: () => transaction(here.app.handle, record),
+    begin: () => {
+      here.app.raw.exec('begin immediate');
+      return record(here.app.handle);
+    },
+    commit: () => void here.app.raw.exec('commit'),
+    rollback: () => void here.app.raw.exec('rollback'),
+    insert: () => void other.prepare("insert into tallystick_local_transaction (biz_type, biz_no, outcome, checks, at) values (?, 'T1', 'commit', 0, 0)").run(['transfer']),
+    check: () => here.table.check('transfer', 'T1'),
+    restart: () => void (here = open()),
+    lock: () => void other.exec('begin immediate'),
+    unlock: () => void other.exec('commit'),
+  };
+  const seen: string[] = [];
+  for (const step of line.split('|').map((part) => part.trim())) {
+    const [act] = step.split(' ') as [string];
+    let answer: unknown;
+    try {
+      answer = (await acts[act]!()) ?? 'ok';
+    } catch (error) {
+      answer = (error as { code?: string }).code ?? error;
+    }
+    seen.push(act === 'restart' ? act : `${act} ${String(answer)}`);
+  }
+  return seen.join(' | ');
+}
+
+describe.each(backends)('the local-transaction table on $name', (backend) => {
+  test.each(stories.trim().split('\n'))('%s', async (line) => {
+    expect(await story(backend, line)).toBe(line);
+  });
+
+  test('the real key stays free while absences are counted; the fence is a row of the format', async () => {
+    const path = databasePath();
+    const { raw, handle } = connect(backend, path);
+    await migrate(handle);
+    const table = createLocalTransactionTable(handle, { clock: new ManualTime(42), absentMax: 2 });
+    await table.check('transfer', 'T1');
+    const rows = () => rowsOf(raw, 'select * from tallystick_local_transaction');
+    expect(rows()).toEqual([{ biz_type: 'absent:transfer', biz_no: 'T1', outcome: 'absent', checks: 1, at: 42 }]);
+    await table.check('transfer', 'T1');
+    expect(rows()).toEqual([{ biz_type: 'transfer', biz_no: 'T1', outcome: 'rollback', checks: 2, at: 42 }]);
+  });
+
+  test('recording outside a transaction is refused', async () => {
+    const { raw, handle } = connect(backend, databasePath());
+    await migrate(handle);
+    const table = createLocalTransactionTable(handle);
+    await expect((async () => table.record(handle, 'transfer', 'T1'))()).rejects.toMatchObject({ code: 'NOT_IN_TRANSACTION' });
+    expect(rowsOf(raw, 'select * from tallystick_local_transaction')).toEqual([]);
+  });
+
+  test('a check on a handle with an open transaction answers unknown: its fence would not be committed', async () => {
+    const { raw, handle } = connect(backend, databasePath());
+    await migrate(handle);
+    const table = createLocalTransactionTable(handle, { absentMax: 1 });
+    raw.exec('begin');
+    expect(await table.check('transfer', 'T1')).toBe('unknown');
+    raw.exec('commit');
+    expect(rowsOf(raw, 'select * from tallystick_local_transaction')).toEqual([]);
+  });
+
+  test('a listener answers for the transaction a message names; what it cannot answer is unknown, and told', async () => {
+    const { handle } = connect(backend, databasePath());
+    await migrate(handle);
+    const errors: unknown[] = [];
+    const table = createLocalTransactionTable(handle, { onError: (error) => errors.push(error) });
+    await transaction(handle, (tx: Handle) => table.record(tx, 'transfer', 'T1'));
+    const listener = table.listener(({ headers }) => ({ bizType: 'transfer', bizNo: headers.get('serial')! }));
+    expect(await listener.check({ id: 'm1', headers: new Map([['serial', 'T1']]) })).toBe('commit');
+    expect(await listener.check({ id: 'm2', headers: new Map([['serial', 'T2']]) })).toBe('unknown');
+    expect(await listener.check({ id: 'm3', headers: new Map() })).toBe('unknown');
+    expect(errors).toMatchObject([{ code: 'BAD_KEY' }]);
+  });
+
+  test('old verdicts can be forgotten', async () => {
+    const time = new ManualTime();
+    const { raw, handle } = connect(backend, databasePath());
+    await migrate(handle);
+    const table = createLocalTransactionTable(handle, { clock: time });
+    await transaction(handle, (tx: Handle) => table.record(tx, 'transfer', 'old'));
+    time.advance(10_000);
+    await transaction(handle, (tx: Handle) => table.record(tx, 'transfer', 'new'));
+    expect(await table.forget(5000)).toBe(1);
+    expect(rowsOf(raw, 'select biz_no from tallystick_local_transaction')).toEqual([{ biz_no: 'new' }]);
+  });
+});
+
+test.each([
+  ['', 'T1'],
+  ['x'.repeat(58), 'T1'],
+  ['absent:transfer', 'T1'],
+  ['transfer', ''],
+  ['transfer', 'x'.repeat(129)],
+  ['transfer', 'a\0'],
+])('the business key %j %j is refused', async (bizType, bizNo) => {
+  const { handle } = connect(backends[0]!, databasePath());
+  await migrate(handle);
+  const table = createLocalTransactionTable(handle);
+  expect(() => table.check(bizType, bizNo)).toThrow(expect.objectContaining({ code: 'BAD_KEY' }) as Error);
+});
