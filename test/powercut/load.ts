@@ -29,6 +29,8 @@ export class Load {
   #sent = 0;
   #inFlight = 0;
   #running = true;
+  /** What went wrong before the power was cut. */
+  #problem: unknown;
   /** Waits for this many acknowledgements, then calls once. */
   #goal: { count: number; reached: () => void } | undefined;
 
@@ -65,6 +67,7 @@ export class Load {
   /** No new sends; what arrives until the loop is quiet still counts. */
   async drain(): Promise<void> {
     this.#running = false;
+    if (this.#problem !== undefined) throw this.#problem;
     for (let quiet = 0, before = -1; quiet < 3;) {
       await new Promise((resolve) => setTimeout(resolve, 10));
       quiet = this.#acknowledged.count === before ? quiet + 1 : 0;
@@ -77,20 +80,17 @@ export class Load {
   }
 
   async #transact(): Promise<void> {
-    const producer = this.#client.transactionProducer({
-      group: `powercut-${this.#cycle}`,
-      listener: { check: () => 'rollback' },
-    });
-    await producer.start();
-    for (let n = 0; this.#running; n++) {
-      const text = `${this.#cycle}:transaction:${n}`;
-      try {
+    try {
+      const producer = this.#client.transactionProducer({ group: 'powercut', listener: { check: () => 'rollback' } });
+      await producer.start();
+      for (let n = 0; this.#running; n++) {
+        const text = `${this.#cycle}:transaction:${n}`;
         const half = await producer.half({ topic: transactionTopic, value: text });
         await half.commit({ confirmed: true });
         this.#acknowledged.commits.add(text);
-      } catch {
-        return;
       }
+    } catch (error) {
+      if (this.#running) this.#problem = error;
     }
   }
 

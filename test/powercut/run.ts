@@ -24,7 +24,7 @@ interface Figures {
 
 const diskMebibytes = 1024;
 const controlCycles = 3;
-const nextBoot = fileURLToPath(new URL('./next-boot.js', import.meta.url));
+const preload = fileURLToPath(new URL('./preload.js', import.meta.url));
 const bin = fileURLToPath(new URL('../../packages/cli/bin/tallystick.js', import.meta.url));
 
 const { values } = parseArgs({
@@ -45,8 +45,8 @@ else {
 async function main(): Promise<void> {
   const began = Date.now();
   const random = seeded(Number(values.seed));
-  const real = await cycles(Number(values.cycles), [], random);
-  const control = await cycles(controlCycles, ['--ack-before-sync'], random);
+  const real = await cycles(Number(values.cycles), 'real', random);
+  const control = await cycles(controlCycles, 'ack before sync', random);
   const seconds = ((Date.now() - began) / 1000).toFixed(0);
   console.log(`power cut: ${words(real)}; control (acknowledges before the sync): ${words(control)}; ${seconds} s`);
   for (const reason of real.refused) console.log(`a start was refused: ${reason}`);
@@ -60,25 +60,25 @@ async function main(): Promise<void> {
   process.exit();
 }
 
-async function cycles(count: number, flags: readonly string[], random: (below: number) => number): Promise<Figures> {
+async function cycles(count: number, build: 'real' | 'ack before sync', random: (below: number) => number): Promise<Figures> {
   const figures: Figures = { cycles: 0, acknowledged: 0, lost: 0, refused: [] };
   const disk = LoopDisk.make(diskMebibytes);
   const data = join(disk.folder, 'data');
   const port = await freePort();
   let acknowledged = new Acknowledged();
   const start = (boot: number): Promise<BrokerProcess> => {
-    process.env['BOOT_ID'] = `boot-${boot}`;
     return BrokerProcess.start({
       data,
       port,
-      flags: ['--segment-bytes', String(4 * 1024 * 1024), ...flags],
-      command: [process.execPath, '--import', nextBoot, bin],
+      flags: ['--segment-bytes', String(4 * 1024 * 1024)],
+      command: [process.execPath, '--import', preload, bin],
+      environment: { BOOT_ID: `boot-${boot}`, ...(build === 'real' ? {} : { ACK_BEFORE_SYNC: '1' }) },
     });
   };
   let broker: BrokerProcess | undefined = await start(0);
   try {
     for (let cycle = 1; cycle <= count; cycle++) {
-      const load = new Load(broker.address, acknowledged, `${flags.length}-${cycle}`);
+      const load = new Load(broker.address, acknowledged, `${build}:${cycle}`);
       const before = acknowledged.count;
       await load.until(200 + random(6_000));
       broker.child.kill('SIGSTOP');
@@ -101,7 +101,7 @@ async function cycles(count: number, flags: readonly string[], random: (below: n
       } else lost = await missing(broker.address, acknowledged, `reader-${cycle}`);
       figures.lost += lost.length;
       const outcome = lost.length === 0 ? `${acknowledged.count} to be read` : `LOST ${lost.length}, the first ${lost[0]}`;
-      console.log(`${flags.length === 0 ? 'cut' : 'control'} ${cycle}: ${acknowledged.count - before} acknowledged, ${outcome}`);
+      console.log(`${build === 'real' ? 'cut' : 'control'} ${cycle}: ${acknowledged.count - before} acknowledged, ${outcome}`);
       if (lost.length > 0 || figures.refused.length > 0) acknowledged = new Acknowledged();
     }
   } finally {

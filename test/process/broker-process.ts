@@ -26,11 +26,15 @@ export class BrokerProcess {
     port?: number;
     flags?: readonly string[];
     command?: readonly string[];
+    environment?: Readonly<Record<string, string>>;
   }): Promise<BrokerProcess> {
     const port = given.port ?? (await freePort());
     const [file, ...before] = given.command ?? [process.execPath, bin];
     const args = [...before, 'broker', '--port', String(port), '--data', given.data, ...(given.flags ?? [])];
-    const child = spawn(file ?? process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(file ?? process.execPath, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...given.environment },
+    });
     const output: string[] = [];
     const ready = new Promise<void>((resolve, reject) => {
       const read = (chunk: Buffer): void => {

@@ -27,6 +27,7 @@ export function brokerPlay(stage: Stage): Play {
   return {
     actors,
     groups,
+    open: (done) => createTopic(stage, done),
     boot: (owner, disk, failed) => bootBroker(stage, owner, disk, failed),
     readAll: (done) => readAll(stage, done),
     dismiss: () => {
@@ -76,6 +77,23 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
     queueEnds: () => new Map([...core.store.queues()].map((queue) => [`${queue.topic}/${queue.queueId}`, queue.nextOffset])),
     openHalves: () => core.halves().length,
   };
+}
+
+const UPDATE_AND_CREATE_TOPIC = 17;
+
+/** Asks for the topic until the broker says that it is there. */
+function createTopic(stage: Stage, done: () => void): void {
+  const owner = stage.world.process('founder');
+  const probe = new Probe(stage.network.dialer(owner), owner.ports.timers, ADDRESS, 200);
+  const { queues } = stage.plan;
+  const fields = { topic: TOPIC, defaultTopic: 'TBW102', readQueueNums: queues, writeQueueNums: queues, perm: 6, topicFilterType: 'SINGLE_TAG', topicSysFlag: 0, order: false };
+  const ask = (): void =>
+    probe.call(UPDATE_AND_CREATE_TOPIC, fields, new Uint8Array(0), (answer) => {
+      if (answer?.code !== 0) return void owner.ports.timers.after(20, ask);
+      owner.kill();
+      done();
+    });
+  ask();
 }
 
 function readAll(stage: Stage, done: (reads: QueueRead[]) => void): void {

@@ -10,6 +10,8 @@ export interface Play {
   readonly actors: readonly Actor[];
   /** Consumer groups that must have finished every message in the end. */
   readonly groups: readonly string[];
+  /** Makes what the actors need; `done` when they may begin. */
+  open(done: () => void): void;
   boot(owner: SimProcess, disk: Disk, failed: (reason: string) => void): PlayServer;
   /** Reads every queue; a queue that cannot be read is left out. */
   readAll(done: (reads: QueueRead[]) => void): void;

@@ -63,6 +63,7 @@ class Schedule {
   readonly #ledger = new Ledger();
   readonly #coverage = new Coverage();
   #server: PlayServer | undefined;
+  #isOpen = false;
 
   constructor(plan: Plan, options: ScheduleOptions) {
     this.#plan = plan;
@@ -115,7 +116,10 @@ class Schedule {
     const { random } = this.#world;
     const within = (run: () => void): void => void this.#world.after(random.unit() * plan.chaosMs, run);
     this.#machine.start();
-    for (const actor of this.#play.actors) actor.begin();
+    this.#play.open(() => {
+      this.#isOpen = true;
+      for (const actor of this.#play.actors) actor.begin();
+    });
     for (let n = 0; n < plan.crashes; n++) within(() => (random.chance(plan.orderlyStop) ? this.#machine.stop() : this.#machine.armCrash(12)));
     for (let n = 0; n < plan.clientKills; n++) within(() => this.#killAClient());
     for (let n = 0; n < plan.wallJumps; n++) within(() => this.#jumpClock());
@@ -132,7 +136,7 @@ class Schedule {
     if (this.#machine.state === 'refused') return this.#judgeRefusal();
     if (this.#machine.state === 'down') this.#machine.start();
     const { actors } = this.#play;
-    const rested = this.#world.runUntil(() => this.#machine.state === 'refused' || (this.#machine.state === 'up' && actors.every((actor) => actor.atRest()) && this.#openHalves() === 0), REST_MS);
+    const rested = this.#world.runUntil(() => this.#machine.state === 'refused' || (this.#machine.state === 'up' && this.#isOpen && actors.every((actor) => actor.atRest()) && this.#openHalves() === 0), REST_MS);
     if ((this.#machine.state as string) === 'refused') return this.#judgeRefusal();
     if (!rested) {
       const waiting = actors.filter((actor) => !actor.atRest()).map((actor) => `${actor.name}: ${actor.waitsFor?.() ?? 'not at rest'}`);
@@ -200,7 +204,7 @@ class Schedule {
 
   #killAClient(): void {
     const actors = this.#play.actors.filter((actor) => actor.restart !== undefined);
-    if (actors.length === 0) return;
+    if (actors.length === 0 || !this.#isOpen) return;
     this.#coverage.hit('client killed');
     this.#world.random.pick(actors).restart?.();
   }

@@ -23,6 +23,7 @@ export function storePlay(stage: Stage): Play {
   return {
     actors: [driver],
     groups: [],
+    open: (done) => done(),
     boot: (owner, disk, failed) => driver.boot(owner, disk, failed),
     readAll: (done) => driver.readAll(done),
     dismiss: () => driver.dismiss(),
