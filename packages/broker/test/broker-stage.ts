@@ -2,7 +2,7 @@
  * A broker on a simulated machine with real connections to it over in-memory pipes: started, asked, killed, cut from power and
  * started again. Time is simulated; a call returns when its answer is there.
  */
-import { pipe } from '@tallystick/base';
+import { pipe, type Disk, type DiskFile } from '@tallystick/base';
 import {
   decodeStoredMessages,
   encodeHeartbeat,
@@ -45,6 +45,7 @@ export class Stage {
   readonly options: GivenBrokerOptions;
   readonly failures: string[] = [];
   readonly alarms: string[] = [];
+  syncDelayMs = 0;
   core!: BrokerCore;
   #process: SimProcess | undefined;
   #boots = 0;
@@ -68,7 +69,7 @@ export class Stage {
     this.#process = process;
     const signals: BrokerSignals = { failed: (reason) => void this.failures.push(reason), alarm: (sentence) => void this.alarms.push(sentence) };
     const { clock, timers, turn, random } = process.ports;
-    this.core = new BrokerCore({ disk: this.disk.mount(process), clock, timers, turn, random }, { ...this.options, ...more }, signals);
+    this.core = new BrokerCore({ disk: this.#slowed(this.disk.mount(process), process), clock, timers, turn, random }, { ...this.options, ...more }, signals);
     let result: { error: Error | undefined } | undefined;
     this.core.start((error) => {
       result = { error };
@@ -90,6 +91,28 @@ export class Stage {
     this.#process?.kill();
     this.#process = undefined;
     this.#clients = [];
+  }
+
+  /** The same disk, whose syncs begin `syncDelayMs` late. */
+  #slowed(disk: Disk, process: SimProcess): Disk {
+    const slowFile = (file: DiskFile): DiskFile => ({
+      path: file.path,
+      write: (chunks, position, done) => file.write(chunks, position, done),
+      read: (into, position, done) => file.read(into, position, done),
+      sync: (done) => void this.world.after(this.syncDelayMs, () => file.sync(done), process),
+      size: (done) => file.size(done),
+      truncate: (bytes, done) => file.truncate(bytes, done),
+      close: (done) => file.close(done),
+    });
+    return {
+      open: (path, mode, done) => disk.open(path, mode, (error, file) => done(error, error === undefined ? slowFile(file) : file)),
+      makeFolder: (path, done) => disk.makeFolder(path, done),
+      list: (path, done) => disk.list(path, done),
+      rename: (from, to, done) => disk.rename(from, to, done),
+      remove: (path, done) => disk.remove(path, done),
+      syncFolder: (path, done) => disk.syncFolder(path, done),
+      bootId: () => disk.bootId(),
+    };
   }
 
   /** Kills the broker, loses what was not synced, starts it again. */
