@@ -96,9 +96,13 @@ class Recovery {
     return { isNew, isClean: isClean || isNew, end: position, chain, epoch, snapshotPosition, snapshots, ...done, notes: this.#notes };
   }
 
+  /**
+   * Makes what is missing, and syncs all folders before anything in them is believed: a killed process may have renamed a segment or
+   * a snapshot into place without living to sync its name, and the next power cut would take back what was built upon it.
+   */
   *#folders(): Steps<readonly string[]> {
-    for (const folder of ['log', 'index', 'snapshot', 'quarantine']) yield* call((done) => this.#disk.makeFolder(folder, done));
-    yield* call((done) => this.#disk.syncFolder('', done));
+    for (const folder of FOLDERS) yield* call((done) => this.#disk.makeFolder(folder, done));
+    for (const folder of [...FOLDERS, '']) yield* call((done) => this.#disk.syncFolder(folder, done));
     return yield* call<readonly string[]>((done) => this.#disk.list('', done));
   }
 
@@ -301,6 +305,7 @@ class Recovery {
   }
 }
 
+const FOLDERS = ['log', 'index', 'snapshot', 'quarantine'];
 const REWRITE_BYTES = 1024 * 1024;
 
 function randomId(random: Random): string {
