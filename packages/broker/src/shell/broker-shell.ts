@@ -1,9 +1,9 @@
 import { createServer, type Server } from 'node:net';
-import { mkdirSync } from 'node:fs';
 import { pipe, type Wire } from '@tallystick/base';
 import { nodeDisk, parseAddress, socketWire, systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { BrokerCore, type BrokerSignals } from '../broker.ts';
 import type { GivenBrokerOptions } from '../options.ts';
+import { StoreOwner } from './store-owner.ts';
 
 /** Where a broker lives and listens, and whom it tells. */
 export interface BrokerSettings extends GivenBrokerOptions, BrokerHooks {
@@ -35,6 +35,8 @@ export class Broker {
   readonly #turn = systemTurn();
   #core: BrokerCore | undefined;
   #server: Server | undefined;
+  #owner: StoreOwner | undefined;
+  #isStarted = false;
   #address: string | undefined;
 
   constructor(settings: BrokerSettings) {
@@ -43,29 +45,33 @@ export class Broker {
 
   /** Opens the store, recovers it and listens. Rejects with the reason when the store is refused, locked, or the port taken. */
   async start(): Promise<void> {
-    if (this.#core !== undefined) throw new Error('this broker has been started before; make a new one');
+    if (this.#isStarted) throw new Error('this broker has been started before; make a new one');
+    this.#isStarted = true;
     const { dataDir, host, port, insecure, unref, onFailed, onFull, onAlarm, ...options } = this.#settings;
     const listenHost = host === false ? undefined : (host ?? '127.0.0.1');
     if (listenHost !== undefined && !isLoopback(listenHost) && insecure !== true) {
       throw new Error(`${listenHost} can be reached by others, and this broker asks nobody who he is; listen on 127.0.0.1, or say insecure`);
     }
-    mkdirSync(dataDir, { recursive: true });
     const signals: BrokerSignals = {
       failed: (reason) => onFailed?.(reason),
       full: (isFull) => onFull?.(isFull),
       alarm: (sentence) => onAlarm?.(sentence),
     };
-    const waiting: Wire[] = [];
-    if (listenHost !== undefined) await this.#listen(listenHost, port ?? 9876, unref === true, waiting);
+    // Connections that come while the store recovers wait here.
+    const early: Wire[] = [];
     try {
+      this.#owner = await StoreOwner.take(dataDir);
+      if (listenHost !== undefined) await this.#listen(listenHost, port ?? 9876, unref === true, early);
       const advertise = options.advertise ?? advertised(this.#address);
       const ports = { disk: nodeDisk(dataDir), clock: systemClock, timers: systemTimers({ unref }), turn: this.#turn, random: systemRandom() };
       const core = new BrokerCore(ports, { ...options, advertise }, signals);
       await new Promise<void>((resolve, reject) => core.start((error) => (error === undefined ? resolve() : reject(error))));
       this.#core = core;
-      for (const wire of waiting.splice(0)) core.accept(wire);
+      for (const wire of early.splice(0)) core.accept(wire);
     } catch (error) {
+      for (const wire of early) wire.close(false);
       await this.#unlisten();
+      await this.#release();
       throw error;
     }
   }
@@ -74,10 +80,12 @@ export class Broker {
   async stop(): Promise<void> {
     const unlistened = this.#unlisten();
     const core = this.#core;
-    if (core !== undefined) {
-      await new Promise<void>((resolve, reject) => core.stop((error) => (error === undefined ? resolve() : reject(error))));
+    try {
+      if (core !== undefined) await new Promise<void>((resolve, reject) => core.stop((error) => (error === undefined ? resolve() : reject(error))));
+    } finally {
+      await unlistened;
+      await this.#release();
     }
-    await unlistened;
   }
 
   /** A client's end of a connection inside this process. */
@@ -99,12 +107,12 @@ export class Broker {
   }
 
   /** Listens before the store is opened, so that a taken port costs no recovery; connections wait until it is. */
-  #listen(host: string, port: number, unref: boolean, waiting: Wire[]): Promise<void> {
+  #listen(host: string, port: number, unref: boolean, early: Wire[]): Promise<void> {
     return new Promise((resolve, reject) => {
       const server = createServer((socket) => {
         const wire = socketWire(socket);
         if (this.#core !== undefined) this.#core.accept(wire);
-        else waiting.push(wire);
+        else early.push(wire);
       });
       if (unref) server.unref();
       server.once('error', reject);
@@ -117,6 +125,12 @@ export class Broker {
         resolve();
       });
     });
+  }
+
+  async #release(): Promise<void> {
+    const owner = this.#owner;
+    this.#owner = undefined;
+    await owner?.release();
   }
 
   #unlisten(): Promise<void> {
