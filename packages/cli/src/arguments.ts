@@ -6,7 +6,9 @@ export function integer(low: number, high = Number.MAX_SAFE_INTEGER): (text: str
   return (text) => {
     const value = Number(text);
     if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < low || value > high) {
-      throw new InvalidArgumentError(high === Number.MAX_SAFE_INTEGER ? `a whole number from ${low} on.` : `a whole number from ${low} to ${high}.`);
+      throw new InvalidArgumentError(
+        high === Number.MAX_SAFE_INTEGER ? `a whole number from ${low} on.` : `a whole number from ${low} to ${high}.`,
+      );
     }
     return value;
   };

@@ -34,13 +34,17 @@ export async function readHalves(address: string): Promise<HalvesLeft> {
 async function readTable(address: string): Promise<Record<string, string>> {
   const text = await ask(address);
   const body = JSON.parse(text) as { table?: Record<string, string> };
-  if (body.table === undefined) throw new CliError(`${address} is no broker of ours: its information has no table`, 'name another with --broker', 'failed');
+  if (body.table === undefined)
+    throw new CliError(`${address} is no broker of ours: its information has no table`, 'name another with --broker', 'failed');
   return body.table;
 }
 
 function ask(address: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const fail = (what: string) => reject(new CliError(`${address}: ${what}`, 'start one with `tallystick broker` or name another with --broker', 'unavailable'));
+    const fail = (what: string) =>
+      reject(
+        new CliError(`${address}: ${what}`, 'start one with `tallystick broker` or name another with --broker', 'unavailable'),
+      );
     tcpDialer({ timeoutMs }).dial(address, (error, wire) => {
       if (error !== undefined) return fail(error);
       const ports = { clock: systemClock, timers: systemTimers(), turn: systemTurn() };

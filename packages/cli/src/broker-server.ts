@@ -26,7 +26,15 @@ export async function startBroker(options: ServerOptions): Promise<RunningBroker
   try {
     if (options.lossy !== undefined) return { ...(await startOnLossyDisk(options, options.lossy.syncLagMs, fail)), failed };
     const { host, port, dataDir, insecure, settings } = options;
-    const broker = new Broker({ ...settings, host, port, dataDir, insecure, onFailed: fail, onAlarm: (sentence) => console.error(sentence) });
+    const broker = new Broker({
+      ...settings,
+      host,
+      port,
+      dataDir,
+      insecure,
+      onFailed: fail,
+      onAlarm: (sentence) => console.error(sentence),
+    });
     await broker.start();
     return { address: broker.address ?? `${host}:${port}`, failed, stop: () => broker.stop() };
   } catch (error) {
@@ -37,8 +45,21 @@ export async function startBroker(options: ServerOptions): Promise<RunningBroker
 function refusal(error: unknown, { host, port, dataDir, insecure }: ServerOptions): CliError {
   const text = error instanceof Error ? error.message : String(error);
   const { code } = error as { code?: unknown };
-  if (code === 'EADDRINUSE') return new CliError(`port ${port} on ${host} is taken`, 'give another --port, or stop who listens there', 'failed', error);
-  if (code === 'EACCES' || code === 'EADDRNOTAVAIL') return new CliError(`cannot listen on ${host}:${port}: ${text}`, 'give another --host or --port', 'failed', error);
-  if (!insecure && text.includes('insecure')) return new CliError(`${host} can be reached by others, and this broker asks nobody who he is`, 'listen on 127.0.0.1, or add --insecure', 'usage', error);
-  return new CliError(`the store in ${dataDir} was not opened: ${text}`, 'stop its other owner, or give --data another folder', 'failed', error);
+  if (code === 'EADDRINUSE')
+    return new CliError(`port ${port} on ${host} is taken`, 'give another --port, or stop who listens there', 'failed', error);
+  if (code === 'EACCES' || code === 'EADDRNOTAVAIL')
+    return new CliError(`cannot listen on ${host}:${port}: ${text}`, 'give another --host or --port', 'failed', error);
+  if (!insecure && text.includes('insecure'))
+    return new CliError(
+      `${host} can be reached by others, and this broker asks nobody who he is`,
+      'listen on 127.0.0.1, or add --insecure',
+      'usage',
+      error,
+    );
+  return new CliError(
+    `the store in ${dataDir} was not opened: ${text}`,
+    'stop its other owner, or give --data another folder',
+    'failed',
+    error,
+  );
 }

@@ -24,7 +24,7 @@ describe('wrong arguments', () => {
     expect(err).toContain(sentence);
   });
 
-  it('never touch a folder that is not a demo\'s', async () => {
+  it("never touch a folder that is not a demo's", async () => {
     const folder = mkdtempSync(join(tmpdir(), 'not-a-demo-'));
     writeFileSync(join(folder, 'thesis.txt'), 'mine');
     const { code, err } = await run(['demo', 'bank', '--data', folder, '--json']);

@@ -37,7 +37,11 @@ export function addBroker(program: Command): void {
     .option('--host <address>', 'address to listen on; other than loopback only with --insecure', '127.0.0.1')
     .option('--insecure', 'allow an address that others can reach, without authentication')
     .option('--data <dir>', 'folder of the store (default: a temporary one, removed at the end)')
-    .addOption(new Option('--flush <mode>', 'sync: acknowledge what is on the disk; async: what is written').choices(['sync', 'async']).default('sync'))
+    .addOption(
+      new Option('--flush <mode>', 'sync: acknowledge what is on the disk; async: what is written')
+        .choices(['sync', 'async'])
+        .default('sync'),
+    )
     .option('--check-after <ms>', 'age at which an unsettled half message is asked about', integer(0))
     .option('--check-interval <ms>', 'time between two rounds of check-backs', integer(1))
     .option('--check-max <n>', 'check-backs before a half message is parked', integer(1, 250))
@@ -65,7 +69,12 @@ async function serve(flags: BrokerFlags): Promise<void> {
   if (flags.json) console.log(JSON.stringify({ event: 'ready', pid: process.pid, ...banner }));
   else console.log(bannerText(banner, flags));
   const ended = await Promise.race([signalled(), broker.failed]);
-  if (typeof ended === 'string') throw new CliError(`the store in ${data} failed: ${ended}`, 'nothing is acknowledged any more; look at the disk and start again', 'internal');
+  if (typeof ended === 'string')
+    throw new CliError(
+      `the store in ${data} failed: ${ended}`,
+      'nothing is acknowledged any more; look at the disk and start again',
+      'internal',
+    );
   await broker.stop();
   if (temporary) rmSync(data, { recursive: true, force: true });
   if (flags.json) console.log(JSON.stringify({ event: 'stopped' }));
@@ -110,7 +119,10 @@ interface Banner {
 }
 
 function bannerText({ address, data, survives, flush, lossWindow: loss }: Banner, { insecure, host }: BrokerFlags): string {
-  const open = insecure && host !== '127.0.0.1' && host !== 'localhost' ? ' INSECURE: anyone who reaches this address may read and write everything' : '';
+  const open =
+    insecure && host !== '127.0.0.1' && host !== 'localhost'
+      ? ' INSECURE: anyone who reaches this address may read and write everything'
+      : '';
   return [
     `Tallystick broker on ${address} (name server and broker)${open}`,
     `  data   ${data}, ${survives ? 'survives a restart' : 'TEMPORARY: removed when the broker ends; give --data to keep it'}`,

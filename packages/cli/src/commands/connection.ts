@@ -9,7 +9,9 @@ export interface BrokerFlag {
 }
 
 export function withBroker(command: Command): Command {
-  return command.option('--broker <host:port>', 'name server or broker', address, '127.0.0.1:9876').option('--json', 'prints JSON lines');
+  return command
+    .option('--broker <host:port>', 'name server or broker', address, '127.0.0.1:9876')
+    .option('--json', 'prints JSON lines');
 }
 
 /** Runs `work` with a client and closes it; failures of the connection become a CliError. */
@@ -28,8 +30,20 @@ export async function usingBroker(flags: BrokerFlag, work: (client: Client) => P
 function brokerError(error: unknown, at: string): unknown {
   if (error instanceof CliError || !(error instanceof Error)) return error;
   const { outcome } = error as { outcome?: unknown };
-  if (outcome === 'unavailable') return new CliError(`${at}: ${error.message}`, 'start one with `tallystick broker` or name another with --broker', 'unavailable', error);
-  if (outcome === 'unknown') return new CliError(`${at}: ${error.message}`, 'it may or may not have happened; look before you repeat it', 'unavailable', error);
+  if (outcome === 'unavailable')
+    return new CliError(
+      `${at}: ${error.message}`,
+      'start one with `tallystick broker` or name another with --broker',
+      'unavailable',
+      error,
+    );
+  if (outcome === 'unknown')
+    return new CliError(
+      `${at}: ${error.message}`,
+      'it may or may not have happened; look before you repeat it',
+      'unavailable',
+      error,
+    );
   if (typeof outcome === 'string') return new CliError(`${at}: ${error.message}`, 'correct the request', 'failed', error);
   return error;
 }

@@ -72,5 +72,7 @@ function print(message: ConsumedMessage, json: boolean): void {
   const isText = Buffer.from(text, 'utf8').equals(message.value);
   const value = isText ? { value: text } : { valueBase64: message.value.toString('base64') };
   const headers = Object.fromEntries(message.headers);
-  console.log(JSON.stringify({ topic, queueId, offset, id, key, tag, headers, timestamp, storeTimestamp, reconsumeTimes, ...value }));
+  console.log(
+    JSON.stringify({ topic, queueId, offset, id, key, tag, headers, timestamp, storeTimestamp, reconsumeTimes, ...value }),
+  );
 }

@@ -29,8 +29,13 @@ export function addDemo(program: Command): void {
     .option('--seed <n>', 'who pays whom, and which fault fires at which transfer', integer(0, 0xffffffff), 1)
     .option('--transfers <n>', 'how many', integer(50, 1_000_000), 400)
     .addOption(new Option('--path <path>', 'how messages are made safe').choices(['both', 'half', 'outbox']).default('both'))
-    .option('--data <dir>', "where the banks' databases and the broker's store go; kept afterwards (default: a new temporary folder)")
-    .addOption(new Option('--defect <name>', 'builds in a defect; the run must then fail').choices(defectTable.map(({ name }) => name)))
+    .option(
+      '--data <dir>',
+      "where the banks' databases and the broker's store go; kept afterwards (default: a new temporary folder)",
+    )
+    .addOption(
+      new Option('--defect <name>', 'builds in a defect; the run must then fail').choices(defectTable.map(({ name }) => name)),
+    )
     .option('--json', 'prints one JSON object as the last line')
     .addOption(new Option('--lose-unsynced', "the broker's disk forgets at a kill what was not synced").hideHelp())
     .addHelpText('after', `\nDefects:\n${defectTable.map(({ name, sentence }) => `  ${name.padEnd(22)} ${sentence}`).join('\n')}`)
@@ -52,10 +57,19 @@ async function runDemo(flags: DemoFlags): Promise<void> {
   const { seed, transfers, path, defect } = flags;
   const wanted = defect === undefined ? undefined : defectRow(defect)?.path;
   if (wanted !== undefined && path !== 'both' && path !== wanted) {
-    throw new CliError(`defect ${defect} needs transfers by ${wanted}, not only by ${path}`, `use --path ${wanted} or --path both`, 'usage');
+    throw new CliError(
+      `defect ${defect} needs transfers by ${wanted}, not only by ${path}`,
+      `use --path ${wanted} or --path both`,
+      'usage',
+    );
   }
   const data = flags.data === undefined ? mkdtempSync(join(tmpdir(), 'tallystick-demo-')) : resolve(flags.data);
   const { runBankDemo } = await import('../demo/parent.ts');
   const loseUnsynced = flags.loseUnsynced === true || defect === 'ack-before-sync';
-  process.exitCode = await runBankDemo({ plan: { seed, transfers, path, defect }, data, json: flags.json === true, loseUnsynced });
+  process.exitCode = await runBankDemo({
+    plan: { seed, transfers, path, defect },
+    data,
+    json: flags.json === true,
+    loseUnsynced,
+  });
 }

@@ -7,7 +7,9 @@ interface HalvesFlags extends BrokerFlag {
 }
 
 export function addHalves(program: Command): void {
-  withBroker(program.command('halves')).description('lists half messages without a verdict: open, and parked for a person to decide').action(halves);
+  withBroker(program.command('halves'))
+    .description('lists half messages without a verdict: open, and parked for a person to decide')
+    .action(halves);
 }
 
 async function halves(flags: HalvesFlags): Promise<void> {
@@ -23,7 +25,8 @@ async function halves(flags: HalvesFlags): Promise<void> {
   }
   const { default: Table } = await import('cli-table3');
   const table = new Table({ head: ['id', 'state', 'group', 'topic', 'age s', 'checks'], style: { head: [], border: [] } });
-  for (const { id, state, group, topic, ageMs, checks } of rows) table.push([id, state, group, topic, (ageMs / 1000).toFixed(1), checks]);
+  for (const { id, state, group, topic, ageMs, checks } of rows)
+    table.push([id, state, group, topic, (ageMs / 1000).toFixed(1), checks]);
   console.log(table.toString());
   console.log(`${open} open, ${parked} parked${open + parked > rows.length ? `; the first ${rows.length} are shown` : ''}`);
 }

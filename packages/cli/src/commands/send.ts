@@ -35,12 +35,22 @@ async function send(topic: string, body: string | undefined, flags: SendFlags): 
       sent++;
     }
     await producer.close();
-    if (sent === 0) throw new CliError('nothing to send: standard input was empty', 'give a body as the second argument or lines on standard input', 'usage');
+    if (sent === 0)
+      throw new CliError(
+        'nothing to send: standard input was empty',
+        'give a body as the second argument or lines on standard input',
+        'usage',
+      );
     if (!flags.json) console.log(`${sent} sent to ${topic}`);
   });
 }
 
-async function sendOne(producer: Producer, topic: string, value: string, { key, tag, header: headers, json }: SendFlags): Promise<void> {
+async function sendOne(
+  producer: Producer,
+  topic: string,
+  value: string,
+  { key, tag, header: headers, json }: SendFlags,
+): Promise<void> {
   const receipt = await producer.send({ topic, value, key, tag, headers });
   const { queueId, offset, messageId } = receipt;
   if (json) console.log(JSON.stringify({ topic, queueId, offset, messageId, offsetMessageId: receipt.offsetMessageId }));

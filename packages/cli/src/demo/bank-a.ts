@@ -64,7 +64,11 @@ async function closeAll(client: Client, outbox: OutboxPath | undefined): Promise
 }
 
 /** Makes what has not been made, a few at a time, each until it is committed. */
-async function makeTransfers({ plan, paceMs }: ChildOptions, { ledger, line }: BankA, make: (transfer: Transfer) => Promise<void>): Promise<void> {
+async function makeTransfers(
+  { plan, paceMs }: ChildOptions,
+  { ledger, line }: BankA,
+  make: (transfer: Transfer) => Promise<void>,
+): Promise<void> {
   const made = ledger.numbersMade();
   let next = 1;
   let startAt = performance.now();

@@ -10,7 +10,14 @@ import type { ChildOptions } from './child-options.ts';
 import { ParentLine } from './child.ts';
 import { leave, openForWriting, type BankDatabase } from './database.ts';
 import type { DefectName } from './defects.ts';
-import { bankBConsumers, bankBProducers, confirmationTopic, readTransfer, transferTopic, type TransferMessage } from './messages.ts';
+import {
+  bankBConsumers,
+  bankBProducers,
+  confirmationTopic,
+  readTransfer,
+  transferTopic,
+  type TransferMessage,
+} from './messages.ts';
 import { openingsOfB } from './plan.ts';
 import { layOutBankB } from './schema.ts';
 
@@ -94,7 +101,9 @@ class BankB {
     const credited = this.db.prepare('UPDATE account SET balance = balance + ? WHERE id = ?').run(amountMinor, to);
     if (credited.changes !== 1) throw new Error(`bank B has no customer ${to}`);
     const insert = this.defect === 'no-inbox' ? 'INSERT OR IGNORE' : 'INSERT';
-    this.db.prepare(`${insert} INTO journal (serial, account, amount, state) VALUES (?, ?, ?, 'succeeded')`).run(serial, to, amountMinor);
+    this.db
+      .prepare(`${insert} INTO journal (serial, account, amount, state) VALUES (?, ?, ?, 'succeeded')`)
+      .run(serial, to, amountMinor);
   }
 
   /** The effect is committed, so the confirmation is sent until the broker has it; meanwhile the message stays unacknowledged. */

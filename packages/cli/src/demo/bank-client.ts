@@ -6,5 +6,11 @@ import { Client } from '@tallystick/client';
 export function clientThrough(port: number): Client {
   const dialer = tcpDialer();
   const proxied = { dial: (_address: string, done: Parameters<typeof dialer.dial>[1]) => dialer.dial(`127.0.0.1:${port}`, done) };
-  return new Client({ address: `127.0.0.1:${port}`, dialer: proxied, reconnectMaxMs: 400, heartbeatIntervalMs: 1_000, routeIntervalMs: 500 });
+  return new Client({
+    address: `127.0.0.1:${port}`,
+    dialer: proxied,
+    reconnectMaxMs: 400,
+    heartbeatIntervalMs: 1_000,
+    routeIntervalMs: 500,
+  });
 }

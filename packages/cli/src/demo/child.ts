@@ -16,7 +16,14 @@ export type Leave = 'go' | 'stand-still';
 
 export type ToParent =
   | { readonly type: 'ready' }
-  | { readonly type: 'step'; readonly id: number; readonly step: Step; readonly number: number; readonly serial: string; readonly place?: Place }
+  | {
+      readonly type: 'step';
+      readonly id: number;
+      readonly step: Step;
+      readonly number: number;
+      readonly serial: string;
+      readonly place?: Place;
+    }
   | { readonly type: 'standing'; readonly id: number }
   | { readonly type: 'note'; readonly text: string }
   | { readonly type: 'reading'; readonly reading: unknown }
@@ -75,7 +82,9 @@ export class ParentLine {
     const id = this.nextId++;
     const leave = await new Promise<Leave>((resolve) => {
       this.waiting.set(id, resolve);
-      this.send(place === undefined ? { type: 'step', id, step, number, serial } : { type: 'step', id, step, number, serial, place });
+      this.send(
+        place === undefined ? { type: 'step', id, step, number, serial } : { type: 'step', id, step, number, serial, place },
+      );
     });
     if (leave === 'stand-still') await this.standStill(id);
   }

@@ -18,17 +18,47 @@ export interface DefectRow {
 }
 
 export const defectTable = [
-  { name: 'no-inbox', exposedBy: 'bank-b-killed', sentence: 'bank B credits every delivery without remembering what it has seen' },
-  { name: 'publish-before-commit', exposedBy: 'bank-a-killed', step: 'published', path: 'outbox', sentence: 'bank A publishes first and commits afterwards' },
-  { name: 'ack-before-commit', exposedBy: 'bank-b-killed', step: 'acked', sentence: 'bank B acknowledges a message first and commits its effect afterwards' },
-  { name: 'no-check-back', exposedBy: 'confirmation-lost', path: 'half', sentence: 'bank A answers every check-back with "unknown"' },
-  { name: 'no-fence', exposedBy: 'bank-a-paused', path: 'half', sentence: 'bank A answers "rollback" without making a later commit impossible' },
-  { name: 'ack-before-sync', exposedBy: 'broker-killed', path: 'outbox', sentence: 'the broker acknowledges what its disk has not synced' },
+  {
+    name: 'no-inbox',
+    exposedBy: 'bank-b-killed',
+    sentence: 'bank B credits every delivery without remembering what it has seen',
+  },
+  {
+    name: 'publish-before-commit',
+    exposedBy: 'bank-a-killed',
+    step: 'published',
+    path: 'outbox',
+    sentence: 'bank A publishes first and commits afterwards',
+  },
+  {
+    name: 'ack-before-commit',
+    exposedBy: 'bank-b-killed',
+    step: 'acked',
+    sentence: 'bank B acknowledges a message first and commits its effect afterwards',
+  },
+  {
+    name: 'no-check-back',
+    exposedBy: 'confirmation-lost',
+    path: 'half',
+    sentence: 'bank A answers every check-back with "unknown"',
+  },
+  {
+    name: 'no-fence',
+    exposedBy: 'bank-a-paused',
+    path: 'half',
+    sentence: 'bank A answers "rollback" without making a later commit impossible',
+  },
+  {
+    name: 'ack-before-sync',
+    exposedBy: 'broker-killed',
+    path: 'outbox',
+    sentence: 'the broker acknowledges what its disk has not synced',
+  },
 ] as const satisfies readonly DefectRow[];
 
 export type DefectName = (typeof defectTable)[number]['name'];
 
 /** The row of a defect, or undefined when there is none of that name. */
-export function defectRow(name: string): DefectRow & { readonly name: DefectName } | undefined {
+export function defectRow(name: string): (DefectRow & { readonly name: DefectName }) | undefined {
   return defectTable.find((row) => row.name === name);
 }

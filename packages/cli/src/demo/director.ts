@@ -46,11 +46,17 @@ export class Director {
   private readonly pathOf: (number: number) => Path;
   private waiting: ReachedStep[] = [];
   private active: Tracked | undefined;
-  private expected: { readonly step: Step; readonly number: number; readonly resolve: (reached: ReachedStep) => void } | undefined;
+  private expected:
+    { readonly step: Step; readonly number: number; readonly resolve: (reached: ReachedStep) => void } | undefined;
   /** Called when the list of watched steps has become shorter. */
   onWatchesChanged: () => void = () => {};
 
-  constructor(planned: readonly PlannedFault[], scripts: ReadonlyMap<FaultName, Script>, pathOf: (number: number) => Path, log: FaultLog) {
+  constructor(
+    planned: readonly PlannedFault[],
+    scripts: ReadonlyMap<FaultName, Script>,
+    pathOf: (number: number) => Path,
+    log: FaultLog,
+  ) {
     this.faults = planned.map((fault) => ({ planned: fault, state: 'planned', attempts: 0 }));
     this.scripts = scripts;
     this.pathOf = pathOf;

@@ -8,9 +8,21 @@ import type { InvariantName } from './invariants.ts';
 
 export type Observation =
   | { readonly what: 'fault-fired'; readonly fault: FaultName; readonly number: number; readonly serial: string }
-  | { readonly what: 'fault-confirmed'; readonly fault: FaultName; readonly number: number; readonly serial: string; readonly seen: string }
+  | {
+      readonly what: 'fault-confirmed';
+      readonly fault: FaultName;
+      readonly number: number;
+      readonly serial: string;
+      readonly seen: string;
+    }
   | { readonly what: 'fault-missed'; readonly fault: FaultName; readonly number: number; readonly why: string }
-  | { readonly what: 'exit'; readonly name: string; readonly pid: number; readonly code: number | null; readonly signal: string | null }
+  | {
+      readonly what: 'exit';
+      readonly name: string;
+      readonly pid: number;
+      readonly code: number | null;
+      readonly signal: string | null;
+    }
   | { readonly what: 'start'; readonly name: string; readonly pid: number }
   | { readonly what: 'ready'; readonly name: string }
   | { readonly what: 'stopped' | 'continued'; readonly name: string; readonly pid: number }

@@ -45,7 +45,9 @@ export function faultScripts(stage: Stage): ReadonlyMap<FaultName, Script> {
 async function loseConfirmation({ log, bankA, defect }: Stage, reached: ReachedStep): Promise<string | undefined> {
   const { serial } = reached;
   const swallowed = log.next((seen) => seen.what === 'swallowed' && seen.serial === serial, soonMs);
-  const checkedBack = afterwards(swallowed, () => log.next((seen) => seen.what === 'check-back' && seen.serial === serial, laterMs));
+  const checkedBack = afterwards(swallowed, () =>
+    log.next((seen) => seen.what === 'check-back' && seen.serial === serial, laterMs),
+  );
   bankA.swallowConfirmation(serial);
   reached.leave('go');
   if ((await swallowed) === undefined || (await checkedBack) === undefined) return undefined;
@@ -56,7 +58,8 @@ async function loseConfirmation({ log, bankA, defect }: Stage, reached: ReachedS
 async function killBankB(stage: Stage, reached: ReachedStep): Promise<string | undefined> {
   const { place } = reached;
   if (reached.step === 'acked' && place !== undefined) {
-    const covers = (seen: Observation) => seen.what === 'offset-committed' && seen.queueId === place.queueId && seen.offset > place.offset;
+    const covers = (seen: Observation) =>
+      seen.what === 'offset-committed' && seen.queueId === place.queueId && seen.offset > place.offset;
     stage.bankB.reportOffsets(true);
     const committed = await stage.log.next(covers, soonMs);
     stage.bankB.reportOffsets(false);
@@ -172,7 +175,10 @@ async function cutConnection({ log, bankA }: Stage, reached: ReachedStep): Promi
 }
 
 /** Starts the second wait only when the first has ended well, but without losing what happens right after it. */
-async function afterwards(first: Promise<Observation | undefined>, second: () => Promise<Observation | undefined>): Promise<Observation | undefined> {
+async function afterwards(
+  first: Promise<Observation | undefined>,
+  second: () => Promise<Observation | undefined>,
+): Promise<Observation | undefined> {
   return (await first) === undefined ? undefined : second();
 }
 

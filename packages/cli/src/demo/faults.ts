@@ -30,13 +30,51 @@ export interface FaultRow {
 }
 
 export const faultTable = [
-  { name: 'poison', step: undefined, paths: ['half', 'outbox'], sentence: 'a message that bank B cannot handle becomes a dead letter, is mended and sent again' },
-  { name: 'confirmation-lost', step: 'committed', paths: ['half'], beside: true, sentence: 'the second confirmation never arrives and the broker checks back' },
-  { name: 'bank-b-killed', step: 'credited', paths: ['half', 'outbox'], sentence: 'bank B is killed after its commit, before its acknowledgement' },
-  { name: 'bank-a-killed', step: 'committed', paths: ['half', 'outbox'], eachPath: true, sentence: 'bank A is killed after its commit, before the confirmation' },
-  { name: 'bank-a-paused', step: 'begin', then: 'worked', paths: ['half'], sentence: 'bank A stands still between work and commit until the verdict was given without it' },
-  { name: 'broker-killed', step: 'sending', paths: ['half', 'outbox'], sentence: 'the broker is killed with requests unanswered' },
-  { name: 'connection-cut', step: 'sending', paths: ['half', 'outbox'], sentence: 'the connection between bank A and the broker is cut for some seconds' },
+  {
+    name: 'poison',
+    step: undefined,
+    paths: ['half', 'outbox'],
+    sentence: 'a message that bank B cannot handle becomes a dead letter, is mended and sent again',
+  },
+  {
+    name: 'confirmation-lost',
+    step: 'committed',
+    paths: ['half'],
+    beside: true,
+    sentence: 'the second confirmation never arrives and the broker checks back',
+  },
+  {
+    name: 'bank-b-killed',
+    step: 'credited',
+    paths: ['half', 'outbox'],
+    sentence: 'bank B is killed after its commit, before its acknowledgement',
+  },
+  {
+    name: 'bank-a-killed',
+    step: 'committed',
+    paths: ['half', 'outbox'],
+    eachPath: true,
+    sentence: 'bank A is killed after its commit, before the confirmation',
+  },
+  {
+    name: 'bank-a-paused',
+    step: 'begin',
+    then: 'worked',
+    paths: ['half'],
+    sentence: 'bank A stands still between work and commit until the verdict was given without it',
+  },
+  {
+    name: 'broker-killed',
+    step: 'sending',
+    paths: ['half', 'outbox'],
+    sentence: 'the broker is killed with requests unanswered',
+  },
+  {
+    name: 'connection-cut',
+    step: 'sending',
+    paths: ['half', 'outbox'],
+    sentence: 'the connection between bank A and the broker is cut for some seconds',
+  },
 ] as const satisfies readonly FaultRow[];
 
 export type FaultName = (typeof faultTable)[number]['name'];

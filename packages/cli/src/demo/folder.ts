@@ -13,7 +13,8 @@ export interface ProcessRow {
 }
 
 const markerName = 'tallystick-demo.json';
-const ours = /^(bank-[ab]\.db(-wal|-shm|-journal)?|broker|logs|processes\.json(\.new)?|fault-log\.jsonl|report\.json|tallystick-demo\.json)$/;
+const ours =
+  /^(bank-[ab]\.db(-wal|-shm|-journal)?|broker|logs|processes\.json(\.new)?|fault-log\.jsonl|report\.json|tallystick-demo\.json)$/;
 
 export class DemoFolder {
   readonly path: string;
@@ -38,7 +39,10 @@ export class DemoFolder {
   take(about: object): void {
     if (existsSync(this.path)) this.clear();
     mkdirSync(this.path, { recursive: true });
-    writeFileSync(join(this.path, markerName), `${JSON.stringify({ what: 'a run of tallystick demo bank', pid: process.pid, ...about })}\n`);
+    writeFileSync(
+      join(this.path, markerName),
+      `${JSON.stringify({ what: 'a run of tallystick demo bank', pid: process.pid, ...about })}\n`,
+    );
     mkdirSync(this.logs);
   }
 
@@ -62,10 +66,18 @@ export class DemoFolder {
     const foreign = names.filter((name) => !ours.test(name));
     if (marker === undefined || foreign.length > 0) {
       const what = foreign[0] ?? names[0];
-      throw new CliError(`${this.path} is not an earlier demo's folder: it holds ${what}`, 'give --data a new or an empty folder', 'usage');
+      throw new CliError(
+        `${this.path} is not an earlier demo's folder: it holds ${what}`,
+        'give --data a new or an empty folder',
+        'usage',
+      );
     }
     if (marker.pid !== 0 && marker.pid !== process.pid && isDemo(marker.pid)) {
-      throw new CliError(`a demo is running in ${this.path} (process ${marker.pid})`, 'wait for its end or give --data another folder', 'usage');
+      throw new CliError(
+        `a demo is running in ${this.path} (process ${marker.pid})`,
+        'wait for its end or give --data another folder',
+        'usage',
+      );
     }
     for (const name of names) rmSync(join(this.path, name), { recursive: true, force: true });
   }

@@ -73,6 +73,9 @@ function peekJson(header: Buffer): Peek | undefined {
     opaque: Number(value.opaque),
     isResponse: (flag & 1) !== 0,
     isOneway: (flag & 2) !== 0,
-    fields: () => new Map(typeof fields === 'object' && fields !== null ? Object.entries(fields).map(([key, text]) => [key, String(text)]) : []),
+    fields: () =>
+      new Map(
+        typeof fields === 'object' && fields !== null ? Object.entries(fields).map(([key, text]) => [key, String(text)]) : [],
+      ),
   };
 }

@@ -30,7 +30,13 @@ export class HalfPath {
     await line.reached('begin', number, serial);
     await line.reached('sending', number, serial);
     const message = writeTransfer(transfer, transfer.poison);
-    const half = await this.producer.half({ topic: transferTopic, id: serial, key: serial, value: message, headers: { [numberHeader]: String(number) } });
+    const half = await this.producer.half({
+      topic: transferTopic,
+      id: serial,
+      key: serial,
+      value: message,
+      headers: { [numberHeader]: String(number) },
+    });
     await line.reached('worked', number, serial);
     try {
       transaction(db, (tx) => {

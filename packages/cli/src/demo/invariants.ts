@@ -74,10 +74,15 @@ export function whileRunning(figures: Figures): Violation[] {
   const found: Violation[] = [];
   const { money, onTheWay, moneyBefore, hold, inProcessAmount, missingInA, duplicateEffects } = figures;
   if (money + onTheWay !== moneyBefore) {
-    found.push({ invariant: 'sum-of-money', seen: `${money} in accounts + ${onTheWay} on the way = ${money + onTheWay}, was ${moneyBefore}` });
+    found.push({
+      invariant: 'sum-of-money',
+      seen: `${money} in accounts + ${onTheWay} on the way = ${money + onTheWay}, was ${moneyBefore}`,
+    });
   }
-  if (hold !== inProcessAmount) found.push({ invariant: 'hold-covers-in-process', seen: `hold ${hold}, in process ${inProcessAmount}` });
-  if (missingInA > 0) found.push({ invariant: 'credit-has-debit', seen: `${missingInA} serials credited by bank B and unknown to bank A` });
+  if (hold !== inProcessAmount)
+    found.push({ invariant: 'hold-covers-in-process', seen: `hold ${hold}, in process ${inProcessAmount}` });
+  if (missingInA > 0)
+    found.push({ invariant: 'credit-has-debit', seen: `${missingInA} serials credited by bank B and unknown to bank A` });
   if (duplicateEffects > 0) found.push({ invariant: 'one-effect', seen: `${duplicateEffects} changes of a balance too many` });
   return found;
 }
@@ -86,8 +91,10 @@ export function whileRunning(figures: Figures): Violation[] {
 export function atRest(reading: Reading, figures: Figures, transfers: number): Violation[] {
   const found = whileRunning(figures);
   const { settled, rowsA, rowsB, hold, missingInB } = figures;
-  if (missingInB > 0) found.push({ invariant: 'nothing-lost', seen: `${missingInB} transfers debited by bank A and never credited by bank B` });
-  for (const seen of [...unexplained(reading.a), ...unexplained(reading.b)]) found.push({ invariant: 'balances-explained', seen });
+  if (missingInB > 0)
+    found.push({ invariant: 'nothing-lost', seen: `${missingInB} transfers debited by bank A and never credited by bank B` });
+  for (const seen of [...unexplained(reading.a), ...unexplained(reading.b)])
+    found.push({ invariant: 'balances-explained', seen });
   if (settled !== transfers || rowsA !== transfers || rowsB !== transfers || hold !== 0) {
     const seen = `${settled} of ${transfers} settled, ${rowsA} rows in bank A, ${rowsB} in bank B, hold ${hold}`;
     found.push({ invariant: 'everything-settled', seen });

@@ -22,18 +22,23 @@ export class LedgerA {
   /** Takes the money from the customer into the hold account and writes the journal. To be called inside a transaction. */
   debit(serial: string, transfer: Transfer, message: string, now: number): void {
     const { from, amountMinor, number, path } = transfer;
-    const taken = this.db.prepare('UPDATE account SET balance = balance - ? WHERE id = ? AND balance >= ?').run(amountMinor, from, amountMinor);
+    const taken = this.db
+      .prepare('UPDATE account SET balance = balance - ? WHERE id = ? AND balance >= ?')
+      .run(amountMinor, from, amountMinor);
     if (taken.changes !== 1) throw new Error(`${from} cannot pay ${amountMinor}`);
     this.db.prepare('UPDATE account SET balance = balance + ? WHERE id = ?').run(amountMinor, holdAccount);
     this.db
-      .prepare(`INSERT INTO journal (serial, account, amount, state, number, path, message, sent_at) VALUES (?, ?, ?, 'in-process', ?, ?, ?, ?)`)
+      .prepare(
+        `INSERT INTO journal (serial, account, amount, state, number, path, message, sent_at) VALUES (?, ?, ?, 'in-process', ?, ?, ?, ?)`,
+      )
       .run(serial, from, -amountMinor, number, path, message, now);
   }
 
   /** Bank B has confirmed: the money leaves the hold account. False when that had been done before. */
   settle(serial: string): boolean {
     return write(this.db, () => {
-      const row = this.db.prepare(`SELECT amount FROM journal WHERE serial = ? AND state = 'in-process'`).get(serial) as { amount: number } | undefined;
+      const row = this.db.prepare(`SELECT amount FROM journal WHERE serial = ? AND state = 'in-process'`).get(serial) as
+        { amount: number } | undefined;
       if (row === undefined) return false;
       this.db.prepare(`UPDATE journal SET state = 'succeeded' WHERE serial = ?`).run(serial);
       this.db.prepare('UPDATE account SET balance = balance + ? WHERE id = ?').run(row.amount, holdAccount);
@@ -54,6 +59,8 @@ export class LedgerA {
   }
 
   markSent(serial: string, now: number): void {
-    write(this.db, () => this.db.prepare('UPDATE journal SET sent_at = ?, resends = resends + 1 WHERE serial = ?').run(now, serial));
+    write(this.db, () =>
+      this.db.prepare('UPDATE journal SET sent_at = ?, resends = resends + 1 WHERE serial = ?').run(now, serial),
+    );
   }
 }

@@ -97,7 +97,12 @@ class LossyFile implements DiskFile {
   }
 
   size(done: Parameters<DiskFile['size']>[0]): void {
-    this.file.size((error, bytes) => done(error, this.overlay.writes.reduce((end, write) => Math.max(end, write.position + write.bytes.length), bytes)));
+    this.file.size((error, bytes) =>
+      done(
+        error,
+        this.overlay.writes.reduce((end, write) => Math.max(end, write.position + write.bytes.length), bytes),
+      ),
+    );
   }
 
   truncate(bytes: number, done: DiskDone): void {

@@ -10,7 +10,14 @@ import { bankAProducers, numberHeader, transferTopic, writeTransfer } from './me
 import type { Transfer } from './plan.ts';
 
 /** Short waits, since the demo breaks things on purpose: a relay that was killed is replaced when its lease is over. */
-const relayTimes = { leaseMs: 1_500, sweepIntervalMs: 200, retryFirstMs: 200, retryMaxMs: 1_000, brakeMaxMs: 500, stopAfterMs: 1_500 };
+const relayTimes = {
+  leaseMs: 1_500,
+  sweepIntervalMs: 200,
+  retryFirstMs: 200,
+  retryMaxMs: 1_000,
+  brakeMaxMs: 500,
+  stopAfterMs: 1_500,
+};
 
 export class OutboxPath {
   private readonly bank: BankA;
@@ -49,7 +56,13 @@ export class OutboxPath {
     const { db, ledger, line, serials } = this.bank;
     const serial = serials.next();
     const message = writeTransfer(transfer, transfer.poison);
-    await this.producer.send({ topic: transferTopic, id: serial, key: serial, value: message, headers: { [numberHeader]: String(transfer.number) } });
+    await this.producer.send({
+      topic: transferTopic,
+      id: serial,
+      key: serial,
+      value: message,
+      headers: { [numberHeader]: String(transfer.number) },
+    });
     await line.reached('published', transfer.number, serial);
     transaction(db, () => ledger.debit(serial, transfer, message, Date.now()));
   }

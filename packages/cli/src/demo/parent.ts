@@ -140,7 +140,8 @@ class BankDemo {
     const brokerReady = this.log.next((seen) => seen.what === 'ready' && seen.name === 'broker', 60_000);
     this.supervisor.start({ name: 'broker', args: this.brokerArgs(loseUnsynced), readyLine: /"event":"ready"/ });
     this.supervisor.start({ name: 'checker', args: ['demo-checker', this.childOptions('checker')] });
-    if ((await brokerReady) === undefined) throw new CliError('the broker did not become ready', `see ${this.folder.logs}`, 'internal');
+    if ((await brokerReady) === undefined)
+      throw new CliError('the broker did not become ready', `see ${this.folder.logs}`, 'internal');
     this.store = new StoreReader(this.brokerPort);
     await this.store.makeTopics([transferTopic, confirmationTopic], queues);
     this.person = await startPerson(this.store.client, this.log);
@@ -152,7 +153,14 @@ class BankDemo {
   private brokerArgs(loseUnsynced: boolean): string[] {
     const { checkAfterMs, checkIntervalMs, checkMax, delayLevelsMs } = brokerTimes;
     const args = ['broker', '--json', '--port', String(this.brokerPort), '--data', this.folder.broker];
-    args.push('--check-after', String(checkAfterMs), '--check-interval', String(checkIntervalMs), '--check-max', String(checkMax));
+    args.push(
+      '--check-after',
+      String(checkAfterMs),
+      '--check-interval',
+      String(checkIntervalMs),
+      '--check-max',
+      String(checkMax),
+    );
     args.push('--delay-levels', delayLevelsMs);
     if (loseUnsynced) args.push('--lose-unsynced');
     if (this.options.plan.defect === 'ack-before-sync') args.push('--ack-before-sync');
@@ -166,7 +174,8 @@ class BankDemo {
       bankA: this.bankA,
       bankB: this.bankB,
       defect: this.options.plan.defect,
-      startStandby: () => this.supervisor.start({ name: 'bank-a-standby', args: ['demo-bank-a-standby', this.childOptions('bank-a')] }),
+      startStandby: () =>
+        this.supervisor.start({ name: 'bank-a-standby', args: ['demo-bank-a-standby', this.childOptions('bank-a')] }),
       stopStandby: () => this.supervisor.retire('bank-a-standby'),
       onStanding: (run) => (this.onStanding = run),
     });
@@ -256,7 +265,10 @@ class BankDemo {
   }
 
   private poisonMended(): boolean {
-    return this.person !== undefined && (this.person.mended.size > 0 || !plannedFaults(this.options.plan).some(({ name }) => name === 'poison'));
+    return (
+      this.person !== undefined &&
+      (this.person.mended.size > 0 || !plannedFaults(this.options.plan).some(({ name }) => name === 'poison'))
+    );
   }
 
   /** Stops the banks, reads the store, then lets the checker read both databases once more. */
@@ -359,14 +371,17 @@ class BankDemo {
   /** Prints the outcome; the JSON object is the last line. */
   private tell(ending: Ending, report: Report | undefined): number {
     if (report === undefined) {
-      console.error(ending.kind === 'interrupted' ? 'stopped; nothing was checked' : `not started: ${'why' in ending ? ending.why : ''}`);
+      console.error(
+        ending.kind === 'interrupted' ? 'stopped; nothing was checked' : `not started: ${'why' in ending ? ending.why : ''}`,
+      );
       return ending.kind === 'interrupted' ? exitCodes.interrupted.code : exitCodes.internal.code;
     }
     const missing = unconfirmedFaults(report);
     const held = report.violations.length === 0;
     writeFileSync(this.folder.report, `${JSON.stringify(report)}\n`);
     if (!this.options.json) this.tellPerson(report);
-    for (const { invariant, seen } of report.violations) console.error(`violated: ${invariant} (${invariantTable[invariant]}): ${seen}`);
+    for (const { invariant, seen } of report.violations)
+      console.error(`violated: ${invariant} (${invariantTable[invariant]}): ${seen}`);
     if ('why' in ending) console.error(`ended because ${ending.why}`);
     if (missing.length > 0) console.error(`not seen in this run: ${missing.join(', ')}`);
     if (this.options.json) console.log(JSON.stringify(report));

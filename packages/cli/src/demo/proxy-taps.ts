@@ -95,7 +95,8 @@ export class ProxyTaps {
   private send(frame: Buffer, seen: Peek, key: string): void {
     if (seen.isOneway) return;
     this.open.add(key);
-    if (this.answered?.key === undefined && this.answered !== undefined && frame.includes(this.answered.serial)) this.answered.key = key;
+    if (this.answered?.key === undefined && this.answered !== undefined && frame.includes(this.answered.serial))
+      this.answered.key = key;
     if (this.asked !== undefined && frame.includes(this.asked.serial)) {
       const { run } = this.asked;
       this.asked = undefined;
@@ -114,7 +115,11 @@ export class ProxyTaps {
 
   private offset(seen: Peek): void {
     const fields = seen.fields();
-    this.log.add({ what: 'offset-committed', queueId: Number(fields.get('queueId')), offset: Number(fields.get('commitOffset')) });
+    this.log.add({
+      what: 'offset-committed',
+      queueId: Number(fields.get('queueId')),
+      offset: Number(fields.get('commitOffset')),
+    });
   }
 
   private closed(connection: number): void {

@@ -40,7 +40,9 @@ export function readBanks(bankA: BankDatabase, bankB: BankDatabase): Reading | u
 }
 
 function readBank(db: BankDatabase): BankReading | undefined {
-  const tables = db.prepare(`SELECT count(*) AS n FROM sqlite_master WHERE type = 'table' AND name IN ('account', 'journal', 'movement')`).get();
+  const tables = db
+    .prepare(`SELECT count(*) AS n FROM sqlite_master WHERE type = 'table' AND name IN ('account', 'journal', 'movement')`)
+    .get();
   if ((tables as { n: number }).n !== 3) return undefined;
   const accounts = db.prepare('SELECT id, opening, balance FROM account').all() as AccountRow[];
   const journal = db.prepare('SELECT serial, account, amount, state FROM journal').all() as JournalRow[];

@@ -85,7 +85,11 @@ function faultCounts(options: PlanOptions, log: readonly Observation[]): FaultCo
 /** What the checker saw broken while all was running and what looks whole again at rest. */
 function brokenMeanwhile({ log, violations }: Evidence): Violation[] {
   const atRest = new Set<string>(violations.map(({ invariant }) => invariant));
-  return log.flatMap((seen) => (seen.what === 'violation' && !atRest.has(seen.invariant) ? [{ invariant: seen.invariant, seen: `${seen.seen} (while running)` }] : []));
+  return log.flatMap((seen) =>
+    seen.what === 'violation' && !atRest.has(seen.invariant)
+      ? [{ invariant: seen.invariant, seen: `${seen.seen} (while running)` }]
+      : [],
+  );
 }
 
 function brokenByStore({ store, log, serialsOfA }: Evidence, mended: number): Violation[] {
@@ -97,8 +101,11 @@ function brokenByStore({ store, log, serialsOfA }: Evidence, mended: number): Vi
   if (mended < store.deadLetters.length) {
     found.push({ invariant: 'dead-letters-mended', seen: `${store.deadLetters.length} dead letters, ${mended} of them settled` });
   }
-  const rolledBack = new Set(log.flatMap((seen) => (seen.what === 'verdict' && seen.verdict === 'rollback' ? [seen.serial] : [])));
+  const rolledBack = new Set(
+    log.flatMap((seen) => (seen.what === 'verdict' && seen.verdict === 'rollback' ? [seen.serial] : [])),
+  );
   const moved = [...rolledBack].filter((serial) => serialsOfA.has(serial));
-  if (moved.length > 0) found.push({ invariant: 'verdict-final', seen: `${moved.join(', ')} rolled back at the broker and debited by bank A` });
+  if (moved.length > 0)
+    found.push({ invariant: 'verdict-final', seen: `${moved.join(', ')} rolled back at the broker and debited by bank A` });
   return found;
 }

@@ -13,7 +13,13 @@ export class StoreReader {
 
   constructor(brokerPort: number) {
     this.address = `127.0.0.1:${brokerPort}`;
-    this.client = new Client({ address: this.address, reconnectMaxMs: 400, heartbeatIntervalMs: 1_000, routeIntervalMs: 500, onReport: () => {} });
+    this.client = new Client({
+      address: this.address,
+      reconnectMaxMs: 400,
+      heartbeatIntervalMs: 1_000,
+      routeIntervalMs: 500,
+      onReport: () => {},
+    });
   }
 
   async makeTopics(topics: readonly string[], queues: number): Promise<void> {

@@ -179,15 +179,20 @@ export class Supervisor {
       this.events.hopeless(name, this.lastWords(name));
       return;
     }
-    const timer = setTimeout(() => {
-      this.restarts.delete(timer);
-      if (!this.stopping && !child.retired) this.spawn(child);
-    }, restartAfterMs * (1 + child.failures));
+    const timer = setTimeout(
+      () => {
+        this.restarts.delete(timer);
+        if (!this.stopping && !child.retired) this.spawn(child);
+      },
+      restartAfterMs * (1 + child.failures),
+    );
     this.restarts.add(timer);
   }
 
   private listProcesses(): void {
-    const rows = [...this.children.values()].flatMap(({ spec, process }) => (process?.pid === undefined ? [] : [{ name: spec.name, pid: process.pid }]));
+    const rows = [...this.children.values()].flatMap(({ spec, process }) =>
+      process?.pid === undefined ? [] : [{ name: spec.name, pid: process.pid }],
+    );
     this.folder.writeProcesses(rows);
   }
 

@@ -83,7 +83,15 @@ class LiveView implements View {
     const head = [styleText('bold', this.options.title), ''];
     const middle = latest === undefined ? ['  the banks open …'] : this.bankLines(latest);
     const faults = [...this.faults].map(([name, state]) => faultMark(state) + name);
-    return [...head, ...middle, '', `  faults  ${faults.slice(0, 4).join('   ')}`, `          ${faults.slice(4).join('   ')}`, '', ...this.eventLines()];
+    return [
+      ...head,
+      ...middle,
+      '',
+      `  faults  ${faults.slice(0, 4).join('   ')}`,
+      `          ${faults.slice(4).join('   ')}`,
+      '',
+      ...this.eventLines(),
+    ];
   }
 
   private bankLines({ figures, violations, accountsA, accountsB }: RunningAccount): string[] {

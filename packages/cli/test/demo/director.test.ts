@@ -22,7 +22,15 @@ const kill: PlannedFault = { name: 'bank-a-killed', at: 5, step: 'committed', pa
 const cut: PlannedFault = { name: 'connection-cut', at: 6, step: 'sending', path: undefined };
 
 function reached(step: Step, number: number, child = 'bank-a'): ReachedStep {
-  return { child, id: number, step, number, serial: `S${number}`, place: undefined, leave: (leave) => left.push(`${number} ${leave}`) };
+  return {
+    child,
+    id: number,
+    step,
+    number,
+    serial: `S${number}`,
+    place: undefined,
+    leave: (leave) => left.push(`${number} ${leave}`),
+  };
 }
 
 function directorOf(planned: PlannedFault[], scripts: [FaultName, Script][]): Director {
@@ -30,7 +38,8 @@ function directorOf(planned: PlannedFault[], scripts: [FaultName, Script][]): Di
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
-const events = () => readFaultLog(join(folder, 'log')).map((seen) => ('number' in seen ? `${seen.what} ${seen.number}` : seen.what));
+const events = () =>
+  readFaultLog(join(folder, 'log')).map((seen) => ('number' in seen ? `${seen.what} ${seen.number}` : seen.what));
 
 describe('the fault director', () => {
   it('fires at the planned transfer and lets all others pass', async () => {

@@ -47,7 +47,13 @@ describe('the folder of a run', () => {
     const folder = new DemoFolder(parent);
     folder.take({});
     folder.writeProcesses([{ name: 'broker', pid: 1 }]);
-    folder.writeProcesses([{ name: 'broker', pid: 2 }, { name: 'bank-a', pid: 3 }]);
-    expect(JSON.parse(readFileSync(join(parent, 'processes.json'), 'utf8'))).toEqual([{ name: 'broker', pid: 2 }, { name: 'bank-a', pid: 3 }]);
+    folder.writeProcesses([
+      { name: 'broker', pid: 2 },
+      { name: 'bank-a', pid: 3 },
+    ]);
+    expect(JSON.parse(readFileSync(join(parent, 'processes.json'), 'utf8'))).toEqual([
+      { name: 'broker', pid: 2 },
+      { name: 'bank-a', pid: 3 },
+    ]);
   });
 });

@@ -4,7 +4,10 @@ import type { AccountRow, BankReading, JournalRow, Reading } from '../../src/dem
 
 /** Ann 1000 and hold in bank A, Bob 100 in bank B; each helper changes the books like the banks do, or wrongly. */
 class Books {
-  private readonly a = new Map([['Ann', 1_000], ['hold', 0]]);
+  private readonly a = new Map([
+    ['Ann', 1_000],
+    ['hold', 0],
+  ]);
   private readonly b = new Map([['Bob', 100]]);
   private readonly journalA: { serial: string; account: string; amount: number; state: string }[] = [];
   private readonly journalB: JournalRow[] = [];
@@ -20,7 +23,8 @@ class Books {
   }
 
   credit(serial: string, amount: number): this {
-    if (!this.journalB.some((row) => row.serial === serial)) this.journalB.push({ serial, account: 'Bob', amount, state: 'succeeded' });
+    if (!this.journalB.some((row) => row.serial === serial))
+      this.journalB.push({ serial, account: 'Bob', amount, state: 'succeeded' });
     this.b.set('Bob', this.b.get('Bob')! + amount);
     this.movementsB++;
     return this;
@@ -39,8 +43,13 @@ class Books {
   }
 
   reading(): Reading {
-    const openings = new Map([['Ann', 1_000], ['Bob', 100], ['hold', 0]]);
-    const accounts = (balances: ReadonlyMap<string, number>): AccountRow[] => [...balances].map(([id, balance]) => ({ id, opening: openings.get(id)!, balance }));
+    const openings = new Map([
+      ['Ann', 1_000],
+      ['Bob', 100],
+      ['hold', 0],
+    ]);
+    const accounts = (balances: ReadonlyMap<string, number>): AccountRow[] =>
+      [...balances].map(([id, balance]) => ({ id, opening: openings.get(id)!, balance }));
     const bank = (balances: ReadonlyMap<string, number>, journal: readonly JournalRow[], movements: number): BankReading => {
       return { accounts: accounts(balances), journal: journal.map((row) => ({ ...row })), movements };
     };
@@ -49,7 +58,8 @@ class Books {
 }
 
 const running = (books: Books) => whileRunning(figuresOf(books.reading())).map(({ invariant }) => invariant);
-const resting = (books: Books, transfers: number) => atRest(books.reading(), figuresOf(books.reading()), transfers).map(({ invariant }) => invariant);
+const resting = (books: Books, transfers: number) =>
+  atRest(books.reading(), figuresOf(books.reading()), transfers).map(({ invariant }) => invariant);
 
 describe('the checker', () => {
   it.each([
@@ -57,7 +67,10 @@ describe('the checker', () => {
     ['a debit is on its way', new Books().debit('S1', 300)],
     ['a credit is not confirmed yet', new Books().debit('S1', 300).credit('S1', 300)],
     ['a transfer is settled', new Books().debit('S1', 300).credit('S1', 300).settle('S1')],
-    ['transfers of all kinds stand side by side', new Books().debit('S1', 1).debit('S2', 2).debit('S3', 3).credit('S2', 2).credit('S3', 3).settle('S3')],
+    [
+      'transfers of all kinds stand side by side',
+      new Books().debit('S1', 1).debit('S2', 2).debit('S3', 3).credit('S2', 2).credit('S3', 3).settle('S3'),
+    ],
   ])('finds the money whole when %s', (_, books) => {
     expect(running(books)).toEqual([]);
   });

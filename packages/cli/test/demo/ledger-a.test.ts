@@ -29,13 +29,18 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-const debit = (serial: string, number: number) => write(a, () => ledger.debit(serial, transferOf(plan, number), 'message', 1_000));
+const debit = (serial: string, number: number) =>
+  write(a, () => ledger.debit(serial, transferOf(plan, number), 'message', 1_000));
 const figures = () => figuresOf(readBanks(a, b)!);
 
 describe("bank A's books", () => {
   it('put a debit on hold until it is settled, once however often it is confirmed', () => {
     debit('S1', 1);
-    expect(figures()).toMatchObject({ inProcess: 1, hold: transferOf(plan, 1).amountMinor, onTheWay: transferOf(plan, 1).amountMinor });
+    expect(figures()).toMatchObject({
+      inProcess: 1,
+      hold: transferOf(plan, 1).amountMinor,
+      onTheWay: transferOf(plan, 1).amountMinor,
+    });
     expect(ledger.settle('S1')).toBe(true);
     expect(ledger.settle('S1')).toBe(false);
     expect(ledger.settle('S2')).toBe(false);

@@ -13,8 +13,11 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 const open = (disk: Disk, mode: 'open' | 'create') =>
-  new Promise<DiskFile>((resolve, reject) => disk.open('f', mode, (error, file) => (error === undefined ? resolve(file) : reject(new Error(error.message)))));
-const write = (file: DiskFile, text: string, at: number) => new Promise<void>((resolve) => file.write([Buffer.from(text)], at, () => resolve()));
+  new Promise<DiskFile>((resolve, reject) =>
+    disk.open('f', mode, (error, file) => (error === undefined ? resolve(file) : reject(new Error(error.message)))),
+  );
+const write = (file: DiskFile, text: string, at: number) =>
+  new Promise<void>((resolve) => file.write([Buffer.from(text)], at, () => resolve()));
 const sync = (file: DiskFile) => new Promise<void>((resolve) => file.sync(() => resolve()));
 const read = (file: DiskFile, bytes: number) =>
   new Promise<string>((resolve) => {

@@ -2,7 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { mendTransfer, readTransfer, writeTransfer } from '../../src/demo/messages.ts';
 
-const transfers = fc.record({ number: fc.integer({ min: 1 }), to: fc.string({ minLength: 1 }), amountMinor: fc.integer({ min: 1, max: 50_000 }) });
+const transfers = fc.record({
+  number: fc.integer({ min: 1 }),
+  to: fc.string({ minLength: 1 }),
+  amountMinor: fc.integer({ min: 1, max: 50_000 }),
+});
 
 describe('a transfer message', () => {
   it('is read as it was written', () => {
@@ -23,7 +27,10 @@ describe('a transfer message', () => {
     );
   });
 
-  it.each(['{}', '[]', 'null', '{"number":1,"to":"Bob","amount":-1}', '{"number":1,"to":"Bob","amount":1.5}', 'no json'])('refuses %s', (text) => {
-    expect(() => readTransfer(text)).toThrow();
-  });
+  it.each(['{}', '[]', 'null', '{"number":1,"to":"Bob","amount":-1}', '{"number":1,"to":"Bob","amount":1.5}', 'no json'])(
+    'refuses %s',
+    (text) => {
+      expect(() => readTransfer(text)).toThrow();
+    },
+  );
 });

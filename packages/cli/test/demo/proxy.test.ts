@@ -58,7 +58,9 @@ describe('the proxy', () => {
   });
 
   it('swallows a frame and passes its neighbours', async () => {
-    const { client, received } = await start((direction, whole) => (direction === 'to-broker' && whole.includes('lost') ? 'swallow' : 'pass'));
+    const { client, received } = await start((direction, whole) =>
+      direction === 'to-broker' && whole.includes('lost') ? 'swallow' : 'pass',
+    );
     client.write(Buffer.concat([frame('one'), frame('lost'), frame('two')]));
     const expected = Buffer.concat([frame('one'), frame('two')]).toString('latin1');
     await until(() => received().length >= expected.length);

@@ -60,7 +60,13 @@ describe('the report', () => {
       { what: 'fault-confirmed', fault: 'broker-killed', number: 12, serial: 'S2', seen: 'SIGKILL' },
     ];
     const report = reportOf(plan, evidence({ log }));
-    expect(report.faults.map(({ name }) => name)).toEqual(['poison', 'bank-b-killed', 'bank-a-killed', 'broker-killed', 'connection-cut']);
+    expect(report.faults.map(({ name }) => name)).toEqual([
+      'poison',
+      'bank-b-killed',
+      'bank-a-killed',
+      'broker-killed',
+      'connection-cut',
+    ]);
     expect(report.faults.find(({ name }) => name === 'broker-killed')!.count).toBe(1);
     expect(unconfirmedFaults(report)).toEqual(['poison', 'bank-b-killed', 'bank-a-killed', 'connection-cut']);
   });
@@ -82,12 +88,17 @@ describe('the report', () => {
 
   it('keeps a violation that was only seen while all was running', () => {
     const log: Observation[] = [{ what: 'violation', invariant: 'sum-of-money', seen: '1 too many' }];
-    expect(reportOf(plan, evidence({ log })).violations).toEqual([{ invariant: 'sum-of-money', seen: '1 too many (while running)' }]);
+    expect(reportOf(plan, evidence({ log })).violations).toEqual([
+      { invariant: 'sum-of-money', seen: '1 too many (while running)' },
+    ]);
   });
 
   it('names half messages that were left and verdicts that were not kept', () => {
     const log: Observation[] = [{ what: 'verdict', serial: 'S2', verdict: 'rollback', checkedBack: true }];
     const store = { halves: [{ serial: 'S3', state: 'parked' }], deadLetters: [] };
-    expect(reportOf(plan, evidence({ log, store })).violations.map(({ invariant }) => invariant)).toEqual(['halves-settled', 'verdict-final']);
+    expect(reportOf(plan, evidence({ log, store })).violations.map(({ invariant }) => invariant)).toEqual([
+      'halves-settled',
+      'verdict-final',
+    ]);
   });
 });

@@ -29,19 +29,57 @@ async function startBroker(...more: string[]): Promise<{ broker: Running; addres
 describe('broker, send and consume as real processes', () => {
   it('carry messages from one command to another, over a kill of the broker', { timeout: 60_000 }, async () => {
     const { broker, address } = await startBroker();
-    const sent = await run(['send', 'orders', 'hello', '--count', '3', '--key', 'k', '--tag', 'T', '--header', 'colour=red', '--broker', address, '--json']);
+    const sent = await run([
+      'send',
+      'orders',
+      'hello',
+      '--count',
+      '3',
+      '--key',
+      'k',
+      '--tag',
+      'T',
+      '--header',
+      'colour=red',
+      '--broker',
+      address,
+      '--json',
+    ]);
     expect(sent).toMatchObject({ code: 0 });
     expect(jsonLines(sent.out)).toHaveLength(3);
     broker.child.kill('SIGKILL');
     await broker.ended;
 
     const again = await startBroker();
-    const got = await run(['consume', 'orders', '--from', 'first', '--max', '3', '--timeout', '20000', '--broker', again.address, '--json']);
+    const got = await run([
+      'consume',
+      'orders',
+      '--from',
+      'first',
+      '--max',
+      '3',
+      '--timeout',
+      '20000',
+      '--broker',
+      again.address,
+      '--json',
+    ]);
     expect(got).toMatchObject({ code: 0 });
     const messages = jsonLines(got.out);
     expect(messages).toHaveLength(3);
-    expect(messages[0]).toMatchObject({ topic: 'orders', value: 'hello', key: 'k', tag: 'T', headers: { colour: 'red' }, reconsumeTimes: 0 });
-    expect(messages.map(({ id }) => id).sort()).toEqual(jsonLines(sent.out).map(({ messageId }) => messageId).sort());
+    expect(messages[0]).toMatchObject({
+      topic: 'orders',
+      value: 'hello',
+      key: 'k',
+      tag: 'T',
+      headers: { colour: 'red' },
+      reconsumeTimes: 0,
+    });
+    expect(messages.map(({ id }) => id).sort()).toEqual(
+      jsonLines(sent.out)
+        .map(({ messageId }) => messageId)
+        .sort(),
+    );
   });
 
   it('say where the data is, whether it survives, and what a crash can cost', { timeout: 60_000 }, async () => {
@@ -88,7 +126,10 @@ describe('broker, send and consume as real processes', () => {
 
   it('send one message per line of standard input', { timeout: 60_000 }, async () => {
     const { address } = await startBroker();
-    expect(await run(['send', 'lines', '--broker', address], 'one\ntwo\n\nthree\n')).toMatchObject({ code: 0, out: '3 sent to lines\n' });
+    expect(await run(['send', 'lines', '--broker', address], 'one\ntwo\n\nthree\n')).toMatchObject({
+      code: 0,
+      out: '3 sent to lines\n',
+    });
     const got = await run(['consume', 'lines', '--from', 'first', '--max', '3', '--timeout', '20000', '--broker', address]);
     expect(got.out.trimEnd().split('\n').sort()).toEqual(['one', 'three', 'two']);
     expect(await run(['send', 'lines', '--broker', address], '')).toMatchObject({ code: 2 });

@@ -34,7 +34,15 @@ describe('tallystick demo bank', () => {
     const [report, ...more] = jsonLines(out);
     expect(more).toEqual([]);
     expect(out.trimEnd().split('\n').at(-1)).toBe(JSON.stringify(report));
-    expect(report).toMatchObject({ seed: 3, transfers: 50, settled: 50, lost: 0, duplicateEffects: 0, deadLettersMended: 1, violations: [] });
+    expect(report).toMatchObject({
+      seed: 3,
+      transfers: 50,
+      settled: 50,
+      lost: 0,
+      duplicateEffects: 0,
+      deadLettersMended: 1,
+      violations: [],
+    });
     expect(report!['moneyAfter']).toBe(report!['moneyBefore']);
     expect(report!['checkBacks']).toBeGreaterThanOrEqual(1);
     expect(report!['duplicatesAbsorbed']).toBeGreaterThanOrEqual(1);
@@ -66,7 +74,19 @@ describe('tallystick demo bank', () => {
 
   it('fails and names the invariant when the inbox is left out', { timeout: 120_000 }, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'demo-e2e-'));
-    const { code, out, err } = await run(['demo', 'bank', '--transfers', '50', '--seed', '3', '--data', folder, '--defect', 'no-inbox', '--json']);
+    const { code, out, err } = await run([
+      'demo',
+      'bank',
+      '--transfers',
+      '50',
+      '--seed',
+      '3',
+      '--data',
+      folder,
+      '--defect',
+      'no-inbox',
+      '--json',
+    ]);
     expect(code).toBe(1);
     expect(err).toContain('violated: sum-of-money');
     expect(jsonLines(out)[0]!['duplicateEffects']).toBeGreaterThanOrEqual(1);
