@@ -61,7 +61,8 @@ export class ClientCore {
   constructor(ports: PeersPorts, { address, mapAddress, onReport, ...given }: ClientCoreOptions) {
     const options = resolveOptions('Client', CLIENT_OPTIONS, given);
     const report = onReport ?? (() => {});
-    this.clientId = options.clientId === '' ? `tallystick@${hex8(ports.random.u32())}${hex8(ports.random.u32())}` : options.clientId;
+    this.clientId =
+      options.clientId === '' ? `tallystick@${hex8(ports.random.u32())}${hex8(ports.random.u32())}` : options.clientId;
     const session = new Session(this.clientId, options, report);
     const peers = new Peers(ports, { ...options, mapAddress: mapAddress ?? ((advertised) => advertised) }, session);
     const servers = address.split(';').map((server) => server.trim());
@@ -95,7 +96,10 @@ export class ClientCore {
 
   consumer({ topics, from, handler, ...given }: ConsumerCoreOptions): PushConsumerCore {
     const options = resolveOptions('consumer', CONSUMER_OPTIONS, given);
-    const retries = new ProducerCore(this.#context, resolveOptions('producer', PRODUCER_OPTIONS, { group: RETRY_PRODUCER_GROUP }));
+    const retries = new ProducerCore(
+      this.#context,
+      resolveOptions('producer', PRODUCER_OPTIONS, { group: RETRY_PRODUCER_GROUP }),
+    );
     const consumer = new PushConsumerCore(this.#context, options, { topics, from: from ?? 'last', handler }, retries);
     this.#parts.add(consumer);
     return consumer;

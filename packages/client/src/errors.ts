@@ -31,7 +31,11 @@ const ROWS = {
   NOT_SENT: { outcome: 'unavailable', retry: 'later', sentence: 'the message could not be sent in time' },
   CLOSED: { outcome: 'unavailable', retry: 'never', sentence: 'the producer is closed' },
   NO_CONNECTION: { outcome: 'unavailable', retry: 'later', sentence: 'there is no connection to the broker' },
-  ROLLED_BACK: { outcome: 'unavailable', retry: 'later', sentence: 'the half message was not synced in time and has been rolled back' },
+  ROLLED_BACK: {
+    outcome: 'unavailable',
+    retry: 'later',
+    sentence: 'the half message was not synced in time and has been rolled back',
+  },
   TIMEOUT: { outcome: 'unknown', retry: 'later', sentence: 'the broker did not answer in time' },
   CONNECTION_LOST: { outcome: 'unknown', retry: 'later', sentence: 'the connection broke before the answer' },
   MALFORMED_ANSWER: { outcome: 'unknown', retry: 'never', sentence: "the broker's answer could not be read" },

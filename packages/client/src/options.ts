@@ -24,8 +24,18 @@ export const PRODUCER_OPTIONS = {
   group: textOption('TALLYSTICK_PRODUCER', 'Producer group.', GROUP),
   lingerMs: integerOption(0, 0, MINUTE, 'How long a batch waits for more records; 0: until the end of the turn.'),
   batchSizeBytes: integerOption(32 * 1024, 0, 4 * 1024 * 1024, 'Bytes of a full batch; 0: every record travels alone.'),
-  bufferMemoryBytes: integerOption(32 * 1024 * 1024, 1024, Number.MAX_SAFE_INTEGER, 'Memory for records that are not acknowledged.'),
-  maxPendingRecords: integerOption(10_000, 0, 10_000_000, 'Sends that may wait for memory or a route; further ones are refused at once.'),
+  bufferMemoryBytes: integerOption(
+    32 * 1024 * 1024,
+    1024,
+    Number.MAX_SAFE_INTEGER,
+    'Memory for records that are not acknowledged.',
+  ),
+  maxPendingRecords: integerOption(
+    10_000,
+    0,
+    10_000_000,
+    'Sends that may wait for memory or a route; further ones are refused at once.',
+  ),
   maxBlockMs: integerOption(60_000, 0, DAY, 'How long a send waits for memory or a route.'),
   maxMessageBytes: integerOption(4 * 1024 * 1024, 1, 16 * 1024 * 1024, 'Longest body.'),
   compressOverBytes: integerOption(4096, 0, Number.MAX_SAFE_INTEGER, 'Bodies of at least so many bytes are deflated; 0: never.'),
@@ -36,7 +46,12 @@ export const PRODUCER_OPTIONS = {
   deliveryTimeoutMs: integerOption(30_000, 1, DAY, 'How long a record may take from its batch to its verdict.'),
   maxInFlightMessages: integerOption(16_384, 1, 10_000_000, 'Messages without an answer on one connection.'),
   maxInFlightBytes: integerOption(8 * 1024 * 1024, 1, Number.MAX_SAFE_INTEGER, 'Their bytes.'),
-  maxInFlightPerQueue: integerOption(16_384, 1, 1_000_000, 'Requests without an answer per queue; 1 keeps the order over retries too.'),
+  maxInFlightPerQueue: integerOption(
+    16_384,
+    1,
+    1_000_000,
+    'Requests without an answer per queue; 1 keeps the order over retries too.',
+  ),
   defaultQueues: integerOption(4, 1, 65_536, 'Queues of a topic that a broker makes at our first send.'),
 } as const;
 
@@ -49,7 +64,12 @@ export const CONSUMER_OPTIONS = {
   group: textOption('', 'Consumer group.', GROUP),
   concurrency: integerOption(20, 1, 1_000_000, 'Handlers at work at once.'),
   orderly: booleanOption(false, 'One message of a queue at a time, in order, under a lock.'),
-  maxReconsumeTimes: integerOption(-1, -1, 1_000_000, 'Failures before a message goes to the dead letters; -1: 16, orderly: without end.'),
+  maxReconsumeTimes: integerOption(
+    -1,
+    -1,
+    1_000_000,
+    'Failures before a message goes to the dead letters; -1: 16, orderly: without end.',
+  ),
   consumeTimeoutMs: integerOption(15 * MINUTE, 1, DAY, 'A handler that takes longer loses its message to a retry.'),
   localRetryMs: integerOption(5000, 1, DAY, 'Pause before a message that could not be handed back is handled again here.'),
   suspendMs: integerOption(1000, 1, DAY, 'Orderly: pause before a failed message is handled again.'),

@@ -183,10 +183,15 @@ export class Connection {
   #opened(wire: Wire): void {
     this.#cancelTimer();
     const { ports, options, owner } = this.#peers;
-    const peer = new Peer(wire, ports, { kind: options.header, idleMs: options.connectionIdleMs }, {
-      onRequest: (_, frame) => owner.asked(this, frame),
-      onClose: (_, reason) => this.#lost(peer, reason),
-    });
+    const peer = new Peer(
+      wire,
+      ports,
+      { kind: options.header, idleMs: options.connectionIdleMs },
+      {
+        onRequest: (_, frame) => owner.asked(this, frame),
+        onClose: (_, reason) => this.#lost(peer, reason),
+      },
+    );
     this.peer = peer;
     this.state = 'open';
     this.#failures = 0;

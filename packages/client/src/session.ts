@@ -151,7 +151,11 @@ export class Session implements PeersOwner {
         this.#consumers.get(frame.fields().get('consumerGroup') ?? '')?.changed();
         return;
       default:
-        connection.peer?.answer(frame.ref(), ResponseCode.REQUEST_CODE_NOT_SUPPORTED, ` request type ${frame.code} not supported`);
+        connection.peer?.answer(
+          frame.ref(),
+          ResponseCode.REQUEST_CODE_NOT_SUPPORTED,
+          ` request type ${frame.code} not supported`,
+        );
     }
   }
 
@@ -187,7 +191,10 @@ export class Session implements PeersOwner {
       if (error !== undefined && this.#brokers.size === 0) return done(error);
       this.learned(addresses);
       this.#holdAll();
-      this.#beatEach([...this.#brokers].map((address) => this.#peers.to(address)), done);
+      this.#beatEach(
+        [...this.#brokers].map((address) => this.#peers.to(address)),
+        done,
+      );
     });
   }
 

@@ -81,7 +81,8 @@ export class FakeBroker {
   lockGrants: (queueId: number) => boolean = () => true;
   readonly #wires: Wire[] = [];
   readonly #send = new SendLocator();
-  readonly #heldPulls: { readonly peer: Peer; readonly frame: ReturnType<Frame['ref']>; readonly fields: Map<string, string> }[] = [];
+  readonly #heldPulls: { readonly peer: Peer; readonly frame: ReturnType<Frame['ref']>; readonly fields: Map<string, string> }[] =
+    [];
 
   constructor(time: ManualTime, address = '10.0.0.1:9876', name = 'broker-a') {
     this.time = time;
@@ -91,10 +92,15 @@ export class FakeBroker {
 
   accept(wire: Wire): void {
     const connection = this.peers.length;
-    const peer = new Peer(wire, { clock: this.time, timers: this.time, turn: this.time }, {}, {
-      onRequest: (_, frame) => this.#asked(peer, frame, connection),
-      onClose: () => {},
-    });
+    const peer = new Peer(
+      wire,
+      { clock: this.time, timers: this.time, turn: this.time },
+      {},
+      {
+        onRequest: (_, frame) => this.#asked(peer, frame, connection),
+        onClose: () => {},
+      },
+    );
     this.peers.push(peer);
     this.#wires.push(wire);
   }
@@ -117,7 +123,13 @@ export class FakeBroker {
   }
 
   #asked(peer: Peer, frame: Frame, connection: number): void {
-    const ask: Asked = { code: frame.code, fields: frame.fields(), body: Buffer.from(frame.body()), oneway: frame.isOneway, connection };
+    const ask: Asked = {
+      code: frame.code,
+      fields: frame.fields(),
+      body: Buffer.from(frame.body()),
+      oneway: frame.isOneway,
+      connection,
+    };
     this.asked.push(ask);
     const reaction = this.script(frame.code, ask);
     const isSend = frame.code === RequestCode.SEND_MESSAGE_V2 || frame.code === RequestCode.SEND_BATCH_MESSAGE;
@@ -125,7 +137,14 @@ export class FakeBroker {
     if (reaction === 'silent') return;
     if (reaction === 'cut') return peer.close(false);
     if (reaction !== 'ok' && !isSend) return peer.answer(frame.ref(), reaction.code, reaction.remark);
-    if (isSend) return this.#answerSend(peer, frame, count, reaction === 'ok' ? 0 : reaction.code, reaction === 'ok' ? undefined : reaction.remark);
+    if (isSend)
+      return this.#answerSend(
+        peer,
+        frame,
+        count,
+        reaction === 'ok' ? 0 : reaction.code,
+        reaction === 'ok' ? undefined : reaction.remark,
+      );
     this.#answer(peer, frame, ask);
   }
 
@@ -142,15 +161,19 @@ export class FakeBroker {
       }
       case RequestCode.HEART_BEAT: {
         const heartbeat = decodeHeartbeat(body);
-        if (typeof heartbeat !== 'string' && heartbeat.consumerDataSet.length > 0 && !this.members.includes(heartbeat.clientID)) this.members.push(heartbeat.clientID);
-        for (const { groupName } of typeof heartbeat === 'string' ? [] : heartbeat.consumerDataSet) this.topics.set(`%RETRY%${groupName}`, 1);
+        if (typeof heartbeat !== 'string' && heartbeat.consumerDataSet.length > 0 && !this.members.includes(heartbeat.clientID))
+          this.members.push(heartbeat.clientID);
+        for (const { groupName } of typeof heartbeat === 'string' ? [] : heartbeat.consumerDataSet)
+          this.topics.set(`%RETRY%${groupName}`, 1);
         return peer.answer(ref, 0);
       }
       case RequestCode.GET_CONSUMER_LIST_BY_GROUP:
         return peer.answer(ref, 0, undefined, {}, encodeConsumerList(this.members));
       case RequestCode.QUERY_CONSUMER_OFFSET: {
         const offset = this.offsets.get(place);
-        return offset === undefined ? peer.answer(ref, ResponseCode.QUERY_NOT_FOUND, 'none') : peer.answer(ref, 0, undefined, { offset });
+        return offset === undefined
+          ? peer.answer(ref, ResponseCode.QUERY_NOT_FOUND, 'none')
+          : peer.answer(ref, 0, undefined, { offset });
       }
       case RequestCode.UPDATE_CONSUMER_OFFSET:
         this.offsets.set(place, Number(fields.get('commitOffset')));
@@ -179,8 +202,18 @@ export class FakeBroker {
   #route(queues: number): Buffer {
     const brokers: FakeBroker[] = [this, ...this.others];
     return encodeTopicRoute({
-      brokerDatas: brokers.map(({ name, address }) => ({ cluster: 'c', brokerName: name, brokerAddrs: new Map([['0', address]]) })),
-      queueDatas: brokers.map(({ name }) => ({ brokerName: name, readQueueNums: queues, writeQueueNums: queues, perm: 6, topicSysFlag: 0 })),
+      brokerDatas: brokers.map(({ name, address }) => ({
+        cluster: 'c',
+        brokerName: name,
+        brokerAddrs: new Map([['0', address]]),
+      })),
+      queueDatas: brokers.map(({ name }) => ({
+        brokerName: name,
+        readQueueNums: queues,
+        writeQueueNums: queues,
+        perm: 6,
+        topicSysFlag: 0,
+      })),
     });
   }
 
@@ -195,7 +228,11 @@ export class FakeBroker {
     const queue = this.#queue(topic, queueId);
     const found = queue.filter(({ offset }) => offset >= from).slice(0, Number(fields.get('maxMsgNums')));
     const said = { suggestWhichBrokerId: 0, minOffset: 0, maxOffset: queue.length };
-    if (from > queue.length) return peer.answer(ref, ResponseCode.PULL_OFFSET_MOVED, 'OFFSET_OVERFLOW_BADLY', { ...said, nextBeginOffset: queue.length });
+    if (from > queue.length)
+      return peer.answer(ref, ResponseCode.PULL_OFFSET_MOVED, 'OFFSET_OVERFLOW_BADLY', {
+        ...said,
+        nextBeginOffset: queue.length,
+      });
     if (found.length === 0) return void this.#heldPulls.push({ peer, frame: ref, fields });
     const next = found.at(-1)!.offset + 1;
     peer.answer(ref, 0, 'FOUND', { ...said, nextBeginOffset: next }, Buffer.concat(found.map((message) => record(message))));
@@ -236,7 +273,10 @@ export class FakeBroker {
   #answerSend(peer: Peer, frame: Frame, count: number, code: number, remark: string | undefined): void {
     if (code !== 0 && (code < 10 || code > 12)) return peer.answer(frame.ref(), code, remark);
     const first = this.arrived.length - count;
-    const ids = Array.from({ length: count }, (_, n) => `0A00000100002694${(first + n).toString(16).toUpperCase().padStart(16, '0')}`);
+    const ids = Array.from(
+      { length: count },
+      (_, n) => `0A00000100002694${(first + n).toString(16).toUpperCase().padStart(16, '0')}`,
+    );
     const queueId = Number(frame.fields().get('e'));
     peer.answer(frame.ref(), code, remark, { msgId: ids.join(','), queueId, queueOffset: first });
   }
@@ -296,6 +336,11 @@ export class Stage {
       },
     };
     const ports = { clock: time, timers: time, turn: time, random: seededRandom(7), dialer };
-    return new ClientCore(ports, { address: this.broker.address, clientId: 'me', onReport: (sentence) => this.reports.push(sentence), ...options });
+    return new ClientCore(ports, {
+      address: this.broker.address,
+      clientId: 'me',
+      onReport: (sentence) => this.reports.push(sentence),
+      ...options,
+    });
   }
 }

@@ -1,5 +1,13 @@
 /** What tools ask of name servers and brokers: topics, and everything in a topic. Each call goes to all brokers that it concerns. */
-import { type Frame, PullAnswerLocator, PullFlag, RequestCode, ResponseCode, decodeTopicList, viewStoredMessage } from '@tallystick/remoting';
+import {
+  type Frame,
+  PullAnswerLocator,
+  PullFlag,
+  RequestCode,
+  ResponseCode,
+  decodeTopicList,
+  viewStoredMessage,
+} from '@tallystick/remoting';
 import type { ClientContext } from '../context.ts';
 import { type ClientError, answerError, callError, fail } from '../errors.ts';
 import { ReceivedMessage } from '../message/received-message.ts';
@@ -89,7 +97,14 @@ export class AdminCore {
     });
   }
 
-  #readFrom(address: string, key: QueueKey, offset: number, end: number, into: ReceivedMessage[], done: (error: ClientError | undefined) => void): void {
+  #readFrom(
+    address: string,
+    key: QueueKey,
+    offset: number,
+    end: number,
+    into: ReceivedMessage[],
+    done: (error: ClientError | undefined) => void,
+  ): void {
     if (!(offset < end)) return done(undefined);
     const fields = {
       consumerGroup: READ_GROUP,
@@ -108,11 +123,13 @@ export class AdminCore {
     this.#request(address, RequestCode.PULL_MESSAGE, fields, (error, reply) => {
       if (error !== undefined) return done(error);
       const answer = this.#pullAnswer;
-      if (reply.code !== ResponseCode.SUCCESS && reply.code !== ResponseCode.PULL_RETRY_IMMEDIATELY) return done(answerError(reply.code, reply.remark()));
+      if (reply.code !== ResponseCode.SUCCESS && reply.code !== ResponseCode.PULL_RETRY_IMMEDIATELY)
+        return done(answerError(reply.code, reply.remark()));
       if (!answer.locate(reply)) return done(fail('MALFORMED_ANSWER', answer.fault()));
       const next = answer.nextBeginOffset();
       const fault = reply.code === ResponseCode.SUCCESS ? take(Buffer.from(reply.body()), key.brokerName, end, into) : undefined;
-      if (fault !== undefined || next <= offset) return done(fail('MALFORMED_ANSWER', fault ?? `nothing at offset ${offset} of ${end}`));
+      if (fault !== undefined || next <= offset)
+        return done(fail('MALFORMED_ANSWER', fault ?? `nothing at offset ${offset} of ${end}`));
       this.#readFrom(address, key, next, end, into, done);
     });
   }
@@ -134,7 +151,7 @@ export class AdminCore {
 
 /** Adds the messages of a pull's body below offset `end`; a sentence when one cannot be read. */
 function take(body: Buffer, brokerName: string, end: number, into: ReceivedMessage[]): string | undefined {
-  for (let at = 0; at < body.length; ) {
+  for (let at = 0; at < body.length;) {
     const stored = viewStoredMessage(body, at, body.length);
     if (typeof stored === 'string') return stored;
     at = stored.end;

@@ -111,7 +111,8 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
     const none = undefined as unknown as PullAnswer;
     const connection = this.#connectionOf(key);
     const subscription = this.#owner.subscriptionOf(key.topic);
-    if (connection === undefined || subscription === undefined) return this.#later(() => done(fail('NO_ROUTE', key.brokerName), none));
+    if (connection === undefined || subscription === undefined)
+      return this.#later(() => done(fail('NO_ROUTE', key.brokerName), none));
     const { options } = this.#owner;
     const fields = {
       ...this.#queueFields(key),
@@ -150,7 +151,10 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
     this.#ask(connection, RequestCode.CONSUMER_SEND_MSG_BACK, fields, undefined, (error) => {
       if (error === undefined) return done(true);
       // Without an answer the broker may have taken it: a copy could come twice, not sending one could lose it here.
-      this.#context.report(`${connection.address} did not take message ${message.id} back; a copy goes to the retry topic`, error);
+      this.#context.report(
+        `${connection.address} did not take message ${message.id} back; a copy goes to the retry topic`,
+        error,
+      );
       this.#sendCopy(message, bury, done);
     });
   }
@@ -171,7 +175,11 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
       reconsumeTimes: bury ? max + 1 : times,
       maxReconsumeTimes: max,
     };
-    const record: ProducerRecord = { topic: retryTopic(this.#owner.group), value: message.storedBody, timestamp: message.timestamp };
+    const record: ProducerRecord = {
+      topic: retryTopic(this.#owner.group),
+      value: message.storedBody,
+      timestamp: message.timestamp,
+    };
     this.#retries.sendMarked(record, marks, (error) => {
       if (error !== undefined) this.#context.report(`message ${message.id} could not be sent to its retry topic either`, error);
       done(error === undefined);
@@ -180,11 +188,19 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
 
   #pulled(reply: Frame, status: PullStatus, address: string, done: CallDone<PullAnswer>): void {
     const answer = this.#pullAnswer;
-    if (status === 'unregistered') return done(undefined, { status, nextOffset: 0, minOffset: 0, maxOffset: 0, body: EMPTY, address });
+    if (status === 'unregistered')
+      return done(undefined, { status, nextOffset: 0, minOffset: 0, maxOffset: 0, body: EMPTY, address });
     if (!answer.locate(reply)) return done(fail('MALFORMED_ANSWER', answer.fault()), undefined as unknown as PullAnswer);
     // The frame's bytes are the connection's: one copy per answer, and messages are views of it.
     const body = status === 'found' ? Buffer.from(reply.body()) : EMPTY;
-    done(undefined, { status, nextOffset: answer.nextBeginOffset(), minOffset: answer.minOffset(), maxOffset: answer.maxOffset(), body, address });
+    done(undefined, {
+      status,
+      nextOffset: answer.nextBeginOffset(),
+      minOffset: answer.minOffset(),
+      maxOffset: answer.maxOffset(),
+      body,
+      address,
+    });
   }
 
   #lockAt(keys: readonly QueueKey[], done: (error: ClientError | undefined, got: readonly QueueKey[]) => void): void {
@@ -240,7 +256,13 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
     this.#ask(connection, code, fields, undefined, done);
   }
 
-  #ask(connection: Connection, code: number, fields: Fields, body: Uint8Array | undefined, done: (error: ClientError | undefined, reply: Frame) => void): void {
+  #ask(
+    connection: Connection,
+    code: number,
+    fields: Fields,
+    body: Uint8Array | undefined,
+    done: (error: ClientError | undefined, reply: Frame) => void,
+  ): void {
     connection.request(code, fields, body, this.#context.options.requestTimeoutMs, (error, reply) => {
       if (error !== undefined) done(callError(error.kind, error.message), reply);
       else done(reply.code === ResponseCode.SUCCESS ? undefined : answerError(reply.code, reply.remark()), reply);
@@ -261,7 +283,12 @@ const EMPTY = Buffer.alloc(0);
 /** Compressed flag and compression type of a sysFlag. */
 const COMPRESSION_BITS = 0x701;
 /** Properties that described the earlier journey and would steer the next one wrongly. */
-const LEFT_BEHIND = [PropertyName.TRANSACTION_PREPARED, PropertyName.PRODUCER_GROUP, PropertyName.MIN_OFFSET, PropertyName.MAX_OFFSET];
+const LEFT_BEHIND = [
+  PropertyName.TRANSACTION_PREPARED,
+  PropertyName.PRODUCER_GROUP,
+  PropertyName.MIN_OFFSET,
+  PropertyName.MAX_OFFSET,
+];
 
 const PULL_STATUS: ReadonlyMap<number, PullStatus> = new Map<number, PullStatus>([
   [ResponseCode.SUCCESS, 'found'],

@@ -128,6 +128,9 @@ export class ConcurrentRunner<M> implements Runner<M> {
   }
 
   #takeAway(held: Held<M>): void {
-    this.#giveBack(held, new Error(`the handler has not finished within ${this.#options.consumeTimeoutMs} ms (consumeTimeoutMs)`));
+    this.#giveBack(
+      held,
+      new Error(`the handler has not finished within ${this.#options.consumeTimeoutMs} ms (consumeTimeoutMs)`),
+    );
   }
 }

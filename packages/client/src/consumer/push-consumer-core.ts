@@ -75,11 +75,20 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     this.options = options;
     this.group = options.group;
     this.clientId = context.session.clientId;
-    this.maxReconsumeTimes = options.maxReconsumeTimes >= 0 ? options.maxReconsumeTimes : options.orderly ? ENDLESS_RETRIES : DEFAULT_RETRIES;
+    this.maxReconsumeTimes =
+      options.maxReconsumeTimes >= 0 ? options.maxReconsumeTimes : options.orderly ? ENDLESS_RETRIES : DEFAULT_RETRIES;
     this.#subscribe(setup.topics);
     this.#calls = new BrokerCalls(context, this, retries);
-    this.#locks = options.orderly ? new QueueLocks(this.#calls, context.ports, options, (key) => this.#assignment.lockLost(key)) : undefined;
-    this.#assignment = new Assignment(this.#calls, context.ports, { ...options, from: setup.from }, this.#locks, this.#assignmentOwner());
+    this.#locks = options.orderly
+      ? new QueueLocks(this.#calls, context.ports, options, (key) => this.#assignment.lockLost(key))
+      : undefined;
+    this.#assignment = new Assignment(
+      this.#calls,
+      context.ports,
+      { ...options, from: setup.from },
+      this.#locks,
+      this.#assignmentOwner(),
+    );
     this.#runner = this.#makeRunner();
     this.#rebalance = new Rebalance(this.#calls, context.ports.timers, options.rebalanceIntervalMs, this.#rebalanceOwner());
   }
@@ -169,7 +178,8 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
       if (fault !== undefined) throw fail('ILLEGAL_RECORD', fault);
       this.#subscriptions.set(topic, new Subscription(topic, expression, version));
     }
-    if (this.#subscriptions.size === 0) throw new ClientError('NO_TOPICS', 'rejected', 'never', `consumer group ${this.group} has no topics`);
+    if (this.#subscriptions.size === 0)
+      throw new ClientError('NO_TOPICS', 'rejected', 'never', `consumer group ${this.group} has no topics`);
     const retry = retryTopic(this.group);
     this.#subscriptions.set(retry, new Subscription(retry, '*', version));
   }
@@ -247,7 +257,7 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     const subscription = this.#subscriptions.get(queue.key.topic)!;
     const { inflatedBytesMax } = this.options;
     let fault: string | undefined;
-    for (let at = 0; at < body.length && fault === undefined; ) {
+    for (let at = 0; at < body.length && fault === undefined;) {
       const stored = viewStoredMessage(body, at, body.length);
       if (typeof stored === 'string') fault = `record at byte ${at} of ${body.length}: ${stored}`;
       else {
@@ -263,7 +273,8 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     const offset = stored.queueOffset;
     if (offset < queue.nextOffset) return;
     queue.nextOffset = offset + 1;
-    if (subscription.wants(stored)) queue.put(new ReceivedMessage(stored, queue.key.brokerName, inflatedBytesMax), offset, stored.end - stored.at);
+    if (subscription.wants(stored))
+      queue.put(new ReceivedMessage(stored, queue.key.brokerName, inflatedBytesMax), offset, stored.end - stored.at);
   }
 
   #failed(held: Held<ReceivedMessage>, error: unknown, done: (handedOn: boolean) => void): void {

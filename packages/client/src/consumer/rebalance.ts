@@ -73,7 +73,8 @@ export class Rebalance {
     if (queues === undefined) return this.#closeOne();
     this.#calls.members(topic, (error, members) => {
       if (this.#stopped) return;
-      if (error !== undefined) this.#owner.report(`the members of the group are unknown (topic ${topic}); queues stay as they are`, error);
+      if (error !== undefined)
+        this.#owner.report(`the members of the group are unknown (topic ${topic}); queues stay as they are`, error);
       else this.#owner.assign(topic, allocateAverage([...queues].sort(compareKeys), members, this.#owner.clientId));
       this.#closeOne();
     });

@@ -7,7 +7,14 @@
  * this message like any other, so it ends in a dead letter and not in silence.
  */
 import { inflateSync } from 'node:zlib';
-import { type LazyMessage, PropertyName, SysFlag, compressionOf, isReservedProperty, offsetMessageId } from '@tallystick/remoting';
+import {
+  type LazyMessage,
+  PropertyName,
+  SysFlag,
+  compressionOf,
+  isReservedProperty,
+  offsetMessageId,
+} from '@tallystick/remoting';
 import { ClientError } from '../errors.ts';
 
 export class ReceivedMessage {
@@ -161,7 +168,13 @@ export class ReceivedMessage {
     const { body, sysFlag } = this.#stored;
     if ((sysFlag & SysFlag.COMPRESSED) === 0) return body;
     const form = compressionOf(sysFlag);
-    if (form !== 'zlib') throw new ClientError('COMPRESSION_UNKNOWN', 'rejected', 'never', `message ${this.id} is compressed with ${form}; only zlib is read`);
+    if (form !== 'zlib')
+      throw new ClientError(
+        'COMPRESSION_UNKNOWN',
+        'rejected',
+        'never',
+        `message ${this.id} is compressed with ${form}; only zlib is read`,
+      );
     try {
       return inflateSync(body, { maxOutputLength: this.#inflatedBytesMax });
     } catch (cause) {

@@ -198,7 +198,10 @@ export class ProducerCore implements SenderOwner {
       return true;
     }
     if (!this.#pool.canEverLend(encoder.boundBytes)) {
-      this.#refuse(done, fail('RECORD_TOO_LARGE', `${encoder.boundBytes} bytes; all memory is ${this.#pool.totalBytes} (bufferMemoryBytes)`));
+      this.#refuse(
+        done,
+        fail('RECORD_TOO_LARGE', `${encoder.boundBytes} bytes; all memory is ${this.#pool.totalBytes} (bufferMemoryBytes)`),
+      );
       return true;
     }
     const appended = this.#accumulator.append(lane, record, marks, pinned, done, nowMs, this.#context.ports.clock.now());
@@ -220,7 +223,8 @@ export class ProducerCore implements SenderOwner {
 
   /** A topic seen for the first time; a sentence when its name is impossible. */
   #addTopic(name: string): TopicLanes | string {
-    const fault = topicFault(name) ?? (this.#topics.size >= TOPICS_MAX ? `this producer has ${TOPICS_MAX} topics already` : undefined);
+    const fault =
+      topicFault(name) ?? (this.#topics.size >= TOPICS_MAX ? `this producer has ${TOPICS_MAX} topics already` : undefined);
     if (fault !== undefined) return fault;
     const { routes, ports } = this.#context;
     const topic = new TopicLanes(name, new WaitingLine(this.#waiting), ports.random.u32());
@@ -240,14 +244,19 @@ export class ProducerCore implements SenderOwner {
       this.#sender.schedule();
     } else if (error?.outcome === 'unroutable') {
       const failure = fail('TOPIC_UNKNOWN', topic.topic, error);
-      for (let send = topic.waiting.leave(); send !== undefined; send = topic.waiting.leave()) callDone(send.done, failure, this.#reportThrown);
+      for (let send = topic.waiting.leave(); send !== undefined; send = topic.waiting.leave())
+        callDone(send.done, failure, this.#reportThrown);
     }
   }
 
   #expire(line: WaitingLine, nowMs: number, code: 'BUFFER_EXHAUSTED' | 'NO_ROUTE'): void {
     for (let send = line.first; send !== undefined; send = line.first) {
       if (send.untilMs > nowMs) return this.#sender.wakeAt(send.untilMs);
-      callDone(line.leave()!.done, fail(code, `${this.options.maxBlockMs} ms (maxBlockMs), topic ${send.record.topic}`), this.#reportThrown);
+      callDone(
+        line.leave()!.done,
+        fail(code, `${this.options.maxBlockMs} ms (maxBlockMs), topic ${send.record.topic}`),
+        this.#reportThrown,
+      );
     }
   }
 
@@ -255,7 +264,8 @@ export class ProducerCore implements SenderOwner {
     this.#unwatch();
     for (const [topic, watcher] of this.#watchers) this.#context.routes.unwatch(topic, watcher);
     for (const line of [this.#line, ...[...this.#topics.values()].map((topic) => topic.waiting)]) {
-      for (let send = line.leave(); send !== undefined; send = line.leave()) callDone(send.done, fail('NOT_SENT', why), this.#reportThrown);
+      for (let send = line.leave(); send !== undefined; send = line.leave())
+        callDone(send.done, fail('NOT_SENT', why), this.#reportThrown);
     }
     this.#sender.abort(why);
   }

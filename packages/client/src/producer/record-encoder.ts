@@ -99,7 +99,8 @@ export class RecordEncoder {
     const id = record.id;
     if (id !== undefined && !isMessageId(id)) return `id must be 32 upper-case hex digits, not "${id}"`;
     const queueId = record.queueId;
-    if (queueId !== undefined && (!Number.isInteger(queueId) || queueId < 0)) return `queueId must be a whole number, not ${queueId}`;
+    if (queueId !== undefined && (!Number.isInteger(queueId) || queueId < 0))
+      return `queueId must be a whole number, not ${queueId}`;
     return undefined;
   }
 
@@ -142,7 +143,9 @@ export class RecordEncoder {
     }
     if (marks !== undefined) for (const [name, value] of marks.properties) bytes += 3 * (name.length + value.length) + 2;
     this.boundBytes = ELEMENT_FIXED_BYTES + bytes;
-    return bytes > PROPERTIES_BYTES_MAX + FIXED_PROPERTY_BYTES ? `key, tag and headers need ${bytes} bytes; the limit is ${PROPERTIES_BYTES_MAX}` : undefined;
+    return bytes > PROPERTIES_BYTES_MAX + FIXED_PROPERTY_BYTES
+      ? `key, tag and headers need ${bytes} bytes; the limit is ${PROPERTIES_BYTES_MAX}`
+      : undefined;
   }
 
   #prepareValue(value: Uint8Array | string): SendError | undefined {
@@ -160,7 +163,10 @@ export class RecordEncoder {
       }
     }
     if (this.#valueBytes > this.#limits.maxMessageBytes) {
-      return fail('RECORD_TOO_LARGE', `${this.#valueBytes} bytes; the limit is ${this.#limits.maxMessageBytes} (maxMessageBytes)`);
+      return fail(
+        'RECORD_TOO_LARGE',
+        `${this.#valueBytes} bytes; the limit is ${this.#limits.maxMessageBytes} (maxMessageBytes)`,
+      );
     }
     this.boundBytes += this.#valueBytes;
     return undefined;
@@ -247,8 +253,10 @@ function readHeaders(headers: RecordHeaders): Headers | string {
   let bytes = 0;
   const entries: Iterable<[string, HeaderValue]> = isMap(headers) ? headers.entries() : Object.entries(headers);
   for (const [name, value] of entries) {
-    if (name === '' || !isPlainText(name) || isReservedProperty(name)) return `header name "${name}" is empty, reserved or has control characters`;
-    if (value === undefined || value === null || value.length === 0) return `header "${name}" must not be empty: brokers drop empty properties`;
+    if (name === '' || !isPlainText(name) || isReservedProperty(name))
+      return `header name "${name}" is empty, reserved or has control characters`;
+    if (value === undefined || value === null || value.length === 0)
+      return `header "${name}" must not be empty: brokers drop empty properties`;
     if (typeof value === 'string') {
       if (!isPlainText(value)) return `header "${name}" has control characters; pass bytes`;
       values.push(value);

@@ -44,7 +44,8 @@ export class SendRequest {
     send.bodyEnd = BODY_AT + readI32(buffer, BODY_LENGTH_AT);
     send.propertiesStart = send.bodyEnd + 2;
     send.propertiesEnd = send.propertiesStart + readU16(buffer, send.bodyEnd);
-    if (marks?.maxReconsumeTimes !== undefined) return this.#sendRetried(peer, batch, marks.maxReconsumeTimes, timeoutMs, sink, token);
+    if (marks?.maxReconsumeTimes !== undefined)
+      return this.#sendRetried(peer, batch, marks.maxReconsumeTimes, timeoutMs, sink, token);
     lane.single ??= this.#encoder(lane, false);
     peer.requestWith(lane.single, send, timeoutMs, sink, token);
   }
@@ -52,11 +53,26 @@ export class SendRequest {
   #encoder(lane: Lane, batch: boolean): SendRequests {
     const { topic, queueId, brokerName } = lane;
     const { group, defaultQueues } = this.#options;
-    return new SendRequests({ producerGroup: group, topic, queueId, brokerName, batch, defaultTopic: DEFAULT_TOPIC, defaultTopicQueueNums: defaultQueues });
+    return new SendRequests({
+      producerGroup: group,
+      topic,
+      queueId,
+      brokerName,
+      batch,
+      defaultTopic: DEFAULT_TOPIC,
+      defaultTopicQueueNums: defaultQueues,
+    });
   }
 
   /** With the one field (l) that the fast encoder does not know. */
-  #sendRetried(peer: Peer, batch: ProducerBatch, maxReconsumeTimes: number, timeoutMs: number, sink: ReplySink, token: number): void {
+  #sendRetried(
+    peer: Peer,
+    batch: ProducerBatch,
+    maxReconsumeTimes: number,
+    timeoutMs: number,
+    sink: ReplySink,
+    token: number,
+  ): void {
     const send = this.#send;
     const fields = {
       a: this.#options.group,
@@ -74,6 +90,13 @@ export class SendRequest {
       m: false,
       n: batch.lane.brokerName,
     };
-    peer.requestTo(RequestCode.SEND_MESSAGE_V2, fields, batch.buffer.subarray(send.bodyStart, send.bodyEnd), timeoutMs, sink, token);
+    peer.requestTo(
+      RequestCode.SEND_MESSAGE_V2,
+      fields,
+      batch.buffer.subarray(send.bodyStart, send.bodyEnd),
+      timeoutMs,
+      sink,
+      token,
+    );
   }
 }

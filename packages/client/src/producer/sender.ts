@@ -148,7 +148,10 @@ export class Sender implements ReplySink {
       const expiresMs = batch.createdMs + options.deliveryTimeoutMs;
       if (expiresMs <= nowMs) {
         lane.batches.shift();
-        this.#end(batch, fail('NOT_SENT', `${nowMs - batch.createdMs} ms have passed (deliveryTimeoutMs), ${batch.attempts} attempts`));
+        this.#end(
+          batch,
+          fail('NOT_SENT', `${nowMs - batch.createdMs} ms have passed (deliveryTimeoutMs), ${batch.attempts} attempts`),
+        );
         continue;
       }
       const readyMs = hurried || batch.closed ? batch.notBeforeMs : batch.createdMs + options.lingerMs;

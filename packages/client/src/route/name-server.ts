@@ -43,7 +43,12 @@ export class NameServer {
     });
   }
 
-  #routeOf(asked: string, topic: string, newQueues: number | undefined, done: (error: ClientError | undefined, route: TopicRoute) => void): void {
+  #routeOf(
+    asked: string,
+    topic: string,
+    newQueues: number | undefined,
+    done: (error: ClientError | undefined, route: TopicRoute) => void,
+  ): void {
     const none = undefined as unknown as TopicRoute;
     this.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, { topic: asked, acceptStandardJsonOnly: true }, (error, reply) => {
       if (error !== undefined) return done(error, none);
@@ -61,7 +66,8 @@ export class NameServer {
   #askOne(left: number, code: number, fields: Fields, done: (error: ClientError | undefined, reply: Frame) => void): void {
     const server: Connection = this.#peers.to(this.#addresses[this.#current % this.#addresses.length]!);
     server.request(code, fields, undefined, this.#timeoutMs, (error, reply) => {
-      if (error === undefined) return done(reply.code === ResponseCode.SUCCESS ? undefined : answerError(reply.code, reply.remark()), reply);
+      if (error === undefined)
+        return done(reply.code === ResponseCode.SUCCESS ? undefined : answerError(reply.code, reply.remark()), reply);
       if (error.kind === 'timeout') server.drop();
       this.#current++;
       if (left > 1) this.#askOne(left - 1, code, fields, done);

@@ -86,5 +86,6 @@ function embeddedDialer(connect: () => Wire, turn: Turn): Dialer {
 }
 
 function warn(sentence: string, cause: unknown): void {
-  console.warn(cause === undefined ? `tallystick: ${sentence}` : `tallystick: ${sentence}: ${cause instanceof Error ? cause.message : String(cause)}`);
+  const because = cause instanceof Error ? `: ${cause.message}` : typeof cause === 'string' ? `: ${cause}` : '';
+  console.warn(`tallystick: ${sentence}${because}`);
 }

@@ -19,7 +19,11 @@ export class Consumer {
         // A synchronous handler costs no promise; what it throws is caught by the core.
         const working = handler(message);
         if (working === undefined) settle();
-        else working.then(() => settle(), (thrown) => settle(thrown ?? new Error('the handler rejected with nothing')));
+        else
+          working.then(
+            () => settle(),
+            (thrown) => settle(thrown ?? new Error('the handler rejected with nothing')),
+          );
       },
     });
   }

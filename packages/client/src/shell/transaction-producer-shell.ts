@@ -44,7 +44,9 @@ export class TransactionProducer<A = unknown> {
       ...options,
       listener: {
         check: (message, answer) => answerWith(() => listener.check(message), 'check', answer),
-        execute: execute && ((record, _receipt, argument, answer) => answerWith(() => execute(record, argument as A), 'execute', answer)),
+        execute:
+          execute &&
+          ((record, _receipt, argument, answer) => answerWith(() => execute(record, argument as A), 'execute', answer)),
       },
     });
   }

@@ -105,9 +105,12 @@ export class TransactionProducerCore implements ProducerMember {
     this.producer.sendMarked(record, this.#marks, (error, receipt) => {
       if (error === undefined) {
         const name = halfOf(this.group, receipt);
-        return name === undefined ? done(fail('MALFORMED_ANSWER', `message id ${receipt.offsetMessageId}`), none) : done(undefined, new Half(this, receipt, name));
+        return name === undefined
+          ? done(fail('MALFORMED_ANSWER', `message id ${receipt.offsetMessageId}`), none)
+          : done(undefined, new Half(this, receipt, name));
       }
-      const late = error instanceof IndefiniteError && error.receipt !== undefined ? halfOf(this.group, error.receipt) : undefined;
+      const late =
+        error instanceof IndefiniteError && error.receipt !== undefined ? halfOf(this.group, error.receipt) : undefined;
       if (late === undefined) return done(error, none);
       this.#confirm((error as IndefiniteError).receipt!.address, late, 'rollback', undefined, false);
       done(fail('ROLLED_BACK', undefined, error), none);
@@ -123,14 +126,20 @@ export class TransactionProducerCore implements ProducerMember {
   endConfirmed(half: Half, verdict: 'commit' | 'rollback', done: (error: ClientError | undefined) => void): void {
     const { requestTimeoutMs } = this.#options;
     const fields = endFields(half.name, verdict, false);
-    this.#context.peers.to(half.receipt.address).request(RequestCode.END_TRANSACTION, fields, undefined, requestTimeoutMs, (error, reply) => {
-      if (error !== undefined) done(callError(error.kind, error.message));
-      else done(reply.code === ResponseCode.SUCCESS ? undefined : answerError(reply.code, reply.remark()));
-    });
+    this.#context.peers
+      .to(half.receipt.address)
+      .request(RequestCode.END_TRANSACTION, fields, undefined, requestTimeoutMs, (error, reply) => {
+        if (error !== undefined) done(callError(error.kind, error.message));
+        else done(reply.code === ResponseCode.SUCCESS ? undefined : answerError(reply.code, reply.remark()));
+      });
   }
 
   /** Half message, local transaction, confirmation. `done` tells what was confirmed; an error means that nothing was executed. */
-  sendInTransaction(record: ProducerRecord, argument: unknown, done: (error: SendError | undefined, half: Half, verdict: Verdict) => void): void {
+  sendInTransaction(
+    record: ProducerRecord,
+    argument: unknown,
+    done: (error: SendError | undefined, half: Half, verdict: Verdict) => void,
+  ): void {
     const { execute } = this.#callbacks;
     const none = undefined as unknown as Half;
     if (execute === undefined) return done(fail('ILLEGAL_RECORD', 'the listener has no execute(); use half()'), none, 'unknown');
@@ -154,7 +163,8 @@ export class TransactionProducerCore implements ProducerMember {
   /** A broker asks about a half message; the answer goes to the broker that asked. */
   checked(connection: Connection, frame: Frame): void {
     const check = readCheck(frame, CHECK_INFLATED_BYTES_MAX);
-    if (typeof check === 'string') return this.#context.report(`a check-back from ${connection.address} cannot be read`, new Error(check));
+    if (typeof check === 'string')
+      return this.#context.report(`a check-back from ${connection.address} cannot be read`, new Error(check));
     if (check.half.group !== this.group) return;
     if (this.#checking >= this.#options.checksMax) return;
     this.#checking++;

@@ -19,7 +19,10 @@ interface Setup {
 }
 
 /** A consumer of topic t (2 queues). `act` says what its handler does with a body; `undefined` leaves it open. */
-function consuming(act: (body: string, message: ReceivedMessage) => 'ok' | 'fail' | undefined, options: Partial<ConsumerCoreOptions> = {}): Setup {
+function consuming(
+  act: (body: string, message: ReceivedMessage) => 'ok' | 'fail' | undefined,
+  options: Partial<ConsumerCoreOptions> = {},
+): Setup {
   const stage = new Stage();
   stage.broker.topics.set('t', 2);
   const got: string[] = [];
@@ -63,13 +66,25 @@ describe('push consumer', () => {
     start(setup);
     put(stage, 'new', 1);
     expect(got).toEqual(['old', 'new']);
-    const beat = stage.broker.asks(RequestCode.HEART_BEAT).map(({ body }) => JSON.parse(body.toString())).find(({ consumerDataSet }) => consumerDataSet.length > 0);
-    expect(beat.consumerDataSet[0]).toMatchObject({ groupName: 'g', consumeType: 'CONSUME_PASSIVELY', messageModel: 'CLUSTERING' });
+    const beat = stage.broker
+      .asks(RequestCode.HEART_BEAT)
+      .map(({ body }) => JSON.parse(body.toString()))
+      .find(({ consumerDataSet }) => consumerDataSet.length > 0);
+    expect(beat.consumerDataSet[0]).toMatchObject({
+      groupName: 'g',
+      consumeType: 'CONSUME_PASSIVELY',
+      messageModel: 'CLUSTERING',
+    });
     expect(beat.consumerDataSet[0].subscriptionDataSet.map(({ topic }: { topic: string }) => topic)).toEqual(['t', '%RETRY%g']);
   });
 
   it('begins at the stored offset; without one at the first or the next message, as told', () => {
-    for (const [from, stored, first] of [['first', undefined, 'a'], ['last', undefined, 'c'], ['first', 1, 'b'], ['last', 0, 'a']] as const) {
+    for (const [from, stored, first] of [
+      ['first', undefined, 'a'],
+      ['last', undefined, 'c'],
+      ['first', 1, 'b'],
+      ['last', 0, 'a'],
+    ] as const) {
       const setup = consuming(() => 'ok', { from });
       for (const body of ['a', 'b']) put(setup.stage, body);
       if (stored !== undefined) setup.stage.broker.offsets.set('t 0', stored);
@@ -121,7 +136,14 @@ describe('push consumer', () => {
     start(setup);
     for (const body of ['bad', 'good']) put(stage, body);
     const [back] = stage.broker.asks(RequestCode.CONSUMER_SEND_MSG_BACK);
-    expect(Object.fromEntries(back!.fields)).toMatchObject({ offset: '1000', group: 'g', delayLevel: '0', originMsgId: 'IDbad', originTopic: 't', maxReconsumeTimes: '5' });
+    expect(Object.fromEntries(back!.fields)).toMatchObject({
+      offset: '1000',
+      group: 'g',
+      delayLevel: '0',
+      originMsgId: 'IDbad',
+      originTopic: 't',
+      maxReconsumeTimes: '5',
+    });
     stage.time.advance(5000);
     expect(stage.broker.offsets.get('t 0')).toBe(2);
   });
@@ -129,12 +151,21 @@ describe('push consumer', () => {
   it('sends a copy to the retry topic when the broker does not take a message back', () => {
     const setup = consuming((body) => (body === 'bad' ? 'fail' : 'ok'));
     const { stage } = setup;
-    stage.broker.script = (code) => (code === RequestCode.CONSUMER_SEND_MSG_BACK ? { code: 1, remark: 'look message by offset failed' } : 'ok');
+    stage.broker.script = (code) =>
+      code === RequestCode.CONSUMER_SEND_MSG_BACK ? { code: 1, remark: 'look message by offset failed' } : 'ok';
     start(setup);
     put(stage, 'bad', 0, { UNIQ_KEY: 'IDbad', TAGS: 'A', mine: 'x', MIN_OFFSET: '0' });
     const [copy] = stage.broker.arrived;
     expect([copy!.topic, copy!.body, copy!.reconsumeTimes]).toEqual(['%RETRY%g', 'bad', 1]);
-    expect(Object.fromEntries(copy!.properties)).toEqual({ UNIQ_KEY: 'IDbad', TAGS: 'A', mine: 'x', RETRY_TOPIC: 't', RECONSUME_TIME: '1', MAX_RECONSUME_TIMES: '16', DELAY: '3' });
+    expect(Object.fromEntries(copy!.properties)).toEqual({
+      UNIQ_KEY: 'IDbad',
+      TAGS: 'A',
+      mine: 'x',
+      RETRY_TOPIC: 't',
+      RECONSUME_TIME: '1',
+      MAX_RECONSUME_TIMES: '16',
+      DELAY: '3',
+    });
     stage.time.advance(5000);
     expect(stage.broker.offsets.get('t 0')).toBe(1);
   });
@@ -167,7 +198,13 @@ describe('push consumer', () => {
   it('gets retried messages under the topic they were sent to', () => {
     const setup = consuming(() => 'ok');
     start(setup);
-    setup.stage.broker.store({ topic: '%RETRY%g', queueId: 0, body: Buffer.from('again'), properties: { RETRY_TOPIC: 't', UNIQ_KEY: 'X' }, reconsumeTimes: 2 });
+    setup.stage.broker.store({
+      topic: '%RETRY%g',
+      queueId: 0,
+      body: Buffer.from('again'),
+      properties: { RETRY_TOPIC: 't', UNIQ_KEY: 'X' },
+      reconsumeTimes: 2,
+    });
     setup.stage.time.settle();
     const [message] = setup.messages;
     expect([message!.topic, message!.storedTopic, message!.reconsumeTimes]).toEqual(['t', '%RETRY%g', 2]);
@@ -192,7 +229,9 @@ describe('push consumer', () => {
     stage.broker.store({ topic: 't', queueId: 0, body: zipped(900), properties: { UNIQ_KEY: 'fine' }, sysFlag: 0x1 });
     stage.time.settle();
     expect(setup.got).toEqual(['z'.repeat(900)]);
-    expect(stage.broker.asks(RequestCode.CONSUMER_SEND_MSG_BACK).map(({ fields }) => fields.get('originMsgId'))).toEqual(['bomb']);
+    expect(stage.broker.asks(RequestCode.CONSUMER_SEND_MSG_BACK).map(({ fields }) => fields.get('originMsgId'))).toEqual([
+      'bomb',
+    ]);
   });
 
   it('jumps when its offset does not exist, commits the new one with an answer, and says so', () => {
@@ -224,7 +263,8 @@ describe('push consumer', () => {
   it('keeps its queues when a broker cannot say who is in the group', () => {
     const setup = consuming(() => 'ok', { rebalanceIntervalMs: 1000 });
     start(setup);
-    setup.stage.broker.script = (code) => (code === RequestCode.GET_CONSUMER_LIST_BY_GROUP ? { code: 1, remark: 'no consumer for this group' } : 'ok');
+    setup.stage.broker.script = (code) =>
+      code === RequestCode.GET_CONSUMER_LIST_BY_GROUP ? { code: 1, remark: 'no consumer for this group' } : 'ok';
     setup.stage.time.advance(3000);
     expect(setup.consumer.assigned.length).toBe(3);
   });
@@ -301,7 +341,12 @@ describe('orderly push consumer', () => {
   });
 
   it('pulls only queues whose lock it got, renews locks, and stops when one is lost', () => {
-    const setup = consuming(() => 'ok', { orderly: true, lockIntervalMs: 1000, rebalanceIntervalMs: 60_000, rebalanceRetryMs: 60_000 });
+    const setup = consuming(() => 'ok', {
+      orderly: true,
+      lockIntervalMs: 1000,
+      rebalanceIntervalMs: 60_000,
+      rebalanceRetryMs: 60_000,
+    });
     const { stage, consumer } = setup;
     stage.broker.lockGrants = (queueId) => queueId === 0;
     start(setup);

@@ -41,7 +41,9 @@ describe('producer', () => {
     const told = ['x', 'y', 'z'].map((value) => send(producer, { topic: 't', value }));
     stage.time.settle();
     expect(told.map(({ receipt }) => receipt?.offset)).toEqual([0, 1, 2]);
-    expect(told.map(({ receipt }) => receipt?.messageId)).toEqual(stage.broker.arrived.map(({ properties }) => properties.get('UNIQ_KEY')));
+    expect(told.map(({ receipt }) => receipt?.messageId)).toEqual(
+      stage.broker.arrived.map(({ properties }) => properties.get('UNIQ_KEY')),
+    );
     expect(told[2]!.receipt!.offsetMessageId).toBe('0A000001000026940000000000000002');
     expect(told[1]!.receipt!.toJSON()).toMatchObject({ topic: 't', queueId: 0, offset: 1, status: 'SEND_OK' });
   });
@@ -116,7 +118,8 @@ describe('producer', () => {
       send(producer, { topic: 't', value: 'plain' });
       stage.time.settle();
     }
-    const queues = (body: string): Set<number> => new Set(stage.broker.arrived.filter((one) => one.body === body).map((one) => one.queueId));
+    const queues = (body: string): Set<number> =>
+      new Set(stage.broker.arrived.filter((one) => one.body === body).map((one) => one.queueId));
     expect([...queues('keyed')]).toEqual([(-973932308 & 0x7fffffff) % 12]);
     expect(queues('plain').size).toBe(12);
   });

@@ -24,7 +24,10 @@ function elements(batch: ProducerBatch): { body: string; properties: Map<string,
     const bodyEnd = at + 20 + batch.buffer.readInt32BE(at + 16);
     const end = bodyEnd + 2 + batch.buffer.readUInt16BE(bodyEnd);
     expect(end).toBe(at + batch.buffer.readInt32BE(at));
-    list.push({ body: batch.buffer.toString('utf8', at + 20, bodyEnd), properties: decodeProperties(batch.buffer, bodyEnd + 2, end) });
+    list.push({
+      body: batch.buffer.toString('utf8', at + 20, bodyEnd),
+      properties: decodeProperties(batch.buffer, bodyEnd + 2, end),
+    });
   }
   return list;
 }
@@ -32,7 +35,9 @@ function elements(batch: ProducerBatch): { body: string; properties: Map<string,
 const record = fc.record({
   lane: fc.integer({ min: 0, max: 2 }),
   value: fc.string({ minLength: 1, maxLength: 400, unit: 'grapheme' }),
-  key: fc.option(fc.oneof(fc.string({ minLength: 1, maxLength: 20 }), fc.uint8Array({ minLength: 1, maxLength: 20 })), { nil: undefined }),
+  key: fc.option(fc.oneof(fc.string({ minLength: 1, maxLength: 20 }), fc.uint8Array({ minLength: 1, maxLength: 20 })), {
+    nil: undefined,
+  }),
   single: fc.boolean(),
 });
 const step = fc.oneof({ weight: 5, arbitrary: record }, { weight: 1, arbitrary: fc.constant('drain' as const) });
@@ -102,7 +107,11 @@ describe('record accumulator', () => {
     expect(without(add({ key: Buffer.from([0xff, 0]) }))).toEqual({ __SHARDINGKEY: '/wA=', KEYS: '/wA=', TS_KEY: 'b64' });
     expect(without(add({ key: 'a\u0001b' }))).toEqual({ __SHARDINGKEY: 'YQFi', KEYS: 'YQFi', TS_KEY: 'b64' });
     expect(without(add({ tag: 'TagA', delayLevel: 3 }))).toEqual({ TAGS: 'TagA', DELAY: '3' });
-    const headers = new Map<string, string | Uint8Array>([['plain', 'ü'], ['raw', Buffer.from([1, 2])], ['raw2', Buffer.from([3])]]);
+    const headers = new Map<string, string | Uint8Array>([
+      ['plain', 'ü'],
+      ['raw', Buffer.from([1, 2])],
+      ['raw2', Buffer.from([3])],
+    ]);
     expect(without(add({ headers }))).toEqual({ plain: 'ü', raw: 'AQI=', raw2: 'Aw==', TS_B64: 'raw raw2' });
   });
 

@@ -20,7 +20,13 @@ function run(list: readonly Reaction[], options: GivenProducerOptions = {}, ms =
   const told: { error?: SendError; receipt?: SendReceipt }[] = [];
   producer.send({ topic: 't', value: 'v' }, (error, receipt) => told.push(error === undefined ? { receipt } : { error }));
   stage.time.advance(ms);
-  return { stage, told, verdict: told[0]?.error?.outcome ?? (told[0]?.receipt === undefined ? 'none' : 'sent'), attempts: stage.broker.sends.length, code: told[0]?.error?.code };
+  return {
+    stage,
+    told,
+    verdict: told[0]?.error?.outcome ?? (told[0]?.receipt === undefined ? 'none' : 'sent'),
+    attempts: stage.broker.sends.length,
+    code: told[0]?.error?.code,
+  };
 }
 
 const BUSY: Reaction = { code: 2, remark: '[OVERLOAD]system busy, start flow control for a while' };
@@ -141,16 +147,16 @@ describe('sender', () => {
   it('ignores an answer that comes after its time', () => {
     const stage = new Stage();
     stage.broker.topics.set('t', 1);
-    let late: (() => void) | undefined;
     stage.broker.script = (code) => (SENDS.includes(code) ? 'silent' : 'ok');
     const producer = stage.client().producer({ requestTimeoutMs: 100 });
     const told: string[] = [];
     producer.send({ topic: 't', value: 'v' }, (error) => told.push(error!.code));
     stage.time.settle();
-    const opaque = 0;
-    late = () => stage.broker.peers[0]!.answer({ opaque, kind: 1, oneway: false }, 0, undefined, { msgId: 'X', queueId: 0, queueOffset: 0 });
     stage.time.advance(101);
-    late();
+    // Whichever opaque the send had: answers to all of them come too late.
+    for (let opaque = 0; opaque < 10; opaque++) {
+      stage.broker.peers[0]!.answer({ opaque, kind: 1, oneway: false }, 0, undefined, { msgId: 'X', queueId: 0, queueOffset: 0 });
+    }
     stage.time.settle();
     expect(told).toEqual(['TIMEOUT']);
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UniqueIds, idText, isMessageId } from '../../src/producer/unique-ids.ts';
-import { ManualTime, seededRandom } from '../../../base/src/testing/manual-time.ts';
+import { ManualTime, seededRandom } from '@tallystick/base/testing';
 
 describe('unique ids', () => {
   it('are version 7 UUIDs in upper-case hex that begin with the time', () => {
@@ -36,7 +36,7 @@ describe('unique ids', () => {
     ['0123456789abcdef0123456789abcdef', false],
     ['0123456789ABCDEF', false],
     ['0123456789ABCDEF0123456789ABCDEG', false],
-  ])('%s as a caller\'s own id: %s', (id, fits) => {
+  ])("%s as a caller's own id: %s", (id, fits) => {
     expect(isMessageId(id)).toBe(fits);
   });
 });

@@ -7,13 +7,20 @@ const CODES: Record<string, string> = { '0': 'unknown', '8': 'commit', '12': 'ro
 
 /** What a confirmation said: `commit`, or `commit by check`. */
 function ends(broker: FakeBroker): string[] {
-  return broker.asks(RequestCode.END_TRANSACTION).map(({ fields }) => CODES[fields.get('commitOrRollback')!]! + (fields.get('fromTransactionCheck') === 'true' ? ' by check' : ''));
+  return broker
+    .asks(RequestCode.END_TRANSACTION)
+    .map(
+      ({ fields }) =>
+        CODES[fields.get('commitOrRollback')!]! + (fields.get('fromTransactionCheck') === 'true' ? ' by check' : ''),
+    );
 }
 
 function started(listener: Partial<TransactionCallbacks> = {}): { stage: Stage; producer: TransactionProducerCore } {
   const stage = new Stage();
   stage.broker.topics.set('t', 2).set('TBW102', 8);
-  const producer = stage.client().transactionProducer({ group: 'bank', listener: { check: (_, answer) => answer('unknown'), ...listener } });
+  const producer = stage
+    .client()
+    .transactionProducer({ group: 'bank', listener: { check: (_, answer) => answer('unknown'), ...listener } });
   const told: unknown[] = [];
   producer.start((error) => told.push(error));
   stage.time.settle();
@@ -25,7 +32,14 @@ function started(listener: Partial<TransactionCallbacks> = {}): { stage: Stage; 
 function checkBack(stage: Stage, id: string, group = 'bank'): void {
   const properties = { PGROUP: group, UNIQ_KEY: id, TRAN_MSG: 'true', who: 'ann' };
   const body = record({ topic: 't', queueId: 1, offset: 7, body: Buffer.from('half'), properties });
-  const fields = { tranStateTableOffset: 7, commitLogOffset: 4711, msgId: id, transactionId: id, topic: 'RMQ_SYS_TRANS_HALF_TOPIC', bname: 'broker-a' };
+  const fields = {
+    tranStateTableOffset: 7,
+    commitLogOffset: 4711,
+    msgId: id,
+    transactionId: id,
+    topic: 'RMQ_SYS_TRANS_HALF_TOPIC',
+    bname: 'broker-a',
+  };
   stage.broker.peers.at(-1)!.oneway(RequestCode.CHECK_TRANSACTION_STATE, fields, body);
   stage.time.settle();
 }
@@ -74,7 +88,12 @@ describe('transaction producer', () => {
     stage.time.settle();
     expect(stage.broker.sends).toEqual(['310', '310']);
     const [half] = stage.broker.arrived;
-    expect([half!.sysFlag, half!.group, half!.properties.get('TRAN_MSG'), half!.properties.get('PGROUP')]).toEqual([4, 'bank', 'true', 'bank']);
+    expect([half!.sysFlag, half!.group, half!.properties.get('TRAN_MSG'), half!.properties.get('PGROUP')]).toEqual([
+      4,
+      'bank',
+      'true',
+      'bank',
+    ]);
   });
 
   it.each(['commit', 'rollback'] as const)('tells the broker of a %s with the numbers of the half', (verdict) => {
@@ -88,17 +107,37 @@ describe('transaction producer', () => {
     const { fields, oneway } = stage.broker.asks(RequestCode.END_TRANSACTION)[0]!;
     const id = stage.broker.arrived[0]!.properties.get('UNIQ_KEY');
     expect(oneway).toBe(true);
-    expect(Object.fromEntries(fields)).toMatchObject({ producerGroup: 'bank', tranStateTableOffset: '0', commitLogOffset: '0', msgId: id, transactionId: id, topic: 't' });
+    expect(Object.fromEntries(fields)).toMatchObject({
+      producerGroup: 'bank',
+      tranStateTableOffset: '0',
+      commitLogOffset: '0',
+      msgId: id,
+      transactionId: id,
+      topic: 't',
+    });
   });
 
   it.each([
     // what execute does, what is confirmed
     [(answer: (verdict: 'commit') => void) => answer('commit'), 'commit'],
     [(answer: (verdict: 'rollback') => void) => answer('rollback'), 'rollback'],
-    [() => { throw new Error('no funds'); }, 'unknown'],
-    [(answer: (verdict: 'commit' | 'rollback') => void) => { answer('commit'); answer('rollback'); }, 'commit'],
+    [
+      () => {
+        throw new Error('no funds');
+      },
+      'unknown',
+    ],
+    [
+      (answer: (verdict: 'commit' | 'rollback') => void) => {
+        answer('commit');
+        answer('rollback');
+      },
+      'commit',
+    ],
   ])('listener form %#: confirms %s', (act, verdict) => {
-    const { stage, producer } = started({ execute: (_record, _receipt, _argument, answer) => (act as (answer: unknown) => void)(answer) });
+    const { stage, producer } = started({
+      execute: (_record, _receipt, _argument, answer) => (act as (answer: unknown) => void)(answer),
+    });
     const told: string[] = [];
     producer.sendInTransaction({ topic: 't', value: 'v' }, 1, (_error, _half, said) => told.push(said));
     stage.time.settle();
@@ -128,7 +167,12 @@ describe('transaction producer', () => {
     [(answer: (verdict: string) => void) => answer('commit'), 'commit by check'],
     [(answer: (verdict: string) => void) => answer('rollback'), 'rollback by check'],
     [(answer: (verdict: string) => void) => answer('unknown'), 'unknown by check'],
-    [() => { throw new Error('database away'); }, 'unknown by check'],
+    [
+      () => {
+        throw new Error('database away');
+      },
+      'unknown by check',
+    ],
   ])('check-back %#: answers %s', (act, said) => {
     const ids: string[] = [];
     const { stage } = started({
@@ -140,7 +184,12 @@ describe('transaction producer', () => {
     checkBack(stage, 'ID1');
     expect([ids, ends(stage.broker)]).toEqual([['ID1', 'ann', 'half', 't'], [said]]);
     const { fields, oneway } = stage.broker.asks(RequestCode.END_TRANSACTION)[0]!;
-    expect([oneway, fields.get('tranStateTableOffset'), fields.get('commitLogOffset'), fields.get('msgId')]).toEqual([true, '7', '4711', 'ID1']);
+    expect([oneway, fields.get('tranStateTableOffset'), fields.get('commitLogOffset'), fields.get('msgId')]).toEqual([
+      true,
+      '7',
+      '4711',
+      'ID1',
+    ]);
   });
 
   it('answers a check that took its time, over the connection there is then', () => {
@@ -167,7 +216,9 @@ describe('transaction producer', () => {
     let checks = 0;
     const stage = new Stage();
     stage.broker.topics.set('TBW102', 8);
-    const producer = stage.client().transactionProducer({ group: 'bank', checksMax: 2, listener: { check: () => void checks++ } });
+    const producer = stage
+      .client()
+      .transactionProducer({ group: 'bank', checksMax: 2, listener: { check: () => void checks++ } });
     producer.start(() => {});
     stage.time.settle();
     for (const id of ['A', 'B', 'C']) checkBack(stage, id);
