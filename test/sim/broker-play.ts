@@ -5,7 +5,7 @@ import type { Disk } from '@tallystick/base';
 import type { QueueRead } from '../checkers/ledger.ts';
 import { Probe, readQueue } from '../checkers/probe.ts';
 import { ConsumerActor, ProducerActor, TransactionActor } from './client-actors.ts';
-import { Contestant } from './contestant.ts';
+import { CONTESTANTS, Contestant } from './contestant.ts';
 import type { Play, PlayServer } from './play.ts';
 import { Prober } from './prober.ts';
 import { ADDRESS, TOPIC, type Actor, type Stage } from './stage.ts';
@@ -30,9 +30,7 @@ export function brokerPlay(stage: Stage): Play {
     open: (done) => createTopic(stage, done),
     boot: (owner, disk, failed) => bootBroker(stage, owner, disk, failed),
     readAll: (done) => readAll(stage, done),
-    dismiss: () => {
-      for (const client of clients) client.end();
-    },
+    deadLetters: (group, done) => readDeadLetters(stage, group, done),
   };
 }
 
@@ -75,7 +73,8 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
     },
     noteRecovery: (coverage) => noteRecovery(report as RecoveryReport, coverage),
     queueEnds: () => new Map([...core.store.queues()].map((queue) => [`${queue.topic}/${queue.queueId}`, queue.nextOffset])),
-    openHalves: () => core.halves().length,
+    // A contestant whose half was stored unknown to it has nobody who could be asked.
+    openHalves: () => core.halves().filter((half) => half.group !== CONTESTANTS).length,
   };
 }
 
@@ -109,4 +108,13 @@ function readAll(stage: Stage, done: (reads: QueueRead[]) => void): void {
       done(reads);
     });
   }
+}
+
+function readDeadLetters(stage: Stage, group: string, done: (ids: readonly string[]) => void): void {
+  const owner = stage.world.process('undertaker');
+  const probe = new Probe(stage.network.dialer(owner), owner.ports.timers, ADDRESS, 1000);
+  readQueue(probe, `%DLQ%${group}`, 0, (read) => {
+    owner.kill();
+    done(read?.records.map(({ id }) => id) ?? []);
+  });
 }

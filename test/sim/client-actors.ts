@@ -50,10 +50,6 @@ abstract class ClientActor implements Actor {
     this.begin();
   }
 
-  end(): void {
-    this.owner.kill();
-  }
-
   abstract atRest(): boolean;
   protected abstract live(): void;
   protected died(): void {}
@@ -117,6 +113,8 @@ export class ProducerActor extends ClientActor {
         ledger.answer(intent, 'unknown', world.timeMs);
       } else {
         coverage.hit('send rejected');
+        (globalThis as any).REJ ??= new Map();
+        (globalThis as any).REJ.set(error.message, ((globalThis as any).REJ.get(error.message) ?? 0) + 1);
         ledger.answer(intent, 'rejected', world.timeMs);
       }
     });

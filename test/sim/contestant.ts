@@ -13,7 +13,8 @@ const END_TRANSACTION = 37;
 const HALF_FLAG = 4;
 const COMMIT = 8;
 const ROLLBACK = 12;
-const GROUP = 'contestants';
+/** Their producer group: nobody in it can be asked. */
+export const CONTESTANTS = 'contestants';
 const NONE = new Uint8Array(0);
 
 export class Contestant implements Actor {
@@ -56,8 +57,8 @@ export class Contestant implements Actor {
     const body = bodyOf(id, this.#random, plan.bodyBytesMax);
     const queueId = this.#random.below(plan.queues);
     const intent = ledger.invoke(id, TOPIC, checksum(body), world.timeMs, true);
-    const properties = propertiesText({ TRAN_MSG: 'true', PGROUP: GROUP, UNIQ_KEY: id });
-    const fields = { producerGroup: GROUP, topic: TOPIC, defaultTopic: 'TBW102', defaultTopicQueueNums: 4, queueId, sysFlag: HALF_FLAG, bornTimestamp: 1, flag: 0, properties, reconsumeTimes: 0, unitMode: false, batch: false };
+    const properties = propertiesText({ TRAN_MSG: 'true', PGROUP: CONTESTANTS, UNIQ_KEY: id });
+    const fields = { producerGroup: CONTESTANTS, topic: TOPIC, defaultTopic: 'TBW102', defaultTopicQueueNums: 4, queueId, sysFlag: HALF_FLAG, bornTimestamp: 1, flag: 0, properties, reconsumeTimes: 0, unitMode: false, batch: false };
     (this.#probes[0] as Probe).call(SEND_MESSAGE, fields, body, (answer) => {
       if (answer?.code !== 0) {
         ledger.answer(intent, 'unknown', world.timeMs);
@@ -67,7 +68,7 @@ export class Contestant implements Actor {
       const position = positionOf(answer.fields['msgId'] ?? '');
       ledger.confirm(intent, world.timeMs, queueId, -1, position);
       ledger.decide(intent, 'contested');
-      const half: Half = { intent, fields: { producerGroup: GROUP, tranStateTableOffset: Number(answer.fields['queueOffset']), commitLogOffset: position, fromTransactionCheck: false, msgId: id, transactionId: id }, answers: 0 };
+      const half: Half = { intent, fields: { producerGroup: CONTESTANTS, tranStateTableOffset: Number(answer.fields['queueOffset']), commitLogOffset: position, fromTransactionCheck: false, msgId: id, transactionId: id }, answers: 0 };
       this.#open.push(half);
       const first = this.#random.pick([COMMIT, ROLLBACK]);
       this.#later(this.#random.below(10), () => this.#verdict(half, first, 0));

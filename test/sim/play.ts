@@ -15,8 +15,8 @@ export interface Play {
   boot(owner: SimProcess, disk: Disk, failed: (reason: string) => void): PlayServer;
   /** Reads every queue; a queue that cannot be read is left out. */
   readAll(done: (reads: QueueRead[]) => void): void;
-  /** Actors act no more. */
-  dismiss(): void;
+  /** Ids of a group's dead letters. */
+  deadLetters(group: string, done: (ids: readonly string[]) => void): void;
 }
 
 export interface PlayServer extends Server {

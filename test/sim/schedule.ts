@@ -42,6 +42,10 @@ export interface ScheduleOptions {
 /** Bounds of the phases after the chaos, in simulated ms. */
 const REST_MS = 120_000;
 const REREAD_MS = 30_000;
+/** How long everything gets to reach the disk. */
+const SETTLE_MS = 300;
+/** How often dead letters are looked at while messages are missing. */
+const ROUND_MS = 3000;
 
 export function runSchedule(seed: number, options: ScheduleOptions = {}): Outcome {
   return withoutTheRealWorld(() => {
@@ -149,20 +153,29 @@ class Schedule {
   #reread(): void {
     const first = this.#readAll();
     if (first === undefined) return;
-    for (const group of this.#play.groups) {
-      const done = (): boolean => first.every((read) => read.records.every(({ id }) => this.#ledger.timesConsumed(group, id) > 0));
-      if (!this.#world.runUntil(done, REST_MS)) this.#ledger.settleConsumption(group, first);
-    }
+    for (const group of this.#play.groups) this.#awaitConsumption(group, first);
     for (const read of first) for (const sight of read.records) this.#ledger.saw(sight, 'the first full read');
-    this.#play.dismiss();
-    const power = this.#plan.flush === 'sync' && this.#world.random.chance(0.5);
-    this.#machine.crash(power);
-    this.#world.runUntil(() => this.#machine.state === 'up' || this.#machine.state === 'refused', REREAD_MS);
+    this.#machine.crash(this.#plan.flush === 'sync' && this.#world.random.chance(0.5));
+    // A confirmation that was on its way to the disk may be gone: its half is open again and is asked about again.
+    this.#world.runUntil(() => (this.#machine.state === 'up' && this.#openHalves() === 0) || this.#machine.state === 'refused', REST_MS);
     if (this.#machine.state === 'refused') return void this.#judgeRefusal();
+    this.#world.runFor(SETTLE_MS);
     const second = this.#readAll();
     if (second === undefined) return;
     this.#ledger.settle(second);
     this.#ledger.settleGroups(this.#stage.groups, second);
+  }
+
+  /** Every message has been handled with success or lies among the dead letters. */
+  #awaitConsumption(group: string, reads: readonly QueueRead[]): void {
+    const done = (): boolean => reads.every((read) => read.records.every(({ id }) => this.#ledger.timesConsumed(group, id) > 0));
+    for (let round = 0; round < REST_MS / ROUND_MS && !this.#world.runUntil(done, ROUND_MS); round++) {
+      this.#play.deadLetters(group, (ids) => {
+        this.#coverage.hit('dead letter', ids.length);
+        for (const id of ids) this.#ledger.consumed(group, id);
+      });
+    }
+    if (!done()) this.#ledger.settleConsumption(group, reads);
   }
 
   #readAll(): QueueRead[] | undefined {

@@ -26,7 +26,7 @@ export function storePlay(stage: Stage): Play {
     open: (done) => done(),
     boot: (owner, disk, failed) => driver.boot(owner, disk, failed),
     readAll: (done) => driver.readAll(done),
-    dismiss: () => driver.dismiss(),
+    deadLetters: (_group, done) => done([]),
   };
 }
 
@@ -67,7 +67,6 @@ class StoreDriver implements Actor {
   /** Numbers whose control records were confirmed, and all that were ever appended. */
   #confirmedSum = 0;
   #appendedSum = 0;
-  #dismissed = false;
 
   constructor(stage: Stage) {
     this.#stage = stage;
@@ -82,10 +81,6 @@ class StoreDriver implements Actor {
 
   waitsFor(): string {
     return `${this.#waiting.size} appends`;
-  }
-
-  dismiss(): void {
-    this.#dismissed = true;
   }
 
   boot(owner: SimProcess, disk: Disk, failed: (reason: string) => void): PlayServer {
@@ -163,7 +158,7 @@ class StoreDriver implements Actor {
 
   #work(owner: SimProcess): void {
     const { world, plan } = this.#stage;
-    if (!this.#stage.chaos || this.#dismissed || !owner.alive) return;
+    if (!this.#stage.chaos || !owner.alive) return;
     world.after(this.#random.unit() * plan.sendEveryMs, () => this.#work(owner), owner);
     const roll = this.#random.below(20);
     if (roll < 10) this.#append();
