@@ -165,7 +165,8 @@ export class BrokerCore implements PeerHandler {
 
   /** Recovers and begins to serve. An error means that nothing runs and nothing was changed but what recovery mends. */
   start(done: (error: StoreError | undefined, report: RecoveryReport) => void): void {
-    if (this.#state !== 'new') return done(new StoreError('refused', `the broker is ${this.#state}, not new`), undefined as never);
+    if (this.#state !== 'new')
+      return done(new StoreError('refused', `the broker is ${this.#state}, not new`), undefined as never);
     this.#state = 'starting';
     this.#store.open((error, report) => {
       this.#recovery = report;
@@ -241,7 +242,13 @@ export class BrokerCore implements PeerHandler {
     return this.#halves.table.rows(limit).map((row) => shownHalf(row, nowMs));
   }
 
-  topicList(): { readonly name: string; readonly readQueues: number; readonly writeQueues: number; readonly perm: number; readonly system: boolean }[] {
+  topicList(): {
+    readonly name: string;
+    readonly readQueues: number;
+    readonly writeQueues: number;
+    readonly perm: number;
+    readonly system: boolean;
+  }[] {
     return [...this.#topics.all()].map(({ config, system }) => ({
       name: config.name,
       readQueues: config.readQueues,
@@ -266,7 +273,9 @@ export class BrokerCore implements PeerHandler {
     }
     const begin = (): void => {
       if (stored !== undefined) return done(undefined);
-      const sink = sinkOf((outcome) => done(outcome === 'ok' ? undefined : new StoreError('io', `the store did not take the broker's name: ${outcome}`)));
+      const sink = sinkOf((outcome) =>
+        done(outcome === 'ok' ? undefined : new StoreError('io', `the store did not take the broker's name: ${outcome}`)),
+      );
       this.#store.appendControl(ControlType.TOPICS, CONTROL_VERSION, identityBody(this.options), 'synced', sink, 0);
     };
     if (!report.isNew) return begin();
@@ -306,9 +315,14 @@ export class BrokerCore implements PeerHandler {
   #checked({ asked, parked, waiting, oldestWaitingMs }: CheckRound): void {
     this.counters.checksSent += asked;
     this.counters.parked += parked;
-    if (parked > 0) this.#signals.alarm?.(`${parked} half messages were parked: their producers did not decide in ${this.options.checkMax} questions`);
+    if (parked > 0)
+      this.#signals.alarm?.(
+        `${parked} half messages were parked: their producers did not decide in ${this.options.checkMax} questions`,
+      );
     if (oldestWaitingMs < this.options.waitingAlarmMs) return;
-    this.#signals.alarm?.(`${waiting} half messages wait for producer groups that are not connected, the oldest for ${Math.round(oldestWaitingMs / 1000)} s`);
+    this.#signals.alarm?.(
+      `${waiting} half messages wait for producer groups that are not connected, the oldest for ${Math.round(oldestWaitingMs / 1000)} s`,
+    );
   }
 
   #failed(reason: string): void {
@@ -346,7 +360,9 @@ export class BrokerCore implements PeerHandler {
 
 /** The store's rows of the options table. */
 function storeOptions(options: BrokerOptions): StoreOptions {
-  return Object.fromEntries(Object.keys(STORE_OPTIONS).map((name) => [name, options[name as keyof StoreOptions]])) as StoreOptions;
+  return Object.fromEntries(
+    Object.keys(STORE_OPTIONS).map((name) => [name, options[name as keyof StoreOptions]]),
+  ) as StoreOptions;
 }
 
 /** The tag field of a delayed message is its due time. */

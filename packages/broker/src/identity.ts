@@ -13,8 +13,17 @@ export interface Identity {
   readonly host: Buffer;
 }
 
-export function identity(options: { readonly brokerName: string; readonly clusterName: string; readonly advertise: string }): Identity {
-  return { brokerName: options.brokerName, clusterName: options.clusterName, address: options.advertise, host: parseHost(options.advertise) ?? LOCAL_HOST };
+export function identity(options: {
+  readonly brokerName: string;
+  readonly clusterName: string;
+  readonly advertise: string;
+}): Identity {
+  return {
+    brokerName: options.brokerName,
+    clusterName: options.clusterName,
+    address: options.advertise,
+    host: parseHost(options.advertise) ?? LOCAL_HOST,
+  };
 }
 
 /** What is no address, such as the name of an in-memory connection, is this machine. */
@@ -51,7 +60,8 @@ export function identityBody({ brokerName, clusterName }: Names): Uint8Array {
 
 /** The names in a control record's JSON; undefined when it is about something else. */
 export function identityOf(json: unknown): Names | undefined {
-  const names = (json as { readonly identity?: { readonly brokerName?: unknown; readonly clusterName?: unknown } | null } | null)?.identity;
+  const names = (json as { readonly identity?: { readonly brokerName?: unknown; readonly clusterName?: unknown } | null } | null)
+    ?.identity;
   return typeof names?.brokerName === 'string' && typeof names.clusterName === 'string'
     ? { brokerName: names.brokerName, clusterName: names.clusterName }
     : undefined;

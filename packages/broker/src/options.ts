@@ -13,7 +13,11 @@ const MIB = 1024 * KIB;
  */
 export const BROKER_OPTIONS = {
   // identity
-  brokerName: textOption('broker-a', 'Name of this broker in routes; kept in the store, another one is refused.', /^[%|a-zA-Z0-9_-]{1,127}$/),
+  brokerName: textOption(
+    'broker-a',
+    'Name of this broker in routes; kept in the store, another one is refused.',
+    /^[%|a-zA-Z0-9_-]{1,127}$/,
+  ),
   clusterName: textOption('DefaultCluster', 'Name of the cluster in routes; kept in the store.', /^[%|a-zA-Z0-9_-]{1,127}$/),
   advertise: textOption(
     '127.0.0.1:0',
@@ -25,7 +29,7 @@ export const BROKER_OPTIONS = {
   ...STORE_OPTIONS,
 
   // topics
-  autoCreateTopics: booleanOption(true, 'A send to an unknown topic makes it, by RocketMQ\'s rules.'),
+  autoCreateTopics: booleanOption(true, "A send to an unknown topic makes it, by RocketMQ's rules."),
   autoCreateGroups: booleanOption(true, 'A consumer of an unknown group makes it.'),
   topicsMax: integerOption(10_000, 1, 1_000_000, 'More topics are refused.'),
   queuesPerTopicMax: integerOption(1024, 1, 65_536, 'A topic may not have more queues.'),
@@ -45,7 +49,7 @@ export const BROKER_OPTIONS = {
     1024 * MIB,
     0,
     Number.MAX_SAFE_INTEGER,
-    'A group without an offset starts at 0 when the queue\'s first message lies within this much of the log\'s end (RocketMQ: 40 % of memory).',
+    "A group without an offset starts at 0 when the queue's first message lies within this much of the log's end (RocketMQ: 40 % of memory).",
   ),
 
   // transactions
@@ -54,9 +58,19 @@ export const BROKER_OPTIONS = {
   checkMax: integerOption(15, 1, 250, 'Questions sent before a half message is parked.'),
   checksPerRoundMax: integerOption(10_000, 1, 1_000_000, 'Questions in one round; the rest waits for the next.'),
   halvesMax: integerOption(1_000_000, 1, 100_000_000, 'More open half messages are refused; confirmations never are.'),
-  waitingAlarmMs: integerOption(10 * MINUTE_MS, 1, 1000 * HOUR_MS, 'Age at which a half message whose group has no producer raises an alarm.'),
+  waitingAlarmMs: integerOption(
+    10 * MINUTE_MS,
+    1,
+    1000 * HOUR_MS,
+    'Age at which a half message whose group has no producer raises an alarm.',
+  ),
 
-  endsInFlightMax: integerOption(65_536, 1, 1_000_000, 'With more unfinished confirmations their connections are not read; none is ever dropped.'),
+  endsInFlightMax: integerOption(
+    65_536,
+    1,
+    1_000_000,
+    'With more unfinished confirmations their connections are not read; none is ever dropped.',
+  ),
 
   // delays and retries
   delayLevelsMs: integersOption(

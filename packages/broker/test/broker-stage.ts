@@ -30,7 +30,13 @@ export interface Answer {
 }
 
 /** Small files: the simulated disk keeps them in memory, twice. */
-const SMALL: GivenBrokerOptions = { segmentBytes: 256 * 1024, groupBytes: 16 * 1024, blockBytes: 64 * 1024, tailBytes: 128 * 1024, reserveBytes: 32 * 1024 };
+const SMALL: GivenBrokerOptions = {
+  segmentBytes: 256 * 1024,
+  groupBytes: 16 * 1024,
+  blockBytes: 64 * 1024,
+  tailBytes: 128 * 1024,
+  reserveBytes: 32 * 1024,
+};
 
 /** A request that the broker sent: a check-back, a change of members. */
 export interface Told {
@@ -67,9 +73,16 @@ export class Stage {
   tryStart(more: GivenBrokerOptions = {}): Error | undefined {
     const process = this.world.process(`broker-${++this.#boots}`);
     this.#process = process;
-    const signals: BrokerSignals = { failed: (reason) => void this.failures.push(reason), alarm: (sentence) => void this.alarms.push(sentence) };
+    const signals: BrokerSignals = {
+      failed: (reason) => void this.failures.push(reason),
+      alarm: (sentence) => void this.alarms.push(sentence),
+    };
     const { clock, timers, turn, random } = process.ports;
-    this.core = new BrokerCore({ disk: this.#slowed(this.disk.mount(process), process), clock, timers, turn, random }, { ...this.options, ...more }, signals);
+    this.core = new BrokerCore(
+      { disk: this.#slowed(this.disk.mount(process), process), clock, timers, turn, random },
+      { ...this.options, ...more },
+      signals,
+    );
     let result: { error: Error | undefined } | undefined;
     this.core.start((error) => {
       result = { error };
@@ -105,7 +118,8 @@ export class Stage {
       close: (done) => file.close(done),
     });
     return {
-      open: (path, mode, done) => disk.open(path, mode, (error, file) => done(error, error === undefined ? slowFile(file) : file)),
+      open: (path, mode, done) =>
+        disk.open(path, mode, (error, file) => done(error, error === undefined ? slowFile(file) : file)),
       makeFolder: (path, done) => disk.makeFolder(path, done),
       list: (path, done) => disk.list(path, done),
       rename: (from, to, done) => disk.rename(from, to, done),
@@ -154,12 +168,18 @@ export class TestClient {
     this.name = name;
     const { ports } = stage.world.process(name);
     const [ours, theirs] = pipe(ports.turn);
-    this.peer = new Peer(ours, ports, { requestTimeoutMs: 60_000, ...options }, {
-      onRequest: (_peer, frame) => void this.told.push({ code: frame.code, fields: frame.fields(), body: Buffer.from(frame.body()) }),
-      onClose: (_peer, reason) => {
-        this.closed = reason;
+    this.peer = new Peer(
+      ours,
+      ports,
+      { requestTimeoutMs: 60_000, ...options },
+      {
+        onRequest: (_peer, frame) =>
+          void this.told.push({ code: frame.code, fields: frame.fields(), body: Buffer.from(frame.body()) }),
+        onClose: (_peer, reason) => {
+          this.closed = reason;
+        },
       },
-    });
+    );
     stage.core.accept(theirs);
   }
 
@@ -194,7 +214,10 @@ export class TestClient {
     this.stage.run(20);
   }
 
-  sendHeader(topic: string, more: Partial<Header<'SEND_MESSAGE_V2'>> & { readonly props?: Record<string, string> } = {}): Header<'SEND_MESSAGE_V2'> {
+  sendHeader(
+    topic: string,
+    more: Partial<Header<'SEND_MESSAGE_V2'>> & { readonly props?: Record<string, string> } = {},
+  ): Header<'SEND_MESSAGE_V2'> {
     const { props, ...rest } = more;
     return {
       producerGroup: 'producers',
@@ -210,18 +233,35 @@ export class TestClient {
     };
   }
 
-  send(topic: string, body: string, more: Partial<Header<'SEND_MESSAGE_V2'>> & { readonly props?: Record<string, string> } = {}): Answer {
+  send(
+    topic: string,
+    body: string,
+    more: Partial<Header<'SEND_MESSAGE_V2'>> & { readonly props?: Record<string, string> } = {},
+  ): Answer {
     return this.call('SEND_MESSAGE_V2', this.sendHeader(topic, more), Buffer.from(body));
   }
 
   /** Sends a half message; the answer names where it lies. */
   half(topic: string, body: string, id: string, group = 'pay'): Half {
-    const answer = this.send(topic, body, { sysFlag: 4, producerGroup: group, props: { TRAN_MSG: 'true', PGROUP: group, UNIQ_KEY: id } });
+    const answer = this.send(topic, body, {
+      sysFlag: 4,
+      producerGroup: group,
+      props: { TRAN_MSG: 'true', PGROUP: group, UNIQ_KEY: id },
+    });
     if (answer.code !== 0) throw new Error(`half refused: ${answer.code} ${answer.remark}`);
-    return { id, group, offset: Number(answer.fields.get('queueOffset')), position: Number.parseInt(answer.fields.get('msgId')!.slice(16), 16) };
+    return {
+      id,
+      group,
+      offset: Number(answer.fields.get('queueOffset')),
+      position: Number.parseInt(answer.fields.get('msgId')!.slice(16), 16),
+    };
   }
 
-  end(half: Half, verdict: 'commit' | 'rollback' | 'unknown', more: Partial<Header<'END_TRANSACTION'>> = {}): Header<'END_TRANSACTION'> {
+  end(
+    half: Half,
+    verdict: 'commit' | 'rollback' | 'unknown',
+    more: Partial<Header<'END_TRANSACTION'>> = {},
+  ): Header<'END_TRANSACTION'> {
     return {
       producerGroup: half.group,
       tranStateTableOffset: half.offset,
@@ -256,7 +296,7 @@ export class TestClient {
   /** All messages of a queue. */
   read(topic: string, queueId = 0): StoredMessage[] {
     const messages: StoredMessage[] = [];
-    for (let offset = 0; ; ) {
+    for (let offset = 0; ;) {
       const answer = this.pull(topic, offset, { queueId });
       if (answer.code !== 0) return messages;
       messages.push(...messagesOf(answer));
@@ -268,7 +308,14 @@ export class TestClient {
     return this.read(topic, queueId).map((message) => message.body.toString());
   }
 
-  heartbeat(data: { readonly producers?: readonly string[]; readonly consumers?: readonly string[]; readonly topic?: string; readonly expression?: string; readonly clientId?: string; readonly model?: string }): Answer {
+  heartbeat(data: {
+    readonly producers?: readonly string[];
+    readonly consumers?: readonly string[];
+    readonly topic?: string;
+    readonly expression?: string;
+    readonly clientId?: string;
+    readonly model?: string;
+  }): Answer {
     const body = encodeHeartbeat({
       clientID: data.clientId ?? this.name,
       producerDataSet: (data.producers ?? []).map((groupName) => ({ groupName })),

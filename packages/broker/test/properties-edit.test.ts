@@ -8,13 +8,22 @@ const block = (...pairs: [string, string][]): Buffer => Buffer.from(encodeProper
 describe('editing properties', () => {
   it('leaves the bytes of all others as they were', () => {
     const raw = Buffer.concat([block(['KEYS', 'ä b'], ['DELAY', '3']), Buffer.from('X\u0001a\u0001b\u0002')]);
-    const edited = editProperties(raw, new Map<string, string | undefined>([['DELAY', undefined], ['RETRY_TOPIC', 't']]));
+    const edited = editProperties(
+      raw,
+      new Map<string, string | undefined>([
+        ['DELAY', undefined],
+        ['RETRY_TOPIC', 't'],
+      ]),
+    );
     expect(edited.toString()).toBe('KEYS\u0001ä b\u0002X\u0001a\u0001b\u0002RETRY_TOPIC\u0001t\u0002');
   });
 
   it('replaces every occurrence of a name', () => {
     const raw = Buffer.from('REAL_TOPIC\u0001evil\u0002A\u0001b\u0002REAL_TOPIC\u0001worse\u0002');
-    expect([...decodeProperties(editProperties(raw, new Map([['REAL_TOPIC', 'good']])))]).toEqual([['A', 'b'], ['REAL_TOPIC', 'good']]);
+    expect([...decodeProperties(editProperties(raw, new Map([['REAL_TOPIC', 'good']])))]).toEqual([
+      ['A', 'b'],
+      ['REAL_TOPIC', 'good'],
+    ]);
   });
 
   it('mends a block whose last end mark is missing', () => {
@@ -28,14 +37,25 @@ describe('the scan of properties', () => {
     expect(new PropertyScan().run(bytes, 0, bytes.length).text(Slot.REAL_TOPIC)).toBe('good');
   });
 
-  it.each([['3', 3], ['0', 0], ['', -1], ['-1', -1], ['x', -1], ['99999999999', -1]])('reads "%s" as level %s', (text, level) => {
+  it.each([
+    ['3', 3],
+    ['0', 0],
+    ['', -1],
+    ['-1', -1],
+    ['x', -1],
+    ['99999999999', -1],
+  ])('reads "%s" as level %s', (text, level) => {
     const bytes = Buffer.from(`DELAY\u0001${text}\u0002`);
     expect(new PropertyScan().run(bytes, 0, bytes.length).number(Slot.DELAY)).toBe(level);
   });
 
   it('knows whether more can be appended', () => {
     const scan = new PropertyScan();
-    for (const [text, closed] of [['', true], ['A\u0001b\u0002', true], ['A\u0001b', false]] as const) {
+    for (const [text, closed] of [
+      ['', true],
+      ['A\u0001b\u0002', true],
+      ['A\u0001b', false],
+    ] as const) {
       expect(scan.run(Buffer.from(text), 0, text.length).isClosed).toBe(closed);
     }
   });

@@ -101,9 +101,15 @@ export class DelayLevels implements AppendSink {
   /** Fires the records of a chunk; false when the store takes no more. */
   #fireAll(level: Level, chunk: Uint8Array): boolean {
     const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const end = at + bytes.readInt32BE(at);
-      if (!this.#fire(level, this.#view.move(bytes, at, end, bytes.readUInt32BE(at + 28) * 4294967296 + bytes.readUInt32BE(at + 32)))) return false;
+      if (
+        !this.#fire(
+          level,
+          this.#view.move(bytes, at, end, bytes.readUInt32BE(at + 28) * 4294967296 + bytes.readUInt32BE(at + 32)),
+        )
+      )
+        return false;
       at = end;
     }
     return true;
@@ -129,7 +135,14 @@ export class DelayLevels implements AppendSink {
     const bytesMax = this.#store.messageBytes(m) + this.#store.controlBytes(FIRED_BYTES);
     const outcome = this.#store.together(bytesMax, false, () => {
       this.#store.append(m, 'flush', NO_SINK, 0);
-      this.#store.appendControl(ControlType.DELAYED_FIRED, CONTROL_VERSION, firedBody(level.number, record.queueOffset), 'flush', this, level.number);
+      this.#store.appendControl(
+        ControlType.DELAYED_FIRED,
+        CONTROL_VERSION,
+        firedBody(level.number, record.queueOffset),
+        'flush',
+        this,
+        level.number,
+      );
     });
     if (outcome !== 'ok') return false;
     level.inFlight++;

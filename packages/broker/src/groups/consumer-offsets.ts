@@ -105,7 +105,18 @@ export class ConsumerOffsets implements Derived {
     const key = `${topic}@${queueId}`;
     let entry = entries.get(key);
     if (entry === undefined) {
-      entry = { group, topic, queueId, offset: -1, logged: -1, dirty: false, inFlight: 0, syncing: false, synced: true, waiting: [] };
+      entry = {
+        group,
+        topic,
+        queueId,
+        offset: -1,
+        logged: -1,
+        dirty: false,
+        inFlight: 0,
+        syncing: false,
+        synced: true,
+        waiting: [],
+      };
       entries.set(key, entry);
     }
     return entry;
@@ -136,7 +147,9 @@ export class ConsumerOffsets implements Derived {
       entry.syncing = level === 'synced';
       const { group, topic, queueId, offset } = entry;
       const body = this.#writer.clear().text(group).text(topic).u32(queueId).i64(offset).view();
-      this.#journal.control(ControlType.CONSUMER_OFFSETS, body, level, (outcome) => this.#arrived(entry, level, waiters, outcome));
+      this.#journal.control(ControlType.CONSUMER_OFFSETS, body, level, (outcome) =>
+        this.#arrived(entry, level, waiters, outcome),
+      );
     }
   }
 

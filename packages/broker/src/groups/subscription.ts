@@ -23,7 +23,12 @@ export function subscription(
   given: { readonly tags?: readonly string[]; readonly codes?: readonly number[]; readonly classFilter?: boolean } = {},
 ): Subscription {
   const all = expressionType !== 'TAG' || expression === '*' || expression.trim() === '';
-  const parsed = all ? [] : expression.split('||').map((tag) => tag.trim()).filter((tag) => tag !== '');
+  const parsed = all
+    ? []
+    : expression
+        .split('||')
+        .map((tag) => tag.trim())
+        .filter((tag) => tag !== '');
   const tags = given.tags !== undefined && given.tags.length > 0 ? given.tags : parsed;
   const codes = given.codes !== undefined && given.codes.length > 0 ? given.codes : tags.map((tag) => tagHash(tag));
   const wanted = new Set(codes);

@@ -8,7 +8,9 @@ export function adminHandlers(parts: Parts, startedAtMs: number): HandlerTable {
   const { consumers, offsets, topics, store, identity, clock } = parts;
   const groupNames = (): string[] => [...new Set([...consumers.names(), ...offsets.groups()])].sort();
   return {
-    GET_BROKER_RUNTIME_INFO: cold('GET_BROKER_RUNTIME_INFO', (_header, reply) => reply.json({ table: runtimeInfo(parts, startedAtMs) })),
+    GET_BROKER_RUNTIME_INFO: cold('GET_BROKER_RUNTIME_INFO', (_header, reply) =>
+      reply.json({ table: runtimeInfo(parts, startedAtMs) }),
+    ),
 
     GET_CONSUME_STATS: cold('GET_CONSUME_STATS', (header, reply) => {
       const group = header.consumerGroup;
@@ -17,7 +19,10 @@ export function adminHandlers(parts: Parts, startedAtMs: number): HandlerTable {
       for (const { topic, queueId, offset } of offsets.of(group)) {
         if (offset < 0 || (wanted !== undefined && topic !== wanted)) continue;
         const brokerOffset = store.findQueue(topic, queueId)?.maxOffset ?? 0;
-        rows.push([{ topic, brokerName: identity.brokerName, queueId }, { brokerOffset, consumerOffset: offset, pullOffset: offset, lastTimestamp: 0 }]);
+        rows.push([
+          { topic, brokerName: identity.brokerName, queueId },
+          { brokerOffset, consumerOffset: offset, pullOffset: offset, lastTimestamp: 0 },
+        ]);
       }
       reply.ok(undefined, encodeQueueTable('offsetTable', rows, { consumeTps: 0 }));
     }),

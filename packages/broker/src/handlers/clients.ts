@@ -1,4 +1,16 @@
-import { decodeHeartbeat, decodeObject, encodeConsumerList, languageName, RequestCode, ResponseCode, subscriptionData, type ConsumerData, type Frame, type Peer, type SubscriptionData } from '@tallystick/remoting';
+import {
+  decodeHeartbeat,
+  decodeObject,
+  encodeConsumerList,
+  languageName,
+  RequestCode,
+  ResponseCode,
+  subscriptionData,
+  type ConsumerData,
+  type Frame,
+  type Peer,
+  type SubscriptionData,
+} from '@tallystick/remoting';
 import type { ConsumerGroup } from '../groups/consumer-groups.ts';
 import { isTagType, subscription, type Subscription } from '../groups/subscription.ts';
 import { groupNameFault, topicNameFault } from '../topics/topic-names.ts';
@@ -36,13 +48,16 @@ export function clientHandlers(parts: Parts): HandlerTable {
 
     GET_CONSUMER_CONNECTION_LIST: cold('GET_CONSUMER_CONNECTION_LIST', ({ consumerGroup }, reply) => {
       const group = consumers.group(consumerGroup);
-      if (group === undefined) return reply.fail(ResponseCode.CONSUMER_NOT_ONLINE, `the consumer group[${consumerGroup}] not online`);
+      if (group === undefined)
+        return reply.fail(ResponseCode.CONSUMER_NOT_ONLINE, `the consumer group[${consumerGroup}] not online`);
       reply.json({
         connectionSet: [...group.channels.values()].map(connectionJson),
         consumeFromWhere: group.consumeFromWhere,
         consumeType: group.consumeType,
         messageModel: group.messageModel,
-        subscriptionTable: Object.fromEntries([...group.subscriptions.values()].map((wanted) => [wanted.topic, subscriptionJson(wanted)])),
+        subscriptionTable: Object.fromEntries(
+          [...group.subscriptions.values()].map((wanted) => [wanted.topic, subscriptionJson(wanted)]),
+        ),
       });
     }),
 
@@ -78,14 +93,28 @@ function heartbeat(parts: Parts, peer: Peer, frame: Frame): void {
   const fault = heartbeatFault(data.clientID, [...data.producerDataSet, ...data.consumerDataSet]);
   if (fault !== undefined) return reply.fail(ResponseCode.SYSTEM_ERROR, `HEART_BEAT: ${fault}`);
   const lastSeenMs = parts.clock.monotonic();
-  const channel = { peer, clientId: data.clientID, language: languageName(peer.remoteLanguage), version: peer.remoteVersion, lastSeenMs };
+  const channel = {
+    peer,
+    clientId: data.clientID,
+    language: languageName(peer.remoteLanguage),
+    version: peer.remoteVersion,
+    lastSeenMs,
+  };
   let fits = true;
   for (const consumer of data.consumerDataSet) {
     if (!parts.options.autoCreateGroups && parts.topics.get(`%RETRY%${consumer.groupName}`) === undefined) fits = false;
-    else fits = parts.consumers.register(helloOf(consumer), { ...channel }) && parts.topics.retryOf(consumer.groupName) !== undefined && fits;
+    else
+      fits =
+        parts.consumers.register(helloOf(consumer), { ...channel }) &&
+        parts.topics.retryOf(consumer.groupName) !== undefined &&
+        fits;
   }
   for (const { groupName } of data.producerDataSet) fits = parts.producers.register(groupName, { ...channel }) && fits;
-  if (!fits) return reply.fail(ResponseCode.SYSTEM_ERROR, `HEART_BEAT: too many groups or topics (groupsMax ${parts.options.groupsMax}, topicsMax ${parts.options.topicsMax})`);
+  if (!fits)
+    return reply.fail(
+      ResponseCode.SYSTEM_ERROR,
+      `HEART_BEAT: too many groups or topics (groupsMax ${parts.options.groupsMax}, topicsMax ${parts.options.topicsMax})`,
+    );
   reply.ok({ IS_SUPPORT_HEART_BEAT_V2: true, IS_SUB_CHANGE: true });
 }
 
@@ -128,6 +157,11 @@ function subscriptionJson(wanted: Subscription) {
   };
 }
 
-function connectionJson(channel: { readonly peer: Peer; readonly clientId: string; readonly language: string; readonly version: number }) {
+function connectionJson(channel: {
+  readonly peer: Peer;
+  readonly clientId: string;
+  readonly language: string;
+  readonly version: number;
+}) {
   return { clientAddr: channel.peer.remote, clientId: channel.clientId, language: channel.language, version: channel.version };
 }

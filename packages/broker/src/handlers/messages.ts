@@ -18,7 +18,10 @@ export function messageHandlers(parts: Parts): HandlerTable {
     }),
 
     QUERY_MESSAGE: cold('QUERY_MESSAGE', (_header, reply) =>
-      reply.fail(ResponseCode.QUERY_NOT_FOUND, 'can not find message, maybe time range not correct (this broker keeps no index of keys)'),
+      reply.fail(
+        ResponseCode.QUERY_NOT_FOUND,
+        'can not find message, maybe time range not correct (this broker keeps no index of keys)',
+      ),
     ),
   };
 }

@@ -24,7 +24,8 @@ export function offsetHandlers(parts: Parts): HandlerTable {
       offsets.query(consumerGroup, topic, queueId, (outcome, offset) => {
         if (outcome !== 'ok') reply.appended(outcome);
         else if (offset !== undefined) reply.ok({ offset });
-        else if (header.setZeroIfNotFound === false) reply.fail(ResponseCode.QUERY_NOT_FOUND, 'Not found, do not set to zero, maybe this group boot first');
+        else if (header.setZeroIfNotFound === false)
+          reply.fail(ResponseCode.QUERY_NOT_FOUND, 'Not found, do not set to zero, maybe this group boot first');
         else firstOffset(parts, topic, queueId, reply);
       });
     }),
@@ -63,7 +64,8 @@ export function offsetHandlers(parts: Parts): HandlerTable {
 function updateOffset(parts: Parts): Handler {
   const locator = new UpdateOffsetLocator();
   return (peer: Peer, frame: Frame): void => {
-    if (!locator.locate(frame)) return new Reply(peer, frame.ref()).fail(ResponseCode.SYSTEM_ERROR, `UPDATE_CONSUMER_OFFSET: ${locator.fault()}`);
+    if (!locator.locate(frame))
+      return new Reply(peer, frame.ref()).fail(ResponseCode.SYSTEM_ERROR, `UPDATE_CONSUMER_OFFSET: ${locator.fault()}`);
     const group = locator.consumerGroup();
     const topicName = locator.topic();
     const topic = parts.topics.get(topicName);
@@ -78,7 +80,14 @@ function updateOffset(parts: Parts): Handler {
  * Takes a committed offset in; false when the queue or the number is illegal. An offset beyond the end, left over from a log that
  * lost its unsynced tail, becomes the end: kept as it is, it would skip the messages that take those places.
  */
-export function commitOffset(parts: Parts, group: string, topic: Topic, queueId: number, offset: number, reply: Reply | undefined): boolean {
+export function commitOffset(
+  parts: Parts,
+  group: string,
+  topic: Topic,
+  queueId: number,
+  offset: number,
+  reply: Reply | undefined,
+): boolean {
   if (queueId < 0 || queueId >= topic.queueCount || !(offset >= 0) || group === '') return false;
   const queue = (topic.queues[queueId] ??= parts.store.queue(topic.name, queueId));
   const kept = Math.min(offset, queue.maxOffset);
@@ -96,7 +105,10 @@ export function commitOffset(parts: Parts, group: string, topic: Topic, queueId:
 /** The queue handle; answers 29 for a queue the topic does not have. */
 export function queueIn(parts: Parts, topic: Topic, queueId: number, reply: Reply): QueueRef | undefined {
   if (queueId >= 0 && queueId < topic.queueCount) return (topic.queues[queueId] ??= parts.store.queue(topic.name, queueId));
-  reply.fail(ResponseCode.INVALID_PARAMETER, `queueId[${queueId}] is illegal, topic:[${topic.name}] topicConfig.readQueueNums:[${topic.config.readQueues}]`);
+  reply.fail(
+    ResponseCode.INVALID_PARAMETER,
+    `queueId[${queueId}] is illegal, topic:[${topic.name}] topicConfig.readQueueNums:[${topic.config.readQueues}]`,
+  );
   return undefined;
 }
 
@@ -106,7 +118,8 @@ export function queueIn(parts: Parts, topic: Topic, queueId: number, reply: Repl
  * there the measure is what still lies in memory).
  */
 function firstOffset(parts: Parts, topicName: string, queueId: number, reply: Reply): void {
-  const notFound = (): void => reply.fail(ResponseCode.QUERY_NOT_FOUND, 'Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first');
+  const notFound = (): void =>
+    reply.fail(ResponseCode.QUERY_NOT_FOUND, 'Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first');
   const topic = parts.topics.get(topicName);
   if (topic === undefined || queueId < 0 || queueId >= topic.queueCount) return notFound();
   const queue = (topic.queues[queueId] ??= parts.store.queue(topicName, queueId));

@@ -36,12 +36,14 @@ export class PullMessage {
     const topic = topics.get(locator.topic());
     const wanted = topic === undefined ? NO_TOPIC : this.#wanted(topic, group);
     if (topic === undefined || 'code' in wanted) {
-      const refusal = topic === undefined ? { code: ResponseCode.TOPIC_NOT_EXIST, text: topicNotExist(locator.topic()) } : (wanted as Refusal);
+      const refusal =
+        topic === undefined ? { code: ResponseCode.TOPIC_NOT_EXIST, text: topicNotExist(locator.topic()) } : (wanted as Refusal);
       return peer.answer(ref, refusal.code, refusal.text);
     }
     const queueId = locator.queueId();
     const sysFlag = locator.sysFlag();
-    if ((sysFlag & PullFlag.COMMIT_OFFSET) !== 0) commitOffset(this.#parts, group, topic, queueId, locator.commitOffset(), undefined);
+    if ((sysFlag & PullFlag.COMMIT_OFFSET) !== 0)
+      commitOffset(this.#parts, group, topic, queueId, locator.commitOffset(), undefined);
     const mayWait = (sysFlag & PullFlag.SUSPEND) !== 0 && options.longPolling;
     const asked = locator.maxMsgBytes();
     const pull = new Pull(
@@ -65,7 +67,8 @@ export class PullMessage {
     if (!options.autoCreateGroups && consumers.group(group) === undefined) {
       return { code: ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, text: `subscription group [${group}] does not exist` };
     }
-    if (groupNameFault(group) !== undefined) return { code: ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, text: `subscription group [${group}] does not exist` };
+    if (groupNameFault(group) !== undefined)
+      return { code: ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, text: `subscription group [${group}] does not exist` };
     if (isPullForbidden(topic.name) || !topic.readable) {
       return { code: ResponseCode.NO_PERMISSION, text: `the topic[${topic.name}] pulling message is forbidden` };
     }
@@ -74,7 +77,9 @@ export class PullMessage {
       const text = `queueId[${queueId}] is illegal, topic:[${topic.name}] topicConfig.readQueueNums:[${topic.config.readQueues}] consumer group:[${group}]`;
       return { code: ResponseCode.INVALID_PARAMETER, text };
     }
-    return (locator.sysFlag() & PullFlag.SUBSCRIPTION) !== 0 ? this.#fromHeader(topic.name) : this.#fromHeartbeat(topic.name, group);
+    return (locator.sysFlag() & PullFlag.SUBSCRIPTION) !== 0
+      ? this.#fromHeader(topic.name)
+      : this.#fromHeartbeat(topic.name, group);
   }
 
   #fromHeader(topic: string): Subscription | Refusal {
@@ -96,7 +101,8 @@ export class PullMessage {
     if (members === undefined) return { code: ResponseCode.SUBSCRIPTION_NOT_EXIST, text: "the consumer's group info not exist" };
     const found = members.subscriptions.get(topic);
     if (found === undefined) return { code: ResponseCode.SUBSCRIPTION_NOT_EXIST, text: "the consumer's subscription not exist" };
-    if (found.version < this.#locator.subVersion()) return { code: ResponseCode.SUBSCRIPTION_NOT_LATEST, text: "the consumer's subscription not latest" };
+    if (found.version < this.#locator.subVersion())
+      return { code: ResponseCode.SUBSCRIPTION_NOT_LATEST, text: "the consumer's subscription not latest" };
     return isTagType(found.expressionType) ? found : noFilter(found.expressionType);
   }
 }
@@ -139,7 +145,10 @@ class Pull implements HeldPull {
 
   read(): void {
     const { queue, offset } = this;
-    this.#parts.store.read({ queue, offset, maxCount: this.#maxCount, maxBytes: this.#maxBytes, tagMatches: this.#matches }, (result) => this.#found(result));
+    this.#parts.store.read(
+      { queue, offset, maxCount: this.#maxCount, maxBytes: this.#maxBytes, tagMatches: this.#matches },
+      (result) => this.#found(result),
+    );
   }
 
   /** A message has come, or the time is up. */
@@ -151,7 +160,8 @@ class Pull implements HeldPull {
 
   #found(result: ReadResult): void {
     const { counters } = this.#parts;
-    if (result.status === 'error') return this.#peer.answer(this.#ref, ResponseCode.SYSTEM_ERROR, `store getMessage return error: ${result.reason ?? ''}`);
+    if (result.status === 'error')
+      return this.#peer.answer(this.#ref, ResponseCode.SYSTEM_ERROR, `store getMessage return error: ${result.reason ?? ''}`);
     const { code, remark } = STATUSES[result.status];
     const settled = result.status === 'empty' && this.offset !== 0 ? ResponseCode.PULL_OFFSET_MOVED : code;
     if (settled === ResponseCode.PULL_NOT_FOUND && this.#waitMs > 0 && this.#wait()) return;

@@ -63,6 +63,7 @@ export class Registry {
   }
 
   #add(table: HandlerTable): void {
-    for (const [name, handler] of Object.entries(table) as [keyof HandlerTable, Handler][]) this.#handlers[RequestCode[name]] = handler;
+    for (const [name, handler] of Object.entries(table) as [keyof HandlerTable, Handler][])
+      this.#handlers[RequestCode[name]] = handler;
   }
 }

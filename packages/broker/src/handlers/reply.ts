@@ -1,4 +1,14 @@
-import { ResponseCode, decodeHeader, type CommandName, type FieldValues, type Frame, type FrameBody, type Header, type Peer, type ReplyRef } from '@tallystick/remoting';
+import {
+  ResponseCode,
+  decodeHeader,
+  type CommandName,
+  type FieldValues,
+  type Frame,
+  type FrameBody,
+  type Header,
+  type Peer,
+  type ReplyRef,
+} from '@tallystick/remoting';
 import type { AppendOutcome } from '../store/store-types.ts';
 import { OVERLOAD_TEXT } from '../flow-control/admission.ts';
 
@@ -57,7 +67,10 @@ export function appendFailure(outcome: AppendOutcome): { readonly code: number; 
     case 'busy':
       return { code: ResponseCode.SYSTEM_BUSY, text: OVERLOAD_TEXT };
     case 'full':
-      return { code: ResponseCode.SERVICE_NOT_AVAILABLE, text: "service not available now. It may be caused by one of the following reasons: the broker's disk is full" };
+      return {
+        code: ResponseCode.SERVICE_NOT_AVAILABLE,
+        text: "service not available now. It may be caused by one of the following reasons: the broker's disk is full",
+      };
     case 'closed':
       return { code: ResponseCode.SERVICE_NOT_AVAILABLE, text: 'service not available now. The broker is shutting down' };
     case 'too-large':

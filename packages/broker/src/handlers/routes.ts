@@ -16,16 +16,29 @@ export function routeHandlers(parts: Parts): HandlerTable {
       const topic = topics.get(header.topic);
       if (topic === undefined) {
         const more = '\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.';
-        return reply.fail(ResponseCode.TOPIC_NOT_EXIST, `No topic route info in name server for the topic: ${header.topic}${more}`);
+        return reply.fail(
+          ResponseCode.TOPIC_NOT_EXIST,
+          `No topic route info in name server for the topic: ${header.topic}${more}`,
+        );
       }
       const { readQueues, writeQueues, perm, sysFlag } = topic.config;
-      const queues = { brokerName: broker.brokerName, readQueueNums: readQueues, writeQueueNums: writeQueues, perm, topicSysFlag: sysFlag };
+      const queues = {
+        brokerName: broker.brokerName,
+        readQueueNums: readQueues,
+        writeQueueNums: writeQueues,
+        perm,
+        topicSysFlag: sysFlag,
+      };
       reply.ok(undefined, encodeTopicRoute({ brokerDatas: [broker], queueDatas: [queues] }));
     }),
 
-    GET_BROKER_CLUSTER_INFO: cold('GET_BROKER_CLUSTER_INFO', (_header, reply) => reply.ok(undefined, encodeClusterInfo({ brokers: [broker] }))),
+    GET_BROKER_CLUSTER_INFO: cold('GET_BROKER_CLUSTER_INFO', (_header, reply) =>
+      reply.ok(undefined, encodeClusterInfo({ brokers: [broker] })),
+    ),
 
-    GET_ALL_TOPIC_LIST_FROM_NAMESERVER: cold('GET_ALL_TOPIC_LIST_FROM_NAMESERVER', (_header, reply) => reply.ok(undefined, encodeTopicList(names()))),
+    GET_ALL_TOPIC_LIST_FROM_NAMESERVER: cold('GET_ALL_TOPIC_LIST_FROM_NAMESERVER', (_header, reply) =>
+      reply.ok(undefined, encodeTopicList(names())),
+    ),
 
     /** Ordered topics ask for their configuration here; there is none. */
     GET_KV_CONFIG: cold('GET_KV_CONFIG', ({ namespace, key }, reply) =>

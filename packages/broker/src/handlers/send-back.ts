@@ -56,7 +56,8 @@ class SendBack {
     const { store, topics, options, counters, clock } = this.#parts;
     const { bytes } = record;
     const scan = this.#scan.run(bytes, record.propertiesStart, record.propertiesEnd);
-    const max = header.maxReconsumeTimes !== undefined && header.maxReconsumeTimes >= 0 ? header.maxReconsumeTimes : options.retryMax;
+    const max =
+      header.maxReconsumeTimes !== undefined && header.maxReconsumeTimes >= 0 ? header.maxReconsumeTimes : options.retryMax;
     const plan = planRetry(record.reconsumeTimes, header.delayLevel, max);
     const target = plan.to === 'dead-letters' ? topics.deadLettersOf(header.group) : topics.retryOf(header.group);
     if (target === undefined) return reply.fail(ResponseCode.SYSTEM_ERROR, 'topic for the message is missing: too many topics');
@@ -90,7 +91,8 @@ class SendBack {
     m.setBody(bytes, record.bodyStart, record.bodyEnd);
     m.bodyCrc = record.bodyCrc;
     const properties = editProperties(bytes.subarray(record.propertiesStart, record.propertiesEnd), changes);
-    if (properties.length > options.propertiesBytesMax) return reply.fail(ResponseCode.MESSAGE_ILLEGAL, 'the message is illegal, its properties are too long to be sent back');
+    if (properties.length > options.propertiesBytesMax)
+      return reply.fail(ResponseCode.MESSAGE_ILLEGAL, 'the message is illegal, its properties are too long to be sent back');
     m.setProperties(properties);
     m.mayUseReserve = true;
     const sink = sinkOf((outcome) => {

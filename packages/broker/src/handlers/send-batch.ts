@@ -1,4 +1,15 @@
-import { BatchCursor, emptySendAnswer, newMessageId, PropertyName, ResponseCode, SendAnswers, type Frame, type Peer, type ReplyRef, type SendLocator } from '@tallystick/remoting';
+import {
+  BatchCursor,
+  emptySendAnswer,
+  newMessageId,
+  PropertyName,
+  ResponseCode,
+  SendAnswers,
+  type Frame,
+  type Peer,
+  type ReplyRef,
+  type SendLocator,
+} from '@tallystick/remoting';
 import { connectionOf } from '../connection.ts';
 import { encodeProperty } from '../properties-edit.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
@@ -72,7 +83,8 @@ export class SendBatch {
       m.extraStart = m.extraEnd = 0;
       if (!scan.has(Slot.UNIQUE_KEY)) m.setExtra(this.#newKey(scan.isClosed));
       const propertiesBytes = m.propertiesEnd - m.propertiesStart + m.extraEnd - m.extraStart;
-      if (cursor.bodyEnd === cursor.bodyStart || propertiesBytes > options.propertiesBytesMax) return 'the message is illegal, a message of the batch has no body or too long properties';
+      if (cursor.bodyEnd === cursor.bodyStart || propertiesBytes > options.propertiesBytesMax)
+        return 'the message is illegal, a message of the batch has no body or too long properties';
       visit();
     }
     return cursor.fault;

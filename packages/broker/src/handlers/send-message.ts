@@ -1,4 +1,14 @@
-import { emptySendAnswer, newMessageId, PropertyName, ResponseCode, SendAnswers, SendLocator, type Frame, type HeaderKind, type Peer } from '@tallystick/remoting';
+import {
+  emptySendAnswer,
+  newMessageId,
+  PropertyName,
+  ResponseCode,
+  SendAnswers,
+  SendLocator,
+  type Frame,
+  type HeaderKind,
+  type Peer,
+} from '@tallystick/remoting';
 import { connectionOf } from '../connection.ts';
 import { OVERLOAD_TEXT } from '../flow-control/admission.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
@@ -90,7 +100,8 @@ export class SendMessage implements AppendSink {
     const m = this.#m;
     const pending = this.#pending;
     const scan = this.#scan.run(locator.propertiesBytes, locator.propertiesStart, locator.propertiesEnd);
-    const level = delayAllowed && scan.has(Slot.DELAY) ? Math.min(scan.number(Slot.DELAY), this.#parts.options.delayLevelsMs.length) : 0;
+    const level =
+      delayAllowed && scan.has(Slot.DELAY) ? Math.min(scan.number(Slot.DELAY), this.#parts.options.delayLevelsMs.length) : 0;
     const isHalf = scan.has(Slot.TRANSACTION) && scan.isTrue(Slot.TRANSACTION) && !(level > 0 && locator.reconsumeTimes() > 0);
     if (isHalf && this.#parts.halves.table.openCount >= this.#parts.options.halvesMax) {
       counters.busy++;
@@ -148,7 +159,8 @@ export class SendMessage implements AppendSink {
       if (!scan.has(Slot.PRODUCER_GROUP)) text += property(PropertyName.PRODUCER_GROUP, this.#locator.producerGroup());
       text += property(PropertyName.TRANSACTION_ID, key === '' ? scan.text(Slot.UNIQUE_KEY) : key);
     }
-    if (real !== undefined) text += property(PropertyName.REAL_TOPIC, real.topic) + property(PropertyName.REAL_QUEUE_ID, String(real.queueId));
+    if (real !== undefined)
+      text += property(PropertyName.REAL_TOPIC, real.topic) + property(PropertyName.REAL_QUEUE_ID, String(real.queueId));
     if (this.#extra.length < text.length * 3) this.#extra = Buffer.allocUnsafeSlow(text.length * 3);
     const length = this.#extra.write(text, 0, 'utf8');
     this.#m.setExtra(this.#extra, 0, length);
@@ -172,7 +184,8 @@ export class SendMessage implements AppendSink {
     if (kind !== ONEWAY) {
       if (outcome === 'ok') this.#acknowledge(peer, row, kind as HeaderKind, ResponseCode.SUCCESS, position, queueOffset);
       // The Java client rolls a half back on this code, and on no other that says "perhaps stored".
-      else if (outcome === 'timeout' && isHalf) this.#acknowledge(peer, row, kind as HeaderKind, ResponseCode.FLUSH_DISK_TIMEOUT, position, queueOffset);
+      else if (outcome === 'timeout' && isHalf)
+        this.#acknowledge(peer, row, kind as HeaderKind, ResponseCode.FLUSH_DISK_TIMEOUT, position, queueOffset);
       else {
         const { code, text } = appendFailure(outcome);
         peer.answer({ opaque: pending.opaques[row]!, kind: kind as HeaderKind, oneway: false }, code, text);

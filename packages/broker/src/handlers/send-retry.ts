@@ -18,7 +18,12 @@ export function retryDestination(parts: Parts, topic: Topic, locator: SendLocato
   const max = asked >= 0 && peer.remoteVersion >= SAYS_MAX_SINCE ? asked : parts.options.retryMax;
   if (locator.reconsumeTimes() <= max && !parts.locks.holdsAny(group, parts.clock.monotonic())) return topic;
   parts.counters.deadLetters++;
-  return parts.topics.deadLettersOf(group) ?? { code: ResponseCode.SYSTEM_ERROR, text: 'create the dead-letter topic failed: too many topics' };
+  return (
+    parts.topics.deadLettersOf(group) ?? {
+      code: ResponseCode.SYSTEM_ERROR,
+      text: 'create the dead-letter topic failed: too many topics',
+    }
+  );
 }
 
 /** Protocol version (3.4.9) from which a client's own maximum counts. */

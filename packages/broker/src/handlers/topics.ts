@@ -13,7 +13,8 @@ export function topicHandlers(parts: Parts): HandlerTable {
       const name = header.topic;
       const fault = topicNameFault(name) ?? queuesFault(header.readQueueNums, header.writeQueueNums, options.queuesPerTopicMax);
       if (fault !== undefined) return reply.fail(ResponseCode.INVALID_PARAMETER, fault);
-      if (topics.get(name)?.system === true) return reply.fail(ResponseCode.INVALID_PARAMETER, `The topic[${name}] is conflict with system topic.`);
+      if (topics.get(name)?.system === true)
+        return reply.fail(ResponseCode.INVALID_PARAMETER, `The topic[${name}] is conflict with system topic.`);
       const config: TopicConfig = {
         name,
         readQueues: header.readQueueNums,
@@ -31,7 +32,9 @@ export function topicHandlers(parts: Parts): HandlerTable {
       topics.put(config, (outcome) => reply.appended(outcome));
     }),
 
-    GET_ALL_TOPIC_CONFIG: cold('GET_ALL_TOPIC_CONFIG', (_header, reply) => reply.json(topics.json(clock.now()), { totalTopicNum: topics.size })),
+    GET_ALL_TOPIC_CONFIG: cold('GET_ALL_TOPIC_CONFIG', (_header, reply) =>
+      reply.json(topics.json(clock.now()), { totalTopicNum: topics.size }),
+    ),
 
     GET_TOPIC_CONFIG: cold('GET_TOPIC_CONFIG', (header, reply) => {
       const topic = topics.get(header.topic);
@@ -45,7 +48,10 @@ export function topicHandlers(parts: Parts): HandlerTable {
       const rows: (readonly [MessageQueue, unknown])[] = [];
       for (let queueId = 0; queueId < topic.queueCount; queueId++) {
         const ends = endsOf(store.findQueue(topic.name, queueId));
-        rows.push([{ topic: topic.name, brokerName: identity.brokerName, queueId }, { ...ends, lastUpdateTimestamp: 0 }]);
+        rows.push([
+          { topic: topic.name, brokerName: identity.brokerName, queueId },
+          { ...ends, lastUpdateTimestamp: 0 },
+        ]);
       }
       reply.ok(undefined, encodeQueueTable('offsetTable', rows, { topicPutTps: 0 }));
     }),
@@ -58,11 +64,16 @@ function endsOf(queue: QueueRef | undefined): { readonly minOffset: number; read
 
 function queuesFault(read: number, write: number, max: number): string | undefined {
   if (read < 0 || write < 0 || read + write === 0) return `a topic needs queues, not ${read} to read and ${write} to write`;
-  return Math.max(read, write) > max ? `a topic has at most ${max} queues (queuesPerTopicMax), not ${Math.max(read, write)}` : undefined;
+  return Math.max(read, write) > max
+    ? `a topic has at most ${max} queues (queuesPerTopicMax), not ${Math.max(read, write)}`
+    : undefined;
 }
 
 /** `+k=v` sets, `-k` removes, separated by commas. */
-function changedAttributes(old: ReadonlyMap<string, string> | undefined, changes: string | undefined): ReadonlyMap<string, string> {
+function changedAttributes(
+  old: ReadonlyMap<string, string> | undefined,
+  changes: string | undefined,
+): ReadonlyMap<string, string> {
   const attributes = new Map(old ?? []);
   for (const change of (changes ?? '').split(',')) {
     const [name, value] = change.slice(1).split('=', 2);

@@ -50,7 +50,9 @@ export class Broker {
     const { dataDir, host, port, insecure, unref, onFailed, onFull, onAlarm, ...options } = this.#settings;
     const listenHost = host === false ? undefined : (host ?? '127.0.0.1');
     if (listenHost !== undefined && !isLoopback(listenHost) && insecure !== true) {
-      throw new Error(`${listenHost} can be reached by others, and this broker asks nobody who he is; listen on 127.0.0.1, or say insecure`);
+      throw new Error(
+        `${listenHost} can be reached by others, and this broker asks nobody who he is; listen on 127.0.0.1, or say insecure`,
+      );
     }
     const signals: BrokerSignals = {
       failed: (reason) => onFailed?.(reason),
@@ -63,7 +65,13 @@ export class Broker {
       this.#owner = await StoreOwner.take(dataDir);
       if (listenHost !== undefined) await this.#listen(listenHost, port ?? 9876, unref === true, early);
       const advertise = options.advertise ?? advertised(this.#address);
-      const ports = { disk: nodeDisk(dataDir), clock: systemClock, timers: systemTimers({ unref }), turn: this.#turn, random: systemRandom() };
+      const ports = {
+        disk: nodeDisk(dataDir),
+        clock: systemClock,
+        timers: systemTimers({ unref }),
+        turn: this.#turn,
+        random: systemRandom(),
+      };
       const core = new BrokerCore(ports, { ...options, advertise }, signals);
       await new Promise<void>((resolve, reject) => core.start((error) => (error === undefined ? resolve() : reject(error))));
       this.#core = core;
@@ -81,7 +89,8 @@ export class Broker {
     const unlistened = this.#unlisten();
     const core = this.#core;
     try {
-      if (core !== undefined) await new Promise<void>((resolve, reject) => core.stop((error) => (error === undefined ? resolve() : reject(error))));
+      if (core !== undefined)
+        await new Promise<void>((resolve, reject) => core.stop((error) => (error === undefined ? resolve() : reject(error))));
     } finally {
       await unlistened;
       await this.#release();

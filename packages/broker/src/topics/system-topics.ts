@@ -16,7 +16,14 @@ export const PERM_INHERIT = 1;
 export const PERM_WRITE = 2;
 export const PERM_READ = 4;
 
-const SEND_FORBIDDEN: ReadonlySet<string> = new Set([SCHEDULE_TOPIC, HALF_TOPIC, OP_TOPIC, PARKED_TOPIC, 'SELF_TEST_TOPIC', 'OFFSET_MOVED_EVENT']);
+const SEND_FORBIDDEN: ReadonlySet<string> = new Set([
+  SCHEDULE_TOPIC,
+  HALF_TOPIC,
+  OP_TOPIC,
+  PARKED_TOPIC,
+  'SELF_TEST_TOPIC',
+  'OFFSET_MOVED_EVENT',
+]);
 
 /** RocketMQ lets anyone read half messages before their verdict; here they stay out of sight. */
 const PULL_FORBIDDEN: ReadonlySet<string> = new Set([SCHEDULE_TOPIC, HALF_TOPIC, OP_TOPIC, PARKED_TOPIC]);
@@ -36,7 +43,12 @@ export interface SystemTopic {
 }
 
 /** What a fresh broker owns (RocketMQ's list without the topics of features we lack). */
-export function systemTopics(brokerName: string, clusterName: string, delayLevels: number, autoCreate: boolean): readonly SystemTopic[] {
+export function systemTopics(
+  brokerName: string,
+  clusterName: string,
+  delayLevels: number,
+  autoCreate: boolean,
+): readonly SystemTopic[] {
   const readWrite = PERM_READ | PERM_WRITE;
   return [
     { name: 'SELF_TEST_TOPIC', queues: 1, perm: readWrite },

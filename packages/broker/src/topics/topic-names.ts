@@ -11,7 +11,8 @@ export function topicNameFault(topic: string): string | undefined {
   if (topic.trim() === '') return 'The specified topic is blank.';
   if (!LEGAL.test(topic)) return `The specified topic contains illegal characters, allowing only ${LEGAL.source}`;
   const internal = topic.startsWith(RETRY_PREFIX) || topic.startsWith(DLQ_PREFIX);
-  if (topic.length > (internal ? INTERNAL_TOPIC_BYTES_MAX : TOPIC_BYTES_MAX)) return 'The specified topic is longer than topic max length.';
+  if (topic.length > (internal ? INTERNAL_TOPIC_BYTES_MAX : TOPIC_BYTES_MAX))
+    return 'The specified topic is longer than topic max length.';
   return undefined;
 }
 

@@ -3,7 +3,16 @@ import type { Journal } from '../journal.ts';
 import { ControlType } from '../store/control-records.ts';
 import type { RecordView } from '../store/record-view.ts';
 import type { AppendOutcome, Derived } from '../store/store-types.ts';
-import { DLQ_PREFIX, HALF_TOPIC, PERM_INHERIT, PERM_READ, PERM_WRITE, RETRY_PREFIX, SCHEDULE_TOPIC, systemTopics } from './system-topics.ts';
+import {
+  DLQ_PREFIX,
+  HALF_TOPIC,
+  PERM_INHERIT,
+  PERM_READ,
+  PERM_WRITE,
+  RETRY_PREFIX,
+  SCHEDULE_TOPIC,
+  systemTopics,
+} from './system-topics.ts';
 import { Topic, topicConfig, topicFromJson, topicJson, type TopicConfig } from './topic.ts';
 
 export interface TopicTableOptions {
@@ -32,7 +41,12 @@ export class TopicTable implements Derived {
     this.#options = options;
     this.#journal = journal;
     this.#changed = changed;
-    for (const { name, queues, perm } of systemTopics(options.brokerName, options.clusterName, options.delayLevelsMs.length, options.autoCreateTopics)) {
+    for (const { name, queues, perm } of systemTopics(
+      options.brokerName,
+      options.clusterName,
+      options.delayLevelsMs.length,
+      options.autoCreateTopics,
+    )) {
       this.#topics.set(name, new Topic(topicConfig(name, queues, perm), true));
     }
   }
@@ -64,7 +78,12 @@ export class TopicTable implements Derived {
    */
   put(config: TopicConfig, done: (outcome: AppendOutcome) => void = NOBODY_WAITS): Topic | undefined {
     if (!this.#topics.has(config.name) && this.#topics.size >= this.#options.topicsMax) return undefined;
-    this.#journal.control(ControlType.TOPICS, Buffer.from(JSON.stringify(topicJson(config)), 'utf8'), done === NOBODY_WAITS ? 'flush' : 'synced', done);
+    this.#journal.control(
+      ControlType.TOPICS,
+      Buffer.from(JSON.stringify(topicJson(config)), 'utf8'),
+      done === NOBODY_WAITS ? 'flush' : 'synced',
+      done,
+    );
     return this.#topics.get(config.name);
   }
 
@@ -105,7 +124,10 @@ export class TopicTable implements Derived {
   }
 
   snapshot(): Uint8Array {
-    return Buffer.from(JSON.stringify({ version: this.version, topics: this.#stored().map((topic) => topicJson(topic.config)) }), 'utf8');
+    return Buffer.from(
+      JSON.stringify({ version: this.version, topics: this.#stored().map((topic) => topicJson(topic.config)) }),
+      'utf8',
+    );
   }
 
   restore(bytes: Uint8Array): void {
@@ -142,6 +164,5 @@ export class TopicTable implements Derived {
     this.#topics.set(config.name, topic);
   }
 }
-
 
 function NOBODY_WAITS(): void {}

@@ -39,7 +39,16 @@ export class Topic {
 }
 
 export function topicConfig(name: string, queues: number, perm = PERM_READ | PERM_WRITE, sysFlag = 0): TopicConfig {
-  return { name, readQueues: queues, writeQueues: queues, perm, sysFlag, order: false, filterType: 'SINGLE_TAG', attributes: new Map() };
+  return {
+    name,
+    readQueues: queues,
+    writeQueues: queues,
+    perm,
+    sysFlag,
+    order: false,
+    filterType: 'SINGLE_TAG',
+    attributes: new Map(),
+  };
 }
 
 /** RocketMQ's TopicConfig bean, for the wire, for topics.json and for the log. */

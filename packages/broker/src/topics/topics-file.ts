@@ -74,7 +74,9 @@ function* writeWhole(disk: Disk, folder: string, file: string, bytes: Buffer): S
 }
 
 function* readWhole(disk: Disk, path: string): Steps<Buffer | undefined> {
-  const opened = yield* attempt<DiskFile, { readonly code: string; readonly message: string }>((done) => disk.open(path, 'open', done));
+  const opened = yield* attempt<DiskFile, { readonly code: string; readonly message: string }>((done) =>
+    disk.open(path, 'open', done),
+  );
   if (opened.error?.code === 'ENOENT') return undefined;
   if (opened.error !== undefined) throw new Error(`${path}: ${opened.error.message}`);
   const size = yield* call<number>((done) => opened.value.size(done));

@@ -1,4 +1,14 @@
-import { decodeStoredMessage, encodedSize, encodeStoredMessage, offsetMessageId, parseHost, PROPERTIES_BYTES_MAX, PropertyName, RequestCode, type Peer } from '@tallystick/remoting';
+import {
+  decodeStoredMessage,
+  encodedSize,
+  encodeStoredMessage,
+  offsetMessageId,
+  parseHost,
+  PROPERTIES_BYTES_MAX,
+  PropertyName,
+  RequestCode,
+  type Peer,
+} from '@tallystick/remoting';
 import type { ProducerGroups } from '../groups/producer-groups.ts';
 import { LOCAL_HOST } from '../identity.ts';
 import { encodeProperty } from '../properties-edit.ts';
@@ -40,7 +50,10 @@ export class CheckAsker implements HalfAsker {
     const half = decodeStoredMessage(bytes);
     if (typeof half === 'string') return false;
     const scan = this.#scan.run(half.properties, 0, half.properties.length);
-    const count = Buffer.concat([scan.isClosed ? NOTHING : Buffer.from([2]), encodeProperty(PropertyName.TRANSACTION_CHECK_TIMES, String(times))]);
+    const count = Buffer.concat([
+      scan.isClosed ? NOTHING : Buffer.from([2]),
+      encodeProperty(PropertyName.TRANSACTION_CHECK_TIMES, String(times)),
+    ]);
     const fits = half.properties.length + count.length <= PROPERTIES_BYTES_MAX;
     const message = {
       ...half,

@@ -36,7 +36,13 @@ export class HalfState implements Derived {
     for (const [page, states] of pages) writer.i64(page).blob(states);
     writer.u32(rows.length);
     for (const row of rows.sort((a, b) => a.offset - b.offset)) {
-      writer.i64(row.offset).i64(row.position).i64(row.storedAtMs).i64(row.immuneUntilMs).u8(row.checks).u8(row.state === 'parked' ? 1 : 0);
+      writer
+        .i64(row.offset)
+        .i64(row.position)
+        .i64(row.storedAtMs)
+        .i64(row.immuneUntilMs)
+        .u8(row.checks)
+        .u8(row.state === 'parked' ? 1 : 0);
       writer.text(row.group).text(row.topic).text(row.id);
     }
     return writer.view();
@@ -100,5 +106,8 @@ const HALF_TOPIC_BYTES = Buffer.from(HALF_TOPIC, 'latin1');
 /** Compares lengths first: almost every record fails there. */
 function isHalf(record: RecordView): boolean {
   const start = record.topicStart;
-  return record.topicEnd - start === HALF_TOPIC_BYTES.length && record.bytes.compare(HALF_TOPIC_BYTES, 0, HALF_TOPIC_BYTES.length, start, record.topicEnd) === 0;
+  return (
+    record.topicEnd - start === HALF_TOPIC_BYTES.length &&
+    record.bytes.compare(HALF_TOPIC_BYTES, 0, HALF_TOPIC_BYTES.length, start, record.topicEnd) === 0
+  );
 }

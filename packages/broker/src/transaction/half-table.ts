@@ -163,7 +163,9 @@ export class HalfTable {
    * needs it once per commit it reads; a running broker knows the offset.
    */
   offsetAt(position: number): number {
-    const index = this.#pages.findLastIndex((page) => page.facts !== undefined && page.firstPosition >= 0 && page.firstPosition <= position);
+    const index = this.#pages.findLastIndex(
+      (page) => page.facts !== undefined && page.firstPosition >= 0 && page.firstPosition <= position,
+    );
     const slot = this.#pages[index]?.facts?.positions.indexOf(position) ?? -1;
     if (slot >= 0) return (this.#firstPage + index) * PAGE_HALVES + slot;
     for (const row of this.#parked.values()) if (row.position === position) return row.offset;

@@ -42,7 +42,13 @@ export class TransactionEnds implements AppendSink {
   #timer: Timer | undefined;
 
   constructor(
-    parts: { readonly store: Store; readonly topics: TopicTable; readonly halves: HalfState; readonly counters: Counters; readonly timers: Timers },
+    parts: {
+      readonly store: Store;
+      readonly topics: TopicTable;
+      readonly halves: HalfState;
+      readonly counters: Counters;
+      readonly timers: Timers;
+    },
     laneMax: number,
   ) {
     this.#store = parts.store;
@@ -157,7 +163,8 @@ export class TransactionEnds implements AppendSink {
       this.#reading--;
       const fault = error === undefined ? this.#recordFault(claim, bytes) : 'Find prepared transaction message failed';
       if (fault !== undefined) peer.answer(ref, ResponseCode.SYSTEM_ERROR, fault);
-      else if (!same) peer.answer(ref, ResponseCode.SYSTEM_ERROR, `The transaction has already been decided otherwise: ${decided}`);
+      else if (!same)
+        peer.answer(ref, ResponseCode.SYSTEM_ERROR, `The transaction has already been decided otherwise: ${decided}`);
       else this.#whenDurable(waiter);
       this.#relax();
     });

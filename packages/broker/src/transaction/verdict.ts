@@ -27,7 +27,8 @@ export type Verdict =
 export function judge(table: HalfTable, claim: EndClaim): Verdict {
   const state = table.state(claim.offset);
   if (state === 'absent') return wrong('Find prepared transaction message failed');
-  if (state === 'committed' || state === 'rolled-back') return { kind: state === claim.outcome ? 'same' : 'opposite', decided: state };
+  if (state === 'committed' || state === 'rolled-back')
+    return { kind: state === claim.outcome ? 'same' : 'opposite', decided: state };
   const row = table.row(claim.offset)!;
   const text = claimFault(claim, row.group, row.offset, row.position, row.id);
   return text === undefined ? { kind: 'apply' } : wrong(text);

@@ -43,7 +43,13 @@ describe('a delayed message', () => {
   it('keeps the order within its level and lets shorter levels pass', () => {
     const stage = new Stage({ delayLevelsMs: [50, 300] }).start();
     const client = stage.client();
-    for (const [body, level] of [['slow1', 2], ['quick1', 1], ['slow2', 2], ['quick2', 1], ['now', 0]] as const) {
+    for (const [body, level] of [
+      ['slow1', 2],
+      ['quick1', 1],
+      ['slow2', 2],
+      ['quick2', 1],
+      ['now', 0],
+    ] as const) {
       client.send('orders', body, { props: { DELAY: String(level) } });
     }
     stage.run(1000);
@@ -77,7 +83,7 @@ describe('a delayed message', () => {
     expect(client.bodies('orders')).toEqual(Array.from({ length: 500 }, (_, n) => `m${n}`));
   });
 
-  it('waits for the broker\'s wall clock when that is set back, and is delivered all the same', () => {
+  it("waits for the broker's wall clock when that is set back, and is delivered all the same", () => {
     const stage = new Stage({ delayLevelsMs: [100] }).start();
     const client = stage.client();
     client.send('orders', 'x', { props: { DELAY: '1' } });
@@ -116,7 +122,13 @@ describe('a message that is given back', () => {
     const [again] = client.read('%RETRY%readers');
     expect(again).toMatchObject({ topic: '%RETRY%readers', reconsumeTimes: 1, flag: 5 });
     const properties = decodeProperties(again!.properties);
-    expect(Object.fromEntries(properties)).toMatchObject({ RETRY_TOPIC: 'orders', TAGS: 'A', KEYS: 'k', UNIQ_KEY: 'U1', REAL_TOPIC: '%RETRY%readers' });
+    expect(Object.fromEntries(properties)).toMatchObject({
+      RETRY_TOPIC: 'orders',
+      TAGS: 'A',
+      KEYS: 'k',
+      UNIQ_KEY: 'U1',
+      REAL_TOPIC: '%RETRY%readers',
+    });
     expect(properties.get('ORIGIN_MESSAGE_ID')).toBe(`7F00000100000000${first.toString(16).toUpperCase().padStart(16, '0')}`);
 
     expect(client.call('CONSUMER_SEND_MSG_BACK', { ...back, offset: positionOf(client, '%RETRY%readers') }).code).toBe(0);
@@ -138,7 +150,9 @@ describe('a message that is given back', () => {
   it('goes to the dead letters at once when the consumer says so', () => {
     const client = new Stage({ delayLevelsMs: LEVELS }).start().client();
     client.send('orders', 'x');
-    expect(client.call('CONSUMER_SEND_MSG_BACK', { group: 'g', delayLevel: -1, offset: positionOf(client, 'orders') }).code).toBe(0);
+    expect(client.call('CONSUMER_SEND_MSG_BACK', { group: 'g', delayLevel: -1, offset: positionOf(client, 'orders') }).code).toBe(
+      0,
+    );
     expect(client.bodies('%DLQ%g')).toEqual(['x']);
   });
 
@@ -165,13 +179,17 @@ describe('a message that is given back', () => {
     expect([1, 26]).toContain(answer.code);
   });
 
-  it('is not another group\'s retry', () => {
+  it("is not another group's retry", () => {
     const stage = new Stage({ delayLevelsMs: [10, 10, 10, 10] }).start();
     const client = stage.client();
     client.send('orders', 'x');
     client.call('CONSUMER_SEND_MSG_BACK', { group: 'mine', delayLevel: 0, offset: positionOf(client, 'orders') });
     stage.run(200);
-    const answer = client.call('CONSUMER_SEND_MSG_BACK', { group: 'other', delayLevel: 0, offset: positionOf(client, '%RETRY%mine') });
+    const answer = client.call('CONSUMER_SEND_MSG_BACK', {
+      group: 'other',
+      delayLevel: 0,
+      offset: positionOf(client, '%RETRY%mine'),
+    });
     expect(answer).toMatchObject({ code: 1, remark: expect.stringContaining('look message by offset failed') });
   });
 });

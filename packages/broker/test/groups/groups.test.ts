@@ -4,7 +4,13 @@ import { ProducerGroups } from '../../src/groups/producer-groups.ts';
 import { QueueLocks } from '../../src/groups/queue-locks.ts';
 import { subscription } from '../../src/groups/subscription.ts';
 
-const channel = (peer: string, lastSeenMs = 0) => ({ peer, clientId: `client-${peer}`, language: 'JAVA', version: 479, lastSeenMs });
+const channel = (peer: string, lastSeenMs = 0) => ({
+  peer,
+  clientId: `client-${peer}`,
+  language: 'JAVA',
+  version: 479,
+  lastSeenMs,
+});
 const hello = (group: string, topics: Record<string, string>, version = 1) => ({
   group,
   consumeType: 'CONSUME_PASSIVELY',
@@ -15,7 +21,9 @@ const hello = (group: string, topics: Record<string, string>, version = 1) => ({
 
 function consumers(max = 10) {
   const changes: string[] = [];
-  const groups = new ConsumerGroups<string>(max, (group: ConsumerGroup<string>) => changes.push(`${group.group}:${group.channels.size}`));
+  const groups = new ConsumerGroups<string>(max, (group: ConsumerGroup<string>) =>
+    changes.push(`${group.group}:${group.channels.size}`),
+  );
   return { groups, changes };
 }
 

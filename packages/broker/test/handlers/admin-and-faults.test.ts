@@ -4,7 +4,7 @@ import { Stage, type Answer } from '../broker-stage.ts';
 
 const jsonOf = (answer: Answer): Record<string, unknown> => JSON.parse(answer.body.toString()) as Record<string, unknown>;
 
-describe('the name server\'s part', () => {
+describe("the name server's part", () => {
   it.each([
     ['TBW102', 8, 7],
     ['DefaultCluster', 16, 7],
@@ -12,14 +12,21 @@ describe('the name server\'s part', () => {
   ])('answers for %s with %i queues and permission %i', (topic, queues, perm) => {
     const client = new Stage({ advertise: '127.0.0.1:9876' }).start().client();
     const route = jsonOf(client.call('GET_ROUTEINFO_BY_TOPIC', { topic }));
-    expect(route['brokerDatas']).toEqual([{ brokerAddrs: { 0: '127.0.0.1:9876' }, brokerName: 'broker-a', cluster: 'DefaultCluster', enableActingMaster: false }]);
-    expect(route['queueDatas']).toEqual([{ brokerName: 'broker-a', readQueueNums: queues, writeQueueNums: queues, perm, topicSysFlag: 0 }]);
+    expect(route['brokerDatas']).toEqual([
+      { brokerAddrs: { 0: '127.0.0.1:9876' }, brokerName: 'broker-a', cluster: 'DefaultCluster', enableActingMaster: false },
+    ]);
+    expect(route['queueDatas']).toEqual([
+      { brokerName: 'broker-a', readQueueNums: queues, writeQueueNums: queues, perm, topicSysFlag: 0 },
+    ]);
   });
 
   it('knows no topic that is not there, and not TBW102 when none are made by themselves', () => {
     const client = new Stage({ autoCreateTopics: false }).start().client();
     for (const topic of ['none', 'TBW102']) {
-      expect(client.call('GET_ROUTEINFO_BY_TOPIC', { topic })).toMatchObject({ code: 17, remark: expect.stringContaining(`No topic route info in name server for the topic: ${topic}`) });
+      expect(client.call('GET_ROUTEINFO_BY_TOPIC', { topic })).toMatchObject({
+        code: 17,
+        remark: expect.stringContaining(`No topic route info in name server for the topic: ${topic}`),
+      });
     }
   });
 
@@ -33,7 +40,15 @@ describe('the name server\'s part', () => {
 });
 
 describe('topics', () => {
-  const CREATE = { topic: 'ledger', defaultTopic: 'TBW102', readQueueNums: 2, writeQueueNums: 3, perm: 6, topicFilterType: 'SINGLE_TAG', order: true };
+  const CREATE = {
+    topic: 'ledger',
+    defaultTopic: 'TBW102',
+    readQueueNums: 2,
+    writeQueueNums: 3,
+    perm: 6,
+    topicFilterType: 'SINGLE_TAG',
+    order: true,
+  };
 
   it('are made, changed and outlive a power cut', () => {
     const stage = new Stage().start();
@@ -41,10 +56,19 @@ describe('topics', () => {
     expect(client.call('UPDATE_AND_CREATE_TOPIC', CREATE).code).toBe(0);
     expect(client.call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, readQueueNums: 5, attributes: '+a=b' }).code).toBe(0);
     const config = jsonOf(stage.powerCut().client().call('GET_TOPIC_CONFIG', { topic: 'ledger' }));
-    expect(config).toEqual({ topicName: 'ledger', readQueueNums: 5, writeQueueNums: 3, perm: 6, topicFilterType: 'SINGLE_TAG', topicSysFlag: 0, order: true, attributes: { a: 'b' } });
+    expect(config).toEqual({
+      topicName: 'ledger',
+      readQueueNums: 5,
+      writeQueueNums: 3,
+      perm: 6,
+      topicFilterType: 'SINGLE_TAG',
+      topicSysFlag: 0,
+      order: true,
+      attributes: { a: 'b' },
+    });
   });
 
-  it('are exported in RocketMQ\'s shape, and taken in by a new store only', () => {
+  it("are exported in RocketMQ's shape, and taken in by a new store only", () => {
     const stage = new Stage().start();
     stage.client().call('UPDATE_AND_CREATE_TOPIC', CREATE);
     stage.run(500);
@@ -62,22 +86,38 @@ describe('topics', () => {
     const table = (JSON.parse(text) as { topicConfigTable: Record<string, { readQueueNums: number }> }).topicConfigTable;
     expect(table['ledger']).toMatchObject({ readQueueNums: 2, writeQueueNums: 3, order: true });
 
-    const edited = Buffer.from(JSON.stringify({ topicConfigTable: { moved: { topicName: 'moved', readQueueNums: 7, writeQueueNums: 7, perm: 6 } } }));
+    const edited = Buffer.from(
+      JSON.stringify({ topicConfigTable: { moved: { topicName: 'moved', readQueueNums: 7, writeQueueNums: 7, perm: 6 } } }),
+    );
     const put = (target: Stage): void => {
       let done = false;
       const port = target.disk.mount(target.world.process('editor'));
-      port.makeFolder('config', () => port.open('config/topics.json', 'create', (_error, file) => file.write([edited], 0, () => {
-        done = true;
-      })));
+      port.makeFolder('config', () =>
+        port.open('config/topics.json', 'create', (_error, file) =>
+          file.write([edited], 0, () => {
+            done = true;
+          }),
+        ),
+      );
       target.until(() => done);
     };
     put(stage);
-    expect(stage.restart().core.topicList().some(({ name }) => name === 'moved')).toBe(false);
+    expect(
+      stage
+        .restart()
+        .core.topicList()
+        .some(({ name }) => name === 'moved'),
+    ).toBe(false);
     const fresh = new Stage();
     put(fresh);
     fresh.start();
     expect(fresh.core.topicList().find(({ name }) => name === 'moved')).toMatchObject({ readQueues: 7 });
-    expect(fresh.powerCut().core.topicList().some(({ name }) => name === 'moved')).toBe(true);
+    expect(
+      fresh
+        .powerCut()
+        .core.topicList()
+        .some(({ name }) => name === 'moved'),
+    ).toBe(true);
   });
 
   it.each([
@@ -86,7 +126,10 @@ describe('topics', () => {
     ['no queues', { readQueueNums: 0, writeQueueNums: 0 }, 'a topic needs queues'],
     ['too many queues', { readQueueNums: 5000 }, 'a topic has at most 1024 queues (queuesPerTopicMax), not 5000'],
   ])('with %s are refused', (_what, more, text) => {
-    const answer = new Stage().start().client().call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, ...more });
+    const answer = new Stage()
+      .start()
+      .client()
+      .call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, ...more });
     expect(answer).toMatchObject({ code: 29, remark: expect.stringContaining(text) });
   });
 
@@ -94,7 +137,10 @@ describe('topics', () => {
     const client = new Stage({ topicsMax: 12 }).start().client();
     expect(client.send('one-more', 'x').code).toBe(0);
     expect(client.send('too-many', 'x').code).toBe(17);
-    expect(client.call('UPDATE_AND_CREATE_TOPIC', CREATE)).toMatchObject({ code: 1, remark: expect.stringContaining('topicsMax') });
+    expect(client.call('UPDATE_AND_CREATE_TOPIC', CREATE)).toMatchObject({
+      code: 1,
+      remark: expect.stringContaining('topicsMax'),
+    });
   });
 
   it('show the ends of their queues', () => {
@@ -102,7 +148,12 @@ describe('topics', () => {
     client.send('orders', 'x', { queueId: 1 });
     const rows = decodeQueueTable(client.call('GET_TOPIC_STATS_INFO', { topic: 'orders' }).body, 'offsetTable');
     if (typeof rows === 'string') throw new Error(rows);
-    expect(rows.map(([queue, ends]) => [queue.queueId, (ends as Map<string, number>).get('maxOffset')])).toEqual([[0, 0], [1, 1], [2, 0], [3, 0]]);
+    expect(rows.map(([queue, ends]) => [queue.queueId, (ends as Map<string, number>).get('maxOffset')])).toEqual([
+      [0, 0],
+      [1, 1],
+      [2, 0],
+      [3, 0],
+    ]);
   });
 
   it('say who consumes them', () => {
@@ -120,7 +171,10 @@ describe('a message', () => {
     const id = client.send('orders', 'x').fields.get('msgId')!;
     const message = decodeStoredMessage(client.call('VIEW_MESSAGE_BY_ID', { offset: Number.parseInt(id.slice(16), 16) }).body);
     expect(typeof message === 'string' ? message : message.body.toString()).toBe('x');
-    expect(client.call('VIEW_MESSAGE_BY_ID', { offset: 1 })).toMatchObject({ code: 1, remark: 'can not find message by the offset, 1' });
+    expect(client.call('VIEW_MESSAGE_BY_ID', { offset: 1 })).toMatchObject({
+      code: 1,
+      remark: 'can not find message by the offset, 1',
+    });
   });
 
   it('is not shown out of the inside of another', () => {
@@ -149,7 +203,9 @@ describe('the broker about itself', () => {
     client.half('orders', 'y', 'K1');
     const { table } = jsonOf(client.raw(RequestCode.GET_BROKER_RUNTIME_INFO, undefined)) as { table: Record<string, string> };
     expect(table).toMatchObject({ brokerActive: 'true', 'ts.sends': '2', 'ts.halves.open': '1', 'ts.store.state': 'open' });
-    expect(JSON.parse(table['ts.halves']!)).toMatchObject([{ id: 'K1', group: 'pay', topic: 'orders', state: 'open', checks: 0 }]);
+    expect(JSON.parse(table['ts.halves']!)).toMatchObject([
+      { id: 'K1', group: 'pay', topic: 'orders', state: 'open', checks: 0 },
+    ]);
     expect(client.stage.core.halves()).toMatchObject([{ id: 'K1', group: 'pay', topic: 'orders' }]);
   });
 
@@ -158,7 +214,11 @@ describe('the broker about itself', () => {
     client.send('orders', 'x');
     client.call('UPDATE_CONSUMER_OFFSET', { consumerGroup: 'g', topic: 'orders', queueId: 0, commitOffset: 1 });
     const rows = decodeQueueTable(client.call('GET_CONSUME_STATS', { consumerGroup: 'g' }).body, 'offsetTable');
-    expect(typeof rows === 'string' ? rows : rows.map(([queue, row]) => [queue.topic, (row as Map<string, number>).get('consumerOffset')])).toEqual([['orders', 1]]);
+    expect(
+      typeof rows === 'string'
+        ? rows
+        : rows.map(([queue, row]) => [queue.topic, (row as Map<string, number>).get('consumerOffset')]),
+    ).toEqual([['orders', 1]]);
     const groups = jsonOf(client.raw(RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG, undefined))['subscriptionGroupTable'];
     expect(Object.keys(groups as object)).toEqual(['g']);
   });
@@ -172,7 +232,12 @@ describe('a request', () => {
 
   it.each([
     ['a send without a topic', 310, { a: 'g', c: 'TBW102', d: 4, e: 0, f: 0, g: 1, h: 0 }, 'field topic is missing'],
-    ['a send with a queue that is no number', 310, { a: 'g', b: 't', c: 'TBW102', d: 4, e: 'x', f: 0, g: 1, h: 0 }, 'field queueId'],
+    [
+      'a send with a queue that is no number',
+      310,
+      { a: 'g', b: 't', c: 'TBW102', d: 4, e: 'x', f: 0, g: 1, h: 0 },
+      'field queueId',
+    ],
     ['a pull without anything', 11, {}, 'field consumerGroup is missing'],
     ['a confirmation without a group', 37, {}, 'field producerGroup is missing'],
     ['an offset question with a bad queue', 14, { consumerGroup: 'g', topic: 't', queueId: '1.5' }, 'field queueId'],
@@ -201,7 +266,9 @@ describe('a broker', () => {
   it('refuses a store that began under another name', () => {
     const stage = new Stage().start();
     stage.stop();
-    expect(stage.tryStart({ brokerName: 'broker-b' })?.message).toContain('this store belongs to broker broker-a of cluster DefaultCluster');
+    expect(stage.tryStart({ brokerName: 'broker-b' })?.message).toContain(
+      'this store belongs to broker broker-a of cluster DefaultCluster',
+    );
     expect(stage.tryStart()).toBeUndefined();
   });
 
@@ -256,7 +323,9 @@ describe('a broker', () => {
     for (let n = 0; n < 500 && answer?.code !== 14; n++) answer = client.send('orders', 'x'.repeat(1000), { queueId: 1 });
     expect(answer).toMatchObject({ code: 14, remark: expect.stringContaining('service not available now') });
     expect(client.call('END_TRANSACTION', client.end(half, 'commit')).code).toBe(0);
-    expect(client.call('UPDATE_CONSUMER_OFFSET', { consumerGroup: 'g', topic: 'orders', queueId: 1, commitOffset: 1 }).code).toBe(0);
+    expect(client.call('UPDATE_CONSUMER_OFFSET', { consumerGroup: 'g', topic: 'orders', queueId: 1, commitOffset: 1 }).code).toBe(
+      0,
+    );
     expect(client.bodies('orders')).toEqual(['pay me']);
     stage.disk.full = false;
     stage.run(1000);

@@ -14,7 +14,10 @@ describe('a heartbeat', () => {
     client.stage.until(() => version > 0);
     expect(version).toBe(479);
     const answer = client.heartbeat({ consumers: ['readers'], producers: ['writers'] });
-    expect([answer.code, Object.fromEntries(answer.fields)]).toEqual([0, { IS_SUPPORT_HEART_BEAT_V2: 'true', IS_SUB_CHANGE: 'true' }]);
+    expect([answer.code, Object.fromEntries(answer.fields)]).toEqual([
+      0,
+      { IS_SUPPORT_HEART_BEAT_V2: 'true', IS_SUB_CHANGE: 'true' },
+    ]);
   });
 
   it('makes the retry topic of its consumer group', () => {
@@ -40,7 +43,8 @@ describe('members of a consumer group', () => {
   const members = (client: TestClient): readonly string[] | string =>
     decodeConsumerList(client.call('GET_CONSUMER_LIST_BY_GROUP', { consumerGroup: 'readers' }).body);
 
-  const notices = (client: TestClient): number => client.told.filter(({ code }) => code === RequestCode.NOTIFY_CONSUMER_IDS_CHANGED).length;
+  const notices = (client: TestClient): number =>
+    client.told.filter(({ code }) => code === RequestCode.NOTIFY_CONSUMER_IDS_CHANGED).length;
 
   it('are told when one joins, leaves by word, or loses its connection', () => {
     const stage = new Stage().start();
@@ -83,7 +87,7 @@ describe('members of a consumer group', () => {
     expect(members(a)).toEqual(['a']);
   });
 
-  it('that are none are an error, in RocketMQ\'s words', () => {
+  it("that are none are an error, in RocketMQ's words", () => {
     const answer = new Stage().start().client().call('GET_CONSUMER_LIST_BY_GROUP', { consumerGroup: 'nobody' });
     expect(answer).toMatchObject({ code: 1, remark: 'no consumer for this group, nobody' });
   });
@@ -92,7 +96,11 @@ describe('members of a consumer group', () => {
 describe('queue locks', () => {
   const queue = (queueId: number) => ({ topic: 'orders', brokerName: 'broker-a', queueId });
   const lock = (client: TestClient, clientId: string, ...ids: number[]): number[] => {
-    const answer = client.raw(RequestCode.LOCK_BATCH_MQ, undefined, encodeLockRequest({ consumerGroup: 'g', clientId, mqSet: ids.map(queue) }));
+    const answer = client.raw(
+      RequestCode.LOCK_BATCH_MQ,
+      undefined,
+      encodeLockRequest({ consumerGroup: 'g', clientId, mqSet: ids.map(queue) }),
+    );
     const queues = decodeLockedQueues(answer.body);
     if (typeof queues === 'string') throw new Error(queues);
     return queues.map(({ queueId }) => queueId);
@@ -103,7 +111,13 @@ describe('queue locks', () => {
     client.send('orders', 'x');
     expect(lock(client, 'a', 0, 1)).toEqual([0, 1]);
     expect(lock(client, 'b', 1, 2)).toEqual([2]);
-    expect(client.raw(RequestCode.UNLOCK_BATCH_MQ, undefined, encodeLockRequest({ consumerGroup: 'g', clientId: 'a', mqSet: [queue(1)] })).code).toBe(0);
+    expect(
+      client.raw(
+        RequestCode.UNLOCK_BATCH_MQ,
+        undefined,
+        encodeLockRequest({ consumerGroup: 'g', clientId: 'a', mqSet: [queue(1)] }),
+      ).code,
+    ).toBe(0);
     expect(lock(client, 'b', 0, 1)).toEqual([1]);
   });
 
@@ -182,7 +196,10 @@ describe('a committed offset', () => {
 
   it('of a new group is not found when the first message lies far back', () => {
     const { client } = filled(5, { newGroupFromStartBytes: 300 });
-    expect(client.call('QUERY_CONSUMER_OFFSET', OFFSET)).toMatchObject({ code: 22, remark: 'Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first' });
+    expect(client.call('QUERY_CONSUMER_OFFSET', OFFSET)).toMatchObject({
+      code: 22,
+      remark: 'Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first',
+    });
   });
 });
 
@@ -201,7 +218,8 @@ describe('the ends of a queue', () => {
     expect(offset(client.call('GET_MAX_OFFSET', where))).toBe('4');
     expect(offset(client.call('GET_MIN_OFFSET', where))).toBe('0');
     expect(client.call('GET_EARLIEST_MSG_STORETIME', where).fields.get('timestamp')).toBe(String(times[0]));
-    const byTime = (timestamp: number, boundaryType?: string): string | undefined => offset(client.call('SEARCH_OFFSET_BY_TIMESTAMP', { ...where, timestamp, boundaryType }));
+    const byTime = (timestamp: number, boundaryType?: string): string | undefined =>
+      offset(client.call('SEARCH_OFFSET_BY_TIMESTAMP', { ...where, timestamp, boundaryType }));
     expect([byTime(times[2]!), byTime(times[1]! + 1), byTime(0), byTime(times[3]! + 1)]).toEqual(['2', '2', '0', '4']);
     expect([byTime(times[2]! + 1, 'UPPER'), byTime(times[2]!, 'UPPER')]).toEqual(['2', '2']);
   });

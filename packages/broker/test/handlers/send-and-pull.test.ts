@@ -1,4 +1,10 @@
-import { BATCH_FIXED_BYTES, decodeProperties, encodeBatchElement, encodeProperties, type PeerOptions } from '@tallystick/remoting';
+import {
+  BATCH_FIXED_BYTES,
+  decodeProperties,
+  encodeBatchElement,
+  encodeProperties,
+  type PeerOptions,
+} from '@tallystick/remoting';
 import { describe, expect, it } from 'vitest';
 import { messagesOf, Stage } from '../broker-stage.ts';
 
@@ -7,14 +13,38 @@ const KINDS: PeerOptions[] = [{ kind: 'json' }, { kind: 'binary' }];
 describe.each(KINDS)('a send with a $kind header', (options) => {
   it('is stored as it came and told where', () => {
     const client = new Stage().start().client('c', options);
-    const answer = client.send('orders', 'hello', { queueId: 2, flag: 7, props: { TAGS: 'TagA', UNIQ_KEY: 'K1', note: 'ä "x" \\' } });
+    const answer = client.send('orders', 'hello', {
+      queueId: 2,
+      flag: 7,
+      props: { TAGS: 'TagA', UNIQ_KEY: 'K1', note: 'ä "x" \\' },
+    });
     expect(answer.code).toBe(0);
-    expect(Object.fromEntries(answer.fields)).toMatchObject({ queueId: '2', queueOffset: '0', transactionId: 'K1', MSG_REGION: 'DefaultRegion', TRACE_ON: 'true' });
+    expect(Object.fromEntries(answer.fields)).toMatchObject({
+      queueId: '2',
+      queueOffset: '0',
+      transactionId: 'K1',
+      MSG_REGION: 'DefaultRegion',
+      TRACE_ON: 'true',
+    });
     const [message] = messagesOf(client.pull('orders', 0, { queueId: 2 }));
-    expect(message).toMatchObject({ topic: 'orders', queueId: 2, flag: 7, queueOffset: 0, sysFlag: 0, bornTimestamp: 1_700_000_000_000, reconsumeTimes: 0 });
+    expect(message).toMatchObject({
+      topic: 'orders',
+      queueId: 2,
+      flag: 7,
+      queueOffset: 0,
+      sysFlag: 0,
+      bornTimestamp: 1_700_000_000_000,
+      reconsumeTimes: 0,
+    });
     expect(message!.body.toString()).toBe('hello');
-    expect([...decodeProperties(message!.properties)]).toEqual([['TAGS', 'TagA'], ['UNIQ_KEY', 'K1'], ['note', 'ä "x" \\']]);
-    expect(answer.fields.get('msgId')).toBe(`7F00000100000000${message!.physicalOffset.toString(16).toUpperCase().padStart(16, '0')}`);
+    expect([...decodeProperties(message!.properties)]).toEqual([
+      ['TAGS', 'TagA'],
+      ['UNIQ_KEY', 'K1'],
+      ['note', 'ä "x" \\'],
+    ]);
+    expect(answer.fields.get('msgId')).toBe(
+      `7F00000100000000${message!.physicalOffset.toString(16).toUpperCase().padStart(16, '0')}`,
+    );
   });
 });
 
@@ -42,8 +72,22 @@ describe('a send', () => {
   });
 
   it.each([
-    ['an unknown topic when none are made', { autoCreateTopics: false }, 'fresh', {}, 17, 'topic[fresh] not exist, apply first please!'],
-    ['the half topic', {}, 'RMQ_SYS_TRANS_HALF_TOPIC', {}, 16, 'Sending message to topic[RMQ_SYS_TRANS_HALF_TOPIC] is forbidden.'],
+    [
+      'an unknown topic when none are made',
+      { autoCreateTopics: false },
+      'fresh',
+      {},
+      17,
+      'topic[fresh] not exist, apply first please!',
+    ],
+    [
+      'the half topic',
+      {},
+      'RMQ_SYS_TRANS_HALF_TOPIC',
+      {},
+      16,
+      'Sending message to topic[RMQ_SYS_TRANS_HALF_TOPIC] is forbidden.',
+    ],
     ['the schedule topic', {}, 'SCHEDULE_TOPIC_XXXX', {}, 16, 'Sending message to topic[SCHEDULE_TOPIC_XXXX] is forbidden.'],
     ['a topic with a space', {}, 'a b', {}, 29, 'illegal characters'],
     ['a blank topic', {}, ' ', {}, 29, 'The specified topic is blank.'],
@@ -110,7 +154,10 @@ describe('a send', () => {
 describe('a batch', () => {
   function batchOf(...bodies: string[]): Buffer {
     const parts = bodies.map((body, n) => {
-      const properties = encodeProperties([['UNIQ_KEY', `K${n}`], ['TAGS', `T${n}`]]);
+      const properties = encodeProperties([
+        ['UNIQ_KEY', `K${n}`],
+        ['TAGS', `T${n}`],
+      ]);
       const bytes = Buffer.alloc(BATCH_FIXED_BYTES + body.length + properties.length);
       encodeBatchElement(bytes, 0, n, Buffer.from(body), properties);
       return bytes;
@@ -125,13 +172,26 @@ describe('a batch', () => {
     expect(answer.code).toBe(0);
     expect(answer.fields.get('queueOffset')).toBe('1');
     const messages = client.read('orders').slice(1);
-    expect(messages.map((message) => [message.body.toString(), message.flag, message.queueOffset])).toEqual([['a', 0, 1], ['b', 1, 2], ['c', 2, 3]]);
-    expect(answer.fields.get('msgId')!.split(',').map((id) => Number.parseInt(id.slice(16), 16))).toEqual(messages.map((message) => message.physicalOffset));
+    expect(messages.map((message) => [message.body.toString(), message.flag, message.queueOffset])).toEqual([
+      ['a', 0, 1],
+      ['b', 1, 2],
+      ['c', 2, 3],
+    ]);
+    expect(
+      answer.fields
+        .get('msgId')!
+        .split(',')
+        .map((id) => Number.parseInt(id.slice(16), 16)),
+    ).toEqual(messages.map((message) => message.physicalOffset));
   });
 
   it('that is cut off is refused as a whole', () => {
     const client = new Stage().start().client();
-    const answer = client.call('SEND_BATCH_MESSAGE', client.sendHeader('orders', { batch: true }), batchOf('a', 'b').subarray(0, -1));
+    const answer = client.call(
+      'SEND_BATCH_MESSAGE',
+      client.sendHeader('orders', { batch: true }),
+      batchOf('a', 'b').subarray(0, -1),
+    );
     expect(answer.code).toBe(13);
     expect(client.bodies('orders')).toEqual([]);
   });
@@ -164,7 +224,11 @@ describe('a pull', () => {
     for (let n = 0; n < 5; n++) client.send('orders', `m${n}`);
     const answer = client.pull('orders', Number(offset));
     expect([answer.code, answer.remark, answer.fields.get('nextBeginOffset')]).toEqual([Number(code), remark, next]);
-    expect([answer.fields.get('minOffset'), answer.fields.get('maxOffset'), answer.fields.get('suggestWhichBrokerId')]).toEqual(['0', '5', '0']);
+    expect([answer.fields.get('minOffset'), answer.fields.get('maxOffset'), answer.fields.get('suggestWhichBrokerId')]).toEqual([
+      '0',
+      '5',
+      '0',
+    ]);
   });
 
   it('of an empty queue finds nothing at 0 and moves any other offset to 0', () => {
@@ -178,7 +242,11 @@ describe('a pull', () => {
   it('filters by tag and passes over what does not match', () => {
     const client = new Stage().start().client();
     for (const tag of ['A', 'B', 'A', 'C']) client.send('orders', tag, { props: { TAGS: tag } });
-    expect(messagesOf(client.pull('orders', 0, { subscription: 'A || C' })).map((message) => message.body.toString())).toEqual(['A', 'A', 'C']);
+    expect(messagesOf(client.pull('orders', 0, { subscription: 'A || C' })).map((message) => message.body.toString())).toEqual([
+      'A',
+      'A',
+      'C',
+    ]);
     const none = client.pull('orders', 0, { subscription: 'Z' });
     expect([none.code, none.remark, none.fields.get('nextBeginOffset')]).toEqual([20, 'NO_MATCHED_MESSAGE', '4']);
   });
@@ -211,7 +279,10 @@ describe('a pull', () => {
     client.heartbeat({ consumers: ['readers'], topic: 'orders', expression: 'B' });
     expect(client.pull('orders', 0, { sysFlag: 0 }).code).toBe(20);
     expect(client.pull('orders', 0, { sysFlag: 0, subVersion: 2 })).toMatchObject({ code: 25 });
-    expect(client.pull('BenchmarkTest', 0, { sysFlag: 0 })).toMatchObject({ code: 24, remark: "the consumer's subscription not exist" });
+    expect(client.pull('BenchmarkTest', 0, { sysFlag: 0 })).toMatchObject({
+      code: 24,
+      remark: "the consumer's subscription not exist",
+    });
   });
 });
 

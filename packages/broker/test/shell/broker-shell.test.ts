@@ -33,7 +33,11 @@ afterEach(async () => {
 function caller(wire: Wire) {
   const ports = { clock: systemClock, timers: systemTimers(), turn: systemTurn() };
   const peer = new Peer(wire, ports, {}, { onRequest() {}, onClose() {} });
-  const call = <N extends CommandName>(name: N, header: Header<N>, body?: Uint8Array): Promise<{ code: number; body: Buffer; remark: string | undefined }> =>
+  const call = <N extends CommandName>(
+    name: N,
+    header: Header<N>,
+    body?: Uint8Array,
+  ): Promise<{ code: number; body: Buffer; remark: string | undefined }> =>
     new Promise((resolve, reject) => {
       peer.request(RequestCode[name], wireFields(name, header), body, undefined, (error, reply) => {
         if (error === undefined) resolve({ code: reply.code, body: Buffer.from(reply.body()), remark: reply.remark() });
@@ -44,7 +48,9 @@ function caller(wire: Wire) {
 }
 
 const dial = (address: string): Promise<Wire> =>
-  new Promise((resolve, reject) => tcpDialer().dial(address, (error, wire) => (error === undefined ? resolve(wire) : reject(new Error(error)))));
+  new Promise((resolve, reject) =>
+    tcpDialer().dial(address, (error, wire) => (error === undefined ? resolve(wire) : reject(new Error(error)))),
+  );
 
 const SEND: Header<'SEND_MESSAGE_V2'> = {
   producerGroup: 'p',

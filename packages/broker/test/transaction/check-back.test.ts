@@ -30,8 +30,15 @@ function stage(options: { checkMax?: number; perRound?: number } = {}) {
       records.push(counts);
     },
   };
-  const settings = { checkAfterMs: 6000, checkIntervalMs: 30_000, checkMax: options.checkMax ?? 15, checksPerRoundMax: options.perRound ?? 100 };
-  const checkBack = new CheckBack({ clock: time, timers: time, turn: time }, settings, table, asker, journal, (round) => rounds.push(round));
+  const settings = {
+    checkAfterMs: 6000,
+    checkIntervalMs: 30_000,
+    checkMax: options.checkMax ?? 15,
+    checksPerRoundMax: options.perRound ?? 100,
+  };
+  const checkBack = new CheckBack({ clock: time, timers: time, turn: time }, settings, table, asker, journal, (round) =>
+    rounds.push(round),
+  );
   checkBack.start();
   let next = 0;
   const half = (id: string, group = 'pay'): number => {
@@ -57,7 +64,13 @@ describe('check-back', () => {
     const { time, records, half } = stage();
     for (const id of ['a', 'b', 'c']) half(id);
     time.advance(30_000);
-    expect(records).toEqual([[[0, 1], [1, 1], [2, 1]]]);
+    expect(records).toEqual([
+      [
+        [0, 1],
+        [1, 1],
+        [2, 1],
+      ],
+    ]);
   });
 
   it('writes nothing when there was nothing to ask', () => {

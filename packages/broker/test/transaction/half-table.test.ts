@@ -6,7 +6,8 @@ const ID = '0190A1B2C3D4E5F60718293A4B5C6D7E';
 
 function filled(count: number): HalfTable {
   const table = new HalfTable();
-  for (let offset = 0; offset < count; offset++) table.add(offset, 1000 + offset * 200, 5000 + offset, `g${offset % 3}`, 'orders', ID);
+  for (let offset = 0; offset < count; offset++)
+    table.add(offset, 1000 + offset * 200, 5000 + offset, `g${offset % 3}`, 'orders', ID);
   return table;
 }
 

@@ -41,7 +41,12 @@ const stories = STORIES.trim()
   .map((line) => {
     const [name, rest] = line.split(' : ', 2) as [string, string];
     const [events, visible, listed] = rest.split('|').map((cell) => cell.trim()) as [string, string, string];
-    return { name: name.trim(), events: events.split(';').map((event) => event.trim()), visible: Number(visible), listed: listed ?? '' };
+    return {
+      name: name.trim(),
+      events: events.split(';').map((event) => event.trim()),
+      visible: Number(visible),
+      listed: listed ?? '',
+    };
   });
 
 class Story {
@@ -78,7 +83,10 @@ class Story {
     }[name];
     const answer = this.client.call('END_TRANSACTION', this.client.end(this.half!, verdict, changes));
     const [code, ...text] = expected.split(' ');
-    expect([answer.code, answer.remark]).toEqual([Number(code), text.length > 0 ? expect.stringContaining(text.join(' ')) : answer.remark]);
+    expect([answer.code, answer.remark]).toEqual([
+      Number(code),
+      text.length > 0 ? expect.stringContaining(text.join(' ')) : answer.remark,
+    ]);
   }
 }
 
@@ -97,7 +105,11 @@ describe('half messages', () => {
   it('answer with the queue of the message and the offset of the half queue', () => {
     const client = new Stage().start().client();
     client.half('orders', 'a', 'K0');
-    const answer = client.send('orders', 'b', { queueId: 3, sysFlag: 4, props: { TRAN_MSG: 'true', PGROUP: 'pay', UNIQ_KEY: 'K1' } });
+    const answer = client.send('orders', 'b', {
+      queueId: 3,
+      sysFlag: 4,
+      props: { TRAN_MSG: 'true', PGROUP: 'pay', UNIQ_KEY: 'K1' },
+    });
     expect(Object.fromEntries(answer.fields)).toMatchObject({ queueId: '3', queueOffset: '1', transactionId: 'K1' });
   });
 
@@ -106,7 +118,13 @@ describe('half messages', () => {
     const half = client.half('orders', 'a', 'K0');
     client.call('END_TRANSACTION', client.end(half, 'commit'));
     const [message] = client.read('orders');
-    expect(message).toMatchObject({ sysFlag: 8, preparedTransactionOffset: half.position, queueOffset: 0, topic: 'orders', queueId: 0 });
+    expect(message).toMatchObject({
+      sysFlag: 8,
+      preparedTransactionOffset: half.position,
+      queueOffset: 0,
+      topic: 'orders',
+      queueId: 0,
+    });
     expect(Object.fromEntries(decodeProperties(message!.properties))).toMatchObject({
       TRAN_MSG: 'true',
       PGROUP: 'pay',
@@ -121,7 +139,8 @@ describe('half messages', () => {
     const stage = new Stage().start();
     const client = stage.client();
     const halves = Array.from({ length: 300 }, (_, n) => client.half('orders', `m${n}`, `K${n}`));
-    for (const [n, half] of halves.entries()) if (n % 3 !== 2) client.peer.oneway(37, client.end(half, n % 3 === 0 ? 'commit' : 'rollback') as never);
+    for (const [n, half] of halves.entries())
+      if (n % 3 !== 2) client.peer.oneway(37, client.end(half, n % 3 === 0 ? 'commit' : 'rollback') as never);
     stage.run(500);
     expect(client.bodies('orders')).toEqual(halves.flatMap((_, n) => (n % 3 === 0 ? [`m${n}`] : [])));
     expect(stage.core.halves()).toHaveLength(100);

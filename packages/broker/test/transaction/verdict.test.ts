@@ -34,8 +34,16 @@ describe('the judgement on a second confirmation', () => {
     if (state !== 'absent') table.add(0, 700, 1, 'pay', 'orders', 'K1');
     if (state === 'parked') table.park(0);
     if (state === 'committed' || state === 'rolled-back') table.settle(0, state);
-    const changes = differences.split(' ').filter((text) => text !== '').map((text) => text.split('=', 2) as [string, string]);
-    const claim = { ...CLAIM, ...Object.fromEntries(changes.map(([name, value]) => [name, name === 'offset' || name === 'position' ? Number(value) : value])) };
+    const changes = differences
+      .split(' ')
+      .filter((text) => text !== '')
+      .map((text) => text.split('=', 2) as [string, string]);
+    const claim = {
+      ...CLAIM,
+      ...Object.fromEntries(
+        changes.map(([name, value]) => [name, name === 'offset' || name === 'position' ? Number(value) : value]),
+      ),
+    };
     const verdict = judge(table, claim);
     expect(verdict.kind === 'wrong' ? verdict.text : verdict.kind).toBe(expected);
   });
