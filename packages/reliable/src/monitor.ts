@@ -81,7 +81,9 @@ export class Monitor<H extends Handle> {
 
   /** A dead or retrying message shall not leave; later messages of its key go on. The row stays, with the reason. */
   bury(id: string, reason: string): Answer<H, boolean> {
-    return this.#perform(changed(this.#statements.bury({ channel: this.#channel, id, reason: reason.slice(0, 500), now: this.#clock.now() })));
+    return this.#perform(
+      changed(this.#statements.bury({ channel: this.#channel, id, reason: reason.slice(0, 500), now: this.#clock.now() })),
+    );
   }
 
   #perform<T>(steps: Steps<T>): Answer<H, T> {
@@ -105,7 +107,10 @@ function* countSteps(statements: MonitorStatements, channel: string, nowMs: numb
   return { ...counts, oldestMs: nowMs - oldest };
 }
 
-function* listSteps(statements: MonitorStatements, query: Readonly<Record<'channel' | 'state', string> & Record<'limit' | 'after', number>>): Steps<ListedRow[]> {
+function* listSteps(
+  statements: MonitorStatements,
+  query: Readonly<Record<'channel' | 'state', string> & Record<'limit' | 'after', number>>,
+): Steps<ListedRow[]> {
   const { rows } = yield* run(statements.list(query));
   return rows.map((row) => ({
     id: asText(row['id']),

@@ -51,7 +51,12 @@ export class Inbox<H extends Handle> {
     const session = sessionOf(tx);
     if (session.kind === 'sync') refuseAsyncFunction(work);
     const { dialect } = session;
-    const once = performInside(session, () => undivided(dialect, onceSteps(dialect, this.#seen(key), () => work(tx))));
+    const once = performInside(session, () =>
+      undivided(
+        dialect,
+        onceSteps(dialect, this.#seen(key), () => work(tx)),
+      ),
+    );
     return once as Answer<T, OnceResult<Awaited<V>>>;
   }
 

@@ -46,7 +46,10 @@ export interface LocalTransactionSettings extends GivenOptions<typeof LOCAL_TRAN
  * Makes the table's user. `db` is asked by check-backs and needs to be a handle without open transactions of others; give it a short
  * busy time-out, since a synchronous handle that waits for a lock stops the process. Throws NOT_DURABLE as the outbox does.
  */
-export function createLocalTransactionTable<H extends Handle>(db: H, settings: LocalTransactionSettings = {}): LocalTransactionTable<H> {
+export function createLocalTransactionTable<H extends Handle>(
+  db: H,
+  settings: LocalTransactionSettings = {},
+): LocalTransactionTable<H> {
   return new LocalTransactionTable(db, settings);
 }
 
@@ -213,7 +216,9 @@ const statementsOf = perDialect((dialect) => {
       build.insertInto('tallystick_local_transaction').values({ ...row, outcome: hole('outcome'), checks: hole('checks') }),
     ),
     fence: prepared<'bizType' | 'bizNo' | 'checks' | 'at'>(
-      dialect.ignoreTaken(build.insertInto('tallystick_local_transaction').values({ ...row, outcome: 'rollback', checks: hole('checks') })),
+      dialect.ignoreTaken(
+        build.insertInto('tallystick_local_transaction').values({ ...row, outcome: 'rollback', checks: hole('checks') }),
+      ),
     ),
     startCounting: prepared<'bizType' | 'bizNo' | 'at'>(
       dialect.ignoreTaken(build.insertInto('tallystick_local_transaction').values({ ...row, outcome: 'absent', checks: 0 })),

@@ -38,14 +38,25 @@ export function outgoing(message: NewMessage, id: string, bodyBytesMax: number):
   return { id, topic: message.topic, key: message.key, tag: message.tag, headers, body };
 }
 
-function faultOf(message: NewMessage, id: string, body: unknown, headers: ReadonlyMap<string, string>, bodyBytesMax: number): string | undefined {
+function faultOf(
+  message: NewMessage,
+  id: string,
+  body: unknown,
+  headers: ReadonlyMap<string, string>,
+  bodyBytesMax: number,
+): string | undefined {
   if (!ID_PATTERN.test(id)) return `id ${JSON.stringify(id)} is not 32 upper-case hex digits`;
   if (!(body instanceof Uint8Array)) return 'body is neither bytes nor a text';
   if (body.length > bodyBytesMax) return `body has ${body.length} bytes, at most ${bodyBytesMax} (bodyBytesMax) may be`;
   if (message.notBefore !== undefined && !(Number.isSafeInteger(message.notBefore) && message.notBefore >= 0)) {
     return `notBefore ${message.notBefore} is not a time in ms`;
   }
-  return nameFault('topic', message.topic) ?? optionalNameFault('key', message.key) ?? optionalNameFault('tag', message.tag) ?? headersFault(headers);
+  return (
+    nameFault('topic', message.topic) ??
+    optionalNameFault('key', message.key) ??
+    optionalNameFault('tag', message.tag) ??
+    headersFault(headers)
+  );
 }
 
 /** Longest topic, key and tag, in UTF-16 units: what every dialect can index. */

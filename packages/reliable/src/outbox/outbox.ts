@@ -4,7 +4,15 @@
  * broker confirms it or a person decides; one whose transaction is rolled back never leaves; when `add` throws, nothing of the
  * message was written. Leaves to others: the transaction itself, and telling duplicates apart (the receiver's inbox).
  */
-import { resolveOptions, type Clock, type GivenOptions, type Options, type Random, type Timers, type Turn } from '@tallystick/base';
+import {
+  resolveOptions,
+  type Clock,
+  type GivenOptions,
+  type Options,
+  type Random,
+  type Timers,
+  type Turn,
+} from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { fail } from '../errors.ts';
 import { OUTBOX_OPTIONS } from '../options.ts';
@@ -165,7 +173,9 @@ const statementsOf = perDialect(({ build }) => ({
     }),
   ),
   body: prepared<'id' | 'channel' | 'headers' | 'body'>(
-    build.insertInto('tallystick_outbox_body').values({ id: hole('id'), channel: hole('channel'), headers: hole('headers'), body: hole('body') }),
+    build
+      .insertInto('tallystick_outbox_body')
+      .values({ id: hole('id'), channel: hole('channel'), headers: hole('headers'), body: hole('body') }),
   ),
 }));
 

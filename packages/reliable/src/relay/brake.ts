@@ -30,10 +30,17 @@ export function released(policy: BrakePolicy): Brake {
   return { failures: 0, untilMs: 0, batchRows: policy.batchRows };
 }
 
-export function afterOutcomes(brake: Brake, outcomes: readonly PublishOutcome[], policy: BrakePolicy, monotonicMs: number, random: number): Brake {
+export function afterOutcomes(
+  brake: Brake,
+  outcomes: readonly PublishOutcome[],
+  policy: BrakePolicy,
+  monotonicMs: number,
+  random: number,
+): Brake {
   if (outcomes.length === 0) return brake;
   const definite = outcomes.filter(({ outcome }) => outcome !== 'unavailable' && outcome !== 'unknown').length;
-  const waitMs = (failures: number): number => backoffMs({ firstMs: policy.brakeFirstMs, maxMs: policy.brakeMaxMs }, failures, random);
+  const waitMs = (failures: number): number =>
+    backoffMs({ firstMs: policy.brakeFirstMs, maxMs: policy.brakeMaxMs }, failures, random);
   if (definite === 0) {
     const failures = brake.failures + 1;
     return { failures, untilMs: monotonicMs + waitMs(failures), batchRows: 1 };

@@ -66,7 +66,11 @@ function claimedRow(row: Readonly<Record<string, unknown>>): ClaimedRow {
 }
 
 /** The messages of claimed rows, by id. A row without a body is absent. */
-export function* readMessages(statements: RelayStatements, channel: string, rows: readonly ClaimedRow[]): Steps<Map<string, OutgoingMessage>> {
+export function* readMessages(
+  statements: RelayStatements,
+  channel: string,
+  rows: readonly ClaimedRow[],
+): Steps<Map<string, OutgoingMessage>> {
   const messages = new Map<string, OutgoingMessage>();
   const byId = new Map(rows.map((row) => [row.id, row]));
   for (const ids of pieces([...byId.keys()])) {
@@ -74,7 +78,14 @@ export function* readMessages(statements: RelayStatements, channel: string, rows
     for (const body of bodies) {
       const row = byId.get(asText(body['id']))!;
       const headers = headersFromText(asTextOrNull(body['headers']));
-      messages.set(row.id, { id: row.id, topic: row.topic, key: row.key ?? undefined, tag: row.tag ?? undefined, headers, body: asBytes(body['body']) });
+      messages.set(row.id, {
+        id: row.id,
+        topic: row.topic,
+        key: row.key ?? undefined,
+        tag: row.tag ?? undefined,
+        headers,
+        body: asBytes(body['body']),
+      });
     }
   }
   return messages;

@@ -35,14 +35,27 @@ export interface Tried {
   readonly tries: number;
 }
 
-export function decide(row: Tried, { outcome, reason }: PublishOutcome, policy: RetryPolicy, nowMs: number, random: number): Settlement {
+export function decide(
+  row: Tried,
+  { outcome, reason }: PublishOutcome,
+  policy: RetryPolicy,
+  nowMs: number,
+  random: number,
+): Settlement {
   if (outcome === 'confirmed') return { kind: 'confirmed' };
   if (outcome === 'unavailable') return { kind: 'left' };
   const attempts = row.attempts + (outcome === 'unknown' ? 0 : 1);
   const tries = row.tries + 1;
   const dead = attempts >= policy.attemptsMax;
   const waitMs = backoffMs({ firstMs: policy.retryFirstMs, maxMs: policy.retryMaxMs }, tries, random);
-  return { kind: dead ? 'dead' : 'retrying', attempts, tries, dueAt: nowMs + (dead ? 0 : waitMs), outcome, reason: shortened(reason ?? outcome) };
+  return {
+    kind: dead ? 'dead' : 'retrying',
+    attempts,
+    tries,
+    dueAt: nowMs + (dead ? 0 : waitMs),
+    outcome,
+    reason: shortened(reason ?? outcome),
+  };
 }
 
 /** Longest reason that is kept, in characters. */
@@ -62,7 +75,8 @@ export function outcomesOf(answer: unknown, count: number): PublishOutcome[] {
 
 function outcomeOf(answer: unknown): PublishOutcome {
   const { outcome, reason } = (answer ?? {}) as { outcome?: unknown; reason?: unknown };
-  if (!RESULTS.includes(outcome as string)) return { outcome: 'unknown', reason: `the transport answered no outcome but ${JSON.stringify(answer)}` };
+  if (!RESULTS.includes(outcome as string))
+    return { outcome: 'unknown', reason: `the transport answered no outcome but ${JSON.stringify(answer)}` };
   return typeof reason === 'string' ? { outcome: outcome as PublishResult, reason } : { outcome: outcome as PublishResult };
 }
 
@@ -71,5 +85,7 @@ export function outcomeOfError(error: unknown): PublishOutcome {
   const { outcome, message } = (error ?? {}) as { outcome?: unknown; message?: unknown };
   const reason = typeof message === 'string' ? message : String(error);
   // A batch cannot have been confirmed by failing.
-  return outcome !== 'confirmed' && RESULTS.includes(outcome as string) ? { outcome: outcome as PublishResult, reason } : { outcome: 'unknown', reason };
+  return outcome !== 'confirmed' && RESULTS.includes(outcome as string)
+    ? { outcome: outcome as PublishResult, reason }
+    : { outcome: 'unknown', reason };
 }

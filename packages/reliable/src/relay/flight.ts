@@ -65,16 +65,27 @@ export async function fly(rows: readonly ClaimedRow[], ports: FlightPorts): Prom
 }
 
 /** One outcome per row. */
-async function push(wave: readonly ClaimedRow[], messages: ReadonlyMap<string, OutgoingMessage>, ports: FlightPorts): Promise<PublishOutcome[]> {
+async function push(
+  wave: readonly ClaimedRow[],
+  messages: ReadonlyMap<string, OutgoingMessage>,
+  ports: FlightPorts,
+): Promise<PublishOutcome[]> {
   const sent = wave.filter(({ id }) => messages.has(id));
   const answers = sent.length === 0 ? [] : await published(sent, messages, ports);
   const byId = new Map(sent.map(({ id }, i) => [id, answers[i]!]));
   return wave.map(({ id }) => byId.get(id) ?? { outcome: 'rejected', reason: 'its body is missing from the body table' });
 }
 
-async function published(rows: readonly ClaimedRow[], messages: ReadonlyMap<string, OutgoingMessage>, ports: FlightPorts): Promise<PublishOutcome[]> {
+async function published(
+  rows: readonly ClaimedRow[],
+  messages: ReadonlyMap<string, OutgoingMessage>,
+  ports: FlightPorts,
+): Promise<PublishOutcome[]> {
   const { sweepAfterMs } = ports.options;
-  const answer = answerOf(ports.transport, rows.map(({ id }) => messages.get(id)!));
+  const answer = answerOf(
+    ports.transport,
+    rows.map(({ id }) => messages.get(id)!),
+  );
   if (await comesBack(answer, sweepAfterMs, ports.timers)) return answer;
   void answer.then((late) => landedLate(rows, late, ports));
   return rows.map(() => ({ outcome: 'unknown', reason: `no answer for ${sweepAfterMs} ms (sweepAfterMs)` }));
@@ -93,7 +104,11 @@ async function landedLate(rows: readonly ClaimedRow[], outcomes: readonly Publis
   const confirmed = rows.filter((_, i) => outcomes[i]!.outcome === 'confirmed');
   if (confirmed.length === 0 || ports.wanted() === 'gone') return;
   try {
-    await settle(confirmed, confirmed.map(() => ({ outcome: 'confirmed' })), ports);
+    await settle(
+      confirmed,
+      confirmed.map(() => ({ outcome: 'confirmed' })),
+      ports,
+    );
   } catch (error) {
     ports.database.refused(error);
   }
@@ -103,7 +118,11 @@ async function landedLate(rows: readonly ClaimedRow[], outcomes: readonly Publis
  * Decides and writes down; returns the rows that are confirmed and deleted. While the database is locked and the leases hold it goes
  * on trying: what has been pushed and is not written down would be pushed again.
  */
-async function settle(wave: readonly ClaimedRow[], outcomes: readonly PublishOutcome[], ports: FlightPorts): Promise<ClaimedRow[]> {
+async function settle(
+  wave: readonly ClaimedRow[],
+  outcomes: readonly PublishOutcome[],
+  ports: FlightPorts,
+): Promise<ClaimedRow[]> {
   const { clock, random, options, scope, owner, statements, database, leases } = ports;
   const nowMs = clock.now();
   const decided = wave.map((row, i) => ({ row, settlement: decide(row, outcomes[i]!, options, nowMs, random.u32()) }));

@@ -68,7 +68,12 @@ export function* seeLeases(dialect: Dialect, scope: string, nowMs: number): Step
 }
 
 /** Renews and takes; returns range → epoch of what is held afterwards. A lease that changed since it was seen is left to its new owner. */
-export function* keepLeases(dialect: Dialect, { scope, owner, leaseMs }: LeaseIdentity, plan: LeasePlan, nowMs: number): Steps<Map<number, number>> {
+export function* keepLeases(
+  dialect: Dialect,
+  { scope, owner, leaseMs }: LeaseIdentity,
+  plan: LeasePlan,
+  nowMs: number,
+): Steps<Map<number, number>> {
   const statements = statementsOf(dialect);
   const held = new Map<number, number>();
   for (const { range, epoch } of plan.renew) {
@@ -83,7 +88,11 @@ export function* keepLeases(dialect: Dialect, { scope, owner, leaseMs }: LeaseId
 }
 
 /** Gives leases back, so that another relay need not wait for their expiry. */
-export function* releaseLeases(dialect: Dialect, { scope, owner }: LeaseIdentity, held: ReadonlyMap<number, number>): Steps<void> {
+export function* releaseLeases(
+  dialect: Dialect,
+  { scope, owner }: LeaseIdentity,
+  held: ReadonlyMap<number, number>,
+): Steps<void> {
   for (const [range, epoch] of held) yield statementsOf(dialect).release({ scope, range, owner, epoch });
 }
 
@@ -106,7 +115,12 @@ const statementsOf = perDialect((dialect) => {
     see: prepared<'scope' | 'now'>(
       build
         .selectFrom('tallystick_lease')
-        .select((of) => ['first_shard', 'owner', 'epoch', of.case().when('expires_at', '<=', now).then(1).else(0).end().as('expired')])
+        .select((of) => [
+          'first_shard',
+          'owner',
+          'epoch',
+          of.case().when('expires_at', '<=', now).then(1).else(0).end().as('expired'),
+        ])
         .where('scope', '=', hole<string>('scope'))
         .orderBy('first_shard'),
     ),
@@ -122,7 +136,11 @@ const statementsOf = perDialect((dialect) => {
     take: prepared<'scope' | 'range' | 'owner' | 'epoch' | 'next' | 'now' | 'leaseMs'>(
       build
         .updateTable('tallystick_lease')
-        .set((of) => ({ owner: hole<string>('owner'), epoch: hole<number>('next'), expires_at: of(of.val(now), '+', hole<number>('leaseMs')) as never }))
+        .set((of) => ({
+          owner: hole<string>('owner'),
+          epoch: hole<number>('next'),
+          expires_at: of(of.val(now), '+', hole<number>('leaseMs')) as never,
+        }))
         .where('scope', '=', hole<string>('scope'))
         .where('first_shard', '=', hole<number>('range'))
         .where('epoch', '=', hole<number>('epoch'))

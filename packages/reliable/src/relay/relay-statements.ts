@@ -40,12 +40,27 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
         .selectFrom(`${head} as h`)
         // SQLite keeps the order of a cross join: heads in index order, then the few leases. Otherwise it would sort.
         .crossJoin('tallystick_lease as l')
-        .select(['h.sequence', 'h.id', 'h.shard', 'h.message_key', 'h.topic', 'h.tag', 'h.attempts', 'h.tries', 'h.due_at', 'h.body_bytes', 'l.first_shard', 'l.epoch'])
+        .select([
+          'h.sequence',
+          'h.id',
+          'h.shard',
+          'h.message_key',
+          'h.topic',
+          'h.tag',
+          'h.attempts',
+          'h.tries',
+          'h.due_at',
+          'h.body_bytes',
+          'l.first_shard',
+          'l.epoch',
+        ])
         .where('h.channel', '=', hole<string>('channel'))
         .where('h.state', '=', hole<RowState>('state'))
         .where('h.due_at', '<=', now)
         .where('h.due_at', '>=', hole<number>('afterDue'))
-        .where((of) => of.or([of('h.due_at', '>', hole<number>('afterDue')), of('h.sequence', '>', hole<number>('afterSequence'))]))
+        .where((of) =>
+          of.or([of('h.due_at', '>', hole<number>('afterDue')), of('h.sequence', '>', hole<number>('afterSequence'))]),
+        )
         .where('l.scope', '=', hole<string>('scope'))
         .where('l.owner', '=', hole<string>('owner'))
         .where('l.expires_at', '>', now)
@@ -72,10 +87,18 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
         .limit(hole<number>('limit')),
     ),
     bodies: preparedList((ids) =>
-      build.selectFrom(body).select(['id', 'headers', 'body']).where('channel', '=', hole<string>('channel')).where('id', 'in', ids),
+      build
+        .selectFrom(body)
+        .select(['id', 'headers', 'body'])
+        .where('channel', '=', hole<string>('channel'))
+        .where('id', 'in', ids),
     ),
     deleteHeads: preparedList((ids) =>
-      build.deleteFrom(head).where('channel', '=', hole<string>('channel')).where('id', 'in', ids).where((of) => of.exists(fence)),
+      build
+        .deleteFrom(head)
+        .where('channel', '=', hole<string>('channel'))
+        .where('id', 'in', ids)
+        .where((of) => of.exists(fence)),
     ),
     // A body goes only when its head is gone: a fenced or failed delete of heads leaves both.
     deleteBodies: preparedList((ids) =>

@@ -174,7 +174,12 @@ export class Relay {
 
   #mayClaim(): boolean {
     const batchesMax = this.#brake.failures > 0 ? 1 : this.#options.batchesMax;
-    return this.#active && this.#leases.held.size > 0 && this.#flights.size < batchesMax && this.#clock.monotonic() >= this.#brake.untilMs;
+    return (
+      this.#active &&
+      this.#leases.held.size > 0 &&
+      this.#flights.size < batchesMax &&
+      this.#clock.monotonic() >= this.#brake.untilMs
+    );
   }
 
   /** Claims batches and lets them fly, until nothing is due or enough are in the air. Answers how many took off. */
@@ -196,7 +201,17 @@ export class Relay {
     const { channel, batchBytes, pagesMax } = this.#options;
     const { statements, scope } = this.#ports;
     const { held } = this.#leases;
-    const order = { channel, scope, owner: this.owner, nowMs: this.#clock.now(), rowsMax, bytesMax: batchBytes, pagesMax, flying: this.#flying, held };
+    const order = {
+      channel,
+      scope,
+      owner: this.owner,
+      nowMs: this.#clock.now(),
+      rowsMax,
+      bytesMax: batchBytes,
+      pagesMax,
+      flying: this.#flying,
+      held,
+    };
     return (await this.#database.run(claimBatch(statements, order))).rows;
   }
 

@@ -79,7 +79,9 @@ export function warningsFor(sqliteVersion: string): string[] {
   const fixed = major > 3 || (major === 3 && (minor > 51 || (minor === 51 && patch >= 3)));
   return fixed
     ? []
-    : [`SQLite ${sqliteVersion} can damage the database when two connections checkpoint at once (mended in 3.51.3): open all but one with { checkpoints: 'elsewhere' }`];
+    : [
+        `SQLite ${sqliteVersion} can damage the database when two connections checkpoint at once (mended in 3.51.3): open all but one with { checkpoints: 'elsewhere' }`,
+      ];
 }
 
 /** libsql's own `pragma()` returns rows in an odd shape; a prepared statement's first value is the same everywhere. */

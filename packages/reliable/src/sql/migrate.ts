@@ -18,9 +18,15 @@ export interface MigrationReport {
 }
 
 /** Creates or upgrades the tables. Throws ALREADY_IN_TRANSACTION, SCHEMA_TOO_NEW. `nowMs` is what is written as the time. */
-export function migrate<H extends Handle>(db: H, options: { readonly nowMs?: number; readonly tables?: readonly Table[] } = {}): Answer<H, MigrationReport> {
+export function migrate<H extends Handle>(
+  db: H,
+  options: { readonly nowMs?: number; readonly tables?: readonly Table[] } = {},
+): Answer<H, MigrationReport> {
   const session = sessionOf(db);
-  return outside(session, () => migration(session.dialect, options.tables ?? TABLES, options.nowMs ?? Date.now())) as Answer<H, MigrationReport>;
+  return outside(session, () => migration(session.dialect, options.tables ?? TABLES, options.nowMs ?? Date.now())) as Answer<
+    H,
+    MigrationReport
+  >;
 }
 
 function outside<T>(session: Session, steps: () => Steps<T>): T | Promise<T> {
@@ -62,19 +68,28 @@ function* versionOf(dialect: Dialect): Steps<number> {
 
 const statementsOf = perDialect(({ build }) => ({
   version: prepared<never>(build.selectFrom('tallystick_schema').select((of) => of.fn.max('version').as('version'))),
-  record: prepared<'version' | 'at'>(build.insertInto('tallystick_schema').values({ version: hole('version'), applied_at: hole('at') })),
+  record: prepared<'version' | 'at'>(
+    build.insertInto('tallystick_schema').values({ version: hole('version'), applied_at: hole('at') }),
+  ),
 }));
 
 /** The version of the newest table, column or index. */
 export function newestVersion(tables: readonly Table[]): number {
-  return Math.max(...tables.flatMap((table) => [table.since, ...Object.values(table.columns).map((column) => column.since ?? 1), ...table.indexes.map((index) => index.since)]));
+  return Math.max(
+    ...tables.flatMap((table) => [
+      table.since,
+      ...Object.values(table.columns).map((column) => column.since ?? 1),
+      ...table.indexes.map((index) => index.since),
+    ]),
+  );
 }
 
 /** The statements that lead from the version before to `version`. */
 export function migrationTo(dialect: Dialect, tables: readonly Table[], version: number): string[] {
   return tables.flatMap((table) => {
     const created = table.since === version && table.name !== SCHEMA.name ? [createTable(dialect, table, version)] : [];
-    const added = table.since < version ? newColumns(table, version).map(([name, column]) => addColumn(dialect, table, name, column)) : [];
+    const added =
+      table.since < version ? newColumns(table, version).map(([name, column]) => addColumn(dialect, table, name, column)) : [];
     const indexes = table.indexes.filter((index) => index.since === version).map((index) => createIndex(dialect, table, index));
     return [...created, ...added, ...indexes];
   });
@@ -84,7 +99,10 @@ export function migrationTo(dialect: Dialect, tables: readonly Table[], version:
 export function migrationSql(dialect: Dialect, tables: readonly Table[] = TABLES): string {
   const steps = [createTable(dialect, SCHEMA, SCHEMA.since)];
   for (let version = 1; version <= newestVersion(tables); version++) {
-    steps.push(...migrationTo(dialect, tables, version), `insert into ${SCHEMA.name} (version, applied_at) values (${version}, 0)`);
+    steps.push(
+      ...migrationTo(dialect, tables, version),
+      `insert into ${SCHEMA.name} (version, applied_at) values (${version}, 0)`,
+    );
   }
   return steps.map((step) => `${step};\n`).join('');
 }
@@ -114,7 +132,10 @@ function addColumn(dialect: Dialect, table: Table, name: string, column: Column)
 }
 
 function createIndex(dialect: Dialect, table: Table, index: Index): string {
-  const create = dialect.build.schema.createIndex(index.name).on(table.name).columns([...index.columns]);
+  const create = dialect.build.schema
+    .createIndex(index.name)
+    .on(table.name)
+    .columns([...index.columns]);
   return textOf(index.unique ? create.unique() : create);
 }
 

@@ -7,7 +7,17 @@
  */
 import { fail } from '../errors.ts';
 import type { Dialect } from './dialect.ts';
-import { isAsyncHandle, isOpen, isSyncHandle, saysInTransaction, takesList, type AsyncHandle, type Handle, type SyncHandle, type SyncStatement } from './handles.ts';
+import {
+  isAsyncHandle,
+  isOpen,
+  isSyncHandle,
+  saysInTransaction,
+  takesList,
+  type AsyncHandle,
+  type Handle,
+  type SyncHandle,
+  type SyncStatement,
+} from './handles.ts';
 import { mysql } from './mysql.ts';
 import { postgres } from './postgres.ts';
 import { sqlite } from './sqlite.ts';
@@ -225,7 +235,9 @@ class SyncHandleSession implements SyncSession {
 const STATEMENTS_MAX = 128;
 
 function bindable(value: SqlValue): SqlValue {
-  return value instanceof Uint8Array && !Buffer.isBuffer(value) ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value;
+  return value instanceof Uint8Array && !Buffer.isBuffer(value)
+    ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+    : value;
 }
 
 class AsyncHandleSession implements AsyncSession {

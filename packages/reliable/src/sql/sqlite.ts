@@ -12,7 +12,18 @@ export const sqlite: Dialect = {
     () => new SqliteQueryCompiler(),
   ),
   // `integer primary key` is the row id: one more than the largest, so later rows are larger, and that is all the order needs.
-  columnTypes: { identity: integer, id: text, name: text, word: text, sentence: text, text, small: integer, count: integer, big: integer, bytes: 'blob' },
+  columnTypes: {
+    identity: integer,
+    id: text,
+    name: text,
+    word: text,
+    sentence: text,
+    text,
+    small: integer,
+    count: integer,
+    big: integer,
+    bytes: 'blob',
+  },
   tableSuffix: '',
   // A deferred transaction that reads and then writes fails at once when another has written in between.
   begin: 'begin immediate',

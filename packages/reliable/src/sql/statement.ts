@@ -65,7 +65,9 @@ function fixedOrHole(parameter: unknown): (values: Readonly<Record<string, SqlVa
 }
 
 /** A statement over a list: compiled per power of two, the list padded with its last member. At most {@link LIST_MAX} members. */
-export function preparedList<Name extends string>(query: (holes: readonly string[]) => Compilable): (values: Readonly<Record<Name, SqlValue>>, list: readonly string[]) => Statement {
+export function preparedList<Name extends string>(
+  query: (holes: readonly string[]) => Compilable,
+): (values: Readonly<Record<Name, SqlValue>>, list: readonly string[]) => Statement {
   const byLength = new Map<number, Prepared<string>>();
   return (values, list) => {
     if (list.length === 0 || list.length > LIST_MAX) throw new Error(`statement: a list of ${list.length}`);

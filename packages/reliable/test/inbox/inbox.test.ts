@@ -50,7 +50,12 @@ async function codeOf(call: () => unknown): Promise<string | undefined> {
 describe.each(backends)('the inbox on $name', (backend) => {
   test('does the work of a key once; a repeat is told apart and does nothing', async () => {
     const here = await bank(backend);
-    expect([await here.effect('m1'), await here.effect('m1'), await here.effect('m2'), here.effects()]).toEqual(['did m1', 'duplicate', 'did m2', 2]);
+    expect([await here.effect('m1'), await here.effect('m1'), await here.effect('m2'), here.effects()]).toEqual([
+      'did m1',
+      'duplicate',
+      'did m2',
+      2,
+    ]);
   });
 
   test('answers at once on a synchronous handle, with a promise on an asynchronous one', async () => {
@@ -93,7 +98,11 @@ describe.each(backends)('the inbox on $name', (backend) => {
   test('two consumers in one database each see a message once', async () => {
     const here = await bank(backend);
     const audit = createInbox(here.handle, { clock: here.time, consumer: 'audit' });
-    expect([await here.effect('m1'), await here.effect('m1', audit), await here.effect('m1', audit)]).toEqual(['did m1', 'did m1', 'duplicate']);
+    expect([await here.effect('m1'), await here.effect('m1', audit), await here.effect('m1', audit)]).toEqual([
+      'did m1',
+      'did m1',
+      'duplicate',
+    ]);
   });
 
   test.each(['', 'x'.repeat(129), 'a\0b', 5 as never])('refuses the key %j', async (key) => {
@@ -113,22 +122,31 @@ describe.each(backends)('the inbox on $name', (backend) => {
     expect(await here.inbox.forget(5000, 2)).toBe(2);
     expect(await here.inbox.forget(5000, 2)).toBe(1);
     expect(await here.inbox.forget(5000, 2)).toBe(0);
-    expect([await here.effect('young'), await here.effect('other', audit), await here.effect('a')]).toEqual(['duplicate', 'duplicate', 'did a']);
+    expect([await here.effect('young'), await here.effect('other', audit), await here.effect('a')]).toEqual([
+      'duplicate',
+      'duplicate',
+      'did a',
+    ]);
   });
 });
 
-test.each(backends.filter(({ kind }) => kind === 'sync'))('asynchronous work on $name is refused and leaves no key', async (backend) => {
-  const here = await bank(backend);
-  here.raw.exec('begin');
-  expect(await codeOf(() => here.inbox.once(here.handle, 'm1', async () => 1))).toBe('ASYNC_IN_SYNC');
-  expect(await codeOf(() => here.inbox.once(here.handle, 'm1', () => Promise.resolve(1)))).toBe('ASYNC_IN_SYNC');
-  here.raw.exec('commit');
-  expect(await here.effect('m1')).toBe('did m1');
-});
+test.each(backends.filter(({ kind }) => kind === 'sync'))(
+  'asynchronous work on $name is refused and leaves no key',
+  async (backend) => {
+    const here = await bank(backend);
+    here.raw.exec('begin');
+    expect(await codeOf(() => here.inbox.once(here.handle, 'm1', async () => 1))).toBe('ASYNC_IN_SYNC');
+    expect(await codeOf(() => here.inbox.once(here.handle, 'm1', () => Promise.resolve(1)))).toBe('ASYNC_IN_SYNC');
+    here.raw.exec('commit');
+    expect(await here.effect('m1')).toBe('did m1');
+  },
+);
 
 test('asynchronous work on an asynchronous handle is awaited, and its value returned', async () => {
   const here = await bank(backends.find(({ kind }) => kind === 'async')!);
-  const result = await transaction(here.handle, (tx: Handle) => here.inbox.once(tx, 'm1', () => new Promise<number>((resolve) => setImmediate(() => resolve(7)))));
+  const result = await transaction(here.handle, (tx: Handle) =>
+    here.inbox.once(tx, 'm1', () => new Promise<number>((resolve) => setImmediate(() => resolve(7)))),
+  );
   expect(result).toEqual({ outcome: 'done', value: 7 });
 });
 

@@ -48,7 +48,12 @@ async function story(backend: Backend, line: string): Promise<string> {
     },
     commit: () => void here.app.raw.exec('commit'),
     rollback: () => void here.app.raw.exec('rollback'),
-    insert: () => void other.prepare("insert into tallystick_local_transaction (biz_type, biz_no, outcome, checks, at) values (?, 'T1', 'commit', 0, 0)").run(['transfer']),
+    insert: () =>
+      void other
+        .prepare(
+          "insert into tallystick_local_transaction (biz_type, biz_no, outcome, checks, at) values (?, 'T1', 'commit', 0, 0)",
+        )
+        .run(['transfer']),
     check: () => here.table.check('transfer', 'T1'),
     restart: () => void (here = open()),
     lock: () => void other.exec('begin immediate'),

@@ -31,13 +31,27 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
     const here = await world(backend);
     const outbox = outboxOf(here);
     here.app.raw.exec('begin');
-    const added = outbox.in(here.app.handle).add({ topic: 'transfers', key: 'ann', tag: 'debit', headers: { who: 'ann' }, body: 'äöü' });
+    const added = outbox
+      .in(here.app.handle)
+      .add({ topic: 'transfers', key: 'ann', tag: 'debit', headers: { who: 'ann' }, body: 'äöü' });
     expect(added instanceof Promise).toBe(backend.kind === 'async');
     const id = await added;
     here.app.raw.exec('commit');
     expect(id).toMatch(/^[0-9A-F]{12}7[0-9A-F]{3}[89AB][0-9A-F]{15}$/);
     expect(rowsOf(here.app.raw, 'select * from tallystick_outbox')).toMatchObject([
-      { id, topic: 'transfers', message_key: 'ann', tag: 'debit', state: 'waiting', mode: 'immediate', attempts: 0, tries: 0, due_at: 0, body_bytes: 6, shard: crc32('ann') % 256 },
+      {
+        id,
+        topic: 'transfers',
+        message_key: 'ann',
+        tag: 'debit',
+        state: 'waiting',
+        mode: 'immediate',
+        attempts: 0,
+        tries: 0,
+        due_at: 0,
+        body_bytes: 6,
+        shard: crc32('ann') % 256,
+      },
     ]);
     const [body] = rowsOf(here.app.raw, 'select id, headers, hex(body) as body from tallystick_outbox_body');
     expect(body).toEqual({ id, headers: '[["who","ann"]]', body: Buffer.from('äöü').toString('hex').toUpperCase() });
@@ -87,7 +101,9 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
 
   test('a body that cannot be written takes its head with it, even if the application commits', async () => {
     const here = await world(backend);
-    here.app.raw.exec("create trigger no_body before insert on tallystick_outbox_body begin select raise(abort, 'no body today'); end; create table business (n)");
+    here.app.raw.exec(
+      "create trigger no_body before insert on tallystick_outbox_body begin select raise(abort, 'no body today'); end; create table business (n)",
+    );
     here.app.raw.exec('begin; insert into business values (1)');
     const error = await failure(() => outboxOf(here).in(here.app.handle).add({ topic: 't', body: 'b' }));
     expect(error.message).toContain('no body today');
@@ -122,7 +138,11 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
   ])('%s is refused inside the transaction, before anything is written', async (_name, fault, word) => {
     const here = await world(backend);
     here.app.raw.exec('begin');
-    const error = await failure(() => outboxOf(here, { bodyBytesMax: 100 }).in(here.app.handle).add({ topic: 't', body: 'b', ...fault }));
+    const error = await failure(() =>
+      outboxOf(here, { bodyBytesMax: 100 })
+        .in(here.app.handle)
+        .add({ topic: 't', body: 'b', ...fault }),
+    );
     expect(error).toMatchObject({ code: 'BAD_MESSAGE', message: expect.stringContaining(word) as string });
     here.app.raw.exec('commit');
     expect(rowCount(here)).toEqual([0, 0]);
@@ -186,7 +206,10 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
   test('a volatile message has no row; it leaves after the commit, once, and its loss is told', async () => {
     const here = await world(backend);
     const lost: string[] = [];
-    const outbox = outboxOf(here, { transport: here.broker, onLost: (message, { outcome }) => lost.push(`${message.id} ${outcome}`) });
+    const outbox = outboxOf(here, {
+      transport: here.broker,
+      onLost: (message, { outcome }) => lost.push(`${message.id} ${outcome}`),
+    });
     const add = (tx: Handle) => outbox.in(tx).add({ topic: 't', body: 'v', mode: 'volatile' });
     const kept = await transaction(here.app.handle, add);
     here.broker.answer = () => 'unavailable';
@@ -216,7 +239,9 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
   test('a volatile message is refused where its commit cannot be seen', async () => {
     const here = await world(backend);
     here.app.raw.exec('begin');
-    const error = await failure(() => outboxOf(here, { transport: here.broker }).in(here.app.handle).add({ topic: 't', body: 'v', mode: 'volatile' }));
+    const error = await failure(() =>
+      outboxOf(here, { transport: here.broker }).in(here.app.handle).add({ topic: 't', body: 'v', mode: 'volatile' }),
+    );
     here.app.raw.exec('rollback');
     expect(error.code).toBe('VOLATILE_NEEDS_WRAPPER');
   });
@@ -294,17 +319,25 @@ test('any text and any bytes come out as they went in', async () => {
   const here = await world(backends[0]!);
   const outbox = outboxOf(here);
   const relay = here.relay();
-  const text = fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }).filter((s) => !s.includes('\0') && !/\p{Surrogate}/u.test(s));
+  const text = fc
+    .string({ unit: 'binary', minLength: 1, maxLength: 40 })
+    .filter((s) => !s.includes('\0') && !/\p{Surrogate}/u.test(s));
   await fc.assert(
-    fc.asyncProperty(text, text, fc.uint8Array({ maxLength: 300 }), fc.dictionary(text, text, { maxKeys: 3 }), async (key, tag, body, headers) => {
-      here.broker.stored.length = 0;
-      transaction(here.app.handle, (tx: Handle) => outbox.in(tx).add({ topic: 't', key, tag, body, headers }));
-      await relay.drain();
-      expect(here.broker.stored).toHaveLength(1);
-      const [message] = here.broker.stored;
-      expect([message!.key, message!.tag, [...message!.headers!]]).toEqual([key, tag, Object.entries(headers)]);
-      expect(Buffer.compare(message!.body, body)).toBe(0);
-    }),
+    fc.asyncProperty(
+      text,
+      text,
+      fc.uint8Array({ maxLength: 300 }),
+      fc.dictionary(text, text, { maxKeys: 3 }),
+      async (key, tag, body, headers) => {
+        here.broker.stored.length = 0;
+        transaction(here.app.handle, (tx: Handle) => outbox.in(tx).add({ topic: 't', key, tag, body, headers }));
+        await relay.drain();
+        expect(here.broker.stored).toHaveLength(1);
+        const [message] = here.broker.stored;
+        expect([message!.key, message!.tag, [...message!.headers!]]).toEqual([key, tag, Object.entries(headers)]);
+        expect(Buffer.compare(message!.body, body)).toBe(0);
+      },
+    ),
     { numRuns: 60 },
   );
 });

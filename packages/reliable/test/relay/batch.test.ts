@@ -6,7 +6,20 @@ import { planLeases, type LeaseSeen } from '../../src/relay/leases.ts';
 let made = 0;
 function row(key: string | null, bodyBytes = 1): ClaimedRow {
   const sequence = ++made;
-  return { sequence, id: `m${sequence}`, shard: 0, key, topic: 't', tag: null, attempts: 0, tries: 0, dueAt: 0, bodyBytes, range: 0, epoch: 1 };
+  return {
+    sequence,
+    id: `m${sequence}`,
+    shard: 0,
+    key,
+    topic: 't',
+    tag: null,
+    attempts: 0,
+    tries: 0,
+    dueAt: 0,
+    bodyBytes,
+    range: 0,
+    epoch: 1,
+  };
 }
 
 test('a batch leaves alone what is in flight, and every row whose key is', () => {
@@ -31,26 +44,32 @@ test('a batch is bounded by rows and by bytes; a row larger than that travels al
 
 test('waves: no key twice in a wave, order kept, and the first that is not confirmed ends its key', () => {
   fc.assert(
-    fc.property(fc.array(fc.constantFrom('a', 'b', 'c', null), { maxLength: 30 }), fc.array(fc.boolean(), { minLength: 31, maxLength: 31 }), (keys, luck) => {
-      const rows = keys.map((key) => row(key));
-      const waves = new Waves(rows);
-      const confirmed = new Set<ClaimedRow>();
-      const pushed: ClaimedRow[] = [];
-      for (let wave = waves.take(); wave.length > 0; wave = waves.take()) {
-        const inWave = wave.map(({ key }) => key).filter((key) => key !== null);
-        expect(new Set(inWave).size).toBe(inWave.length);
-        for (const one of wave) {
-          pushed.push(one);
-          if (!luck[rows.indexOf(one)]!) continue;
-          confirmed.add(one);
-          waves.confirmed(one);
+    fc.property(
+      fc.array(fc.constantFrom('a', 'b', 'c', null), { maxLength: 30 }),
+      fc.array(fc.boolean(), { minLength: 31, maxLength: 31 }),
+      (keys, luck) => {
+        const rows = keys.map((key) => row(key));
+        const waves = new Waves(rows);
+        const confirmed = new Set<ClaimedRow>();
+        const pushed: ClaimedRow[] = [];
+        for (let wave = waves.take(); wave.length > 0; wave = waves.take()) {
+          const inWave = wave.map(({ key }) => key).filter((key) => key !== null);
+          expect(new Set(inWave).size).toBe(inWave.length);
+          for (const one of wave) {
+            pushed.push(one);
+            if (!luck[rows.indexOf(one)]!) continue;
+            confirmed.add(one);
+            waves.confirmed(one);
+          }
         }
-      }
-      // Exactly the rows whose earlier ones of the key were all confirmed have been pushed, each once.
-      const due = rows.filter((one, at) => one.key === null || rows.slice(0, at).every((other) => other.key !== one.key || confirmed.has(other)));
-      expect(new Set(pushed)).toEqual(new Set(due));
-      expect(pushed).toHaveLength(due.length);
-    }),
+        // Exactly the rows whose earlier ones of the key were all confirmed have been pushed, each once.
+        const due = rows.filter(
+          (one, at) => one.key === null || rows.slice(0, at).every((other) => other.key !== one.key || confirmed.has(other)),
+        );
+        expect(new Set(pushed)).toEqual(new Set(due));
+        expect(pushed).toHaveLength(due.length);
+      },
+    ),
   );
 });
 

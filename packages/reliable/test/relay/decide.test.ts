@@ -28,7 +28,9 @@ test.each(table.trim().split('\n'))('%s', (line) => {
   const [attempts, tries] = counts.split('/').map(Number) as [number, number];
   const waits = [0, 0xffffffff].map((random) => {
     const settlement = decide({ attempts, tries }, { outcome, reason: 'why' }, policy, 1_000_000, random);
-    return 'dueAt' in settlement ? `${settlement.kind} ${settlement.attempts}/${settlement.tries} ${settlement.dueAt - 1_000_000}` : settlement.kind;
+    return 'dueAt' in settlement
+      ? `${settlement.kind} ${settlement.attempts}/${settlement.tries} ${settlement.dueAt - 1_000_000}`
+      : settlement.kind;
   });
   const seen = waits[0] === waits[1] && !waits[0]!.includes(' ') ? waits[0]! : `${waits[0]!}..${waits[1]!.split(' ')[2]!}`;
   expect(seen).toBe(expected.replace(/ +/g, ' '));
@@ -44,7 +46,8 @@ test('whatever a transport answers, there is one outcome per message, and what i
     fc.property(fc.anything(), fc.integer({ min: 0, max: 5 }), (answer, count) => {
       const outcomes = outcomesOf(answer, count);
       expect(outcomes).toHaveLength(count);
-      for (const { outcome } of outcomes) expect(['confirmed', 'rejected', 'unroutable', 'unavailable', 'unknown']).toContain(outcome);
+      for (const { outcome } of outcomes)
+        expect(['confirmed', 'rejected', 'unroutable', 'unavailable', 'unknown']).toContain(outcome);
     }),
   );
   expect(outcomesOf([{ outcome: 'confirmed' }], 2).map(({ outcome }) => outcome)).toEqual(['confirmed', 'unknown']);
@@ -52,7 +55,10 @@ test('whatever a transport answers, there is one outcome per message, and what i
 });
 
 test('an error is known by its outcome field, and is never a confirmation', () => {
-  expect(outcomeOfError({ outcome: 'unavailable', message: 'no connection' })).toEqual({ outcome: 'unavailable', reason: 'no connection' });
+  expect(outcomeOfError({ outcome: 'unavailable', message: 'no connection' })).toEqual({
+    outcome: 'unavailable',
+    reason: 'no connection',
+  });
   expect(outcomeOfError({ outcome: 'confirmed', message: 'odd' })).toEqual({ outcome: 'unknown', reason: 'odd' });
   expect(outcomeOfError(new Error('boom'))).toEqual({ outcome: 'unknown', reason: 'boom' });
   expect(outcomeOfError('plain')).toEqual({ outcome: 'unknown', reason: 'plain' });

@@ -7,7 +7,8 @@ import { pass, settle, world, type World } from '../support/world.ts';
 
 const texts = ({ broker }: World): string[] => broker.storedTexts;
 const kinds = ({ alarms }: World): string[] => alarms.map(({ kind }) => kind);
-const leases = ({ app }: World): Record<string, unknown>[] => rowsOf(app.raw, 'select * from tallystick_lease order by first_shard');
+const leases = ({ app }: World): Record<string, unknown>[] =>
+  rowsOf(app.raw, 'select * from tallystick_lease order by first_shard');
 
 /** Drains, letting time pass between, until the outbox is empty or `seconds` are over. */
 async function drainFor(here: World, relay: ReturnType<World['relay']>, seconds: number): Promise<void> {
@@ -24,7 +25,12 @@ describe.each(backends)('the relay on $name', (backend) => {
     expect(await here.relay().drain()).toBe(1);
     expect(here.broker.stored).toMatchObject([{ id, topic: 't', key: 'k', tag: 'x', headers: new Map([['a', 'b']]) }]);
     expect(texts(here)).toEqual(['hello']);
-    expect(rowsOf(here.app.raw, 'select (select count(*) from tallystick_outbox) + (select count(*) from tallystick_outbox_body) as n')).toEqual([{ n: 0 }]);
+    expect(
+      rowsOf(
+        here.app.raw,
+        'select (select count(*) from tallystick_outbox) + (select count(*) from tallystick_outbox_body) as n',
+      ),
+    ).toEqual([{ n: 0 }]);
   });
 
   test('is woken by the commit: no time has to pass', async () => {
@@ -52,7 +58,12 @@ describe.each(backends)('the relay on $name', (backend) => {
 
   test('a message that fails is tried again under the same id, and keeps its key in order', async () => {
     const here = await world(backend);
-    const [first] = await here.add({ key: 'k', body: '1' }, { key: 'k', body: '2' }, { key: 'other', body: 'o' }, { body: 'unkeyed' });
+    const [first] = await here.add(
+      { key: 'k', body: '1' },
+      { key: 'k', body: '2' },
+      { key: 'other', body: 'o' },
+      { body: 'unkeyed' },
+    );
     here.broker.answer = ({ body }, push) => (Buffer.from(body).toString() === '1' && push < 4 ? 'rejected' : 'confirmed');
     const relay = here.relay();
     await relay.drain();
@@ -70,7 +81,9 @@ describe.each(backends)('the relay on $name', (backend) => {
     expect(here.broker.keysTwiceInABatch).toBe(0);
     expect(here.broker.batchSizes).toEqual(Array.from({ length: 10 }, () => 3));
     for (const key of [0, 1, 2]) {
-      expect(texts(here).filter((text) => Number(text) % 3 === key)).toEqual(Array.from({ length: 10 }, (_, n) => `${n * 3 + key}`));
+      expect(texts(here).filter((text) => Number(text) % 3 === key)).toEqual(
+        Array.from({ length: 10 }, (_, n) => `${n * 3 + key}`),
+      );
     }
   });
 
@@ -85,10 +98,18 @@ describe.each(backends)('the relay on $name', (backend) => {
       const pushes = here.broker.pushed.length;
       await relay.drain();
       const [row] = rowsOf(here.app.raw, 'select attempts, tries, state, last_error from tallystick_outbox where id = ?', id);
-      if (here.broker.pushed.length > pushes) seen.push(`${outcomes[pushes]} ${String(row!['attempts'])}/${String(row!['tries'])} ${String(row!['last_error'])}`);
+      if (here.broker.pushed.length > pushes)
+        seen.push(`${outcomes[pushes]} ${String(row!['attempts'])}/${String(row!['tries'])} ${String(row!['last_error'])}`);
       here.time.advance(1000);
     }
-    expect(seen).toEqual(['unavailable 0/0 null', 'unknown 0/1 push 2', 'unroutable 1/2 push 3', 'unavailable 1/2 push 3', 'unknown 1/3 push 5', 'rejected 2/4 push 6']);
+    expect(seen).toEqual([
+      'unavailable 0/0 null',
+      'unknown 0/1 push 2',
+      'unroutable 1/2 push 3',
+      'unavailable 1/2 push 3',
+      'unknown 1/3 push 5',
+      'rejected 2/4 push 6',
+    ]);
   });
 
   test('a message that fails attemptsMax times is dead: told once, kept with its error, and never pushed again', async () => {
@@ -102,7 +123,9 @@ describe.each(backends)('the relay on $name', (backend) => {
     expect(here.broker.pushed).toHaveLength(3);
     expect(dead).toEqual([{ id, topic: 'poison', key: 'k', attempts: 3, tries: 3, outcome: 'rejected', reason: 'too large' }]);
     expect(kinds(here)).toEqual(['dead']);
-    expect(rowsOf(here.app.raw, 'select state, last_outcome, last_error from tallystick_outbox')).toEqual([{ state: 'dead', last_outcome: 'rejected', last_error: 'too large' }]);
+    expect(rowsOf(here.app.raw, 'select state, last_outcome, last_error from tallystick_outbox')).toEqual([
+      { state: 'dead', last_outcome: 'rejected', last_error: 'too large' },
+    ]);
   });
 
   test('a dead message holds its key until a person retries it, in order', async () => {
@@ -186,7 +209,13 @@ describe.each(backends)('the relay on $name', (backend) => {
     await here.add({ body: 'slow' });
     const held = gate();
     here.broker.before = () => held.promise;
-    const relay = here.relay({ sweepIntervalMs: 100, sweepAfterMs: 1000, retryFirstMs: 60_000, retryMaxMs: 60_000, leaseMs: 600_000 });
+    const relay = here.relay({
+      sweepIntervalMs: 100,
+      sweepAfterMs: 1000,
+      retryFirstMs: 60_000,
+      retryMaxMs: 60_000,
+      leaseMs: 600_000,
+    });
     relay.start();
     await pass(here.time, 1200, 100);
     expect(here.states()).toEqual(['retrying']);
@@ -207,7 +236,9 @@ describe.each(backends)('the relay on $name', (backend) => {
     expect(here.broker.batchSizes[0]).toBe(100);
     expect(new Set(here.broker.batchSizes.slice(1))).toEqual(new Set([1]));
     expect(here.broker.batchSizes.length).toBeLessThan(40);
-    expect(rowsOf(here.app.raw, 'select sum(attempts) as attempts, sum(tries) as tries from tallystick_outbox')).toEqual([{ attempts: 0, tries: 0 }]);
+    expect(rowsOf(here.app.raw, 'select sum(attempts) as attempts, sum(tries) as tries from tallystick_outbox')).toEqual([
+      { attempts: 0, tries: 0 },
+    ]);
     expect(kinds(here)).toEqual(['outage']);
     here.broker.batchSizes.length = 0;
     here.broker.answer = () => 'confirmed';
@@ -325,7 +356,12 @@ describe.each(backends)('the relay on $name', (backend) => {
 
   test('a backlog is drained in batches bounded by rows and bytes', async () => {
     const here = await world(backend);
-    await here.add(...Array.from({ length: 50 }, (_, n) => ({ body: `${n}` })), { body: 'x'.repeat(2000) }, { body: 'y'.repeat(400) }, { body: 'z'.repeat(700) });
+    await here.add(
+      ...Array.from({ length: 50 }, (_, n) => ({ body: `${n}` })),
+      { body: 'x'.repeat(2000) },
+      { body: 'y'.repeat(400) },
+      { body: 'z'.repeat(700) },
+    );
     const relay = here.relay({ batchRows: 20, batchBytes: 1000, batchesMax: 1 });
     expect(await relay.drain()).toBe(53);
     expect(here.broker.batchSizes).toEqual([20, 20, 10, 1, 1, 1]);
@@ -369,18 +405,22 @@ describe.each(backends)('the relay on $name', (backend) => {
   test('a message whose body row is missing dies with that reason and holds nobody else up', async () => {
     const here = await world(backend);
     await here.add({ body: 'lost' }, { body: 'fine' });
-    here.app.raw.exec('delete from tallystick_outbox_body where body = cast(\'lost\' as blob)');
+    here.app.raw.exec("delete from tallystick_outbox_body where body = cast('lost' as blob)");
     const relay = here.relay({ attemptsMax: 1 });
     await relay.drain();
     expect(texts(here)).toEqual(['fine']);
-    expect(rowsOf(here.app.raw, 'select state, last_error from tallystick_outbox')).toEqual([{ state: 'dead', last_error: 'its body is missing from the body table' }]);
+    expect(rowsOf(here.app.raw, 'select state, last_error from tallystick_outbox')).toEqual([
+      { state: 'dead', last_error: 'its body is missing from the body table' },
+    ]);
   });
 
   test('a row that turns up late with an earlier place is not skipped', async () => {
     const here = await world(backend);
     await here.add({ body: 'first' }, { body: 'second' });
     const relay = here.relay();
-    here.app.raw.exec('create table aside as select * from tallystick_outbox where sequence = 1; delete from tallystick_outbox where sequence = 1');
+    here.app.raw.exec(
+      'create table aside as select * from tallystick_outbox where sequence = 1; delete from tallystick_outbox where sequence = 1',
+    );
     await relay.drain();
     here.app.raw.exec('insert into tallystick_outbox select * from aside');
     await relay.drain();
@@ -449,24 +489,29 @@ describe('whatever happens to pushes', () => {
     const keys = fc.constantFrom('a', 'b', 'c', undefined);
     const outcome = fc.constantFrom<PublishResult>('confirmed', 'confirmed', 'unknown', 'unavailable', 'rejected', 'unroutable');
     await fc.assert(
-      fc.asyncProperty(fc.array(keys, { minLength: 1, maxLength: 25 }), fc.array(outcome, { maxLength: 60 }), fc.integer({ min: 1, max: 8 }), async (given, luck, batchRows) => {
-        const here = await world(backends[0]!);
-        await here.add(...given.map((key, n) => ({ key, body: `${key ?? '-'}${n}` })));
-        let answered = 0;
-        here.broker.answer = () => luck[answered++] ?? 'confirmed';
-        const relay = here.relay({ batchRows, attemptsMax: 1000, retryMaxMs: 2000 });
-        await drainFor(here, relay, 400);
-        expect(here.states()).toEqual([]);
-        expect(here.broker.keysTwiceInABatch).toBe(0);
-        const first = [...new Set(texts(here))];
-        expect(first).toHaveLength(given.length);
-        for (const key of ['a', 'b', 'c']) {
-          const arrived = first.filter((text) => text.startsWith(key)).map((text) => Number(text.slice(1)));
-          expect(arrived).toEqual([...arrived].sort((x, y) => x - y));
-        }
-        await relay.stop();
-        here.app.raw.close();
-      }),
+      fc.asyncProperty(
+        fc.array(keys, { minLength: 1, maxLength: 25 }),
+        fc.array(outcome, { maxLength: 60 }),
+        fc.integer({ min: 1, max: 8 }),
+        async (given, luck, batchRows) => {
+          const here = await world(backends[0]!);
+          await here.add(...given.map((key, n) => ({ key, body: `${key ?? '-'}${n}` })));
+          let answered = 0;
+          here.broker.answer = () => luck[answered++] ?? 'confirmed';
+          const relay = here.relay({ batchRows, attemptsMax: 1000, retryMaxMs: 2000 });
+          await drainFor(here, relay, 400);
+          expect(here.states()).toEqual([]);
+          expect(here.broker.keysTwiceInABatch).toBe(0);
+          const first = [...new Set(texts(here))];
+          expect(first).toHaveLength(given.length);
+          for (const key of ['a', 'b', 'c']) {
+            const arrived = first.filter((text) => text.startsWith(key)).map((text) => Number(text.slice(1)));
+            expect(arrived).toEqual([...arrived].sort((x, y) => x - y));
+          }
+          await relay.stop();
+          here.app.raw.close();
+        },
+      ),
       { numRuns: 30 },
     );
   });
@@ -501,6 +546,14 @@ test('a relay is started once', async () => {
 
 test('alarms have one shape per kind', () => {
   // What a user's switch sees; a new kind is a change of the API.
-  const all: Record<Alarm['kind'], true> = { dead: true, stuck: true, outage: true, 'outage-over': true, fenced: true, database: true, 'database-over': true };
+  const all: Record<Alarm['kind'], true> = {
+    dead: true,
+    stuck: true,
+    outage: true,
+    'outage-over': true,
+    fenced: true,
+    database: true,
+    'database-over': true,
+  };
   expect(Object.keys(all)).toHaveLength(7);
 });

@@ -1,6 +1,17 @@
 import { ManualTime, seededRandom } from '@tallystick/base/testing';
 import { onTestFinished } from 'vitest';
-import { createMonitor, createOutbox, createRelay, migrate, transaction, type Alarm, type Handle, type NewMessage, type Relay, type RelaySettings } from '../../src/index.ts';
+import {
+  createMonitor,
+  createOutbox,
+  createRelay,
+  migrate,
+  transaction,
+  type Alarm,
+  type Handle,
+  type NewMessage,
+  type Relay,
+  type RelaySettings,
+} from '../../src/index.ts';
 import { connect, databasePath, type Backend, type Connection } from './backends.ts';
 import { MemoryTransport } from './memory-transport.ts';
 
@@ -36,11 +47,22 @@ export async function world(backend: Backend, given: { readonly time?: ManualTim
     broker,
     alarms,
     add: (...messages) =>
-      transaction(app.handle, (tx: Handle) => collect(messages.map((message) => () => outbox.in(tx).add({ topic: 't', body: 'b', ...message })))) as Promise<string[]>,
+      transaction(app.handle, (tx: Handle) =>
+        collect(messages.map((message) => () => outbox.in(tx).add({ topic: 't', body: 'b', ...message }))),
+      ) as Promise<string[]>,
     relay(settings = {}) {
       const { handle } = connect(backend, path);
       const seed = 100 + made++;
-      const relay = createRelay({ db: handle, transport: broker, clock: time, timers: time, turn: time, random: seededRandom(seed), onAlarm: (alarm) => alarms.push(alarm), ...settings });
+      const relay = createRelay({
+        db: handle,
+        transport: broker,
+        clock: time,
+        timers: time,
+        turn: time,
+        random: seededRandom(seed),
+        onAlarm: (alarm) => alarms.push(alarm),
+        ...settings,
+      });
       onTestFinished(async () => {
         let stopped = false;
         void relay.stop().then(() => (stopped = true));
@@ -49,7 +71,9 @@ export async function world(backend: Backend, given: { readonly time?: ManualTim
       return relay;
     },
     states: () =>
-      (app.raw.prepare('select state from tallystick_outbox order by sequence').all([]) as { state: string }[]).map(({ state }) => state),
+      (app.raw.prepare('select state from tallystick_outbox order by sequence').all([]) as { state: string }[]).map(
+        ({ state }) => state,
+      ),
   };
 }
 
