@@ -20,5 +20,5 @@ function acknowledgeBeforeSync() {
       done(error, fd);
     });
   };
-  fs.fdatasync = (fd, done) => (segments.get(fd) ? setImmediate(done, null) : fdatasync(fd, done));
+  fs.fdatasync = (fd, done) => (segments.get(fd) ? setImmediate(() => done(null)) : fdatasync(fd, done));
 }

@@ -34,6 +34,18 @@ export function brokerPlay(stage: Stage): Play {
   };
 }
 
+/** Buffers and caches so small that their edges are met. */
+const SMALL = {
+  blockBytes: 4096,
+  pendingBytesMax: 65_536,
+  unsyncedBytesMax: 16_384,
+  reserveBytes: 16_384,
+  spanBytes: 4096,
+  spanCacheBytes: 16_384,
+  indexCacheBlocks: 4,
+  fullRetryMs: 50,
+};
+
 function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason: string) => void): PlayServer {
   const { plan, network } = stage;
   const core = new BrokerCore(
@@ -44,6 +56,7 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
       segmentBytes: plan.segmentBytes,
       groupBytes: plan.groupBytes,
       tailBytes: plan.tailBytes,
+      ...SMALL,
       syncIntervalMs: 50,
       checkAfterMs: plan.checkAfterMs,
       checkIntervalMs: plan.checkIntervalMs,

@@ -92,7 +92,7 @@ export class ProducerActor extends ClientActor {
     const { plan, chaos } = this.stage;
     if (!chaos) return;
     this.later(this.random.unit() * 2 * plan.sendEveryMs, () => this.#work());
-    const count = this.random.chance(plan.batches) ? this.random.between(2, 12) : 1;
+    const count = this.random.chance(plan.batches) ? this.random.between(2, 8) : 1;
     for (let n = 0; n < count; n++) this.#send();
   }
 

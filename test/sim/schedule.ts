@@ -44,8 +44,9 @@ const REST_MS = 120_000;
 const REREAD_MS = 30_000;
 /** How long everything gets to reach the disk. */
 const SETTLE_MS = 300;
-/** How often dead letters are looked at while messages are missing. */
-const ROUND_MS = 3000;
+/** How often one looks whether all is consumed, and every how many times at the dead letters. */
+const ROUND_MS = 30;
+const DEAD_LETTER_ROUNDS = 10;
 
 export function runSchedule(seed: number, options: ScheduleOptions = {}): Outcome {
   return withoutTheRealWorld(() => {
@@ -153,7 +154,9 @@ class Schedule {
   #reread(): void {
     const first = this.#readAll();
     if (first === undefined) return;
-    for (const group of this.#play.groups) this.#awaitConsumption(group, first);
+    // A consumer that has read beyond what an async broker still has after a power cut goes on from there, over the new messages.
+    const isAhead = this.#plan.flush === 'async' && this.#machine.powerCuts > 0;
+    if (!isAhead) for (const group of this.#play.groups) this.#awaitConsumption(group, first);
     for (const read of first) for (const sight of read.records) this.#ledger.saw(sight, 'the first full read');
     this.#machine.crash(this.#plan.flush === 'sync' && this.#world.random.chance(0.5));
     // A confirmation that was on its way to the disk may be gone: its half is open again and is asked about again.
@@ -168,14 +171,17 @@ class Schedule {
 
   /** Every message has been handled with success or lies among the dead letters. */
   #awaitConsumption(group: string, reads: readonly QueueRead[]): void {
-    const done = (): boolean => reads.every((read) => read.records.every(({ id }) => this.#ledger.timesConsumed(group, id) > 0));
-    for (let round = 0; round < REST_MS / ROUND_MS && !this.#world.runUntil(done, ROUND_MS); round++) {
+    let missing = reads.flatMap((read) => read.records.map(({ id }) => id));
+    const isDone = (): boolean => (missing = missing.filter((id) => this.#ledger.timesConsumed(group, id) === 0)).length === 0;
+    for (let round = 1; !isDone() && round * ROUND_MS < REST_MS; round++) {
+      this.#world.runFor(ROUND_MS);
+      if (round % DEAD_LETTER_ROUNDS !== 0 || isDone()) continue;
       this.#play.deadLetters(group, (ids) => {
         this.#coverage.hit('dead letter', ids.length);
         for (const id of ids) this.#ledger.consumed(group, id);
       });
     }
-    if (!done()) this.#ledger.settleConsumption(group, reads);
+    if (missing.length > 0) this.#ledger.settleConsumption(group, reads);
   }
 
   #readAll(): QueueRead[] | undefined {
