@@ -120,7 +120,7 @@ export class SendAnswerLocator {
 
   /** The offset message id (of a batch: joined by commas); makes a string. */
   msgId(): string {
-    return this.#now.text(SEND_ANSWER.msgId!);
+    return this.#now.ascii(SEND_ANSWER.msgId!);
   }
 
   queueId(): number {

@@ -113,6 +113,13 @@ export class Locator {
     return textAt(this.bytes, this.starts[slot]!, this.ends[slot]!, this.isEscaped(slot));
   }
 
+  /** As `text`, for what is ASCII anyhow (ids): skips the UTF-8 decoder. */
+  ascii(slot: number): string {
+    if (!this.has(slot)) return '';
+    if (this.isEscaped(slot)) return this.text(slot);
+    return this.bytes.toString('latin1', this.starts[slot], this.ends[slot]);
+  }
+
   /** As `text`, but remembered: for topics, groups and other texts that recur. */
   name(slot: number): string {
     if (!this.has(slot)) return '';

@@ -174,7 +174,7 @@ describe('templates', () => {
       { producerGroup: word, topic: word, queueId: fc.nat(100), defaultTopic: word, defaultTopicQueueNums: fc.nat(100), batch: fc.boolean(), brokerName: word, oneway: fc.boolean() },
       { requiredKeys: ['producerGroup', 'topic', 'queueId', 'defaultTopic', 'defaultTopicQueueNums', 'batch'] },
     );
-    const numbers = fc.record({ sysFlag: i32, flag: i32, bornTimestamp: i64, reconsumeTimes: i32 });
+    const numbers = fc.record({ sysFlag: i32, flag: i32, bornTimestamp: i64, reconsumeTimes: i32, maxReconsumeTimes: fc.integer({ min: -1, max: 20 }) });
     fc.assert(
       fc.property(kinds, route, numbers, raw, raw, fc.nat(5), fc.nat(0x7fffffff), (kind, to, some, properties, body, skip, opaque) => {
         const send = Object.assign(emptySendRequest(), some, {
@@ -194,7 +194,9 @@ describe('templates', () => {
         const text = properties.toString('utf8', send.propertiesStart);
         // A cut inside a character is not text any more; it only has to arrive.
         if (Buffer.from(text).equals(properties.subarray(send.propertiesStart))) {
-          expect(decodeHeader('SEND_MESSAGE_V2', frame)).toEqual({ ...fixed, ...some, unitMode: false, ...(text === '' ? {} : { properties: text }) });
+          const { maxReconsumeTimes, ...others } = some;
+          const most = maxReconsumeTimes < 0 ? {} : { maxReconsumeTimes };
+          expect(decodeHeader('SEND_MESSAGE_V2', frame)).toEqual({ ...fixed, ...others, ...most, unitMode: false, ...(text === '' ? {} : { properties: text }) });
         }
       }),
     );

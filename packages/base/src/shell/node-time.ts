@@ -35,32 +35,45 @@ export function systemRandom(): Random {
 
 /**
  * The end of the turn is the check phase of Node's loop: all sockets that were readable have been read by then. One immediate
- * serves all who ask in a turn; who asks while they run is served in the next turn.
+ * serves all who ask in a turn. Who asks while they run is served after them in the same phase, so that "decide, then write" is
+ * not one loop later; after `ROUNDS_MAX` such rounds the sockets have their turn.
  */
 export function systemTurn(): Turn {
   let waiting: (() => void)[] = [];
   let spare: (() => void)[] = [];
+  let scheduled = false;
+  const schedule = (): void => {
+    scheduled = true;
+    setImmediate(runAll);
+  };
   const runAll = (): void => {
+    try {
+      for (let round = 0; round < ROUNDS_MAX && waiting.length > 0; round++) runRound();
+    } finally {
+      scheduled = false;
+      if (waiting.length > 0) schedule();
+    }
+  };
+  const runRound = (): void => {
     const runs = waiting;
     waiting = spare;
-    spare = runs;
+    spare = [];
     let at = 0;
     try {
       while (at < runs.length) runs[at++]!();
     } finally {
-      // One that throws must not silence the others: the rest runs in the next turn.
-      const rest = runs.slice(at);
+      // One that throws must not silence the others: they run in the next turn.
+      if (at < runs.length) waiting.unshift(...runs.slice(at));
       runs.length = 0;
-      if (rest.length > 0) {
-        if (waiting.length === 0) setImmediate(runAll);
-        waiting.unshift(...rest);
-      }
+      spare = runs;
     }
   };
   return {
     atEnd(run) {
-      if (waiting.length === 0) setImmediate(runAll);
       waiting.push(run);
+      if (!scheduled) schedule();
     },
   };
 }
+
+const ROUNDS_MAX = 4;

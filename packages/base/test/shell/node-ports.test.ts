@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -167,17 +168,35 @@ describe('the real wires', () => {
 });
 
 describe('real time', () => {
-  it('ends a turn after the sockets, once per request, later requests in the next turn', async () => {
+  it('ends a turn in order, later requests after earlier ones, and lets the loop go on when they never end', async () => {
     const turn = systemTurn();
     const log: string[] = [];
     turn.atEnd(() => {
       log.push('first');
-      turn.atEnd(() => log.push('next turn'));
+      turn.atEnd(() => log.push('third'));
     });
     turn.atEnd(() => log.push('second'));
     expect(log).toEqual([]);
-    await new Promise((resolve) => turn.atEnd(() => turn.atEnd(() => turn.atEnd(() => resolve(undefined)))));
-    expect(log).toEqual(['first', 'second', 'next turn']);
+    let running = true;
+    const again = (): void => void (running && turn.atEnd(again));
+    again();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    running = false;
+    expect(log).toEqual(['first', 'second', 'third']);
+  });
+
+  it('ends the turn for the others when one of them throws', async () => {
+    const script = `
+      import { systemTurn } from ${JSON.stringify(new URL('../../src/shell/node-time.ts', import.meta.url).href)};
+      process.on('uncaughtException', (error) => console.log('caught', error.message));
+      const turn = systemTurn();
+      turn.atEnd(() => { throw new Error('mine'); });
+      turn.atEnd(() => { console.log('others run'); turn.atEnd(() => console.log('and go on')); });`;
+    const hooks = new URL('../../../cli/bin/sources.js', import.meta.url).href;
+    const out = await new Promise<string>((resolve, reject) =>
+      execFile(process.execPath, ['--import', hooks, '--input-type=module', '-e', script], (error, stdout) => (error ? reject(error) : resolve(stdout))),
+    );
+    expect(out).toBe('caught mine\nothers run\nand go on\n');
   });
 
   it('runs timers unless cancelled, and the clock does not go back', async () => {
