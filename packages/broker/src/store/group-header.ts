@@ -120,6 +120,19 @@ export function isCutGroup(head: Buffer, length: number, position: number, previ
   return total >= groupBytes(0) && total % 8 === 0 && length < total;
 }
 
+/**
+ * Whether the bytes are a group that was written to its end and whose length alone has rotted: it claims to be longer than it is, and
+ * would pass for a cut one.
+ */
+export function isWholeButForLength(bytes: Buffer): boolean {
+  const end = bytes.length;
+  const padding = bytes[end - 1]! ^ PADDING_MARK;
+  if (end < groupBytes(0) || end % 8 !== 0 || padding < 1 || padding > GROUP_PADDING_MAX) return false;
+  const mended = Buffer.from(bytes);
+  writeI32(mended, 4, end);
+  return groupCrc(mended, 0, end) === readU32(bytes, 8);
+}
+
 /** The header's fields that the chain determines: magic, previous crc, position, sequence. */
 const KNOWN_AHEAD = [
   [0, 4],

@@ -1,5 +1,5 @@
 import { call, type Disk, type DiskFile, type Steps } from '@tallystick/base';
-import { isCutGroup } from './group-header.ts';
+import { isCutGroup, isWholeButForLength } from './group-header.ts';
 import type { FoundSegment } from './log-folder.ts';
 import { inspectRest, type Chain, type Rest } from './log-scan.ts';
 import { baseName, SEGMENT_HEADER_BYTES } from './segment-header.ts';
@@ -98,10 +98,9 @@ export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps
 function* isCutTail(end: LogEnd, tailBytes: number): Steps<boolean> {
   const { last, position, chain } = end;
   if (last === undefined || !last.segment.isActive) return false;
-  const bytes = Buffer.alloc(Math.min(tailBytes, HEAD_LOOK_BYTES));
+  const bytes = Buffer.alloc(tailBytes);
   yield* call<number>((done) => last.segment.file!.read(bytes, position - last.segment.base, done));
-  // Only the header and the length of what is there count: pass the true length along with the first bytes.
-  return isCutGroup(bytes, tailBytes, position, chain.previousCrc, chain.sequence);
+  return isCutGroup(bytes, tailBytes, position, chain.previousCrc, chain.sequence) && !isWholeButForLength(bytes);
 }
 
 /** The first write into a segment was cut off within its header. */
@@ -153,4 +152,3 @@ function* freeName(disk: Disk, name: string): Steps<string> {
 }
 
 const COPY_BYTES = 1024 * 1024;
-const HEAD_LOOK_BYTES = 64;
