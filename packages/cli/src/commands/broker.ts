@@ -54,6 +54,7 @@ export function addBroker(program: Command): void {
 }
 
 async function serve(flags: BrokerFlags): Promise<void> {
+  const ending = signalled();
   const temporary = flags.data === undefined;
   const data = flags.data === undefined ? mkdtempSync(join(tmpdir(), 'tallystick-broker-')) : resolve(flags.data);
   const { startBroker } = await import('../broker-server.ts');
@@ -68,7 +69,7 @@ async function serve(flags: BrokerFlags): Promise<void> {
   const banner = { address: broker.address, data, survives: !temporary, flush: flags.flush, lossWindow: lossWindow(flags) };
   if (flags.json) console.log(JSON.stringify({ event: 'ready', pid: process.pid, ...banner }));
   else console.log(bannerText(banner, flags));
-  const ended = await Promise.race([signalled(), broker.failed]);
+  const ended = await Promise.race([ending, broker.failed]);
   if (typeof ended === 'string')
     throw new CliError(
       `the store in ${data} failed: ${ended}`,

@@ -66,8 +66,8 @@ export class Director {
   /** Steps at which children have to wait, each from the first transfer that can matter. */
   watches(): { step: Step; from: number }[] {
     return this.faults.filter(isOutstanding).flatMap(({ planned }) => {
-      const then = faultRow(planned.name).then;
-      return [planned.step!, ...(then === undefined ? [] : [then])].map((step) => ({ step, from: planned.at }));
+      const { laterStep } = faultRow(planned.name);
+      return [planned.step!, ...(laterStep === undefined ? [] : [laterStep])].map((step) => ({ step, from: planned.at }));
     });
   }
 

@@ -20,7 +20,7 @@ export interface FaultRow {
   readonly name: string;
   readonly step: Step | undefined;
   /** A later step of the same transfer at which the script has something to do as well. */
-  readonly then?: Step;
+  readonly laterStep?: Step;
   /** Paths on which it can happen; with both paths it is planned once, unless `eachPath`. */
   readonly paths: readonly Path[];
   readonly eachPath?: true;
@@ -59,7 +59,7 @@ export const faultTable = [
   {
     name: 'bank-a-paused',
     step: 'begin',
-    then: 'worked',
+    laterStep: 'worked',
     paths: ['half'],
     sentence: 'bank A stands still between work and commit until the verdict was given without it',
   },

@@ -1,6 +1,6 @@
 /** The shipped broker on the lossy disk, for the demo's power cuts: the same core, with another disk in the same port. */
 import { mkdirSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { nodeDisk, socketWire, systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { BrokerCore, type GivenBrokerOptions } from '@tallystick/broker';
 import { lossyDisk } from './lossy-disk.ts';
@@ -20,25 +20,20 @@ export async function startOnLossyDisk(
   mkdirSync(dataDir, { recursive: true });
   const timers = systemTimers();
   const disk = lossyDisk(nodeDisk(dataDir), timers, syncLagMs);
-  let core: BrokerCore | undefined;
-  const server = createServer((socket) => {
-    if (core === undefined) socket.destroy();
-    else core.accept(socketWire(socket));
-  });
+  const server = createServer((socket) => core.accept(socketWire(socket)));
+  const address = `${host}:${port}`;
+  const ports = { disk, clock: systemClock, timers, turn: systemTurn(), random: systemRandom() };
+  const core = new BrokerCore(ports, { ...settings, advertise: address }, { failed });
+  await new Promise<void>((resolve, reject) => core.start((error) => (error === undefined ? resolve() : reject(error))));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => resolve());
   });
-  const address = `${host}:${(server.address() as AddressInfo).port}`;
-  const ports = { disk, clock: systemClock, timers, turn: systemTurn(), random: systemRandom() };
-  const started = new BrokerCore(ports, { ...settings, advertise: address }, { failed });
-  await new Promise<void>((resolve, reject) => started.start((error) => (error === undefined ? resolve() : reject(error))));
-  core = started;
   return {
     address,
     stop: async () => {
       server.close();
-      await new Promise<void>((resolve, reject) => started.stop((error) => (error === undefined ? resolve() : reject(error))));
+      await new Promise<void>((resolve, reject) => core.stop((error) => (error === undefined ? resolve() : reject(error))));
     },
   };
 }

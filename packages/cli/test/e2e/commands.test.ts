@@ -75,11 +75,7 @@ describe('broker, send and consume as real processes', () => {
       headers: { colour: 'red' },
       reconsumeTimes: 0,
     });
-    expect(messages.map(({ id }) => id).sort()).toEqual(
-      jsonLines(sent.out)
-        .map(({ messageId }) => messageId)
-        .sort(),
-    );
+    expect(new Set(messages.map(({ id }) => id))).toEqual(new Set(jsonLines(sent.out).map(({ messageId }) => messageId)));
   });
 
   it('say where the data is, whether it survives, and what a crash can cost', { timeout: 60_000 }, async () => {
