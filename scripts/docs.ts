@@ -4,15 +4,57 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import * as remoting from '@tallystick/remoting';
+import type { OptionTable } from '@tallystick/base';
+import { BROKER_OPTIONS } from '@tallystick/broker';
+import * as client from '@tallystick/client';
+import * as reliable from '@tallystick/reliable';
+import { protocolPage } from '@tallystick/remoting';
+import { errorsPage } from './docs/errors-page.ts';
+import { optionsPage } from './docs/options-page.ts';
 
-const pages: readonly { path: string; make: (() => string) | undefined }[] = [
-  { path: 'docs/reference/protocol.md', make: (remoting as { protocolPage?: () => string }).protocolPage },
+const options = (): string =>
+  optionsPage([
+    { title: 'Broker', given: '`new Broker({ … })`; some are flags of `tallystick broker`.', table: BROKER_OPTIONS },
+    { title: 'Client', given: '`new Client({ … })`.', table: client.CLIENT_OPTIONS },
+    { title: 'Producer', given: '`client.producer({ … })`.', table: client.PRODUCER_OPTIONS },
+    {
+      title: 'Transaction producer',
+      given: '`client.transactionProducer({ … })`: all of the producer’s, and',
+      table: beyond(client.TRANSACTION_OPTIONS, client.PRODUCER_OPTIONS),
+    },
+    { title: 'Consumer', given: '`client.consumer({ … })`.', table: client.CONSUMER_OPTIONS },
+    { title: 'Outbox', given: '`createOutbox(db, { … })`.', table: reliable.OUTBOX_OPTIONS },
+    { title: 'Relay', given: '`createRelay({ … })`.', table: reliable.RELAY_OPTIONS },
+    { title: 'Inbox', given: '`createInbox(db, { … })`.', table: reliable.INBOX_OPTIONS },
+    {
+      title: 'Local-transaction table',
+      given: '`createLocalTransactionTable(db, { … })`.',
+      table: reliable.LOCAL_TRANSACTION_OPTIONS,
+    },
+  ]);
+
+const errors = (): string =>
+  errorsPage([
+    {
+      title: '@tallystick/client',
+      note: 'A broker’s answer becomes an error too: its code is the name in the [answer table](protocol.md#answer-codes), and its outcome is *unknown* where the message may be stored.',
+      rows: client.ERRORS,
+    },
+    {
+      title: '@tallystick/reliable',
+      note: 'When `add` or `once` throws, nothing of the message was written.',
+      rows: reliable.ERRORS,
+    },
+  ]);
+
+const pages: readonly { path: string; make: () => string }[] = [
+  { path: 'docs/reference/protocol.md', make: protocolPage },
+  { path: 'docs/reference/options.md', make: options },
+  { path: 'docs/reference/errors.md', make: errors },
 ];
 
 const onlyCheck = process.argv.includes('--check');
 for (const { path, make } of pages) {
-  if (make === undefined) continue;
   const wanted = make();
   if (wanted === present(path)) continue;
   if (onlyCheck) {
@@ -23,6 +65,11 @@ for (const { path, make } of pages) {
     writeFileSync(path, wanted);
     console.log(`wrote ${path}`);
   }
+}
+
+/** The rows that a table has beyond another one. */
+function beyond(table: OptionTable, other: OptionTable): OptionTable {
+  return Object.fromEntries(Object.entries(table).filter(([name]) => !(name in other)));
 }
 
 function present(path: string): string | undefined {

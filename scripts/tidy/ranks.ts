@@ -9,8 +9,11 @@ export const packageRanks: readonly (readonly string[])[] = [['base'], ['remotin
 /** Packages whose every file, save shells, is deterministic core code, and which have no third-party dependency at run time. */
 export const corePackages: readonly string[] = ['base', 'remoting', 'broker', 'client'];
 
-/** Proofs at the root that look into one part of a package, past its front door: folder of the proof → what it may open. */
-export const openedBy: readonly { proof: string; part: string }[] = [{ proof: 'test/sim/', part: 'packages/broker/src/store/' }];
+/** Proofs at the root that go past a package's front door, because they build defects into its parts: folder of the proof → what it opens. */
+export const openedBy: readonly { proof: string; part: string }[] = [
+  { proof: 'test/sim/', part: 'packages/broker/src/' },
+  { proof: 'test/sim/', part: 'packages/client/src/' },
+];
 
 /**
  * First path parts under `src`, lowest first: folders, or files that stand for one. Files of the root that are not listed (option

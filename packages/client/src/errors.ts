@@ -20,7 +20,7 @@ interface Row {
   readonly sentence: string;
 }
 
-const ROWS = {
+export const ERRORS = {
   ILLEGAL_RECORD: { outcome: 'rejected', retry: 'never', sentence: 'the record cannot be sent' },
   RECORD_TOO_LARGE: { outcome: 'rejected', retry: 'never', sentence: 'the record is too large' },
   TOO_MANY_WAITING: { outcome: 'unavailable', retry: 'later', sentence: 'too many sends wait already' },
@@ -41,7 +41,7 @@ const ROWS = {
   MALFORMED_ANSWER: { outcome: 'unknown', retry: 'never', sentence: "the broker's answer could not be read" },
 } as const satisfies Readonly<Record<string, Row>>;
 
-export type LocalCode = keyof typeof ROWS;
+export type LocalCode = keyof typeof ERRORS;
 
 /** Any failure of a client call. Programs look at `outcome` and `retry`, people at the message. */
 export class ClientError extends Error {
@@ -73,7 +73,7 @@ export class IndefiniteError extends SendError {
 
 /** A {@link SendError} from a row of this file; `seen` says with which numbers. */
 export function fail(code: LocalCode, seen?: string, cause?: unknown): SendError {
-  const row: Row = ROWS[code];
+  const row: Row = ERRORS[code];
   const Kind = row.outcome === 'unknown' ? IndefiniteError : SendError;
   return new Kind(code, row.outcome, row.retry, seen === undefined ? row.sentence : `${row.sentence}: ${seen}`, undefined, cause);
 }
