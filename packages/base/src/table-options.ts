@@ -78,7 +78,12 @@ export function choiceOption<V extends string>(fallback: V, choices: readonly V[
 }
 
 /** A list of whole numbers between bounds. */
-export function integersOption(fallback: readonly number[], min: number, max: number, sentence: string): OptionRow<readonly number[]> {
+export function integersOption(
+  fallback: readonly number[],
+  min: number,
+  max: number,
+  sentence: string,
+): OptionRow<readonly number[]> {
   const fault = (value: unknown): string | undefined =>
     Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= min && n <= max)
       ? undefined

@@ -48,7 +48,11 @@ describe('numbers in bytes', () => {
   });
 
   it('as decimal text are those of String', () => {
-    const integer = fc.oneof(fc.maxSafeInteger(), fc.integer(), fc.constantFrom(0, -1, 999_999_999, 1_000_000_000, 2 ** 31, 10 ** 15, Number.MAX_SAFE_INTEGER));
+    const integer = fc.oneof(
+      fc.maxSafeInteger(),
+      fc.integer(),
+      fc.constantFrom(0, -1, 999_999_999, 1_000_000_000, 2 ** 31, 10 ** 15, Number.MAX_SAFE_INTEGER),
+    );
     fc.assert(
       fc.property(integer, (value) => {
         const end = writeDecimal(bytes, 2, value);

@@ -151,7 +151,9 @@ export function encodeClusterInfo(info: ClusterInfo): Buffer {
 
 export function decodeClusterInfo(body: Uint8Array): ClusterInfo | string {
   return decodeObject(body, (object) => ({
-    brokers: [...objectOf(object, 'brokerAddrTable').values()].filter((value): value is FastObject => value instanceof Map).map(brokerData),
+    brokers: [...objectOf(object, 'brokerAddrTable').values()]
+      .filter((value): value is FastObject => value instanceof Map)
+      .map(brokerData),
   }));
 }
 
@@ -260,7 +262,11 @@ export function messageQueue(object: FastObject): MessageQueue {
  * A body with one map whose keys are queues, in the only form Java reads: `{"offsetTable":{{"brokerName":…}:value,…}}`. `more` are
  * further members.
  */
-export function encodeQueueTable(member: string, rows: Iterable<readonly [MessageQueue, unknown]>, more: Readonly<Record<string, unknown>> = {}): Buffer {
+export function encodeQueueTable(
+  member: string,
+  rows: Iterable<readonly [MessageQueue, unknown]>,
+  more: Readonly<Record<string, unknown>> = {},
+): Buffer {
   const entries: string[] = [];
   for (const [queue, value] of rows) {
     const key = { brokerName: queue.brokerName, queueId: queue.queueId, topic: queue.topic };

@@ -92,10 +92,13 @@ class Reader {
   #unquoted(quoted: string): string {
     const plain = quoted.slice(1, -1);
     if (!plain.includes('\\')) return plain;
-    return plain.replace(/\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([\s\S]))/g, (_all, unit: string | undefined, byte: string | undefined, escape: string) => {
-      if (unit !== undefined || byte !== undefined) return String.fromCharCode(parseInt((unit ?? byte)!, 16));
-      return ESCAPES.get(escape) ?? escape;
-    });
+    return plain.replace(
+      /\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([\s\S]))/g,
+      (_all, unit: string | undefined, byte: string | undefined, escape: string) => {
+        if (unit !== undefined || byte !== undefined) return String.fromCharCode(parseInt((unit ?? byte)!, 16));
+        return ESCAPES.get(escape) ?? escape;
+      },
+    );
   }
 
   #bareKey(): string {

@@ -122,7 +122,8 @@ export class FrameReader {
   #lengthAt(bytes: Buffer, at: number): number {
     const length = readU32(bytes, at);
     if (length < 4) this.#fault = `frame length ${length} is too short`;
-    else if (length > this.#limits.frameBytesMax) this.#fault = `frame length ${length} is over the limit of ${this.#limits.frameBytesMax}`;
+    else if (length > this.#limits.frameBytesMax)
+      this.#fault = `frame length ${length} is over the limit of ${this.#limits.frameBytesMax}`;
     return length;
   }
 
@@ -147,7 +148,9 @@ export function parseFrame(frame: Frame, bytes: Buffer, at: number, end: number,
   frame.headerKind = kind as HeaderKind;
   frame.bodyStart = headerEnd;
   frame.bodyEnd = end;
-  return kind === 0 ? parseJsonHeader(frame, bytes, headerStart, headerEnd) : parseBinaryHeader(frame, bytes, headerStart, headerEnd);
+  return kind === 0
+    ? parseJsonHeader(frame, bytes, headerStart, headerEnd)
+    : parseBinaryHeader(frame, bytes, headerStart, headerEnd);
 }
 
 /** Smallest buffer for a begun frame, and how far one may run ahead of what has arrived. */

@@ -126,4 +126,3 @@ export function textAt(bytes: Buffer, start: number, end: number, escaped: boole
   const length = unescapeJson(bytes, start, end, plain, 0);
   return length < 0 ? bytes.toString('utf8', start, end) : plain.toString('utf8', 0, length);
 }
-

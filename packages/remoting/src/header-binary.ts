@@ -32,7 +32,7 @@ export function parseBinaryHeader(frame: Frame, bytes: Buffer, at: number, end: 
   frame.extStart = extStart;
   frame.extEnd = extEnd;
   frame.fieldCount = 0;
-  for (let from = extStart; from < extEnd; ) {
+  for (let from = extStart; from < extEnd;) {
     if (extEnd - from < 2) return 'a field is cut off';
     const keyStart = from + 2;
     const keyEnd = keyStart + ((bytes[from]! << 8) | bytes[from + 1]!);

@@ -258,7 +258,10 @@ class Scanner {
     this.start = start;
     this.stop = at;
     this.at = at;
-    this.kind = at - start === 4 && bytes[start] === 110 && bytes[start + 1] === 117 && bytes[start + 2] === 108 && bytes[start + 3] === 108 ? NULL : WORD;
+    this.kind =
+      at - start === 4 && bytes[start] === 110 && bytes[start + 1] === 117 && bytes[start + 2] === 108 && bytes[start + 3] === 108
+        ? NULL
+        : WORD;
     return at > start;
   }
 
@@ -279,7 +282,14 @@ class Scanner {
 }
 
 function isWordByte(byte: number): boolean {
-  return (byte >= 48 && byte <= 57) || (byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90) || byte === 45 || byte === 43 || byte === 46;
+  return (
+    (byte >= 48 && byte <= 57) ||
+    (byte >= 97 && byte <= 122) ||
+    (byte >= 65 && byte <= 90) ||
+    byte === 45 ||
+    byte === 43 ||
+    byte === 46
+  );
 }
 
 /** One is enough: parsing never calls out. */

@@ -62,7 +62,10 @@ function groupsOf(half: string): number[] | undefined {
 /** The longest run of zero groups as `::`. */
 function shortened(groups: readonly string[]): string {
   const runs = [...groups.join(':').matchAll(/(?:^|:)(0(?::0)+)(?=:|$)/g)];
-  const longest = runs.reduce<RegExpMatchArray | undefined>((best, run) => (best === undefined || run[1]!.length > best[1]!.length ? run : best), undefined);
+  const longest = runs.reduce<RegExpMatchArray | undefined>(
+    (best, run) => (best === undefined || run[1]!.length > best[1]!.length ? run : best),
+    undefined,
+  );
   if (longest === undefined) return groups.join(':');
   const text = groups.join(':');
   const start = (longest.index ?? 0) + (longest[0].startsWith(':') ? 1 : 0);

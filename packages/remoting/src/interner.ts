@@ -22,7 +22,8 @@ export class Interner {
     if (length > 255) return bytes.toString('utf8', start, end);
     // Names of one family differ in their last bytes; the comparison below makes sure.
     let hash = length;
-    for (let at = length > HASHED_BYTES ? end - HASHED_BYTES : start; at < end; at++) hash = (Math.imul(hash, 31) + bytes[at]!) | 0;
+    for (let at = length > HASHED_BYTES ? end - HASHED_BYTES : start; at < end; at++)
+      hash = (Math.imul(hash, 31) + bytes[at]!) | 0;
     const slot = (hash ^ (hash >>> 15)) & this.#mask;
     const key = this.#keys[slot];
     if (key !== undefined && key.length === length) {

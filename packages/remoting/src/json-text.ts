@@ -8,7 +8,7 @@
  * broken. Never longer than the input.
  */
 export function unescapeJson(bytes: Uint8Array, start: number, end: number, into: Uint8Array, at: number): number {
-  for (let from = start; from < end; ) {
+  for (let from = start; from < end;) {
     const byte = bytes[from++]!;
     if (byte !== BACKSLASH) {
       into[at++] = byte;
@@ -17,7 +17,14 @@ export function unescapeJson(bytes: Uint8Array, start: number, end: number, into
     if (from >= end) return -1;
     const escape = bytes[from++]!;
     // The separators of properties, by far the most frequent escapes.
-    if (escape === 117 && from + 4 <= end && bytes[from] === 48 && bytes[from + 1] === 48 && bytes[from + 2] === 48 && (bytes[from + 3]! & 0xfc) === 48) {
+    if (
+      escape === 117 &&
+      from + 4 <= end &&
+      bytes[from] === 48 &&
+      bytes[from + 1] === 48 &&
+      bytes[from + 2] === 48 &&
+      (bytes[from + 3]! & 0xfc) === 48
+    ) {
       into[at++] = bytes[from + 3]! - 48;
       from += 4;
       continue;
@@ -73,7 +80,10 @@ const BACKSLASH = 92;
 
 /** The byte after a backslash to the byte it stands for; 0: not an escape. */
 const UNESCAPED = new Uint8Array(256);
-for (const [escape, plain] of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t', "''"].map((pair) => [pair.charCodeAt(0), pair.charCodeAt(1)])) {
+for (const [escape, plain] of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t', "''"].map((pair) => [
+  pair.charCodeAt(0),
+  pair.charCodeAt(1),
+])) {
   UNESCAPED[escape!] = plain!;
 }
 

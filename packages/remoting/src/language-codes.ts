@@ -2,8 +2,21 @@ import { NameIndex } from './name-index.ts';
 
 /** The language a peer says it is written in: a name in JSON headers, its place in this list in binary ones (RocketMQ's LanguageCode). */
 export const LANGUAGES = [
-  'JAVA', 'CPP', 'DOTNET', 'PYTHON', 'DELPHI', 'ERLANG', 'RUBY', 'OTHER', 'HTTP', 'GO', 'PHP', 'OMS', 'RUST', 'NODE_JS',
-] as const; // prettier-ignore
+  'JAVA',
+  'CPP',
+  'DOTNET',
+  'PYTHON',
+  'DELPHI',
+  'ERLANG',
+  'RUBY',
+  'OTHER',
+  'HTTP',
+  'GO',
+  'PHP',
+  'OMS',
+  'RUST',
+  'NODE_JS',
+] as const;
 
 /** What we say: RocketMQ 4.x knows no NODE_JS and shows an unknown language as null. */
 export const OUR_LANGUAGE = LANGUAGES.indexOf('OTHER');

@@ -133,7 +133,6 @@ export function slotsOf<T extends FieldTable>(table: T): { readonly [N in keyof 
   return Object.fromEntries(Object.keys(table).map((name, slot) => [name, slot])) as { readonly [N in keyof T]: number };
 }
 
-
 const TEXT = 0;
 const I32 = 1;
 const FLAG = 3;

@@ -127,7 +127,14 @@ export class Peer {
   }
 
   /** As `request`, without a closure: the answer goes to `sink` with `token`. */
-  requestTo(code: number, fields: FieldValues | undefined, body: FrameBody, timeoutMs: number | undefined, sink: ReplySink, token: number): void {
+  requestTo(
+    code: number,
+    fields: FieldValues | undefined,
+    body: FrameBody,
+    timeoutMs: number | undefined,
+    sink: ReplySink,
+    token: number,
+  ): void {
     const opaque = this.#ask(timeoutMs, sink, token);
     if (opaque < 0) return;
     writeFrame(this.#output, this.#head(code, 0, opaque, this.kind, undefined), fields, body);

@@ -74,7 +74,10 @@ export class PendingRequests {
 
   /** Fails all, in the order they were asked. */
   failAll(error: PeerError): void {
-    this.#fail(this.#inOrder(() => true), error);
+    this.#fail(
+      this.#inOrder(() => true),
+      error,
+    );
   }
 
   #fail(opaques: readonly number[], error: PeerError): void {
@@ -100,7 +103,13 @@ export class PendingRequests {
 
   /** Opaques that differ in their low bits still differ with one bit more. */
   #grow(): void {
-    const old = { size: this.#size, opaques: this.#opaques, deadlines: this.#deadlines, tokens: this.#tokens, sinks: this.#sinks };
+    const old = {
+      size: this.#size,
+      opaques: this.#opaques,
+      deadlines: this.#deadlines,
+      tokens: this.#tokens,
+      sinks: this.#sinks,
+    };
     this.#size *= 2;
     this.#opaques = new Int32Array(this.#size);
     this.#deadlines = new Float64Array(this.#size);

@@ -106,10 +106,11 @@ const SEPARATOR = /[\u0001\u0002]/; // oxlint-disable-line no-control-regex
 export function decodeProperties(bytes: Uint8Array, start = 0, end = bytes.length): Map<string, string> {
   const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const properties = new Map<string, string>();
-  for (let at = start; at < end; ) {
+  for (let at = start; at < end;) {
     const rowEnd = endOf(buffer, at, end, VALUE_END);
     const nameEnd = endOf(buffer, at, rowEnd, NAME_END);
-    if (nameEnd > at && nameEnd + 1 < rowEnd) properties.set(buffer.toString('utf8', at, nameEnd), buffer.toString('utf8', nameEnd + 1, rowEnd));
+    if (nameEnd > at && nameEnd + 1 < rowEnd)
+      properties.set(buffer.toString('utf8', at, nameEnd), buffer.toString('utf8', nameEnd + 1, rowEnd));
     at = rowEnd + 1;
   }
   return properties;

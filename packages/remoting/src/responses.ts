@@ -76,7 +76,9 @@ export function storedAfter(code: number): Stored {
   return byCode.get(code)?.stored ?? 'maybe';
 }
 
-const byCode = new Map(Object.entries(rows).map(([name, found]) => [found.code as number, { ...found, name: name as ResponseName }]));
+const byCode = new Map(
+  Object.entries(rows).map(([name, found]) => [found.code as number, { ...found, name: name as ResponseName }]),
+);
 
 function row<C extends number>(code: C, stored: Stored, sentence: string): ResponseRow<C> {
   return { code, stored, sentence };

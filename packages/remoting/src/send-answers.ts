@@ -107,13 +107,16 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
     const { transactionId, transactionIdStart, transactionIdEnd } = answer;
     const transactionBytes = transactionIdEnd - transactionIdStart;
     const idBytes = this.#idBytes * answer.count;
-    const start = out.reserve(this.#jsonHead.length + this.#jsonTail.length + idBytes + VARIABLE_BYTES + transactionBytes * ESCAPED_MAX);
+    const start = out.reserve(
+      this.#jsonHead.length + this.#jsonTail.length + idBytes + VARIABLE_BYTES + transactionBytes * ESCAPED_MAX,
+    );
     const bytes = out.bytes;
     let at = writeDecimal(bytes, copyShort(JSON_CODE, bytes, start + 8), answer.code);
     at = this.#ids(bytes, at + this.#jsonHead.copy(bytes, at), answer);
     at = writeDecimal(bytes, copyShort(JSON_QUEUE_ID, bytes, at), answer.queueId);
     at = writeDecimal(bytes, copyShort(JSON_QUEUE_OFFSET, bytes, at), answer.queueOffset);
-    if (transactionBytes > 0) at = escapeJson(transactionId, transactionIdStart, transactionIdEnd, bytes, copyShort(JSON_TRANSACTION_ID, bytes, at));
+    if (transactionBytes > 0)
+      at = escapeJson(transactionId, transactionIdStart, transactionIdEnd, bytes, copyShort(JSON_TRANSACTION_ID, bytes, at));
     at += this.#jsonTail.copy(bytes, at);
     at = copyShort(JSON_VERSION, bytes, writeDecimal(bytes, at, opaque));
     bytes[start + 4] = 0;

@@ -94,7 +94,9 @@ export class SendRequests implements FrameEncoder<SendRequest> {
 
   #binary(out: Output, opaque: number, send: SendRequest): void {
     const propertiesBytes = send.propertiesEnd - send.propertiesStart;
-    const start = out.reserve(8 + 21 + this.#binaryFixed.length + VARIABLE_BYTES + propertiesBytes + send.bodyEnd - send.bodyStart);
+    const start = out.reserve(
+      8 + 21 + this.#binaryFixed.length + VARIABLE_BYTES + propertiesBytes + send.bodyEnd - send.bodyStart,
+    );
     const bytes = out.bytes;
     bytes[start + 4] = BINARY_HEADER;
     writeU16(bytes, start + 8, this.#code);
@@ -146,7 +148,25 @@ export class SendRequests implements FrameEncoder<SendRequest> {
 /** Wire names of the short header's fields. */
 const W = Object.fromEntries(
   Object.entries(COMMANDS.SEND_MESSAGE_V2.request).map(([name, field]) => [name, wireName(name, field)]),
-) as Readonly<Record<'producerGroup' | 'topic' | 'defaultTopic' | 'defaultTopicQueueNums' | 'queueId' | 'sysFlag' | 'bornTimestamp' | 'flag' | 'properties' | 'reconsumeTimes' | 'maxReconsumeTimes' | 'unitMode' | 'batch' | 'brokerName', string>>;
+) as Readonly<
+  Record<
+    | 'producerGroup'
+    | 'topic'
+    | 'defaultTopic'
+    | 'defaultTopicQueueNums'
+    | 'queueId'
+    | 'sysFlag'
+    | 'bornTimestamp'
+    | 'flag'
+    | 'properties'
+    | 'reconsumeTimes'
+    | 'maxReconsumeTimes'
+    | 'unitMode'
+    | 'batch'
+    | 'brokerName',
+    string
+  >
+>;
 
 const BINARY_KEYS = {
   sysFlag: W.sysFlag.charCodeAt(0),

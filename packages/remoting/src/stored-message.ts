@@ -224,11 +224,16 @@ const places = new RecordLocator();
 
 function hostFlags(message: StoredMessage): number {
   const plain = message.sysFlag & ~(SysFlag.BORN_HOST_V6 | SysFlag.STORE_HOST_V6);
-  return plain | (message.bornHost.startsWith('[') ? SysFlag.BORN_HOST_V6 : 0) | (message.storeHost.startsWith('[') ? SysFlag.STORE_HOST_V6 : 0);
+  return (
+    plain |
+    (message.bornHost.startsWith('[') ? SysFlag.BORN_HOST_V6 : 0) |
+    (message.storeHost.startsWith('[') ? SysFlag.STORE_HOST_V6 : 0)
+  );
 }
 
 function hostOf(text: string): Buffer {
   const host = parseHost(text);
-  if (host === undefined || host.length !== (text.startsWith('[') ? HOST_V6_BYTES : HOST_V4_BYTES)) throw new Error(`"${text}" is no ip:port`);
+  if (host === undefined || host.length !== (text.startsWith('[') ? HOST_V6_BYTES : HOST_V4_BYTES))
+    throw new Error(`"${text}" is no ip:port`);
   return host;
 }

@@ -46,11 +46,20 @@ describe('the fastjson reader', () => {
     const parsed = parseFastJson('{"addrs":{0:"a:1",-1:"b:2"},"table":{{"topic":"T","queueId":3}:{"x":1},{"topic":"U"}:null}}');
     if ('error' in parsed) expect.unreachable(parsed.error);
     const root = parsed.value as Map<string, Map<unknown, unknown>>;
-    expect([...root.get('addrs')!]).toEqual([['0', 'a:1'], ['-1', 'b:2']]); // prettier-ignore
+    expect([...root.get('addrs')!]).toEqual([
+      ['0', 'a:1'],
+      ['-1', 'b:2'],
+    ]);
     expect([...root.get('table')!]).toEqual([
-      [new Map<string, unknown>([['topic', 'T'], ['queueId', 3]]), new Map([['x', 1]])],
+      [
+        new Map<string, unknown>([
+          ['topic', 'T'],
+          ['queueId', 3],
+        ]),
+        new Map([['x', 1]]),
+      ],
       [new Map([['topic', 'U']]), null],
-    ]); // prettier-ignore
+    ]);
   });
 
   it('keeps integers beyond 2^53 exactly', () => {
@@ -66,16 +75,20 @@ describe('the fastjson reader', () => {
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
   });
 
-  it.each(['', '{', '[1', '{"a"}', '{"a":1 "b":2}', '"open', '{"a":1}}', 'tru', '[,]x', `${'['.repeat(100)}1`, '{{}:1'])('gives a sentence for %j', (text) => {
-    expect(parseFastJson(text)).toHaveProperty('error', expect.stringMatching(/^JSON: /));
-  });
+  it.each(['', '{', '[1', '{"a"}', '{"a":1 "b":2}', '"open', '{"a":1}}', 'tru', '[,]x', `${'['.repeat(100)}1`, '{{}:1'])(
+    'gives a sentence for %j',
+    (text) => {
+      expect(parseFastJson(text)).toHaveProperty('error', expect.stringMatching(/^JSON: /));
+    },
+  );
 
   it('never throws, whatever the bytes', () => {
     const junk = fc.oneof(fc.string(), fc.stringMatching(/^[{}[\]",:0a\\ ]{0,40}$/));
     fc.assert(
       fc.property(junk, (text) => {
         parseFastJson(text);
-        for (const decode of [decodeHeartbeat, decodeTopicRoute, decodeLockRequest, decodeClusterInfo, decodeTopicConfig]) decode(Buffer.from(text));
+        for (const decode of [decodeHeartbeat, decodeTopicRoute, decodeLockRequest, decodeClusterInfo, decodeTopicConfig])
+          decode(Buffer.from(text));
         decodeQueueTable(Buffer.from(`{"t":${text}}`), 't');
       }),
       { numRuns: 500 },
@@ -94,7 +107,15 @@ describe('bodies', () => {
         messageModel: 'CLUSTERING',
         consumeFromWhere: 'CONSUME_FROM_LAST_OFFSET',
         subscriptionDataSet: [
-          { topic: 'T', subString: 'a||b', expressionType: 'TAG', tagsSet: ['a', 'b'], codeSet: [97, 98], subVersion: 5, classFilterMode: false },
+          {
+            topic: 'T',
+            subString: 'a||b',
+            expressionType: 'TAG',
+            tagsSet: ['a', 'b'],
+            codeSet: [97, 98],
+            subVersion: 5,
+            classFilterMode: false,
+          },
         ],
         unitMode: false,
       },
@@ -103,15 +124,19 @@ describe('bodies', () => {
     withoutSub: false,
   };
 
-  it('of a heartbeat read back; a Go client\'s nanosecond version is rounded', () => {
+  it("of a heartbeat read back; a Go client's nanosecond version is rounded", () => {
     expect(decodeHeartbeat(encodeHeartbeat(heartbeat))).toEqual(heartbeat);
     const fromGo = encodeHeartbeat(heartbeat).toString().replace('"subVersion":5', '"subVersion":1700000000000000001');
     const decoded = decodeHeartbeat(Buffer.from(fromGo));
     expect(decoded).toMatchObject({ consumerDataSet: [{ subscriptionDataSet: [{ subVersion: 1.7e18 }] }] });
   });
 
-  it('of a heartbeat with almost nothing in it get RocketMQ\'s defaults', () => {
-    expect(decodeHeartbeat(Buffer.from('{"clientID":"x","consumerDataSet":[{"groupName":"g","subscriptionDataSet":[{"topic":"T"}]}]}'))).toEqual({
+  it("of a heartbeat with almost nothing in it get RocketMQ's defaults", () => {
+    expect(
+      decodeHeartbeat(
+        Buffer.from('{"clientID":"x","consumerDataSet":[{"groupName":"g","subscriptionDataSet":[{"topic":"T"}]}]}'),
+      ),
+    ).toEqual({
       clientID: 'x',
       producerDataSet: [],
       consumerDataSet: [
@@ -120,7 +145,17 @@ describe('bodies', () => {
           consumeType: 'CONSUME_PASSIVELY',
           messageModel: 'CLUSTERING',
           consumeFromWhere: 'CONSUME_FROM_LAST_OFFSET',
-          subscriptionDataSet: [{ topic: 'T', subString: '*', expressionType: 'TAG', tagsSet: [], codeSet: [], subVersion: 0, classFilterMode: false }],
+          subscriptionDataSet: [
+            {
+              topic: 'T',
+              subString: '*',
+              expressionType: 'TAG',
+              tagsSet: [],
+              codeSet: [],
+              subVersion: 0,
+              classFilterMode: false,
+            },
+          ],
           unitMode: false,
         },
       ],
@@ -141,7 +176,9 @@ describe('bodies', () => {
     const legacy = encodeTopicRoute(route).toString().replace('"0":', '0:');
     expect(decodeTopicRoute(Buffer.from(legacy))).toEqual(route);
     expect(decodeClusterInfo(encodeClusterInfo({ brokers: [broker] }))).toEqual({ brokers: [broker] });
-    expect(JSON.parse(encodeClusterInfo({ brokers: [broker] }).toString())).toMatchObject({ clusterAddrTable: { DefaultCluster: ['broker-a'] } });
+    expect(JSON.parse(encodeClusterInfo({ brokers: [broker] }).toString())).toMatchObject({
+      clusterAddrTable: { DefaultCluster: ['broker-a'] },
+    });
   });
 
   const queues = [
@@ -155,15 +192,33 @@ describe('bodies', () => {
     expect(decodeLockedQueues(encodeLockedQueues(queues))).toEqual(queues);
     expect(decodeConsumerList(encodeConsumerList(['a@1', 'b@2']))).toEqual(['a@1', 'b@2']);
     expect(decodeTopicList(encodeTopicList(['A', 'B']))).toEqual(['A', 'B']);
-    const config = { topicName: 'T', readQueueNums: 8, writeQueueNums: 4, perm: 6, topicFilterType: 'SINGLE_TAG', topicSysFlag: 0, order: false };
+    const config = {
+      topicName: 'T',
+      readQueueNums: 8,
+      writeQueueNums: 4,
+      perm: 6,
+      topicFilterType: 'SINGLE_TAG',
+      topicSysFlag: 0,
+      order: false,
+    };
     expect(decodeTopicConfig(encodeTopicConfig(config))).toEqual(config);
   });
 
   it('keyed by queues have the queues inlined as keys, as Java wants them', () => {
-    const bytes = encodeQueueTable('offsetTable', [[queues[0]!, 5], [queues[1]!, { minOffset: 1 }]], { consumeTps: 0 }); // prettier-ignore
+    const bytes = encodeQueueTable(
+      'offsetTable',
+      [
+        [queues[0]!, 5],
+        [queues[1]!, { minOffset: 1 }],
+      ],
+      { consumeTps: 0 },
+    );
     expect(bytes.toString()).toBe(
       '{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"T"}:5,{"brokerName":"broker-a","queueId":1,"topic":"T\\"x"}:{"minOffset":1}},"consumeTps":0}',
     );
-    expect(decodeQueueTable(bytes, 'offsetTable')).toEqual([[queues[0], 5], [queues[1], new Map([['minOffset', 1]])]]); // prettier-ignore
+    expect(decodeQueueTable(bytes, 'offsetTable')).toEqual([
+      [queues[0], 5],
+      [queues[1], new Map([['minOffset', 1]])],
+    ]);
   });
 });

@@ -1,10 +1,24 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeAnswer, decodeHeader, Frame, FrameReader, Output, parseFrame, writeFrame, type CommandName, type FrameHead } from '../src/index.ts';
+import {
+  decodeAnswer,
+  decodeHeader,
+  Frame,
+  FrameReader,
+  Output,
+  parseFrame,
+  writeFrame,
+  type CommandName,
+  type FrameHead,
+} from '../src/index.ts';
 
 const LIMITS = { frameBytesMax: 1 << 20, headerBytesMax: 1 << 16 };
 
-const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string(), fc.constantFrom('UNIQ_KEY\u0001A1\u0002TAGS\u0001a\u0002', '"\\/\b\f\n\r\t', '😀', '\u2028'));
+const text = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.string(),
+  fc.constantFrom('UNIQ_KEY\u0001A1\u0002TAGS\u0001a\u0002', '"\\/\b\f\n\r\t', '😀', '\u2028'),
+);
 const wellFormed = text.map((some) => Buffer.from(some).toString());
 
 const head = fc.record({
@@ -39,7 +53,17 @@ function encode(frameHead: FrameHead, pairs: readonly (readonly [string, string]
 /** What a reader saw, as plain values. */
 function seen(frame: Frame) {
   const { code, flag, opaque, language, version, headerKind } = frame;
-  return { kind: headerKind, code, flag, opaque, language, version, remark: frame.remark(), fields: [...frame.fields()], body: frame.body().toString('hex') };
+  return {
+    kind: headerKind,
+    code,
+    flag,
+    opaque,
+    language,
+    version,
+    remark: frame.remark(),
+    fields: [...frame.fields()],
+    body: frame.body().toString('hex'),
+  };
 }
 
 describe('a frame', () => {
@@ -56,27 +80,37 @@ describe('a frame', () => {
 
   it('is the same however the stream is cut', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(head, fields, fc.uint8Array({ maxLength: 3000 })), { maxLength: 6 }), fc.array(fc.nat(4000), { maxLength: 30 }), (list, cuts) => {
-        const stream = Buffer.concat(list.map(([frameHead, pairs, body]) => encode(frameHead, pairs, body)));
-        const found: unknown[] = [];
-        const reader = new FrameReader(LIMITS, (frame) => found.push(seen(frame)));
-        let at = 0;
-        for (const cut of [...cuts, stream.length]) {
-          const end = Math.min(stream.length, at + cut);
-          // A copy that is wiped afterwards: the reader must not keep the chunk.
-          const chunk = Buffer.from(stream.subarray(at, end));
-          expect(reader.read(chunk)).toBeUndefined();
-          chunk.fill(0xee);
-          at = end;
-        }
-        expect(found).toEqual(list.map(([frameHead, pairs, body]) => ({ ...frameHead, fields: pairs, body: Buffer.from(body).toString('hex') })));
-        expect(reader.heldBytes).toBe(0);
-      }),
+      fc.property(
+        fc.array(fc.tuple(head, fields, fc.uint8Array({ maxLength: 3000 })), { maxLength: 6 }),
+        fc.array(fc.nat(4000), { maxLength: 30 }),
+        (list, cuts) => {
+          const stream = Buffer.concat(list.map(([frameHead, pairs, body]) => encode(frameHead, pairs, body)));
+          const found: unknown[] = [];
+          const reader = new FrameReader(LIMITS, (frame) => found.push(seen(frame)));
+          let at = 0;
+          for (const cut of [...cuts, stream.length]) {
+            const end = Math.min(stream.length, at + cut);
+            // A copy that is wiped afterwards: the reader must not keep the chunk.
+            const chunk = Buffer.from(stream.subarray(at, end));
+            expect(reader.read(chunk)).toBeUndefined();
+            chunk.fill(0xee);
+            at = end;
+          }
+          expect(found).toEqual(
+            list.map(([frameHead, pairs, body]) => ({ ...frameHead, fields: pairs, body: Buffer.from(body).toString('hex') })),
+          );
+          expect(reader.heldBytes).toBe(0);
+        },
+      ),
     );
   });
 
   it('byte by byte is handed out at its last byte', () => {
-    const bytes = encode({ kind: 1, code: 1, flag: 0, opaque: 9, language: 0, version: 1, remark: 'r' }, [['a', 'b']], Buffer.from('body'));
+    const bytes = encode(
+      { kind: 1, code: 1, flag: 0, opaque: 9, language: 0, version: 1, remark: 'r' },
+      [['a', 'b']],
+      Buffer.from('body'),
+    );
     const found: number[] = [];
     const reader = new FrameReader(LIMITS, (frame) => found.push(frame.opaque));
     for (let at = 0; at < bytes.length; at++) {
@@ -86,7 +120,11 @@ describe('a frame', () => {
   });
 
   it('that lies whole in a chunk is not copied', () => {
-    const bytes = encode({ kind: 1, code: 1, flag: 0, opaque: 9, language: 0, version: 1, remark: undefined }, undefined, Buffer.alloc(100));
+    const bytes = encode(
+      { kind: 1, code: 1, flag: 0, opaque: 9, language: 0, version: 1, remark: undefined },
+      undefined,
+      Buffer.alloc(100),
+    );
     const homes: Buffer[] = [];
     new FrameReader(LIMITS, (frame) => homes.push(frame.bytes)).read(Buffer.concat([bytes, bytes]));
     expect(homes[0]).toBe(homes[1]);
@@ -95,7 +133,10 @@ describe('a frame', () => {
   it('that claims a great length costs only what has arrived', () => {
     const reader = new FrameReader({ frameBytesMax: 1 << 30, headerBytesMax: 1 << 20 }, () => expect.unreachable());
     const before = process.memoryUsage().arrayBuffers;
-    const readers = Array.from({ length: 100 }, () => new FrameReader({ frameBytesMax: 1 << 30, headerBytesMax: 1 << 20 }, () => expect.unreachable()));
+    const readers = Array.from(
+      { length: 100 },
+      () => new FrameReader({ frameBytesMax: 1 << 30, headerBytesMax: 1 << 20 }, () => expect.unreachable()),
+    );
     for (const one of [reader, ...readers]) one.read(Buffer.from('3fffffff0100001500', 'hex'));
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100 * 64 * 1024);
   });
@@ -106,23 +147,30 @@ describe('damaged bytes', () => {
 
   it('never make the reader throw, and never change what came before them', () => {
     fc.assert(
-      fc.property(head, fields, fc.uint8Array({ maxLength: 60 }), fc.array(fc.tuple(fc.nat(1000), fc.nat(255)), { minLength: 1, maxLength: 6 }), fc.nat(1000), (frameHead, pairs, body, flips, cut) => {
-        const good = encode(frameHead, pairs, body);
-        const bad = Buffer.from(good);
-        for (const [at, byte] of flips) bad[at % bad.length] = byte;
-        const found: unknown[] = [];
-        const reader = new FrameReader(LIMITS, (frame) => {
-          found.push(seen(frame));
-          for (const name of names) {
-            decodeHeader(name, frame);
-            decodeAnswer(name, frame);
-          }
-        });
-        expect(reader.read(good)).toBeUndefined();
-        reader.read(bad.subarray(0, cut % (bad.length + 1)));
-        reader.read(bad.subarray(cut % (bad.length + 1)));
-        expect(found[0]).toEqual({ ...frameHead, fields: pairs, body: Buffer.from(body).toString('hex') });
-      }),
+      fc.property(
+        head,
+        fields,
+        fc.uint8Array({ maxLength: 60 }),
+        fc.array(fc.tuple(fc.nat(1000), fc.nat(255)), { minLength: 1, maxLength: 6 }),
+        fc.nat(1000),
+        (frameHead, pairs, body, flips, cut) => {
+          const good = encode(frameHead, pairs, body);
+          const bad = Buffer.from(good);
+          for (const [at, byte] of flips) bad[at % bad.length] = byte;
+          const found: unknown[] = [];
+          const reader = new FrameReader(LIMITS, (frame) => {
+            found.push(seen(frame));
+            for (const name of names) {
+              decodeHeader(name, frame);
+              decodeAnswer(name, frame);
+            }
+          });
+          expect(reader.read(good)).toBeUndefined();
+          reader.read(bad.subarray(0, cut % (bad.length + 1)));
+          reader.read(bad.subarray(cut % (bad.length + 1)));
+          expect(found[0]).toEqual({ ...frameHead, fields: pairs, body: Buffer.from(body).toString('hex') });
+        },
+      ),
       { numRuns: 500 },
     );
   });
@@ -161,21 +209,41 @@ describe('damaged bytes', () => {
     const bytes = Buffer.concat([Buffer.from([0, 0, 0, 4 + header.length, 0, 0, 0, header.length]), Buffer.from(header)]);
     expect(parseFrame(frame, bytes, 0, bytes.length)).toBeUndefined();
     expect(frame.code).toBe(code);
-    if (code === -1) expect([...frame.fields()]).toEqual([['a', '1'], ['b', '2'], ['c', 'true']]); // prettier-ignore
+    if (code === -1)
+      expect([...frame.fields()]).toEqual([
+        ['a', '1'],
+        ['b', '2'],
+        ['c', 'true'],
+      ]);
   });
 
-  it.each(['', '{', '[]', '{"code":1', '{"code":1}x', '{"code":"x"}', '{"code":99999999999}', '{"code":1 "flag":0}', '{"code":1,"extFields":{"a":"b}}', '{"code":1,"extFields":[]}', '{}', '{"code":1,}', '{"code":1,"x":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}'])(
-    'are refused with a sentence: %s',
-    (header) => {
-      const bytes = Buffer.concat([Buffer.from([0, 0, 0, 4 + header.length, 0, 0, 0, header.length]), Buffer.from(header)]);
-      expect(typeof parseFrame(new Frame(), bytes, 0, bytes.length)).toBe('string');
-    },
-  );
+  it.each([
+    '',
+    '{',
+    '[]',
+    '{"code":1',
+    '{"code":1}x',
+    '{"code":"x"}',
+    '{"code":99999999999}',
+    '{"code":1 "flag":0}',
+    '{"code":1,"extFields":{"a":"b}}',
+    '{"code":1,"extFields":[]}',
+    '{}',
+    '{"code":1,}',
+    '{"code":1,"x":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}',
+  ])('are refused with a sentence: %s', (header) => {
+    const bytes = Buffer.concat([Buffer.from([0, 0, 0, 4 + header.length, 0, 0, 0, header.length]), Buffer.from(header)]);
+    expect(typeof parseFrame(new Frame(), bytes, 0, bytes.length)).toBe('string');
+  });
 
   it('with more fields than any command has are refused', () => {
     const pairs = Array.from({ length: 600 }, (_, n) => [`k${n}`, 'v'] as const);
     for (const kind of [0, 1] as const) {
-      const bytes = encode({ kind, code: 1, flag: 0, opaque: 0, language: 0, version: 0, remark: undefined }, pairs, Buffer.alloc(0));
+      const bytes = encode(
+        { kind, code: 1, flag: 0, opaque: 0, language: 0, version: 0, remark: undefined },
+        pairs,
+        Buffer.alloc(0),
+      );
       expect(parseFrame(new Frame(), bytes, 0, bytes.length)).toBe('too many fields');
     }
   });

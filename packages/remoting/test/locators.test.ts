@@ -58,8 +58,12 @@ function parsed(out: Output): Frame {
 /** An arbitrary header of a field table: mandatory fields always, others sometimes. */
 function headerOf(table: FieldTable): fc.Arbitrary<Record<string, string | number | boolean>> {
   const value = { text: word, i32, i64, flag: fc.boolean() };
-  const model = Object.fromEntries(Object.entries(table).map(([name, field]) => [name, value[field.kind] as fc.Arbitrary<string | number | boolean>]));
-  const must = Object.entries(table).filter(([, field]) => field.must).map(([name]) => name); // prettier-ignore
+  const model = Object.fromEntries(
+    Object.entries(table).map(([name, field]) => [name, value[field.kind] as fc.Arbitrary<string | number | boolean>]),
+  );
+  const must = Object.entries(table)
+    .filter(([, field]) => field.must)
+    .map(([name]) => name);
   return fc.record(model, { requiredKeys: must });
 }
 
@@ -76,7 +80,9 @@ describe.each(Object.keys(COMMANDS) as CommandName[])('the header of %s', (name)
   });
 
   it('without a mandatory field is refused by a sentence that names it', () => {
-    const must = Object.entries(COMMANDS[name].request).filter(([, field]) => field.must).map(([field]) => field); // prettier-ignore
+    const must = Object.entries(COMMANDS[name].request)
+      .filter(([, field]) => field.must)
+      .map(([field]) => field);
     const decoded = decodeHeader(name, frameOf(1, 0, {}));
     if (must.length === 0) expect(decoded).toEqual({});
     else expect(decoded).toBe(must.map((field) => `field ${field} is missing`).join('; '));
@@ -84,31 +90,42 @@ describe.each(Object.keys(COMMANDS) as CommandName[])('the header of %s', (name)
 });
 
 describe('hot locators', () => {
-  it.each(['SEND_MESSAGE', 'SEND_MESSAGE_V2', 'SEND_BATCH_MESSAGE', 'SEND_REPLY_MESSAGE', 'SEND_REPLY_MESSAGE_V2'] as const)('of %s say what generic decoding says', (name) => {
-    const locator = new SendLocator();
-    fc.assert(
-      fc.property(kinds, headerOf(COMMANDS[name].request), (kind, header) => {
-        const frame = frameOf(kind, COMMANDS[name].code, wireFields(name, header as Header<typeof name>));
-        expect(locator.locate(frame)).toBe(true);
-        const properties = locator.propertiesBytes.toString('utf8', locator.propertiesStart, locator.propertiesEnd);
-        expect({
-          producerGroup: locator.producerGroup(),
-          topic: locator.topic(),
-          defaultTopic: locator.defaultTopic(),
-          defaultTopicQueueNums: locator.defaultTopicQueueNums(),
-          queueId: locator.queueId(),
-          sysFlag: locator.sysFlag(),
-          bornTimestamp: locator.bornTimestamp(),
-          flag: locator.flag(),
-          properties,
-          reconsumeTimes: locator.reconsumeTimes(),
-          unitMode: locator.unitMode(),
-          maxReconsumeTimes: locator.maxReconsumeTimes(),
-          batch: locator.batch(),
-        }).toEqual({ properties: '', reconsumeTimes: 0, unitMode: false, maxReconsumeTimes: -1, batch: false, ...header, brokerName: undefined });
-      }),
-    );
-  });
+  it.each(['SEND_MESSAGE', 'SEND_MESSAGE_V2', 'SEND_BATCH_MESSAGE', 'SEND_REPLY_MESSAGE', 'SEND_REPLY_MESSAGE_V2'] as const)(
+    'of %s say what generic decoding says',
+    (name) => {
+      const locator = new SendLocator();
+      fc.assert(
+        fc.property(kinds, headerOf(COMMANDS[name].request), (kind, header) => {
+          const frame = frameOf(kind, COMMANDS[name].code, wireFields(name, header as Header<typeof name>));
+          expect(locator.locate(frame)).toBe(true);
+          const properties = locator.propertiesBytes.toString('utf8', locator.propertiesStart, locator.propertiesEnd);
+          expect({
+            producerGroup: locator.producerGroup(),
+            topic: locator.topic(),
+            defaultTopic: locator.defaultTopic(),
+            defaultTopicQueueNums: locator.defaultTopicQueueNums(),
+            queueId: locator.queueId(),
+            sysFlag: locator.sysFlag(),
+            bornTimestamp: locator.bornTimestamp(),
+            flag: locator.flag(),
+            properties,
+            reconsumeTimes: locator.reconsumeTimes(),
+            unitMode: locator.unitMode(),
+            maxReconsumeTimes: locator.maxReconsumeTimes(),
+            batch: locator.batch(),
+          }).toEqual({
+            properties: '',
+            reconsumeTimes: 0,
+            unitMode: false,
+            maxReconsumeTimes: -1,
+            batch: false,
+            ...header,
+            brokerName: undefined,
+          });
+        }),
+      );
+    },
+  );
 
   it('of pulls, second confirmations and offsets say what generic decoding says', () => {
     const pull = new PullLocator();
@@ -116,22 +133,69 @@ describe('hot locators', () => {
     const end = new EndTransactionLocator();
     const update = new UpdateOffsetLocator();
     fc.assert(
-      fc.property(kinds, headerOf(COMMANDS.PULL_MESSAGE.request), headerOf(COMMANDS.PULL_MESSAGE.answer), headerOf(COMMANDS.END_TRANSACTION.request), headerOf(COMMANDS.UPDATE_CONSUMER_OFFSET.request), (kind, p, a, e, u) => {
-        expect(pull.locate(frameOf(kind, 11, p))).toBe(true);
-        const got = Object.fromEntries(
-          (['consumerGroup', 'topic', 'queueId', 'queueOffset', 'maxMsgNums', 'sysFlag', 'commitOffset', 'suspendTimeoutMillis', 'subVersion'] as const).map((name) => [name, pull[name]()]),
-        );
-        expect(p).toMatchObject(got);
-        expect([pull.subscription(), pull.expressionType(), pull.maxMsgBytes()]).toEqual([p.subscription ?? '', p.expressionType ?? 'TAG', p.maxMsgBytes ?? 0]);
-        expect(pulled.locate(frameOf(kind, 19, a))).toBe(true);
-        expect([pulled.suggestWhichBrokerId(), pulled.nextBeginOffset(), pulled.minOffset(), pulled.maxOffset()]).toEqual([a.suggestWhichBrokerId, a.nextBeginOffset, a.minOffset, a.maxOffset]);
-        expect(end.locate(frameOf(kind, 37, e))).toBe(true);
-        expect([end.producerGroup(), end.tranStateTableOffset(), end.commitLogOffset(), end.commitOrRollback(), end.fromTransactionCheck(), end.msgId(), end.transactionId()]).toEqual([
-          e.producerGroup, e.tranStateTableOffset, e.commitLogOffset, e.commitOrRollback, e.fromTransactionCheck ?? false, e.msgId ?? '', e.transactionId ?? '',
-        ]); // prettier-ignore
-        expect(update.locate(frameOf(kind, 15, u))).toBe(true);
-        expect([update.consumerGroup(), update.topic(), update.queueId(), update.commitOffset()]).toEqual([u.consumerGroup, u.topic, u.queueId, u.commitOffset]);
-      }),
+      fc.property(
+        kinds,
+        headerOf(COMMANDS.PULL_MESSAGE.request),
+        headerOf(COMMANDS.PULL_MESSAGE.answer),
+        headerOf(COMMANDS.END_TRANSACTION.request),
+        headerOf(COMMANDS.UPDATE_CONSUMER_OFFSET.request),
+        (kind, p, a, e, u) => {
+          expect(pull.locate(frameOf(kind, 11, p))).toBe(true);
+          const got = Object.fromEntries(
+            (
+              [
+                'consumerGroup',
+                'topic',
+                'queueId',
+                'queueOffset',
+                'maxMsgNums',
+                'sysFlag',
+                'commitOffset',
+                'suspendTimeoutMillis',
+                'subVersion',
+              ] as const
+            ).map((name) => [name, pull[name]()]),
+          );
+          expect(p).toMatchObject(got);
+          expect([pull.subscription(), pull.expressionType(), pull.maxMsgBytes()]).toEqual([
+            p.subscription ?? '',
+            p.expressionType ?? 'TAG',
+            p.maxMsgBytes ?? 0,
+          ]);
+          expect(pulled.locate(frameOf(kind, 19, a))).toBe(true);
+          expect([pulled.suggestWhichBrokerId(), pulled.nextBeginOffset(), pulled.minOffset(), pulled.maxOffset()]).toEqual([
+            a.suggestWhichBrokerId,
+            a.nextBeginOffset,
+            a.minOffset,
+            a.maxOffset,
+          ]);
+          expect(end.locate(frameOf(kind, 37, e))).toBe(true);
+          expect([
+            end.producerGroup(),
+            end.tranStateTableOffset(),
+            end.commitLogOffset(),
+            end.commitOrRollback(),
+            end.fromTransactionCheck(),
+            end.msgId(),
+            end.transactionId(),
+          ]).toEqual([
+            e.producerGroup,
+            e.tranStateTableOffset,
+            e.commitLogOffset,
+            e.commitOrRollback,
+            e.fromTransactionCheck ?? false,
+            e.msgId ?? '',
+            e.transactionId ?? '',
+          ]);
+          expect(update.locate(frameOf(kind, 15, u))).toBe(true);
+          expect([update.consumerGroup(), update.topic(), update.queueId(), update.commitOffset()]).toEqual([
+            u.consumerGroup,
+            u.topic,
+            u.queueId,
+            u.commitOffset,
+          ]);
+        },
+      ),
     );
   });
 
@@ -160,8 +224,17 @@ describe('hot locators', () => {
   });
 
   it('take only the word true as true, in any case', () => {
-    for (const [text, wanted] of [['true', true], ['TRUE', true], ['True', true], ['1', false], ['yes', false], ['truer', false]] as const) { // prettier-ignore
-      expect(decodeHeader('GET_MAX_OFFSET', frameOf(0, 30, { topic: 'T', queueId: 0, committed: text }))).toMatchObject({ committed: wanted });
+    for (const [text, wanted] of [
+      ['true', true],
+      ['TRUE', true],
+      ['True', true],
+      ['1', false],
+      ['yes', false],
+      ['truer', false],
+    ] as const) {
+      expect(decodeHeader('GET_MAX_OFFSET', frameOf(0, 30, { topic: 'T', queueId: 0, committed: text }))).toMatchObject({
+        committed: wanted,
+      });
     }
   });
 });
@@ -171,34 +244,71 @@ describe('templates', () => {
 
   it('of sends write what generic encoding would', () => {
     const route = fc.record(
-      { producerGroup: word, topic: word, queueId: fc.nat(100), defaultTopic: word, defaultTopicQueueNums: fc.nat(100), batch: fc.boolean(), brokerName: word, oneway: fc.boolean() },
+      {
+        producerGroup: word,
+        topic: word,
+        queueId: fc.nat(100),
+        defaultTopic: word,
+        defaultTopicQueueNums: fc.nat(100),
+        batch: fc.boolean(),
+        brokerName: word,
+        oneway: fc.boolean(),
+      },
       { requiredKeys: ['producerGroup', 'topic', 'queueId', 'defaultTopic', 'defaultTopicQueueNums', 'batch'] },
     );
-    const numbers = fc.record({ sysFlag: i32, flag: i32, bornTimestamp: i64, reconsumeTimes: i32, maxReconsumeTimes: fc.integer({ min: -1, max: 20 }) });
+    const numbers = fc.record({
+      sysFlag: i32,
+      flag: i32,
+      bornTimestamp: i64,
+      reconsumeTimes: i32,
+      maxReconsumeTimes: fc.integer({ min: -1, max: 20 }),
+    });
     fc.assert(
-      fc.property(kinds, route, numbers, raw, raw, fc.nat(5), fc.nat(0x7fffffff), (kind, to, some, properties, body, skip, opaque) => {
-        const send = Object.assign(emptySendRequest(), some, {
-          properties,
-          propertiesStart: Math.min(skip, properties.length),
-          propertiesEnd: properties.length,
-          body,
-          bodyStart: Math.min(skip, body.length),
-          bodyEnd: body.length,
-        });
-        const out = new Output();
-        new SendRequests(to).encode(out, kind, opaque, send);
-        const frame = parsed(out);
-        expect(frame).toMatchObject({ headerKind: kind, code: to.batch ? 320 : 310, opaque, flag: to.oneway === true ? 2 : 0, version: 479, language: 7 });
-        expect(frame.body()).toEqual(Buffer.from(body.subarray(send.bodyStart)));
-        const { oneway: _oneway, ...fixed } = to;
-        const text = properties.toString('utf8', send.propertiesStart);
-        // A cut inside a character is not text any more; it only has to arrive.
-        if (Buffer.from(text).equals(properties.subarray(send.propertiesStart))) {
-          const { maxReconsumeTimes, ...others } = some;
-          const most = maxReconsumeTimes < 0 ? {} : { maxReconsumeTimes };
-          expect(decodeHeader('SEND_MESSAGE_V2', frame)).toEqual({ ...fixed, ...others, ...most, unitMode: false, ...(text === '' ? {} : { properties: text }) });
-        }
-      }),
+      fc.property(
+        kinds,
+        route,
+        numbers,
+        raw,
+        raw,
+        fc.nat(5),
+        fc.nat(0x7fffffff),
+        (kind, to, some, properties, body, skip, opaque) => {
+          const send = Object.assign(emptySendRequest(), some, {
+            properties,
+            propertiesStart: Math.min(skip, properties.length),
+            propertiesEnd: properties.length,
+            body,
+            bodyStart: Math.min(skip, body.length),
+            bodyEnd: body.length,
+          });
+          const out = new Output();
+          new SendRequests(to).encode(out, kind, opaque, send);
+          const frame = parsed(out);
+          expect(frame).toMatchObject({
+            headerKind: kind,
+            code: to.batch ? 320 : 310,
+            opaque,
+            flag: to.oneway === true ? 2 : 0,
+            version: 479,
+            language: 7,
+          });
+          expect(frame.body()).toEqual(Buffer.from(body.subarray(send.bodyStart)));
+          const { oneway: _oneway, ...fixed } = to;
+          const text = properties.toString('utf8', send.propertiesStart);
+          // A cut inside a character is not text any more; it only has to arrive.
+          if (Buffer.from(text).equals(properties.subarray(send.propertiesStart))) {
+            const { maxReconsumeTimes, ...others } = some;
+            const most = maxReconsumeTimes < 0 ? {} : { maxReconsumeTimes };
+            expect(decodeHeader('SEND_MESSAGE_V2', frame)).toEqual({
+              ...fixed,
+              ...others,
+              ...most,
+              unitMode: false,
+              ...(text === '' ? {} : { properties: text }),
+            });
+          }
+        },
+      ),
     );
   });
 
@@ -207,18 +317,45 @@ describe('templates', () => {
     const ids = fc.array(fc.maxSafeNat(), { minLength: 1, maxLength: 20 });
     const locator = new SendAnswerLocator();
     fc.assert(
-      fc.property(kinds, hosts, ids, fc.constantFrom(0, 10, 11, 12), i32, i64, fc.maxSafeNat(), raw, fc.nat(0x7fffffff), (kind, host, positions, code, queueId, queueOffset, storeTimestamp, key, opaque) => {
-        const answer = Object.assign(emptySendAnswer(), { code, positions, count: positions.length, queueId, queueOffset, storeTimestamp });
-        Object.assign(answer, { transactionId: Buffer.concat([Buffer.from('xx'), key]), transactionIdStart: 2, transactionIdEnd: 2 + key.length });
-        const out = new Output();
-        new SendAnswers(host).encode(out, kind, opaque, answer);
-        const frame = parsed(out);
-        expect(frame).toMatchObject({ headerKind: kind, code, opaque, flag: 1, version: 479, language: 7, isResponse: true });
-        expect(locator.locate(frame)).toBe(true);
-        expect(locator.msgId()).toBe(positions.map((position) => offsetMessageId(host, position)).join(','));
-        expect([locator.queueId(), locator.queueOffset(), locator.storeTimestamp(), locator.transactionId()]).toEqual([queueId, queueOffset, storeTimestamp, key.toString()]);
-        expect(decodeAnswer('SEND_MESSAGE_V2', frame)).toMatchObject({ MSG_REGION: 'DefaultRegion', TRACE_ON: true });
-      }),
+      fc.property(
+        kinds,
+        hosts,
+        ids,
+        fc.constantFrom(0, 10, 11, 12),
+        i32,
+        i64,
+        fc.maxSafeNat(),
+        raw,
+        fc.nat(0x7fffffff),
+        (kind, host, positions, code, queueId, queueOffset, storeTimestamp, key, opaque) => {
+          const answer = Object.assign(emptySendAnswer(), {
+            code,
+            positions,
+            count: positions.length,
+            queueId,
+            queueOffset,
+            storeTimestamp,
+          });
+          Object.assign(answer, {
+            transactionId: Buffer.concat([Buffer.from('xx'), key]),
+            transactionIdStart: 2,
+            transactionIdEnd: 2 + key.length,
+          });
+          const out = new Output();
+          new SendAnswers(host).encode(out, kind, opaque, answer);
+          const frame = parsed(out);
+          expect(frame).toMatchObject({ headerKind: kind, code, opaque, flag: 1, version: 479, language: 7, isResponse: true });
+          expect(locator.locate(frame)).toBe(true);
+          expect(locator.msgId()).toBe(positions.map((position) => offsetMessageId(host, position)).join(','));
+          expect([locator.queueId(), locator.queueOffset(), locator.storeTimestamp(), locator.transactionId()]).toEqual([
+            queueId,
+            queueOffset,
+            storeTimestamp,
+            key.toString(),
+          ]);
+          expect(decodeAnswer('SEND_MESSAGE_V2', frame)).toMatchObject({ MSG_REGION: 'DefaultRegion', TRACE_ON: true });
+        },
+      ),
     );
   });
 });
@@ -261,10 +398,22 @@ describe('names', () => {
   });
 
   it.each([
-    [0, 'yes'], [1, 'maybe'], [2, 'no'], [10, 'maybe'], [11, 'maybe'], [12, 'maybe'], [13, 'no'], [14, 'no'], [16, 'no'], [17, 'no'], [26, 'no'], [29, 'no'], [12345, 'maybe'],
+    [0, 'yes'],
+    [1, 'maybe'],
+    [2, 'no'],
+    [10, 'maybe'],
+    [11, 'maybe'],
+    [12, 'maybe'],
+    [13, 'no'],
+    [14, 'no'],
+    [16, 'no'],
+    [17, 'no'],
+    [26, 'no'],
+    [29, 'no'],
+    [12345, 'maybe'],
   ] as const)('answer %i to a send means stored: %s', (code, stored) => {
     expect(storedAfter(code)).toBe(stored);
-  }); // prettier-ignore
+  });
 
   it('a locator holds at most 31 fields', () => {
     const table = Object.fromEntries(Array.from({ length: 32 }, (_, n) => [`f${n}`, COMMANDS.GET_MIN_OFFSET.request.topic!]));

@@ -36,7 +36,15 @@ describe.each(['json', 'binary'] as const)('a client and a broker that talk %s',
     const { time, client } = pair((peer, frame) => {
       const send = new SendLocator();
       expect(send.locate(frame), send.fault()).toBe(true);
-      seen.push(frame.code, frame.headerKind, send.producerGroup(), send.topic(), send.queueId(), send.bornTimestamp(), send.sysFlag());
+      seen.push(
+        frame.code,
+        frame.headerKind,
+        send.producerGroup(),
+        send.topic(),
+        send.queueId(),
+        send.bornTimestamp(),
+        send.sysFlag(),
+      );
       seen.push(send.propertiesBytes.toString('utf8', send.propertiesStart, send.propertiesEnd), frame.body().toString());
       const answer = emptySendAnswer();
       answer.positions = [4294967296 + 255];
@@ -47,28 +55,69 @@ describe.each(['json', 'binary'] as const)('a client and a broker that talk %s',
       answer.transactionIdEnd = 5;
       peer.answerWith(answers, answer, frame.headerKind, frame.opaque);
     });
-    const requests = new SendRequests({ producerGroup: 'pg', topic: 'Orders', queueId: 3, defaultTopic: 'TBW102', defaultTopicQueueNums: 4, batch: false });
+    const requests = new SendRequests({
+      producerGroup: 'pg',
+      topic: 'Orders',
+      queueId: 3,
+      defaultTopic: 'TBW102',
+      defaultTopicQueueNums: 4,
+      batch: false,
+    });
     const send = emptySendRequest();
     const properties = encodeProperties([
       ['UNIQ_KEY', 'A1'],
       ['note', 'héllo "x" \\ ü€😀'],
     ]);
-    Object.assign(send, { bornTimestamp: 1_700_000_000_000, properties, propertiesEnd: properties.length, body: Buffer.from('xhello'), bodyStart: 1, bodyEnd: 6 });
-    client.requestWith(requests, send, 1000, {
-      onReply: (token, error, reply) => {
-        const located = new SendAnswerLocator();
-        expect(error).toBeUndefined();
-        expect(located.locate(reply), located.fault()).toBe(true);
-        seen.push(token, reply.code, located.msgId(), located.queueId(), located.queueOffset(), located.transactionId(), located.storeTimestamp());
-        expect(decodeAnswer('SEND_MESSAGE_V2', reply)).toMatchObject({ MSG_REGION: 'DefaultRegion', TRACE_ON: true });
+    Object.assign(send, {
+      bornTimestamp: 1_700_000_000_000,
+      properties,
+      propertiesEnd: properties.length,
+      body: Buffer.from('xhello'),
+      bodyStart: 1,
+      bodyEnd: 6,
+    });
+    client.requestWith(
+      requests,
+      send,
+      1000,
+      {
+        onReply: (token, error, reply) => {
+          const located = new SendAnswerLocator();
+          expect(error).toBeUndefined();
+          expect(located.locate(reply), located.fault()).toBe(true);
+          seen.push(
+            token,
+            reply.code,
+            located.msgId(),
+            located.queueId(),
+            located.queueOffset(),
+            located.transactionId(),
+            located.storeTimestamp(),
+          );
+          expect(decodeAnswer('SEND_MESSAGE_V2', reply)).toMatchObject({ MSG_REGION: 'DefaultRegion', TRACE_ON: true });
+        },
       },
-    }, 77);
+      77,
+    );
     time.settle();
     expect(seen).toEqual([
-      310, kind === 'json' ? 0 : 1, 'pg', 'Orders', 3, 1_700_000_000_000, 0,
-      'UNIQ_KEY\u0001A1\u0002note\u0001héllo "x" \\ ü€😀\u0002', 'hello',
-      77, 0, offsetMessageId(host, 4294967296 + 255), 3, 5_000_000_000, 'KEY"1', 1_700_000_000_123,
-    ]); // prettier-ignore
+      310,
+      kind === 'json' ? 0 : 1,
+      'pg',
+      'Orders',
+      3,
+      1_700_000_000_000,
+      0,
+      'UNIQ_KEY\u0001A1\u0002note\u0001héllo "x" \\ ü€😀\u0002',
+      'hello',
+      77,
+      0,
+      offsetMessageId(host, 4294967296 + 255),
+      3,
+      5_000_000_000,
+      'KEY"1',
+      1_700_000_000_123,
+    ]);
   });
 
   it('ask both ways, with fields, remarks and bodies', () => {

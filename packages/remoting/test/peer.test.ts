@@ -2,7 +2,17 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Wire } from '@tallystick/base';
 import { ManualTime } from '@tallystick/base/testing';
-import { Frame, FrameReader, Output, Peer, RequestCode, writeFrame, type HeaderKind, type PeerError, type PeerOptions } from '../src/index.ts';
+import {
+  type Frame,
+  FrameReader,
+  Output,
+  Peer,
+  RequestCode,
+  writeFrame,
+  type HeaderKind,
+  type PeerError,
+  type PeerOptions,
+} from '../src/index.ts';
 
 /** A wire that does what it is told: keeps what was written, says "wait" on command, delivers bytes and closes on command. */
 class ToldWire implements Wire {
@@ -51,7 +61,8 @@ function stage(options: PeerOptions = {}) {
   });
   const answer = (name: string) => (error: PeerError | undefined, reply: Frame) =>
     log.push(error === undefined ? `${name} answered ${reply.code}` : `${name} ${error.kind}`);
-  const ask = (name: string, timeoutMs?: number) => peer.request(RequestCode.HEART_BEAT, undefined, undefined, timeoutMs, answer(name));
+  const ask = (name: string, timeoutMs?: number) =>
+    peer.request(RequestCode.HEART_BEAT, undefined, undefined, timeoutMs, answer(name));
   return { time, wire, log, peer, ask, answer };
 }
 
@@ -67,7 +78,9 @@ const reply = (opaque: number, code = 0): Buffer => frame(code, 1, opaque);
 /** What was written, as frames. */
 function frames(wire: ToldWire): { code: number; flag: number; opaque: number; kind: number; body: string }[] {
   const found: { code: number; flag: number; opaque: number; kind: number; body: string }[] = [];
-  const reader = new FrameReader(LIMITS, (f) => found.push({ code: f.code, flag: f.flag, opaque: f.opaque, kind: f.headerKind, body: f.body().toString() }));
+  const reader = new FrameReader(LIMITS, (f) =>
+    found.push({ code: f.code, flag: f.flag, opaque: f.opaque, kind: f.headerKind, body: f.body().toString() }),
+  );
   for (const chunk of wire.written) expect(reader.read(chunk)).toBeUndefined();
   expect(reader.heldBytes).toBe(0);
   return found;

@@ -26,12 +26,14 @@ import {
 } from '../src/index.ts';
 import { seededRandom } from '@tallystick/base/testing';
 
-const host = fc.tuple(fc.boolean(), fc.ipV4(), fc.uint8Array({ minLength: 16, maxLength: 16 }), fc.nat(65535)).map(([v4, ip, raw, port]) => {
-  if (v4) return `${ip}:${port}`;
-  const bytes = Buffer.concat([Buffer.from(raw), Buffer.alloc(4)]);
-  bytes.writeInt32BE(port, 16);
-  return formatHost(bytes, 0, 20);
-});
+const host = fc
+  .tuple(fc.boolean(), fc.ipV4(), fc.uint8Array({ minLength: 16, maxLength: 16 }), fc.nat(65535))
+  .map(([v4, ip, raw, port]) => {
+    if (v4) return `${ip}:${port}`;
+    const bytes = Buffer.concat([Buffer.from(raw), Buffer.alloc(4)]);
+    bytes.writeInt32BE(port, 16);
+    return formatHost(bytes, 0, 20);
+  });
 
 const utf8 = (max: number) => fc.string({ unit: 'grapheme', maxLength: max }).map((text) => Buffer.from(text).toString());
 
@@ -99,14 +101,19 @@ describe('a stored message', () => {
 
   it('damaged anywhere gives a message or a sentence and never throws', () => {
     fc.assert(
-      fc.property(message, fc.array(fc.tuple(fc.nat(500), fc.nat(255)), { minLength: 1, maxLength: 5 }), fc.nat(500), (one, flips, cut) => {
-        const bytes = encode(one);
-        for (const [at, byte] of flips) bytes[at % bytes.length] = byte;
-        const part = bytes.subarray(0, bytes.length - (cut % bytes.length));
-        const decoded = decodeStoredMessage(part);
-        if (typeof decoded !== 'string') decodeProperties(decoded.properties);
-        expect(typeof viewStoredMessage(part) === 'string').toBe(typeof decoded === 'string');
-      }),
+      fc.property(
+        message,
+        fc.array(fc.tuple(fc.nat(500), fc.nat(255)), { minLength: 1, maxLength: 5 }),
+        fc.nat(500),
+        (one, flips, cut) => {
+          const bytes = encode(one);
+          for (const [at, byte] of flips) bytes[at % bytes.length] = byte;
+          const part = bytes.subarray(0, bytes.length - (cut % bytes.length));
+          const decoded = decodeStoredMessage(part);
+          if (typeof decoded !== 'string') decodeProperties(decoded.properties);
+          expect(typeof viewStoredMessage(part) === 'string').toBe(typeof decoded === 'string');
+        },
+      ),
       { numRuns: 500 },
     );
   });
@@ -174,7 +181,12 @@ describe('properties', () => {
     const bytes = encodeProperties([['WAIT', 'false']]);
     const locator = new PropertyLocator(['WAIT', 'TAGS']);
     locator.locate(bytes, 0, bytes.length);
-    expect([locator.is(0, 'false'), locator.is(0, 'fals'), locator.is(0, 'truee'), locator.is(1, '')]).toEqual([true, false, false, false]);
+    expect([locator.is(0, 'false'), locator.is(0, 'fals'), locator.is(0, 'truee'), locator.is(1, '')]).toEqual([
+      true,
+      false,
+      false,
+      false,
+    ]);
   });
 
   it('know the names users may not have', () => {
@@ -183,7 +195,11 @@ describe('properties', () => {
 });
 
 describe('a batch', () => {
-  const element = fc.record({ flag: fc.integer(), body: fc.uint8Array({ maxLength: 50 }), properties: fc.uint8Array({ maxLength: 50 }) });
+  const element = fc.record({
+    flag: fc.integer(),
+    body: fc.uint8Array({ maxLength: 50 }),
+    properties: fc.uint8Array({ maxLength: 50 }),
+  });
 
   it('reads back element by element', () => {
     fc.assert(
@@ -234,9 +250,12 @@ describe('hosts and ids', () => {
     expect(encodeHost(ip, port)?.toString('hex').toUpperCase()).toBe(wanted);
   });
 
-  it.each(['', '1.2.3', '1.2.3.256', 'localhost', '1::2::3', '1:2:3:4:5:6:7', 'g::', '1:2:3:4:5:6:7:8:9'])('%j is no address', (ip) => {
-    expect(encodeHost(ip, 1)).toBeUndefined();
-  });
+  it.each(['', '1.2.3', '1.2.3.256', 'localhost', '1::2::3', '1:2:3:4:5:6:7', 'g::', '1:2:3:4:5:6:7:8:9'])(
+    '%j is no address',
+    (ip) => {
+      expect(encodeHost(ip, 1)).toBeUndefined();
+    },
+  );
 
   it('read back from their text', () => {
     fc.assert(

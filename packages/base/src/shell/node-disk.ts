@@ -69,7 +69,12 @@ class NodeFile implements DiskFile {
     this.#readOn(into, position, 0, done);
   }
 
-  #readOn(into: Uint8Array, position: number, have: number, done: (error: DiskError | undefined, bytesRead: number) => void): void {
+  #readOn(
+    into: Uint8Array,
+    position: number,
+    have: number,
+    done: (error: DiskError | undefined, bytesRead: number) => void,
+  ): void {
     if (have === into.length && have > 0) return done(undefined, have);
     read(this.#fd, into, have, into.length - have, position + have, (error, bytes) => {
       if (error) return done(row(error), have);

@@ -6,7 +6,17 @@ import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { call, run, type Disk, type DiskError, type DiskFile, type Steps, type Wire } from '../../src/index.ts';
-import { duplexWire, nodeDisk, parseAddress, socketWire, systemClock, systemRandom, systemTimers, systemTurn, tcpDialer } from '../../src/shell/node-ports.ts';
+import {
+  duplexWire,
+  nodeDisk,
+  parseAddress,
+  socketWire,
+  systemClock,
+  systemRandom,
+  systemTimers,
+  systemTurn,
+  tcpDialer,
+} from '../../src/shell/node-ports.ts';
 
 const done = <T>(steps: () => Steps<T>): Promise<T> =>
   new Promise((resolve, reject) => run(steps, (error, value) => (error === undefined ? resolve(value) : reject(error))));
@@ -92,7 +102,9 @@ describe('the real wires', () => {
   }
 
   const dial = (address: string, timeoutMs?: number): Promise<Wire> =>
-    new Promise((resolve, reject) => tcpDialer({ timeoutMs }).dial(address, (error, wire) => (error === undefined ? resolve(wire) : reject(new Error(error)))));
+    new Promise((resolve, reject) =>
+      tcpDialer({ timeoutMs }).dial(address, (error, wire) => (error === undefined ? resolve(wire) : reject(new Error(error)))),
+    );
 
   it('carry bytes over TCP both ways and deliver what was written before a graceful close', async () => {
     const address = await listen((wire) => {
@@ -194,7 +206,9 @@ describe('real time', () => {
       turn.atEnd(() => { console.log('others run'); turn.atEnd(() => console.log('and go on')); });`;
     const hooks = new URL('../../../cli/bin/sources.js', import.meta.url).href;
     const out = await new Promise<string>((resolve, reject) =>
-      execFile(process.execPath, ['--import', hooks, '--input-type=module', '-e', script], (error, stdout) => (error ? reject(error) : resolve(stdout))),
+      execFile(process.execPath, ['--import', hooks, '--input-type=module', '-e', script], (error, stdout) =>
+        error ? reject(error) : resolve(stdout),
+      ),
     );
     expect(out).toBe('caught mine\nothers run\nand go on\n');
   });
