@@ -58,7 +58,7 @@ function refusal(error: unknown, { host, port, dataDir, insecure }: ServerOption
     );
   return new CliError(
     `the store in ${dataDir} was not opened: ${text}`,
-    'stop its other owner, or give --data another folder',
+    'look at the reason, or give --data another folder',
     'failed',
     error,
   );

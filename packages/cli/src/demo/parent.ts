@@ -362,8 +362,10 @@ class BankDemo {
     } else if (seen.what === 'check-back') {
       this.view.event(`the broker asks bank A about ${seen.serial}`);
     } else if (seen.what === 'dead-letter') {
+      this.view.fault('poison', 'fired');
       this.view.event(`dead letter ${seen.serial}: a person reads it`);
     } else if (seen.what === 'mended') {
+      this.view.fault('poison', 'confirmed');
       this.view.event(`${seen.serial} mended and sent again`);
     }
   }

@@ -44,6 +44,7 @@ class LiveView implements View {
   private readonly timer: NodeJS.Timeout;
   private latest: RunningAccount | undefined;
   private linesDrawn = 0;
+  private ended = false;
 
   constructor(options: ViewOptions) {
     this.options = options;
@@ -65,6 +66,8 @@ class LiveView implements View {
   }
 
   end(): void {
+    if (this.ended) return;
+    this.ended = true;
     clearInterval(this.timer);
     this.draw();
   }
