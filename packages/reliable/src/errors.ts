@@ -40,7 +40,6 @@ export const ERRORS = {
   },
   CLOSED: { sentence: 'The database handle is closed', retry: 'never' },
   SCHEMA_TOO_NEW: { sentence: 'The tables were made by a newer version of this package', retry: 'never' },
-  NO_SCHEMA: { sentence: 'The tables are missing or old; call migrate(db) first', retry: 'never' },
   RELAY_STATE: { sentence: 'The relay cannot do this now', retry: 'never' },
 } as const;
 

@@ -7,7 +7,7 @@ export function asNumber(value: unknown): number {
 }
 
 export function asText(value: unknown): string {
-  return typeof value === 'string' ? value : String(value ?? '');
+  return typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'bigint' ? value.toString() : '';
 }
 
 export function asTextOrNull(value: unknown): string | null {

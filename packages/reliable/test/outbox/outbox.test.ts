@@ -198,7 +198,7 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
     const outbox = outboxOf(here, { wake: () => wakes++ });
     await transaction(here.app.handle, (tx: Handle) => {
       const added = [1, 2, 3].map(() => outbox.in(tx).add({ topic: 't', body: 'b' }));
-      return backend.kind === 'sync' ? added.length : Promise.all(added);
+      return backend.kind === 'sync' ? added.length : Promise.all(added as unknown as Promise<string>[]);
     });
     expect(wakes).toBe(1);
   });
@@ -330,7 +330,7 @@ test('any text and any bytes come out as they went in', async () => {
       fc.dictionary(text, text, { maxKeys: 3 }),
       async (key, tag, body, headers) => {
         here.broker.stored.length = 0;
-        transaction(here.app.handle, (tx: Handle) => outbox.in(tx).add({ topic: 't', key, tag, body, headers }));
+        await transaction(here.app.handle, (tx: Handle) => outbox.in(tx).add({ topic: 't', key, tag, body, headers }));
         await relay.drain();
         expect(here.broker.stored).toHaveLength(1);
         const [message] = here.broker.stored;

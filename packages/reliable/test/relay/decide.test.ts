@@ -91,7 +91,7 @@ test.each(brakeTable.trim().split('\n'))('brake: %s', (line) => {
   const names: Record<string, PublishResult> = { c: 'confirmed', r: 'rejected', v: 'unavailable', k: 'unknown' };
   let brake = released(brakes);
   for (const batch of given.split(' ')) {
-    const outcomes = [...batch].map((letter) => ({ outcome: names[letter]! }));
+    const outcomes = batch.split('').map((letter) => ({ outcome: names[letter]! }));
     brake = afterOutcomes(brake, outcomes, brakes, 5000, 0xffffffff);
   }
   expect(`${brake.failures} ${Math.max(0, brake.untilMs - 5000)} ${brake.batchRows}`).toBe(expected);

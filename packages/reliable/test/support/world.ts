@@ -77,10 +77,14 @@ export async function world(backend: Backend, given: { readonly time?: ManualTim
   };
 }
 
-/** All values, one after the other; a plain list when every one is plain. */
+/** All values; a plain list when every one is plain. */
 function collect(makers: (() => string | Promise<string>)[]): string[] | Promise<string[]> {
-  const first = makers.map((make) => make());
-  return first.every((value) => typeof value === 'string') ? first : Promise.all(first);
+  const values = makers.map((make) => make());
+  return isTexts(values) ? values : Promise.all(values.map((value) => Promise.resolve(value)));
+}
+
+function isTexts(values: readonly unknown[]): values is string[] {
+  return values.every((value) => typeof value === 'string');
 }
 
 /** Lets promises and turns run until nothing moves by itself; time stands still. */
