@@ -129,6 +129,10 @@ export class Project {
           target: this.#fileNamed(path, node.text),
         });
       }
+      if (ts.isTemplateExpression(node)) {
+        for (const target of this.#filesLike(path, node))
+          edges.push({ specifier: target, line: lineOf(ast, node), kind: 'named-file', names: [], target });
+      }
       ts.forEachChild(node, visit);
     };
     visit(ast);
@@ -144,6 +148,16 @@ export class Project {
     if (found === undefined || target === undefined || typeof target === 'string') return undefined;
     const source = target[sourceCondition];
     return source === undefined ? undefined : posix.join('packages', found.folder, source);
+  }
+
+  /** Project files beside `from` that a template with holes can name: `./${work}-client.ts`. */
+  #filesLike(from: string, template: ts.TemplateExpression): string[] {
+    const parts = [template.head.text, ...template.templateSpans.map(({ literal }) => literal.text)];
+    if (!/\.(ts|js)$/.test(parts.at(-1) ?? '')) return [];
+    const folder = posix.dirname(from);
+    const [first = '', ...rest] = parts.map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+    const pattern = new RegExp(`^${[first.replace(/^\\\.\//, ''), ...rest].join('[^/]+')}$`);
+    return [...this.files.keys()].filter((path) => posix.dirname(path) === folder && pattern.test(posix.basename(path)));
   }
 
   /** A project file that a string names, relative to its own file or to the root. */

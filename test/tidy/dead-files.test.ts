@@ -23,4 +23,10 @@ describe('dead files', () => {
     const found = dead({ 'test/crash/run.ts': `fork(new URL('./child.ts', import.meta.url));`, 'test/crash/child.ts': '' });
     expect(found).toEqual([]);
   });
+
+  it('keeps what a file name with a hole can mean', () => {
+    const run = 'for (const work of all) fork(`./${work}-client.ts`);';
+    const found = dead({ 'test/bench/run.ts': run, 'test/bench/produce-client.ts': '', 'test/bench/other.ts': '' });
+    expect(found).toEqual(['test/bench/other.ts: nothing imports it']);
+  });
 });
