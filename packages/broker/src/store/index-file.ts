@@ -15,7 +15,7 @@ import { baseName } from './segment-header.ts';
 export const INDEX_BLOCK_ENTRIES = 1024;
 export const INDEX_ENTRY_BYTES = 20;
 const BLOCK_STRIDE = INDEX_BLOCK_ENTRIES * INDEX_ENTRY_BYTES + 4;
-const HEAD_BYTES = 60;
+const HEAD_BYTES = 56;
 const MAGIC = 0x54534958;
 const FORMAT = 1;
 const DIRECTORY_BYTES_MAX = 256 * 1024 * 1024;

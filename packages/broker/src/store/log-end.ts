@@ -81,7 +81,9 @@ export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps
   // Newest file first: a crash in between must not leave a gap.
   for (const other of [...end.later].reverse()) {
     if (other.isEmpty && end.later.every((any) => any.isEmpty)) continue;
-    yield* moveAside(disk, other);
+    // The first segment of all stays in its place until a new one is renamed over it: a log without files would be a lost log.
+    if (last === undefined && other === end.later[0]) yield* copyAside(disk, other.found.segment.file!, 0, other.rest.usedEnd, other.found.segment.base);
+    else yield* moveAside(disk, other);
   }
   if (last === undefined) return;
   const file = last.segment.file!;

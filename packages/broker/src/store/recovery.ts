@@ -87,6 +87,7 @@ class Recovery {
     const tornBytes = yield* this.#settleEnd(end, witnesses);
     yield* this.#adopt(log.segments, end);
     if (!isClean && !isNew) yield* this.#rewriteSuffix(checkpoint?.durableEnd ?? 0, end.position);
+    yield* this.#closeOthers(log.segments);
     const epoch = 1 + Math.max(checkpoint?.epoch ?? 0, ...log.segments.map((found) => found.header?.epoch ?? 0));
     const snapshotPosition = snapshot?.position ?? -1;
     const { storeId } = segments;
@@ -189,15 +190,15 @@ class Recovery {
   /** Sealed segments before the scan are not read: their index files say what is in them. */
   *#loadIndexes(found: readonly FoundSegment[], until: number): Steps<void> {
     const { segments, queues } = this.#parts;
+    for (const { segment, headerFault } of found.slice(0, until)) {
+      if (segment.isActive) continue;
+      yield* this.#refuseRotten(segment.path, 0, segment.base, segment.firstGroup, `segments in use follow it (${headerFault || 'its header says that it was never used'})`);
+    }
     for (let at = 0; at < until; at++) {
-      const { segment, header, headerFault } = found[at]!;
-      const next = found[at + 1]!.header;
-      if (header === undefined || !segment.isActive || next === undefined) {
-        yield* this.#refuseRotten(segment.path, 0, segment.base, segment.base, `it is followed by sound segments (${headerFault || 'header says never used'})`);
-      }
-      segment.lastCrc = next!.previousCrc;
+      const { segment, header } = found[at]!;
+      segment.lastCrc = found[at + 1]!.header!.previousCrc;
       const index = yield* loadIndex(this.#disk, segment.base, segments.storeId, segment.lastCrc);
-      if (typeof index === 'string') yield* this.#rebuildIndex(segment, header!, next!.previousCrc, index);
+      if (typeof index === 'string') yield* this.#rebuildIndex(segment, header!, segment.lastCrc, index);
       else {
         segment.isIndexed = true;
         segment.writtenEnd = segment.end;
@@ -282,6 +283,17 @@ class Recovery {
       if (segment.base <= end.last.segment.base) segments.add(segment);
     }
     segments.next = emptyLater[0]?.found.segment;
+  }
+
+  /** Only the segment in use and the one after it stay open; readers open what they need. */
+  *#closeOthers(found: readonly FoundSegment[]): Steps<void> {
+    const { segments } = this.#parts;
+    for (const { segment } of found) {
+      const { file } = segment;
+      if (file === undefined || segment === segments.last || segment === segments.next) continue;
+      segment.file = undefined;
+      yield* call((done) => file.close(done));
+    }
   }
 
   /**

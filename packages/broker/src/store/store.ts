@@ -177,6 +177,7 @@ export class Store {
     const end = encodeMessageRecord(m, this.#storeHost, block.bytes, at);
     builder.took(end);
     queue.nextOffset = queueOffset + 1;
+    block.segment.newestMs = this.#turnNowMs;
     queue.entries.push(block.segment.base, position, bytes, m.tagsCode, queueOffset);
     if (!queue.isDirty) {
       queue.isDirty = true;
@@ -286,7 +287,6 @@ export class Store {
   #endTurn(): void {
     this.#isInTurn = false;
     if (this.#state === 'failed' || this.#state === 'closed') return;
-    this.#builder.segment.newestMs = this.#turnNowMs;
     this.#builder.close();
     this.#writer.pump();
     this.#tail.trim(this.#writer.writtenEnd);
