@@ -6,9 +6,9 @@ import { perDialect, type Dialect } from './sql/dialect.ts';
 import type { Clock } from '@tallystick/base';
 import { systemClock } from '@tallystick/base/node';
 import type { Answer, Handle } from './sql/handles.ts';
-import { perform, sessionOf, type Session } from './sql/session.ts';
+import { atomically, perform, sessionOf, type Session } from './sql/session.ts';
 import { hole, prepared, run, type Steps } from './sql/statement.ts';
-import { headAs, type MessageTable, type RowState } from './sql/tables.ts';
+import { bodyAs, headAs, type MessageTable, type RowState } from './sql/tables.ts';
 import { asNumber, asText, asTextOrNull } from './sql/values.ts';
 
 export interface MonitorSettings {
@@ -86,6 +86,12 @@ export class Monitor<H extends Handle> {
     );
   }
 
+  /** Deletes what was buried longer than `olderThanMs` ago; returns how many. Nothing else ever removes a buried message. */
+  forgetBuried(olderThanMs: number): Answer<H, number> {
+    const before = this.#clock.now() - olderThanMs;
+    return this.#perform(atomically(this.#session.dialect, forgetSteps(this.#statements, { channel: this.#channel, before })));
+  }
+
   #perform<T>(steps: Steps<T>): Answer<H, T> {
     return perform(this.#session, steps) as Answer<H, T>;
   }
@@ -129,12 +135,22 @@ function* listSteps(
   }));
 }
 
+function* forgetSteps(statements: MonitorStatements, old: Readonly<{ channel: string; before: number }>): Steps<number> {
+  yield statements.forgetBodies(old);
+  return (yield* run(statements.forgetHeads(old))).changes;
+}
+
 type MonitorStatements = ReturnType<ReturnType<typeof statementsOf>>;
 
 const statementsOf = perDialect((dialect) => (table: MessageTable) => monitorStatements(dialect, table));
 
 function monitorStatements({ build }: Dialect, table: MessageTable) {
   const head = headAs(table);
+  const buried = build
+    .selectFrom(head)
+    .where('channel', '=', hole<string>('channel'))
+    .where('state', '=', 'buried')
+    .where('changed_at', '<', hole<number>('before'));
   return {
     counts: prepared<'channel'>(
       build
@@ -152,6 +168,16 @@ function monitorStatements({ build }: Dialect, table: MessageTable) {
         .where('sequence', '>', hole<number>('after'))
         .orderBy('sequence')
         .limit(hole<number>('limit')),
+    ),
+    forgetBodies: prepared<'channel' | 'before'>(
+      build.deleteFrom(bodyAs(table)).where('channel', '=', hole<string>('channel')).where('id', 'in', buried.select('id')),
+    ),
+    forgetHeads: prepared<'channel' | 'before'>(
+      build
+        .deleteFrom(head)
+        .where('channel', '=', hole<string>('channel'))
+        .where('state', '=', 'buried')
+        .where('changed_at', '<', hole<number>('before')),
     ),
     retryNow: prepared<'channel' | 'id' | 'now'>(
       build

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createMonitor } from '../src/index.ts';
-import { backends } from './support/backends.ts';
+import { backends, rowsOf } from './support/backends.ts';
 import { world } from './support/world.ts';
 
 describe.each(backends)('the monitor on $name', (backend) => {
@@ -71,5 +71,24 @@ describe.each(backends)('the monitor on $name', (backend) => {
     expect(await monitor.list({ state: 'buried' })).toMatchObject([{ id, lastError: 'customer left' }]);
     expect(await monitor.retryNow(id!)).toBe(true);
     expect(await relay.drain()).toBe(1);
+  });
+
+  test('only what was buried long ago is forgotten, head and body', async () => {
+    const here = await world(backend);
+    const monitor = createMonitor(here.app.handle, { clock: here.time });
+    const ids = await here.add({ body: 'old' }, { body: 'young' }, { body: 'dead' });
+    here.broker.answer = () => 'rejected';
+    await here.relay({ attemptsMax: 1 }).drain();
+    await monitor.bury(ids[0]!, 'a');
+    here.time.advance(10_000);
+    await monitor.bury(ids[1]!, 'b');
+    expect([await monitor.forgetBuried(5000), await monitor.forgetBuried(5000), here.states()]).toEqual([
+      1,
+      0,
+      ['buried', 'dead'],
+    ]);
+    expect(rowsOf(here.app.raw, 'select id from tallystick_outbox_body order by id').map(({ id }) => id)).toEqual(
+      [ids[1], ids[2]].sort(),
+    );
   });
 });

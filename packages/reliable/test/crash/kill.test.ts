@@ -1,7 +1,7 @@
-import { fork } from 'node:child_process';
+import { fork, type ChildProcess } from 'node:child_process';
 import { systemClock } from '@tallystick/base/node';
 import { expect, test } from 'vitest';
-import { createInbox, createRelay, migrate, transaction, verifyDurability } from '../../src/index.ts';
+import { createInbox, createOutbox, createRelay, migrate, transaction, verifyDurability } from '../../src/index.ts';
 import { databasePath, openRaw, rowsOf } from '../support/backends.ts';
 import { MemoryTransport } from '../support/memory-transport.ts';
 
@@ -53,12 +53,46 @@ test.each(points)(
   },
 );
 
-async function runUntilKilled(path: string, point: string): Promise<{ signal: NodeJS.Signals | null; pushed: string[] }> {
-  const pushed: string[] = [];
-  const child = fork(new URL('../support/child.ts', import.meta.url), ['add', path, point], {
+test('stopped with a push in flight and replaced: its confirmation is fenced, the heir’s verdict stays', async () => {
+  const path = databasePath();
+  const db = openRaw(path, 5000);
+  verifyDurability(db);
+  migrate(db);
+  const outbox = createOutbox(db);
+  const id = transaction(db, (tx) => outbox.in(tx).add({ topic: 't', key: 'k', body: 'b' }));
+
+  const child = forked('relay', path);
+  expect(await messageOf(child)).toEqual([id]);
+  child.kill('SIGSTOP');
+  const broker = new MemoryTransport();
+  broker.answer = () => ({ outcome: 'rejected', reason: 'the heir says no' });
+  const ahead = { ...systemClock, now: () => Date.now() + 60_000 };
+  const heir = createRelay({ db: openRaw(path, 5000), transport: broker, clock: ahead, attemptsMax: 1 });
+  await heir.drain();
+  child.send('confirm');
+  child.kill('SIGCONT');
+  const counters = await messageOf(child);
+  expect(counters).toMatchObject({ fenced: 1, confirmed: 0 });
+  expect(rowsOf(db, 'select state, last_error from tallystick_outbox')).toEqual([
+    { state: 'dead', last_error: 'the heir says no' },
+  ]);
+  await heir.stop();
+});
+
+function forked(...args: string[]): ChildProcess {
+  return fork(new URL('../support/child.ts', import.meta.url), args, {
     execArgv: ['--import', new URL('../../../cli/bin/sources.js', import.meta.url).href],
     stdio: 'inherit',
   });
+}
+
+function messageOf(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve) => child.once('message', resolve));
+}
+
+async function runUntilKilled(path: string, point: string): Promise<{ signal: NodeJS.Signals | null; pushed: string[] }> {
+  const pushed: string[] = [];
+  const child = forked('add', path, point);
   child.on('message', (ids) => pushed.push(...(ids as string[])));
   const signal = await new Promise<NodeJS.Signals | null>((resolve) => child.once('exit', (_code, by) => resolve(by)));
   // What the child had sent before it died is in the channel; it is read to its end before the channel closes.

@@ -517,6 +517,55 @@ describe('whatever happens to pushes', () => {
   });
 });
 
+describe('whatever happens to relays', () => {
+  /** add: a message of a key. drain: a relay works. crash: it dies with its next push on the way, stored by the broker or not. wait: a lease runs out. */
+  const step = fc.oneof(
+    fc.record({ act: fc.constant('add' as const), key: fc.constantFrom('a', 'b', 'c', 'd') }),
+    fc.record({ act: fc.constant('drain' as const), relay: fc.nat(2) }),
+    fc.record({ act: fc.constant('crash' as const), relay: fc.nat(2), stored: fc.boolean() }),
+    fc.record({ act: fc.constant('wait' as const), ms: fc.constantFrom(100, 4000, 10_000) }),
+  );
+
+  test('dying, replaced and sharing the ranges, they deliver everything, and first arrivals of a key in order', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+        const here = await world(backends[0]!);
+        const fresh = () => here.relay({ leaseMs: 10_000, rangesMax: 6, sweepAfterMs: 3_000_000, stopAfterMs: 0 });
+        const relays = [fresh(), fresh(), fresh()];
+        let added = 0;
+        for (const one of steps) {
+          if (one.act === 'add') await here.add({ key: one.key, body: `${one.key}${added++}` });
+          else if (one.act === 'wait') here.time.advance(one.ms);
+          else if (one.act === 'drain') await relays[one.relay]!.drain();
+          else {
+            // The push is stored or lost, its answer never comes, and the object is never asked again.
+            here.broker.before = (batch) => {
+              if (one.stored) here.broker.stored.push(...batch);
+              return new Promise<void>(() => undefined);
+            };
+            void relays[one.relay]!.drain();
+            await settle(here.time, 2);
+            here.broker.before = () => undefined;
+            relays[one.relay] = fresh();
+          }
+        }
+        for (let round = 0; round < 5; round++) {
+          here.time.advance(10_000);
+          for (const relay of relays) await relay.drain();
+        }
+        expect(here.states()).toEqual([]);
+        const first = [...new Set(texts(here))];
+        expect(first).toHaveLength(added);
+        for (const key of ['a', 'b', 'c', 'd']) {
+          const arrived = first.filter((text) => text.startsWith(key)).map((text) => Number(text.slice(1)));
+          expect(arrived).toEqual([...arrived].sort((x, y) => x - y));
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
+
 test('a claim walks the index and sorts nothing, so its cost does not grow with the backlog', async () => {
   const here = await world(backends[0]!);
   const seen: string[] = [];

@@ -3,8 +3,8 @@ import { createOutbox, createRelay, migrate, transaction } from '../../src/index
 
 /**
  * Child processes of the tests that kill. `child.ts migrate PATH` makes the tables and exits. `child.ts add PATH POINT` commits one
- * message after the other and dies by SIGKILL at the named point. `child.ts relay PATH` relays to its parent and never answers, so that it
- * can be stopped with a push in flight.
+ * message after the other and dies by SIGKILL at the named point. `child.ts relay PATH` drains once
+ * with its parent as the broker: a push is shown to the parent, which answers when it likes.
  */
 const [job, path, point] = process.argv.slice(2) as [string, string, string | undefined];
 const db = new Database(path, { timeout: 5000 });
@@ -38,5 +38,22 @@ function add(): void {
   relay.start();
 }
 
+async function relay(): Promise<void> {
+  const relay = createRelay({
+    db,
+    leaseMs: 1000,
+    transport: {
+      publish: (batch) => {
+        process.send?.(batch.map(({ id }) => id));
+        return new Promise((resolve) => process.once('message', () => resolve(batch.map(() => ({ outcome: 'confirmed' })))));
+      },
+    },
+  });
+  await relay.drain();
+  process.send?.(relay.counters);
+  process.disconnect();
+}
+
 if (job === 'migrate') migrate(db);
+else if (job === 'relay') await relay();
 else add();
