@@ -93,6 +93,7 @@ export class ProducerActor extends ClientActor {
     if (!chaos) return;
     this.later(this.random.unit() * 2 * plan.sendEveryMs, () => this.#work());
     const count = this.random.chance(plan.batches) ? this.random.between(2, 8) : 1;
+    this.stage.coverage.hit('burst sent', count - 1);
     for (let n = 0; n < count; n++) this.#send();
   }
 
@@ -113,8 +114,6 @@ export class ProducerActor extends ClientActor {
         ledger.answer(intent, 'unknown', world.timeMs);
       } else {
         coverage.hit('send rejected');
-        (globalThis as any).REJ ??= new Map();
-        (globalThis as any).REJ.set(error.message, ((globalThis as any).REJ.get(error.message) ?? 0) + 1);
         ledger.answer(intent, 'rejected', world.timeMs);
       }
     });

@@ -49,8 +49,7 @@ export const SOMETIMES = [
   'connection cut',
   'connection half open',
   'async suffix lost',
-  'batch sent',
-  'long poll answered by arrival',
+  'burst sent',
   'wall clock jumped',
 ] as const;
 

@@ -39,6 +39,7 @@ export class SimNetwork {
   readonly links = new Set<SimLink>();
   readonly random: Prng;
   cuts = 0;
+  halfOpenCuts = 0;
   readonly #listeners = new Map<string, { owner: SimProcess; accept: (wire: Wire) => void }>();
   #nextPort = 40_000;
 
@@ -119,6 +120,7 @@ export class SimLink {
   cut(halfOpen = false): void {
     if (!this.network.links.has(this)) return;
     this.network.cuts++;
+    if (halfOpen) this.network.halfOpenCuts++;
     this.network.world.trace(`link ${this.serverSide.remote} cut${halfOpen ? ', half open' : ''}`);
     const deaf = !halfOpen ? undefined : this.network.random.chance(0.5) ? this.clientSide : this.serverSide;
     this.#faulted = deaf !== undefined;

@@ -108,4 +108,3 @@ function huntAll(): number {
   if (values.json) console.log(JSON.stringify({ defects: rows }));
   return rows.every((row) => row.caughtBy !== null) ? 0 : 1;
 }
-console.log((globalThis as any).REJ);

@@ -102,6 +102,9 @@ class Schedule {
     } catch (thrown) {
       this.#ledger.violate('no-exception', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
     }
+    this.#coverage.hit('connection cut', this.#stage.network.cuts);
+    this.#coverage.hit('connection half open', this.#stage.network.halfOpenCuts);
+    this.#coverage.hit('segment rolled', this.#machine.disk.files().some((path) => /^log\/\d{20}$/.test(path) && Number(path.slice(4)) >= 2 * this.#plan.segmentBytes) ? 1 : 0);
     return {
       seed: this.#plan.seed,
       plan: this.#plan,
