@@ -98,13 +98,17 @@ class PipeEnd implements Wire {
     if (this.#closing !== undefined) return this.#finish(this.#closing);
     if (this.#writerWaits && this.#inboxBytes <= PIPE_SOFT_BYTES) {
       this.#writerWaits = false;
-      this.other.onDrain();
+      this.other.#drained();
     }
     if (this.#inbox.length > 0) {
       if (!this.#paused) this.#schedule();
     } else if (this.#ended !== undefined) {
       this.#finish(this.#ended);
     }
+  }
+
+  #drained(): void {
+    if (!this.#closed && this.#closing === undefined) this.onDrain();
   }
 
   #finish(reason: string): void {

@@ -20,10 +20,11 @@ export class Interner {
     const length = end - start;
     if (length === 0) return '';
     if (length > 255) return bytes.toString('utf8', start, end);
-    // Names of one family differ in their last bytes; the comparison below makes sure.
+    // Ends tell names apart; the comparison below makes sure.
     let hash = length;
-    for (let at = length > HASHED_BYTES ? end - HASHED_BYTES : start; at < end; at++)
-      hash = (Math.imul(hash, 31) + bytes[at]!) | 0;
+    const tail = length > 2 * HASHED_BYTES ? end - HASHED_BYTES : start;
+    if (tail > start) for (let at = start; at < start + HASHED_BYTES; at++) hash = (Math.imul(hash, 31) + bytes[at]!) | 0;
+    for (let at = tail; at < end; at++) hash = (Math.imul(hash, 31) + bytes[at]!) | 0;
     const slot = (hash ^ (hash >>> 15)) & this.#mask;
     const key = this.#keys[slot];
     if (key !== undefined && key.length === length) {
@@ -38,5 +39,5 @@ export class Interner {
   }
 }
 
-/** Hashed bytes at the end of a text. */
-const HASHED_BYTES = 8;
+/** Hashed bytes at either end of a longer text. */
+const HASHED_BYTES = 6;

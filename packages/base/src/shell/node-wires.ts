@@ -72,7 +72,7 @@ export function tcpDialer(options: { readonly timeoutMs?: number | undefined } =
       const socket = connect({ host: parsed.host, port: parsed.port });
       const fail = (error: Error): void => {
         socket.destroy();
-        done(`cannot connect to ${address}: ${error.message}`, undefined as never);
+        done(`cannot connect to ${address}: ${sentenceOf(error)}`, undefined as never);
       };
       const tooLate = (): void => {
         socket.off('error', fail);
@@ -102,6 +102,11 @@ export function parseAddress(address: string): { readonly host: string; readonly
 function joinAddress(host: string, port: number): string {
   const plain = host.startsWith('::ffff:') && host.includes('.') ? host.slice(7) : host;
   return plain.includes(':') ? `[${plain}]:${port}` : `${plain}:${port}`;
+}
+
+/** A name with several addresses fails with one error for each and no message of its own. */
+function sentenceOf(error: Error): string {
+  return error instanceof AggregateError ? error.errors.map((one: Error) => one.message).join(', ') : error.message;
 }
 
 function nothing(): void {}

@@ -156,6 +156,8 @@ describe('the real wires', () => {
     await new Promise<void>((resolve) => server!.close(() => resolve()));
     server = undefined;
     await expect(dial(address)).rejects.toThrow(`cannot connect to ${address}: connect ECONNREFUSED`);
+    const port = address.split(':')[1]!;
+    await expect(dial(`localhost:${port}`)).rejects.toThrow(/localhost:\d+: .*connect ECONNREFUSED/);
     await expect(dial('nonsense')).rejects.toThrow('"nonsense" is not host:port');
   });
 
