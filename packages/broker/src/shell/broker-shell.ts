@@ -36,7 +36,8 @@ export class Broker {
   #core: BrokerCore | undefined;
   #server: Server | undefined;
   #owner: StoreOwner | undefined;
-  #isStarted = false;
+  #starting: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
   #address: string | undefined;
 
   constructor(settings: BrokerSettings) {
@@ -45,8 +46,18 @@ export class Broker {
 
   /** Opens the store, recovers it and listens. Rejects with the reason when the store is refused, locked, or the port taken. */
   async start(): Promise<void> {
-    if (this.#isStarted) throw new Error('this broker has been started before; make a new one');
-    this.#isStarted = true;
+    if (this.#starting !== undefined) throw new Error('this broker has been started before; make a new one');
+    this.#starting = this.#start();
+    await this.#starting;
+  }
+
+  /** Stops reading requests, answers what was accepted, closes connections and the store. A start on its way is waited for. */
+  async stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    await this.#stopping;
+  }
+
+  async #start(): Promise<void> {
     const { dataDir, host, port, insecure, unref, onFailed, onFull, onAlarm, ...options } = this.#settings;
     const listenHost = host === false ? undefined : (host ?? '127.0.0.1');
     if (listenHost !== undefined && !isLoopback(listenHost) && insecure !== true) {
@@ -84,8 +95,8 @@ export class Broker {
     }
   }
 
-  /** Stops reading requests, answers what was accepted, closes connections and the store. */
-  async stop(): Promise<void> {
+  async #stop(): Promise<void> {
+    await this.#starting?.catch(() => {});
     const unlistened = this.#unlisten();
     const core = this.#core;
     try {

@@ -127,21 +127,22 @@ class Round {
 
   step(from: number): void {
     let offset = from;
-    for (let looked = 0; looked < HALVES_PER_TURN; looked++) {
+    let asked = 0;
+    for (let looked = 0; looked < HALVES_PER_TURN && asked < QUESTIONS_PER_TURN; looked++) {
       offset = this.#table.nextOpen(offset);
       if (offset < 0 || this.#asked >= this.#options.checksPerRoundMax) return this.#end();
       const ageMs = this.#nowMs - this.#table.storedAtMs(offset);
       // A clock that was set back makes ages negative: then ask rather than wait for the clock.
-      if (ageMs >= 0 && ageMs < this.#options.checkAfterMs) {
-        offset++;
-        continue;
+      const isYoung = ageMs >= 0 && ageMs < this.#options.checkAfterMs;
+      if (!isYoung) {
+        const row = this.#table.row(offset)!;
+        if (!this.#settleWithoutAsking(row, ageMs)) {
+          // A half that is not in memory is read from the disk; the walk goes on when it is here.
+          if (!this.#ask(row)) return;
+          asked++;
+        }
       }
-      const row = this.#table.row(offset)!;
-      if (this.#settleWithoutAsking(row, ageMs)) {
-        offset++;
-        continue;
-      }
-      return this.#ask(row);
+      offset++;
     }
     this.#turn.atEnd(() => this.step(offset));
   }
@@ -159,9 +160,13 @@ class Round {
     return true;
   }
 
-  #ask(row: HalfRow): void {
+  /** Asks; false when the answer to "was it sent" comes later, and with it the next step. */
+  #ask(row: HalfRow): boolean {
     const times = row.checks + 1;
+    let isInCall = true;
+    let isDone = false;
     this.#asker.ask(row, times, (sent) => {
+      isDone = true;
       if (sent) {
         this.#asked++;
         this.#counts.add(row.offset, times);
@@ -169,8 +174,10 @@ class Round {
         this.#waiting++;
         this.#oldestWaitingMs = Math.max(this.#oldestWaitingMs, this.#nowMs - row.storedAtMs);
       }
-      this.#turn.atEnd(() => this.step(row.offset + 1));
+      if (!isInCall) this.step(row.offset + 1);
     });
+    isInCall = false;
+    return isDone;
   }
 
   #end(): void {
@@ -183,5 +190,6 @@ class Round {
   }
 }
 
-/** Looking at a row costs well under a microsecond. */
+/** Looking at a row costs well under a microsecond, a question some ten. */
 const HALVES_PER_TURN = 1024;
+const QUESTIONS_PER_TURN = 64;

@@ -136,7 +136,7 @@ export class TransactionEnds implements AppendSink {
   }
 
   #begin(waiter: Waiter): void {
-    this.#settling.set(waiter.claim.offset, { outcome: waiter.claim.outcome, first: waiter, repeats: [] });
+    this.#settling.set(waiter.claim.offset, { outcome: waiter.claim.outcome, first: waiter, repeats: undefined });
   }
 
   /** The store's word on a decision. */
@@ -148,7 +148,8 @@ export class TransactionEnds implements AppendSink {
       if (settling.outcome === 'committed') this.#counters.commits++;
       else this.#counters.rollbacks++;
     } else if (outcome === 'timeout') this.#uncertain.add(offset);
-    for (const waiter of [settling.first, ...settling.repeats]) this.#finish(waiter, outcome);
+    this.#finish(settling.first, outcome);
+    for (const waiter of settling.repeats ?? []) this.#finish(waiter, outcome);
     this.#relax();
   }
 
@@ -174,7 +175,7 @@ export class TransactionEnds implements AppendSink {
     const { offset } = waiter.claim;
     const settling = this.#settling.get(offset);
     if (settling !== undefined) {
-      settling.repeats.push(waiter);
+      (settling.repeats ??= []).push(waiter);
       return;
     }
     if (!this.#uncertain.has(offset)) return this.#finish(waiter, 'ok');
@@ -233,7 +234,7 @@ interface Waiter {
 interface Settling {
   readonly outcome: EndClaim['outcome'];
   readonly first: Waiter;
-  readonly repeats: Waiter[];
+  repeats: Waiter[] | undefined;
 }
 
 const RETRY_MS = 20;

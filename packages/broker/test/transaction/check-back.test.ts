@@ -5,18 +5,22 @@ import { PARKED_COUNT, readCheckCounts } from '../../src/transaction/half-record
 import { HalfTable, type HalfRow } from '../../src/transaction/half-table.ts';
 
 /** A table with a check-back over it whose control records are applied at once, as the log would. */
-function stage(options: { checkMax?: number; perRound?: number } = {}) {
+function stage(options: { checkMax?: number; perRound?: number; later?: boolean } = {}) {
   const time = new ManualTime(1_000_000);
   const table = new HalfTable();
   const asked: string[] = [];
   const rounds: CheckRound[] = [];
   const records: [number, number][][] = [];
-  const live = new Set<string>(['pay']);
+  const live = new Set<string>(['pay', 'unreachable']);
+  const reachable = new Set<string>(['pay', 'gone']);
+  const later = options.later === true;
   const asker: HalfAsker = {
     hasProducer: (group) => live.has(group),
     ask(row: HalfRow, times, done) {
       asked.push(`${row.id}#${times}`);
-      done(live.has(row.group));
+      const sent = reachable.has(row.group);
+      if (later) time.after(1, () => done(sent));
+      else done(sent);
     },
   };
   const journal = {
@@ -93,13 +97,23 @@ describe('check-back', () => {
   });
 
   it('does not count a question that could not be sent', () => {
-    const { time, table, live, half, asked } = stage();
-    half('a');
-    const asking = asked.length;
-    live.delete('pay');
+    const { time, table, half, asked, rounds } = stage();
+    half('a', 'unreachable');
     time.advance(30_000);
-    expect(asked.length).toBe(asking);
+    expect(asked).toEqual(['a#1']);
     expect(table.row(0)?.checks).toBe(0);
+    expect(rounds).toEqual([{ asked: 0, parked: 0, waiting: 1, oldestWaitingMs: 30_000 }]);
+    time.advance(30_000);
+    expect(asked).toEqual(['a#1', 'a#1']);
+  });
+
+  it.each([false, true])('asks about each of a thousand halves once per round (read from the disk: %s)', (later) => {
+    const { time, asked, half, records } = stage({ perRound: 10_000, later });
+    for (let n = 0; n < 1000; n++) half(`h${n}`);
+    time.advance(35_000);
+    expect(asked).toEqual(Array.from({ length: 1000 }, (_, n) => `h${n}#1`));
+    expect(records).toHaveLength(1);
+    expect(records[0]).toHaveLength(1000);
   });
 
   it('parks a half in the round after its last question, and asks no more', () => {
