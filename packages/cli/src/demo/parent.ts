@@ -281,7 +281,7 @@ class BankDemo {
     }
     await this.supervisor.stopAll(['bank-a', 'bank-b', 'bank-a-standby']);
     const store = await this.readStore();
-    await this.person.stop();
+    await Promise.race([this.person.stop(), sleep(3_000)]);
     await this.store.close();
     this.confirmPoison(store);
     const account = await this.finalAccount();
@@ -383,7 +383,7 @@ class BankDemo {
     writeFileSync(this.folder.report, `${JSON.stringify(report)}\n`);
     if (!this.options.json) this.tellPerson(report);
     for (const { invariant, seen } of report.violations)
-      console.error(`violated: ${invariant} (${invariantTable[invariant]}): ${seen}`);
+      console.error(`invariant violated: ${invariant} (${invariantTable[invariant]}): ${seen}`);
     if ('why' in ending) console.error(`ended because ${ending.why}`);
     if (missing.length > 0) console.error(`not seen in this run: ${missing.join(', ')}`);
     if (this.options.json) console.log(JSON.stringify(report));

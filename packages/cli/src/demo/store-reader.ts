@@ -7,6 +7,10 @@ export interface HalfLeft {
   readonly state: string;
 }
 
+const attemptsMax = 100;
+const againAfterMs = 300;
+const closeLimitMs = 3_000;
+
 export class StoreReader {
   readonly client: Client;
   private readonly address: string;
@@ -22,8 +26,19 @@ export class StoreReader {
     });
   }
 
+  /** Makes topics, again and again while the broker is away: it may be killed at any moment. Throws when it stays away. */
   async makeTopics(topics: readonly string[], queues: number): Promise<void> {
-    for (const topic of topics) await this.client.admin().createTopic(topic, queues);
+    for (const topic of topics) {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          await this.client.admin().createTopic(topic, queues);
+          break;
+        } catch (error) {
+          if (attempt === attemptsMax) throw error;
+          await new Promise((resolve) => setTimeout(resolve, againAfterMs));
+        }
+      }
+    }
   }
 
   /** Half messages without a verdict; undefined when the broker did not answer. */
@@ -48,7 +63,9 @@ export class StoreReader {
     }
   }
 
+  /** Does not wait long for a broker that is away. */
   async close(): Promise<void> {
-    await this.client.close();
+    const limit = new Promise<void>((resolve) => setTimeout(resolve, closeLimitMs));
+    await Promise.race([this.client.close(), limit]);
   }
 }
