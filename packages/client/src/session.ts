@@ -45,6 +45,8 @@ export class Session implements PeersOwner {
   readonly #producers = new Set<ProducerMember>();
   readonly #consumers = new Map<string, ConsumerMember>();
   readonly #watchers = new Set<ConnectionWatcher>();
+  /** Connections that were asked whether anybody is there. */
+  readonly #suspected = new Set<Connection>();
   #peers!: Peers;
   #source!: BrokerSource;
   #timer: Timer | undefined;
@@ -127,6 +129,13 @@ export class Session implements PeersOwner {
   leaveConsumer(group: string, done: () => void): void {
     this.#consumers.delete(group);
     this.#unregister({ clientID: this.clientId, consumerGroup: group }, done);
+  }
+
+  /** A request went unanswered: a heartbeat finds out whether the connection is dead, and drops it then. */
+  suspect(connection: Connection): void {
+    if (this.#suspected.has(connection) || connection.state !== 'open' || !this.#brokers.has(connection.address)) return;
+    this.#suspected.add(connection);
+    this.#beat(connection, () => this.#suspected.delete(connection));
   }
 
   close(): void {

@@ -5,6 +5,7 @@
 import { type Wire, pipe } from '@tallystick/base';
 import { ManualTime, seededRandom } from '@tallystick/base/testing';
 import {
+  type BrokerData,
   type Frame,
   Peer,
   RequestCode,
@@ -13,6 +14,7 @@ import {
   decodeHeartbeat,
   decodeLockRequest,
   decodeProperties,
+  encodeClusterInfo,
   encodeConsumerList,
   encodeLockedQueues,
   encodeProperties,
@@ -74,6 +76,8 @@ export class FakeBroker {
   readonly log: Stored[] = [];
   members: string[] = [];
   refuses = false;
+  /** Whether it answers for the list of all brokers. */
+  listsCluster = false;
   /** Called for each request before it is answered. */
   script: (code: number, ask: Asked) => Reaction = () => 'ok';
   /** Other brokers to name in routes. */
@@ -159,6 +163,9 @@ export class FakeBroker {
         if (queues === undefined) return peer.answer(ref, ResponseCode.TOPIC_NOT_EXIST, `no route of ${topic}`);
         return peer.answer(ref, 0, undefined, {}, this.#route(queues));
       }
+      case RequestCode.GET_BROKER_CLUSTER_INFO:
+        if (!this.listsCluster) return peer.answer(ref, ResponseCode.REQUEST_CODE_NOT_SUPPORTED);
+        return peer.answer(ref, 0, undefined, {}, encodeClusterInfo({ brokers: this.#brokerDatas() }));
       case RequestCode.HEART_BEAT: {
         const heartbeat = decodeHeartbeat(body);
         if (typeof heartbeat !== 'string' && heartbeat.consumerDataSet.length > 0 && !this.members.includes(heartbeat.clientID))
@@ -200,14 +207,9 @@ export class FakeBroker {
   }
 
   #route(queues: number): Buffer {
-    const brokers: FakeBroker[] = [this, ...this.others];
     return encodeTopicRoute({
-      brokerDatas: brokers.map(({ name, address }) => ({
-        cluster: 'c',
-        brokerName: name,
-        brokerAddrs: new Map([['0', address]]),
-      })),
-      queueDatas: brokers.map(({ name }) => ({
+      brokerDatas: this.#brokerDatas(),
+      queueDatas: [this, ...this.others].map(({ name }) => ({
         brokerName: name,
         readQueueNums: queues,
         writeQueueNums: queues,
@@ -215,6 +217,11 @@ export class FakeBroker {
         topicSysFlag: 0,
       })),
     });
+  }
+
+  #brokerDatas(): BrokerData[] {
+    const brokers: FakeBroker[] = [this, ...this.others];
+    return brokers.map(({ name, address }) => ({ cluster: 'c', brokerName: name, brokerAddrs: new Map([['0', address]]) }));
   }
 
   #queue(topic: string, queueId: number): Stored[] {

@@ -127,7 +127,10 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
       expressionType: 'TAG',
     };
     connection.request(RequestCode.PULL_MESSAGE, fields, undefined, options.pullTimeoutMs, (error, reply) => {
-      if (error !== undefined) return done(callError(error.kind, error.message), none);
+      if (error !== undefined) {
+        if (error.kind === 'timeout') this.#context.session.suspect(connection);
+        return done(callError(error.kind, error.message), none);
+      }
       const status = PULL_STATUS.get(reply.code);
       if (status === undefined) return done(answerError(reply.code, reply.remark()), none);
       this.#pulled(reply, status, connection.address, done);

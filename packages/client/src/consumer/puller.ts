@@ -42,6 +42,7 @@ export class Puller<M> {
   #stopped = false;
   #pulling = false;
   #stalled = false;
+  #failing = false;
   #timer: Timer | undefined;
 
   constructor(
@@ -99,6 +100,7 @@ export class Puller<M> {
       const fault = answer.status === 'found' ? this.#owner.pulled(this.#queue, answer) : undefined;
       if (fault !== undefined) return this.#retry(new Error(fault));
       this.#queue.nextOffset = answer.nextOffset;
+      this.#failing = false;
       const quick = this.#ports.clock.monotonic() - askedMs < this.#options.quickMs;
       if (answer.status === 'none' && quick) this.#later(this.#options.idleMs);
       else this.#next();
@@ -107,7 +109,10 @@ export class Puller<M> {
 
   #retry(error: Error): void {
     const { topic, brokerName, queueId } = this.#queue.key;
-    this.#owner.report(`pull of ${topic}/${brokerName}/${queueId} failed; again in ${this.#options.retryMs} ms`, error);
+    // Once per trouble: a broker that is away for an hour is one line per queue, not a line per second.
+    if (!this.#failing)
+      this.#owner.report(`pull of ${topic}/${brokerName}/${queueId} failed; again every ${this.#options.retryMs} ms`, error);
+    this.#failing = true;
     this.#later(this.#options.retryMs);
   }
 

@@ -248,6 +248,10 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
       assign: (topic, queues) => {
         if (this.#state === 'running') this.#assignment.assign(topic, queues);
       },
+      unlisted: () => {
+        this.#context.session.beatAll();
+        this.#rebalance.soon(this.options.rebalanceRetryMs);
+      },
       report: this.#context.report,
     };
   }

@@ -38,9 +38,9 @@ export class ProducerBatch {
   pinned = false;
   /** Called once its callbacks have been; set by a flush that waits for it. */
   ended: (() => void) | undefined;
-  readonly dones: SendDone[] = [];
-  readonly idPrefixes: string[] = [];
-  readonly idLows: number[] = [];
+  dones: SendDone[] = NONE;
+  idPrefixes: string[] = NONE;
+  idLows: number[] = NONE;
 
   constructor(
     lane: Lane,
@@ -68,9 +68,16 @@ export class ProducerBatch {
 
   /** Notes the record whose element has just been written up to `end`. */
   add(done: SendDone, idPrefix: string, idLow: number, end: number): void {
-    this.dones.push(done);
-    this.idPrefixes.push(idPrefix);
-    this.idLows.push(idLow);
+    if (this.end === 0) {
+      // Arrays made with their first element hold just that: a batch of one is common, and an empty array's first push takes 17 places.
+      this.dones = [done];
+      this.idPrefixes = [idPrefix];
+      this.idLows = [idLow];
+    } else {
+      this.dones.push(done);
+      this.idPrefixes.push(idPrefix);
+      this.idLows.push(idLow);
+    }
     this.end = end;
   }
 
@@ -90,6 +97,9 @@ export class ProducerBatch {
     for (const done of this.dones) callDone(done, error, report);
   }
 }
+
+/** Stands in until the first record; never written to. */
+const NONE: never[] = [];
 
 /** Tells one caller of a failure. */
 export function callDone(done: SendDone, error: SendError, report: (thrown: unknown) => void): void {

@@ -84,11 +84,9 @@ export class ProducerCore implements SenderOwner {
     if (error !== undefined) return this.#refuse(done, error);
     const topic = this.#topics.get(record.topic) ?? this.#addTopic(record.topic);
     if (typeof topic === 'string') return this.#refuse(done, fail('ILLEGAL_RECORD', topic));
-    const nowMs = this.#context.ports.clock.monotonic();
-    if (!topic.routed) return this.#wait(topic.waiting, record, marks, done, nowMs);
-    if (this.#line.length > 0) return this.#wait(this.#line, record, marks, done, nowMs);
-    if (!this.#append(topic, record, marks, done, nowMs)) this.#wait(this.#line, record, marks, done, nowMs);
     this.#sender.schedule();
+    if (!topic.routed) this.#wait(topic.waiting, record, marks, done);
+    else if (this.#line.length > 0 || !this.#append(topic, record, marks, done)) this.#wait(this.#line, record, marks, done);
   }
 
   /** `done` once every record sent before this call has its verdict. */
@@ -157,6 +155,10 @@ export class ProducerCore implements SenderOwner {
     return this.#topics.get(lane.topic)?.elsewhere(lane) ?? lane;
   }
 
+  suspect(connection: Connection): void {
+    this.#context.session.suspect(connection);
+  }
+
   staleRoute(topic: string): void {
     this.#context.routes.refresh(topic);
   }
@@ -175,7 +177,7 @@ export class ProducerCore implements SenderOwner {
       const error = this.#encoder.prepare(send.record, send.marks);
       const topic = this.#topics.get(send.record.topic)!;
       if (error !== undefined) callDone(this.#line.leave()!.done, error, this.#reportThrown);
-      else if (this.#append(topic, send.record, send.marks, send.done, nowMs)) this.#line.leave();
+      else if (this.#append(topic, send.record, send.marks, send.done)) this.#line.leave();
       else return;
     }
   }
@@ -185,7 +187,7 @@ export class ProducerCore implements SenderOwner {
   }
 
   /** False: no memory. A record whose queue does not exist is refused here and counts as taken. */
-  #append(topic: TopicLanes, record: ProducerRecord, marks: SendMarks | undefined, done: SendDone, nowMs: number): boolean {
+  #append(topic: TopicLanes, record: ProducerRecord, marks: SendMarks | undefined, done: SendDone): boolean {
     const encoder = this.#encoder;
     const pinned = record.queueId !== undefined || encoder.hasKey;
     let lane: Lane | undefined;
@@ -204,13 +206,13 @@ export class ProducerCore implements SenderOwner {
       );
       return true;
     }
-    const appended = this.#accumulator.append(lane, record, marks, pinned, done, nowMs, this.#context.ports.clock.now());
+    const appended = this.#accumulator.append(lane, record, marks, pinned, done, this.#sender.nowMs, this.#sender.wallMs);
     if (!pinned) topic.joined(lane);
     return appended;
   }
 
-  #wait(line: WaitingLine, record: ProducerRecord, marks: SendMarks | undefined, done: SendDone, nowMs: number): void {
-    const untilMs = nowMs + this.options.maxBlockMs;
+  #wait(line: WaitingLine, record: ProducerRecord, marks: SendMarks | undefined, done: SendDone): void {
+    const untilMs = this.#sender.nowMs + this.options.maxBlockMs;
     if (!line.join({ record, marks, done, untilMs })) {
       return this.#refuse(done, fail('TOO_MANY_WAITING', `${this.#waiting.max} (maxPendingRecords)`));
     }

@@ -14,7 +14,7 @@
 import { isUtf8 } from 'node:buffer';
 import { deflateSync } from 'node:zlib';
 import { writeHexU32, writeI32, writeU16 } from '@tallystick/base';
-import { PROPERTIES_BYTES_MAX, SysFlag, isReservedProperty } from '@tallystick/remoting';
+import { PROPERTIES_BYTES_MAX, PropertyName, SysFlag, isReservedProperty } from '@tallystick/remoting';
 import { fail, type SendError } from '../errors.ts';
 import { murmur2 } from './murmur2.ts';
 import type { HeaderValue, ProducerRecord, RecordHeaders, SendMarks } from './record.ts';
@@ -56,17 +56,18 @@ export class RecordEncoder {
   #keyLength = 0;
   #keyIsBase64 = false;
   #keyHasSpace = false;
-  #headers: Headers;
+  /** Header properties of the record prepared last. */
+  readonly #names: string[] = [];
+  readonly #values: string[] = [];
 
   constructor(limits: EncoderLimits, ids: UniqueIds) {
     this.#limits = limits;
     this.#ids = ids;
-    this.#headers = NO_HEADERS;
   }
 
   /** Checks `record`; an error says what is wrong with it and nothing may be written then. */
   prepare(record: ProducerRecord, marks: SendMarks | undefined): SendError | undefined {
-    const fault = this.#prepareTopicAndId(record) ?? this.#prepareKey(record.key) ?? this.#prepareHeaders(record, marks);
+    const fault = this.#prepareTopicAndId(record) ?? this.#prepareKey(record.key) ?? this.#prepareProperties(record, marks);
     if (fault !== undefined) return fail('ILLEGAL_RECORD', fault);
     this.sysFlag = marks?.sysFlag ?? 0;
     this.single = marks !== undefined;
@@ -128,24 +129,69 @@ export class RecordEncoder {
     this.#keyHasSpace = text.includes(' ');
   }
 
-  #prepareHeaders(record: ProducerRecord, marks: SendMarks | undefined): string | undefined {
-    this.#headers = NO_HEADERS;
-    if (record.headers !== undefined) {
-      const read = readHeaders(record.headers);
-      if (typeof read === 'string') return read;
-      this.#headers = read;
-    }
-    let bytes = FIXED_PROPERTY_BYTES + this.#headers.bytes + (this.hasKey ? 2 * this.#keyLength : 0);
+  #prepareProperties(record: ProducerRecord, marks: SendMarks | undefined): string | undefined {
+    this.#names.length = 0;
+    this.#values.length = 0;
+    const fault = record.headers === undefined ? undefined : this.#readHeaders(record.headers);
+    if (fault !== undefined) return fault;
     const tag = record.tag;
-    if (tag !== undefined) {
-      if (tag === '' || !isPlainText(tag) || tag.includes('||')) return `tag "${tag}" must be plain text without "||"`;
-      bytes += 3 * tag.length + TAG_BYTES;
-    }
-    if (marks !== undefined) for (const [name, value] of marks.properties) bytes += 3 * (name.length + value.length) + 2;
+    if (tag !== undefined && (tag === '' || !isPlainText(tag) || tag.includes('||')))
+      return `tag "${tag}" must be plain text without "||"`;
+    // Three bytes per UTF-16 unit are enough; only who comes near the limit is measured.
+    let bytes = this.#propertyBytes(tag, marks, boundOf);
+    if (bytes > PROPERTIES_BYTES_MAX) bytes = this.#propertyBytes(tag, marks, Buffer.byteLength);
     this.boundBytes = ELEMENT_FIXED_BYTES + bytes;
-    return bytes > PROPERTIES_BYTES_MAX + FIXED_PROPERTY_BYTES
+    return bytes > PROPERTIES_BYTES_MAX
       ? `key, tag and headers need ${bytes} bytes; the limit is ${PROPERTIES_BYTES_MAX}`
       : undefined;
+  }
+
+  #propertyBytes(tag: string | undefined, marks: SendMarks | undefined, measure: (text: string) => number): number {
+    let bytes = FIXED_PROPERTY_BYTES + (this.hasKey ? 2 * this.#keyLength : 0);
+    const names = this.#names;
+    for (let i = 0; i < names.length; i++) bytes += measure(names[i]!) + measure(this.#values[i]!) + 2;
+    if (tag !== undefined) bytes += measure(tag) + TAG_BYTES;
+    if (marks !== undefined) for (const [name, value] of marks.properties) bytes += measure(name) + measure(value) + 2;
+    return bytes;
+  }
+
+  #readHeaders(headers: RecordHeaders): string | undefined {
+    let binary = '';
+    if (isMap(headers)) {
+      for (const [name, value] of headers) {
+        const fault = this.#readHeader(name, value);
+        if (fault !== undefined) return fault;
+        if (typeof value !== 'string') binary += binary === '' ? name : ` ${name}`;
+      }
+    } else {
+      for (const name of Object.keys(headers)) {
+        const value = headers[name]!;
+        const fault = this.#readHeader(name, value);
+        if (fault !== undefined) return fault;
+        if (typeof value !== 'string') binary += binary === '' ? name : ` ${name}`;
+      }
+    }
+    if (binary !== '') {
+      this.#names.push(PropertyName.BASE64_HEADERS);
+      this.#values.push(binary);
+    }
+    return undefined;
+  }
+
+  #readHeader(name: string, value: HeaderValue): string | undefined {
+    if (name === '' || !isPlainText(name) || isReservedProperty(name))
+      return `header name "${name}" is empty, reserved or has control characters`;
+    if (value === undefined || value === null || value.length === 0)
+      return `header "${name}" must not be empty: brokers drop empty properties`;
+    if (typeof value === 'string') {
+      if (!isPlainText(value)) return `header "${name}" has control characters; pass bytes`;
+      this.#values.push(value);
+    } else {
+      if (name.includes(' ')) return `header "${name}" with bytes must not have a space in its name`;
+      this.#values.push(Buffer.from(value).toString('base64'));
+    }
+    this.#names.push(name);
+    return undefined;
   }
 
   #prepareValue(value: Uint8Array | string): SendError | undefined {
@@ -184,8 +230,8 @@ export class RecordEncoder {
       to[at++] = 2;
     }
     if (record.delayLevel !== undefined && record.delayLevel > 0) at = writeProperty(to, at, 'DELAY', String(record.delayLevel));
-    const { names, values } = this.#headers;
-    for (let i = 0; i < names.length; i++) at = writeProperty(to, at, names[i]!, values[i]!);
+    const names = this.#names;
+    for (let i = 0; i < names.length; i++) at = writeProperty(to, at, names[i]!, this.#values[i]!);
     if (marks !== undefined) for (const [name, value] of marks.properties) at = writeProperty(to, at, name, value);
     return at;
   }
@@ -230,13 +276,6 @@ export function topicFault(topic: string): string | undefined {
   return TOPIC_PATTERN.test(topic) ? undefined : `topic "${topic}" may only have letters, digits, _, -, % and |`;
 }
 
-interface Headers {
-  readonly names: readonly string[];
-  readonly values: readonly string[];
-  readonly bytes: number;
-}
-
-const NO_HEADERS: Headers = { names: [], values: [], bytes: 0 };
 const UNIQ_KEY = Buffer.from('UNIQ_KEY\u0001', 'latin1');
 const SHARDING_KEY = Buffer.from('__SHARDINGKEY\u0001', 'latin1');
 const KEYS = Buffer.from('KEYS\u0001', 'latin1');
@@ -246,33 +285,8 @@ const TAG_BYTES = 6;
 /** UNIQ_KEY with its value, the names of the key's properties, DELAY. */
 const FIXED_PROPERTY_BYTES = 100;
 
-function readHeaders(headers: RecordHeaders): Headers | string {
-  const names: string[] = [];
-  const values: string[] = [];
-  const binary: string[] = [];
-  let bytes = 0;
-  const entries: Iterable<[string, HeaderValue]> = isMap(headers) ? headers.entries() : Object.entries(headers);
-  for (const [name, value] of entries) {
-    if (name === '' || !isPlainText(name) || isReservedProperty(name))
-      return `header name "${name}" is empty, reserved or has control characters`;
-    if (value === undefined || value === null || value.length === 0)
-      return `header "${name}" must not be empty: brokers drop empty properties`;
-    if (typeof value === 'string') {
-      if (!isPlainText(value)) return `header "${name}" has control characters; pass bytes`;
-      values.push(value);
-    } else {
-      if (name.includes(' ')) return `header "${name}" with bytes must not have a space in its name`;
-      binary.push(name);
-      values.push(Buffer.from(value).toString('base64'));
-    }
-    names.push(name);
-  }
-  if (binary.length > 0) {
-    names.push('TS_B64');
-    values.push(binary.join(' '));
-  }
-  for (let i = 0; i < names.length; i++) bytes += Buffer.byteLength(names[i]!) + Buffer.byteLength(values[i]!) + 2;
-  return { names, values, bytes };
+function boundOf(text: string): number {
+  return 3 * text.length;
 }
 
 function isMap(headers: RecordHeaders): headers is ReadonlyMap<string, HeaderValue> {

@@ -32,6 +32,8 @@ export interface SenderOwner {
   connectionOf(lane: Lane): Connection | undefined;
   /** A lane at another broker for a batch that may move; the same one when there is none. */
   elsewhere(lane: Lane): Lane;
+  /** A request on this connection got no answer. */
+  suspect(connection: Connection): void;
   /** A broker says that the route is stale. */
   staleRoute(topic: string): void;
   /** True when open batches must not linger: somebody waits for memory, for a flush or for the end. */
@@ -42,6 +44,9 @@ export interface SenderOwner {
 }
 
 export class Sender implements ReplySink {
+  /** Monotonic and wall-clock ms, read once per turn: valid after `schedule` until the round that it asked for. */
+  nowMs = 0;
+  wallMs = 0;
   readonly #ports: { readonly clock: Clock; readonly timers: Timers; readonly turn: Turn; readonly random: Random };
   readonly #options: ProducerOptions;
   readonly #accumulator: RecordAccumulator;
@@ -76,6 +81,8 @@ export class Sender implements ReplySink {
   schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
+    this.nowMs = this.#ports.clock.monotonic();
+    this.wallMs = this.#ports.clock.now();
     this.#ports.turn.atEnd(this.#atEnd);
   }
 
@@ -118,7 +125,10 @@ export class Sender implements ReplySink {
     if (this.#inFlight[token] === undefined) return;
     const batch = this.#land(token);
     this.schedule();
-    if (error !== undefined) return this.#settle(batch, callError(error.kind, error.message));
+    if (error !== undefined) {
+      if (error.kind === 'timeout') this.#owner.suspect(connection!);
+      return this.#settle(batch, callError(error.kind, error.message));
+    }
     if (reply.code !== ResponseCode.SUCCESS) return this.#settle(batch, this.#refusal(batch, connection!, reply));
     const said = this.#read(batch, connection!, reply);
     if (said === undefined) return this.#settle(batch, fail('MALFORMED_ANSWER', this.#answer.fault()));
