@@ -90,6 +90,11 @@ export class Housekeeping {
     });
   }
 
+  /** A planned segment will get a file even if the disk stays full. */
+  get hasReserve(): boolean {
+    return this.#parts.segments.hasReserve || this.#isTakingReserve;
+  }
+
   /** The writer has groups for a segment without a file. */
   needFile(segment: Segment): void {
     if (this.isFull) this.#takeReserve(segment);
@@ -225,11 +230,12 @@ export class Housekeeping {
   }
 
   #sealIndex(segment: Segment): void {
-    const { disk, segments, queues } = this.#parts;
+    const { disk, segments, queues, log } = this.#parts;
     const head = { storeId: segments.storeId, base: segment.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs };
     const steps = function* (): Steps<void> {
       segment.places = yield* writeIndex(disk, head, queues);
       segment.isIndexed = true;
+      yield* log.takeOver(segment);
     };
     this.#chores.add(steps, (error) => {
       if (error !== undefined) this.#troubled('an index file', error);

@@ -85,19 +85,27 @@ export class LogReader {
     while (this.#spans.length > 1 && this.#cachedBytes > this.#cacheBytes) this.#cachedBytes -= this.#spans.shift()!.bytes.length;
   }
 
+  /** The writer is done with the segment; its file is closed when it has not been read for a while. */
+  *takeOver(segment: Segment): Steps<void> {
+    this.#opened.push(segment);
+    if (this.#opened.length <= OPEN_MAX) return;
+    const oldest = this.#opened.shift()!;
+    const file = oldest.file;
+    oldest.file = undefined;
+    if (file !== undefined) yield* call((done) => file.close(done));
+  }
+
   /** Sealed segments are opened when read, a few at a time stay open. */
   *#open(segment: Segment): Steps<DiskFile | string> {
-    if (segment.file !== undefined) return segment.file;
+    if (segment.file !== undefined) {
+      const at = this.#opened.indexOf(segment);
+      if (at >= 0) this.#opened.push(...this.#opened.splice(at, 1));
+      return segment.file;
+    }
     const opened = yield* attempt<DiskFile, DiskError>((done) => this.#disk.open(segment.path, 'open', done));
     if (opened.error !== undefined) return `${segment.path} cannot be opened: ${opened.error.message}`;
     segment.file = opened.value;
-    this.#opened.push(segment);
-    if (this.#opened.length > OPEN_MAX) {
-      const oldest = this.#opened.shift()!;
-      const file = oldest.file;
-      oldest.file = undefined;
-      if (file !== undefined) yield* call((done) => file.close(done));
-    }
+    yield* this.takeOver(segment);
     return opened.value;
   }
 }

@@ -258,14 +258,17 @@ export class Store {
     if (pendingBytes > this.options.pendingBytesMax * (mayUseReserve ? 2 : 1)) return 'busy';
     const { segment } = builder;
     const noRoom = isFull ? 'full' : 'busy';
-    if (!builder.needsRoll(bytes)) {
+    const needsRoll = builder.needsRoll(bytes);
+    const isPlanned = needsRoll ? this.#segments.next?.base !== segment.end : !segment.isReady;
+    if (isPlanned && isFull && !this.#housekeeping.hasReserve) return 'full';
+    if (!needsRoll) {
       return segment.isReady || mayUseReserve || builder.end + bytes - segment.base <= segment.size * PLANNED_SHARE ? undefined : noRoom;
     }
     const need = groupBytes(bytes) + SEGMENT_HEADER_BYTES;
     if (need > this.options.segmentBytes) return 'too-large';
     if (!segment.isReady) return noRoom;
     const { next } = this.#segments;
-    if (next !== undefined && next.base === segment.end) return need <= next.size ? undefined : 'too-large';
+    if (next !== undefined && !isPlanned) return need <= next.size ? undefined : 'too-large';
     return need <= this.#segments.reserveBytes * (mayUseReserve ? 1 : PLANNED_SHARE) ? undefined : noRoom;
   }
 
