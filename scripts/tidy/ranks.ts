@@ -29,6 +29,6 @@ export const folderRanks: Readonly<Record<string, readonly (readonly string[])[]
     ['shell'],
     ['index.ts'],
   ],
-  client: [['message'], ['route'], ['producer', 'consumer', 'admin', 'transaction'], ['client.ts'], ['shell'], ['index.ts']],
+  client: [['message'], ['route'], ['producer', 'consumer', 'admin', 'transaction'], ['client-core.ts'], ['shell'], ['index.ts']],
   reliable: [['sql'], ['transports', 'relay', 'outbox', 'inbox', 'local-transaction'], ['index.ts']],
 };
