@@ -1,6 +1,6 @@
 import { ManualTime } from '@tallystick/base/testing';
 import { describe, expect, test } from 'vitest';
-import { createLocalTransactionTable, migrate, transaction, type Handle } from '../../src/index.ts';
+import { createLocalTransactionTable, migrate, transaction, type AsyncHandle, type Handle } from '../../src/index.ts';
 import { backends, connect, databasePath, openRaw, rowsOf, type Backend } from '../support/backends.ts';
 
 /**
@@ -132,6 +132,33 @@ describe.each(backends)('the local-transaction table on $name', (backend) => {
     expect(await table.forget(5000)).toBe(1);
     expect(rowsOf(raw, 'select biz_no from tallystick_local_transaction')).toEqual([{ biz_no: 'new' }]);
   });
+});
+
+test('a commit that slips in between the look and the fence wins: the fence is only believed when its insert won', async () => {
+  const path = databasePath();
+  const other = openRaw(path);
+  const { handle } = connect(
+    backends.find(({ kind }) => kind === 'async')!,
+    path,
+  );
+  await migrate(handle);
+  let slipIn = false;
+  const raced: AsyncHandle = {
+    ...(handle as AsyncHandle),
+    execute: (sql, parameters) => {
+      if (slipIn && sql.startsWith('begin')) {
+        other.exec("insert into tallystick_local_transaction values ('transfer', 'T1', 'commit', 0, 0)");
+      }
+      return (handle as AsyncHandle).execute(sql, parameters);
+    },
+  };
+  const table = createLocalTransactionTable(raced, { absentMax: 2 });
+  expect(await table.check('transfer', 'T1')).toBe('unknown');
+  slipIn = true;
+  expect(await table.check('transfer', 'T1')).toBe('commit');
+  expect(rowsOf(other, 'select biz_type, outcome from tallystick_local_transaction')).toEqual([
+    { biz_type: 'transfer', outcome: 'commit' },
+  ]);
 });
 
 test.each([
