@@ -5,6 +5,7 @@ import {
   decodeHeader,
   Frame,
   FrameReader,
+  LANGUAGES,
   Output,
   parseFrame,
   writeFrame,
@@ -74,6 +75,33 @@ describe('a frame', () => {
         const frame = new Frame();
         expect(parseFrame(frame, bytes, 0, bytes.length)).toBeUndefined();
         expect(seen(frame)).toEqual({ ...frameHead, fields: pairs, body: Buffer.from(body).toString('hex') });
+      }),
+    );
+  });
+
+  it('with a JSON header is the same with spaces in it, which only the lenient reader takes', () => {
+    fc.assert(
+      fc.property(head, fields, fc.boolean(), (frameHead, pairs, hasFields) => {
+        const { kind: _kind, language, ...rest } = frameHead;
+        const header = {
+          ...rest,
+          language: LANGUAGES[language],
+          extFields: hasFields ? Object.fromEntries(pairs) : undefined,
+          more: 1,
+          other: 'x',
+        };
+        const [dense, airy] = [undefined, 1].map((space) => {
+          const text = Buffer.from(JSON.stringify(header, undefined, space));
+          const lengths = Buffer.alloc(8);
+          lengths.writeInt32BE(4 + text.length, 0);
+          lengths.writeInt32BE(text.length, 4);
+          const bytes = Buffer.concat([lengths, text, Buffer.from('","')]);
+          const frame = new Frame();
+          expect(parseFrame(frame, bytes, 0, bytes.length)).toBeUndefined();
+          return seen(frame);
+        });
+        expect(dense).toEqual(airy);
+        expect(dense!.fields).toHaveLength(hasFields ? pairs.length : 0);
       }),
     );
   });
