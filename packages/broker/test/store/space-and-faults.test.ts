@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Machine } from './machine.ts';
+import { Machine, type Outcome } from './machine.ts';
 
 const body = (n: number): string => `${n}:`.padEnd(200, 'x');
 
@@ -220,7 +220,7 @@ describe('limits', () => {
   it('writing waits while too much is unsynced', () => {
     const machine = new Machine(12, { segmentBytes: 64 * 1024, flush: 'async', unsyncedBytesMax: 4096, syncIntervalMs: 60_000, pendingBytesMax: 1024 * 1024 });
     machine.open();
-    const outcomes = [];
+    const outcomes: Outcome[] = [];
     for (let n = 0; n < 60; n++) {
       outcomes.push(machine.append('orders', 0, body(n)));
       if (n % 10 === 9) machine.run(0.1);
