@@ -18,12 +18,14 @@ import { bankAConsumers, bankAProducers, confirmationTopic, transferTopic } from
 import { OutboxPath } from './outbox-path.ts';
 import { openingsOfA, transferOf, type Transfer } from './plan.ts';
 import { layOutBankA } from './schema.ts';
+import { limited, sleep } from './sleep.ts';
 
 const transfersAtOnce = 8;
 const resendAfterMs = 4_000;
 const resendEveryMs = 500;
 const resendsAtOnce = 50;
 const againAfterMs = 200;
+const closeLimitMs = 2_000;
 
 export async function runBankA(options: ChildOptions, standby: boolean): Promise<void> {
   const line = new ParentLine();
@@ -58,9 +60,10 @@ export async function runBankA(options: ChildOptions, standby: boolean): Promise
 
 /** A stop while the broker is away must not wait for it. */
 async function closeAll(client: Client, outbox: OutboxPath | undefined): Promise<void> {
-  const limit = new Promise<void>((resolve) => setTimeout(resolve, 2_000));
-  const closed = Promise.resolve(outbox?.stop()).then(() => client.close());
-  await Promise.race([closed, limit]);
+  await limited(
+    Promise.resolve(outbox?.stop()).then(() => client.close()),
+    closeLimitMs,
+  );
 }
 
 /** Makes what has not been made, a few at a time, each until it is committed. */
@@ -129,8 +132,4 @@ function sendAgain({ client, ledger, line }: BankA): NodeJS.Timeout {
     }
   };
   return setInterval(() => void sweep(), resendEveryMs);
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

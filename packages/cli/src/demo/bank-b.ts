@@ -20,10 +20,12 @@ import {
 } from './messages.ts';
 import { openingsOfB } from './plan.ts';
 import { layOutBankB } from './schema.ts';
+import { limited, sleep } from './sleep.ts';
 
 /** First delivery, then so many retries, then the dead letters. */
 const retriesMax = 2;
 const againAfterMs = 200;
+const closeLimitMs = 2_000;
 
 export async function runBankB(options: ChildOptions): Promise<void> {
   const line = new ParentLine();
@@ -42,8 +44,10 @@ export async function runBankB(options: ChildOptions): Promise<void> {
   });
   await consumer.start();
   line.onStop = () => {
-    const limit = new Promise<void>((resolve) => setTimeout(resolve, 2_000));
-    void Promise.race([consumer.close().then(() => client.close()), limit]).finally(() => {
+    void limited(
+      consumer.close().then(() => client.close()),
+      closeLimitMs,
+    ).finally(() => {
       leave(db);
       process.exit(0);
     });
@@ -114,7 +118,7 @@ class BankB {
         return;
       } catch (error) {
         console.error(`confirmation of ${serial} not sent: ${String(error)}`);
-        await new Promise((resolve) => setTimeout(resolve, againAfterMs));
+        await sleep(againAfterMs);
       }
     }
   }

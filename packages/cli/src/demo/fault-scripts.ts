@@ -10,6 +10,7 @@ import type { Expect, ReachedStep, Script } from './director.ts';
 import type { DefectName } from './defects.ts';
 import type { ProxyTaps } from './proxy-taps.ts';
 import type { Supervisor } from './supervisor.ts';
+import { sleep } from './sleep.ts';
 
 /** What scripts act on. */
 export interface Stage {
@@ -194,8 +195,4 @@ async function isStopped(pid: number): Promise<boolean> {
     await sleep(20);
   }
   return false;
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,6 +1,7 @@
 /** The parent's own look into the broker, past the proxies: topics before the run, half messages and dead letters at its end. */
 import { Client } from '@tallystick/client';
 import { readHalves } from '../broker-info.ts';
+import { sleep } from './sleep.ts';
 
 export interface HalfLeft {
   readonly serial: string;
@@ -9,7 +10,6 @@ export interface HalfLeft {
 
 const attemptsMax = 100;
 const againAfterMs = 300;
-const closeLimitMs = 3_000;
 
 export class StoreReader {
   readonly client: Client;
@@ -35,7 +35,7 @@ export class StoreReader {
           break;
         } catch (error) {
           if (attempt === attemptsMax) throw error;
-          await new Promise((resolve) => setTimeout(resolve, againAfterMs));
+          await sleep(againAfterMs);
         }
       }
     }
@@ -63,9 +63,7 @@ export class StoreReader {
     }
   }
 
-  /** Does not wait long for a broker that is away. */
-  async close(): Promise<void> {
-    const limit = new Promise<void>((resolve) => setTimeout(resolve, closeLimitMs));
-    await Promise.race([this.client.close(), limit]);
+  close(): Promise<void> {
+    return this.client.close();
   }
 }
