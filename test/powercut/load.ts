@@ -8,6 +8,8 @@ export const topics = ['plain-a', 'plain-b'] as const;
 export const transactionTopic = 'transactions';
 
 const inFlightMax = 256;
+/** Reading ends when nothing new has come for so long. */
+const quietAfterMs = 8_000;
 
 /** What was acknowledged so far, over all cycles. */
 export class Acknowledged {
@@ -102,8 +104,14 @@ export class Load {
   }
 }
 
-/** Reads everything with a new group, until all that was promised has been seen or nothing new comes for a while. Answers what is missing. */
-export async function missing(address: string, acknowledged: Acknowledged, group: string): Promise<string[]> {
+/** What was acknowledged and is not there. */
+export interface Missing {
+  plain: readonly string[];
+  commits: readonly string[];
+}
+
+/** Reads everything with a new group, until all that was promised has been seen or nothing new has come for a while. */
+export async function missing(address: string, acknowledged: Acknowledged, group: string): Promise<Missing> {
   const client = new Client({ address });
   const places = new Map<string, string>();
   const committed = new Set<string>();
@@ -111,23 +119,23 @@ export async function missing(address: string, acknowledged: Acknowledged, group
     places.set(`${message.topic}/${message.queueId}@${message.offset}`, message.value.toString());
     if (message.topic === transactionTopic) committed.add(message.value.toString());
   };
-  const consumer = client.consumer({
-    group,
-    topics: Object.fromEntries([...topics, transactionTopic].map((topic) => [topic, '*'])),
-    handler,
-    from: 'first',
-  });
+  const subscriptions = Object.fromEntries([...topics, transactionTopic].map((topic) => [topic, '*']));
+  const consumer = client.consumer({ group, topics: subscriptions, handler, from: 'first' });
   await consumer.start();
-  const lost = (): string[] => [
-    ...[...acknowledged.places].filter(([place, text]) => places.get(place) !== text).map(([place]) => place),
-    ...[...acknowledged.commits].filter((text) => !committed.has(text)),
-  ];
-  const quietAfterMs = 8_000;
-  for (let seen = -1, since = Date.now(); lost().length > 0 && Date.now() - since < quietAfterMs;) {
+  const notSeen = (): Missing => ({
+    plain: [...acknowledged.places].filter(([place, text]) => places.get(place) !== text).map(([place]) => place),
+    commits: [...acknowledged.commits].filter((text) => !committed.has(text)),
+  });
+  let since = Date.now();
+  for (
+    let left = notSeen(), seen = 0;
+    left.plain.length + left.commits.length > 0 && Date.now() - since < quietAfterMs;
+    left = notSeen()
+  ) {
     if (places.size !== seen) since = Date.now();
     seen = places.size;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   await client.close();
-  return lost();
+  return notSeen();
 }

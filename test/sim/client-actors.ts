@@ -3,7 +3,7 @@
  * be killed; what its user would have in a database (the truth of each half message) survives in the ledger.
  */
 import { ClientCore } from '../../packages/client/src/client-core.ts';
-import type { Intent } from '../checkers/ledger.ts';
+import { queueKey, type Intent } from '../checkers/ledger.ts';
 import type { Prng } from './prng.ts';
 import { ADDRESS, TOPIC, bodyOf, checksum, nextId, positionOf, type Actor, type Stage } from './stage.ts';
 import type { SimProcess } from './world.ts';
@@ -240,7 +240,7 @@ export class ConsumerActor extends ClientActor {
       handler: (message, settle) => {
         const { ledger, coverage, chaos, plan } = this.stage;
         const crc = checksum(message.value);
-        if (message.storedTopic === TOPIC) ledger.saw({ topic: TOPIC, queueId: message.queueId, offset: message.offset, id: message.id, crc }, this.name);
+        if (message.storedTopic === TOPIC && !this.#isGone(message)) ledger.saw({ topic: TOPIC, queueId: message.queueId, offset: message.offset, id: message.id, crc }, this.name);
         else coverage.hit('retry delivered');
         this.later(this.random.below(3), () => {
           if (chaos && this.stage.chaos && this.random.chance(plan.handlerFails)) {
@@ -254,5 +254,11 @@ export class ConsumerActor extends ClientActor {
       },
     });
     consumer.start(() => {});
+  }
+
+  /** Was it pulled before a power cut in which an async broker lost it? */
+  #isGone({ queueId, offset, storeTimestamp }: { readonly queueId: number; readonly offset: number; readonly storeTimestamp: number }): boolean {
+    const { cut } = this.stage;
+    return cut !== undefined && storeTimestamp <= cut.wallMs && offset >= (cut.ends.get(queueKey(TOPIC, queueId)) ?? 0);
   }
 }

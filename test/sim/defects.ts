@@ -8,8 +8,9 @@ import { CheckpointFile } from '../../packages/broker/src/store/checkpoint.ts';
 import { LogWriter } from '../../packages/broker/src/store/log-writer.ts';
 import { Store } from '../../packages/broker/src/store/store.ts';
 import { CheckAsker } from '../../packages/broker/src/transaction/check-asker.ts';
-import { HalfTable } from '../../packages/broker/src/transaction/half-table.ts';
+import { HalfTable, type HalfOutcome, type HalfRow } from '../../packages/broker/src/transaction/half-table.ts';
 import { TransactionEnds } from '../../packages/broker/src/transaction/transaction-ends.ts';
+import type { EndClaim } from '../../packages/broker/src/transaction/verdict.ts';
 import { ProducerCore } from '../../packages/client/src/producer/producer-core.ts';
 import type { Defect } from './defect.ts';
 import { truncateAtCorruption } from './repair.ts';
@@ -77,22 +78,24 @@ export const DEFECTS: readonly Defect[] = [
     sentence: 'a half message is committed by the broker itself, before its sender has said so',
     budget: 200,
     plant: () => {
-      let ends: TransactionEnds | undefined;
-      const first = replace(TransactionEnds.prototype, 'leave', (original) => function (this: TransactionEnds, peer) {
-        ends = this;
-        original.call(this, peer);
-      });
-      const second = replace(HalfTable.prototype, 'add', (original) => function (this: HalfTable, offset, position, storedAtMs, group, topic, id) {
+      let early: { ends: TransactionEnds; claim: EndClaim } | undefined;
+      const byAdd = replace(HalfTable.prototype, 'add', (original) => function (this: HalfTable, offset, position, storedAtMs, group, topic, id) {
         original.call(this, offset, position, storedAtMs, group, topic, id);
-        const target = ends;
-        if (target !== undefined && offset % 7 === 3) {
-          ends = undefined;
-          target.submit({ outcome: 'committed', group, offset, position, messageId: id, transactionId: id }, undefined as never, undefined);
-        }
+        if (offset % 5 === 3) next = { outcome: 'committed', group, offset, position, messageId: id, transactionId: id };
+      });
+      let next: EndClaim | undefined;
+      // The next confirmation of anybody carries the early one along.
+      const bySubmit = replace(TransactionEnds.prototype, 'submit', (original) => function (this: TransactionEnds, claim, peer, ref) {
+        original.call(this, claim, peer, ref);
+        if (next === undefined || early !== undefined) return;
+        early = { ends: this, claim: next };
+        next = undefined;
+        original.call(early.ends, early.claim, peer, undefined);
+        early = undefined;
       });
       return () => {
-        second();
-        first();
+        bySubmit();
+        byAdd();
       };
     },
     plan: BANKS,
@@ -145,18 +148,14 @@ export const DEFECTS: readonly Defect[] = [
     name: 'second-end-accepted',
     sentence: 'a rollback is confirmed and forgotten, so a later commit is confirmed too',
     budget: 200,
-    plant: () => replace(HalfTable.prototype, 'settle', (original) => function (this: HalfTable, offset, outcome) {
-      return outcome === 'rolled-back' ? true : original.call(this, offset, outcome);
-    }),
+    plant: () => forgettingVerdicts('rolled-back'),
     plan: { ...BANKS, contestants: 1 },
   },
   {
     name: 'duplicate-commit-visible',
     sentence: 'a commit that comes twice is carried out twice',
     budget: 200,
-    plant: () => replace(HalfTable.prototype, 'settle', (original) => function (this: HalfTable, offset, outcome) {
-      return outcome === 'committed' && offset % 3 === 1 ? true : original.call(this, offset, outcome);
-    }),
+    plant: () => forgettingVerdicts('committed'),
     plan: { ...BANKS, endDuplicated: 0.5 },
   },
   {
@@ -214,6 +213,44 @@ export const DEFECTS: readonly Defect[] = [
 ];
 
 let boots = 0;
+
+/** Every other verdict of one kind is carried out and, once durable, not remembered: the half looks open again. */
+function forgettingVerdicts(kind: HalfOutcome): () => void {
+  const rows = new WeakMap<HalfTable, Map<number, HalfRow>>();
+  let durable = new WeakMap<HalfTable, Set<number>>();
+  let table: HalfTable | undefined;
+  const bySettle = replace(HalfTable.prototype, 'settle', (original) => function (this: HalfTable, offset, outcome) {
+    const row = this.row(offset);
+    const settled = original.call(this, offset, outcome);
+    table = this;
+    durable.get(this)?.delete(offset);
+    if (settled && outcome === kind && row !== undefined && offset % 2 === 1) {
+      if (!rows.has(this)) rows.set(this, new Map());
+      rows.get(this)?.set(offset, row);
+    }
+    return settled;
+  });
+  const byAppended = replace(TransactionEnds.prototype, 'appended', (original) => function (this: TransactionEnds, offset, outcome) {
+    original.call(this, offset, outcome);
+    if (table === undefined) return;
+    if (!durable.has(table)) durable.set(table, new Set());
+    durable.get(table)?.add(offset);
+  });
+  const isForgotten = (of: HalfTable, offset: number): boolean => rows.get(of)?.has(offset) === true && durable.get(of)?.has(offset) === true;
+  const byState = replace(HalfTable.prototype, 'state', (original) => function (this: HalfTable, offset) {
+    return isForgotten(this, offset) ? 'open' : original.call(this, offset);
+  });
+  const byRow = replace(HalfTable.prototype, 'row', (original) => function (this: HalfTable, offset) {
+    return isForgotten(this, offset) ? rows.get(this)?.get(offset) : original.call(this, offset);
+  });
+  return () => {
+    durable = new WeakMap();
+    byRow();
+    byState();
+    byAppended();
+    bySettle();
+  };
+}
 
 function replace<T extends object, K extends keyof T>(target: T, key: K, make: (original: T[K]) => T[K]): () => void {
   const original = target[key];

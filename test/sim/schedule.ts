@@ -77,7 +77,7 @@ class Schedule {
     world.onTrace = options.trace;
     this.#world = world;
     const network = new SimNetwork(world, plan.network);
-    this.#stage = { world, network, plan, ledger: this.#ledger, coverage: this.#coverage, chaos: true, groups: [] };
+    this.#stage = { world, network, plan, ledger: this.#ledger, coverage: this.#coverage, chaos: true, cut: undefined, groups: [] };
     network.judge = frameJudge(this.#stage);
     const listener = {
       up: (cutAtMs: number | undefined) => this.#up(cutAtMs),
@@ -211,7 +211,9 @@ class Schedule {
     const server = this.#server as PlayServer;
     server.noteRecovery(this.#coverage);
     if (cutAtMs === undefined || this.#plan.flush === 'sync') return;
-    const lost = this.#ledger.afterPowerCut(server.queueEnds(), cutAtMs - server.lossWindowMs);
+    const ends = server.queueEnds();
+    this.#stage.cut = { wallMs: this.#world.clock.now(), ends };
+    const lost = this.#ledger.afterPowerCut(ends, cutAtMs - server.lossWindowMs);
     this.#coverage.hit('async suffix lost', lost);
   }
 
