@@ -25,7 +25,22 @@ const texts = fc.constantFrom(
   'DELAY\u00019\u0002REAL_TOPIC\u0001RMQ_SYS_TRANS_HALF_TOPIC\u0002REAL_QID\u0001-5\u0002',
   'x'.repeat(300),
 );
-const numbers = fc.constantFrom(0, 1, 2, 8, 12, -1, 4144, 2147483647, -2147483648, 9007199254740991, '9223372036854775807', 'NaN', '1.5', '');
+const numbers = fc.constantFrom(
+  0,
+  1,
+  2,
+  8,
+  12,
+  -1,
+  4144,
+  2147483647,
+  -2147483648,
+  9007199254740991,
+  '9223372036854775807',
+  'NaN',
+  '1.5',
+  '',
+);
 const bodies = fc.constantFrom(
   '',
   'x',
@@ -44,7 +59,9 @@ function valueOf(kind: FieldKind): fc.Arbitrary<string | number> {
 
 const requests = fc.constantFrom(...NAMES).chain((name) => {
   const fields = Object.entries(COMMANDS[name].request);
-  const values = fields.map(([field, row]) => fc.option(valueOf(row.kind), { freq: 12, nil: undefined }).map((value) => [wireName(field, row), value] as const));
+  const values = fields.map(([field, row]) =>
+    fc.option(valueOf(row.kind), { freq: 12, nil: undefined }).map((value) => [wireName(field, row), value] as const),
+  );
   return fc.record({ name: fc.constant(name), fields: fc.tuple(...values), body: bodies, oneway: fc.nat(9).map((n) => n === 0) });
 });
 
@@ -67,7 +84,11 @@ describe('any request whatsoever', () => {
           // Long polls wait their time.
           if ('suspendTimeoutMillis' in wire) wire['suspendTimeoutMillis'] = 10;
           const answer = client.raw(RequestCode[name], wire, Buffer.from(body));
-          expect([name, wire, answer.remark ?? '']).toEqual([name, wire, expect.not.stringMatching(/TypeError|RangeError|ReferenceError|undefined/)]);
+          expect([name, wire, answer.remark ?? '']).toEqual([
+            name,
+            wire,
+            expect.not.stringMatching(/TypeError|RangeError|ReferenceError|undefined/),
+          ]);
         }
         stage.run(300);
         expect(client.closed).toBeUndefined();

@@ -57,6 +57,20 @@ describe('a send', () => {
     expect(decodeProperties(client.read('orders')[0]!.properties).get('UNIQ_KEY')).toBe(id);
   });
 
+  it('gets a unique key behind properties whose last end mark is missing', () => {
+    const client = new Stage().start().client();
+    client.send('orders', 'x', { properties: 'A\u0001b' });
+    const found = decodeProperties(client.read('orders')[0]!.properties);
+    expect([found.get('A'), found.get('UNIQ_KEY')]).toEqual(['b', expect.stringMatching(/^[0-9A-F]{32}$/)]);
+  });
+
+  it('whose properties are too long with what the broker adds is illegal', () => {
+    const client = new Stage().start().client();
+    const props = { UNIQ_KEY: 'K', A: 'x'.repeat(32_700), TRAN_MSG: 'true', PGROUP: 'pay' };
+    expect(client.send('orders', 'x', { props }).code).toBe(13);
+    expect(client.send('orders', 'x', { props: { A: 'x'.repeat(32_700) } }).code).toBe(0);
+  });
+
   it('makes an unknown topic by the default topic, with no more queues than asked for', () => {
     const client = new Stage().start().client();
     expect(client.send('fresh', 'x', { queueId: 3 }).code).toBe(0);
@@ -194,6 +208,46 @@ describe('a batch', () => {
     );
     expect(answer.code).toBe(13);
     expect(client.bodies('orders')).toEqual([]);
+  });
+
+  it('gives each message without a key its own', () => {
+    const client = new Stage().start().client();
+    const properties = Buffer.from('A\u0001b');
+    const one = Buffer.alloc(BATCH_FIXED_BYTES + 1 + properties.length);
+    encodeBatchElement(one, 0, 0, Buffer.from('x'), properties);
+    expect(client.call('SEND_BATCH_MESSAGE', client.sendHeader('orders', { batch: true }), Buffer.concat([one, one])).code).toBe(
+      0,
+    );
+    const keys = client.read('orders').map((message) => {
+      const found = decodeProperties(message.properties);
+      expect(found.get('A')).toBe('b');
+      return found.get('UNIQ_KEY');
+    });
+    expect(new Set(keys).size).toBe(2);
+  });
+
+  it('one-way is stored and not answered', () => {
+    const client = new Stage().start().client();
+    client.oneway('SEND_BATCH_MESSAGE', client.sendHeader('orders', { batch: true }), batchOf('a', 'b'));
+    expect(client.bodies('orders')).toEqual(['a', 'b']);
+  });
+
+  it('that finds the disk full is refused as a whole', () => {
+    const stage = new Stage({ segmentBytes: 64 * 1024, groupBytes: 4096 }).start();
+    const client = stage.client();
+    stage.disk.full = true;
+    const send = (): number =>
+      client.call(
+        'SEND_BATCH_MESSAGE',
+        client.sendHeader('orders', { batch: true }),
+        batchOf('a'.repeat(900), 'b'.repeat(900), 'c'.repeat(900)),
+      ).code;
+    let accepted = 0;
+    let code = send();
+    for (; code === 0; code = send()) accepted++;
+    expect([2, 14]).toContain(code);
+    expect(client.bodies('orders')).toHaveLength(accepted * 3);
+    expect(stage.core.counters.sends).toBe(accepted * 3);
   });
 
   it.each([

@@ -1,0 +1,96 @@
+import { RequestCode, wireFields } from '@tallystick/remoting';
+import { describe, expect, it } from 'vitest';
+import { Stage, type Half, type TestClient } from '../broker-stage.ts';
+
+function tell(client: TestClient, half: Half, verdict: 'commit' | 'rollback'): void {
+  client.peer.oneway(RequestCode.END_TRANSACTION, wireFields('END_TRANSACTION', client.end(half, verdict)));
+}
+
+describe('the lane of confirmations', () => {
+  it('stops reading a connection that has too many unfinished, drops none of them and reads on', () => {
+    const stage = new Stage({ endsInFlightMax: 3 }).start();
+    const client = stage.client();
+    const halves = Array.from({ length: 20 }, (_, n) => client.half('orders', `m${n}`, `K${n}`));
+    stage.syncDelayMs = 50;
+    for (const half of halves) tell(client, half, 'commit');
+    const after = client.begin('SEND_MESSAGE_V2', client.sendHeader('orders', { queueId: 1 }), Buffer.from('behind'));
+    stage.run(30);
+    expect(stage.core.counters.commits).toBe(0);
+    expect(after.answer).toBeUndefined();
+    stage.until(() => after.answer !== undefined);
+    stage.syncDelayMs = 0;
+    stage.run(500);
+    expect(client.bodies('orders')).toEqual(halves.map((_, n) => `m${n}`));
+    expect(stage.core.counters.commits).toBe(20);
+  });
+
+  it('does not stop other connections', () => {
+    const stage = new Stage({ endsInFlightMax: 1, syncFlushTimeoutMs: 60_000 }).start();
+    const [busy, other] = [stage.client(), stage.client()];
+    const halves = [0, 1, 2].map((n) => busy.half('orders', `m${n}`, `K${n}`));
+    stage.syncDelayMs = 1000;
+    for (const half of halves) tell(busy, half, 'commit');
+    expect(other.call('GET_ROUTEINFO_BY_TOPIC', { topic: 'orders' }).code).toBe(0);
+    expect(stage.core.counters.commits).toBe(0);
+  });
+
+  it('answers a verdict whose sync is late as uncertain, and the same verdict later as done', () => {
+    const stage = new Stage({ syncFlushTimeoutMs: 100 }).start();
+    const client = stage.client();
+    const half = client.half('orders', 'x', 'K1');
+    stage.syncDelayMs = 400;
+    const late = client.call('END_TRANSACTION', client.end(half, 'commit'));
+    expect(late).toMatchObject({ code: 1, remark: 'the decision may not be durable: timeout' });
+    const opposite = client.call('END_TRANSACTION', client.end(half, 'rollback'));
+    expect(opposite.remark).toContain('decided otherwise');
+    stage.syncDelayMs = 0;
+    stage.run(1000);
+    expect(client.call('END_TRANSACTION', client.end(half, 'commit')).code).toBe(0);
+    expect(client.bodies('orders')).toEqual(['x']);
+    expect(stage.powerCut().client().bodies('orders')).toEqual(['x']);
+  });
+
+  it('lets a repeated verdict wait for the sync of the first', () => {
+    const stage = new Stage().start();
+    const client = stage.client();
+    const half = client.half('orders', 'x', 'K1');
+    stage.syncDelayMs = 200;
+    tell(client, half, 'commit');
+    const repeated = client.begin('END_TRANSACTION', client.end(half, 'commit'));
+    stage.run(150);
+    expect(repeated.answer).toBeUndefined();
+    stage.until(() => repeated.answer !== undefined);
+    expect(repeated.answer!.code).toBe(0);
+    expect(stage.core.counters.endsRepeated).toBe(1);
+  });
+
+  it('commits halves that have left the memory', () => {
+    const stage = new Stage({ segmentBytes: 64 * 1024, tailBytes: 8 * 1024, blockBytes: 4096, groupBytes: 4096 }).start();
+    const client = stage.client();
+    const halves = Array.from({ length: 10 }, (_, n) => client.half('orders', `m${n}`, `K${n}`));
+    for (let n = 0; n < 100; n++) client.send('bulk', 'x'.repeat(2000));
+    for (const half of halves) tell(client, half, half.offset % 2 === 0 ? 'commit' : 'rollback');
+    for (const half of halves) tell(client, half, 'commit');
+    stage.run(1000);
+    expect(client.bodies('orders').sort()).toEqual(['m0', 'm2', 'm4', 'm6', 'm8']);
+    expect(stage.core.counters).toMatchObject({ commits: 5, rollbacks: 5, endsRepeated: 5, endsRefused: 5 });
+    expect(stage.core.store.info().diskReads).toBeGreaterThan(0);
+  });
+
+  it('tries again while the store is busy', () => {
+    const stage = new Stage({
+      segmentBytes: 64 * 1024,
+      groupBytes: 4096,
+      pendingBytesMax: 4096,
+      tailBytes: 8 * 1024,
+      blockBytes: 4096,
+    }).start();
+    const client = stage.client();
+    const halves = Array.from({ length: 30 }, (_, n) => client.half('orders', 'y'.repeat(500), `K${n}`));
+    stage.syncDelayMs = 20;
+    for (const half of halves) tell(client, half, 'commit');
+    stage.run(3000);
+    expect(client.bodies('orders')).toHaveLength(30);
+    expect(stage.core.halves()).toEqual([]);
+  });
+});
