@@ -102,7 +102,9 @@ export function emptyGroup(): FoundGroup {
 
 /**
  * Whether a stretch of `length` bytes, the last of which is the last one that is not zero, can be the beginning of a group that
- * should follow the given chain and was cut off in writing: every byte that is there must be right. `head` is its first bytes.
+ * should follow the given chain and was cut off in writing: every byte of the header that is there must be right. When nothing
+ * is left but (part of) a header, its first bytes may be zero: recovery zeroes a dropped group from its end, and may be cut off, too.
+ * `head` is the stretch's first bytes.
  */
 export function isCutGroup(head: Buffer, length: number, position: number, previousCrc: number, sequence: number): boolean {
   const expected = Buffer.alloc(GROUP_HEADER_BYTES);
@@ -110,11 +112,12 @@ export function isCutGroup(head: Buffer, length: number, position: number, previ
   writeI32(expected, 12, previousCrc);
   writeI64(expected, 16, position);
   writeI64(expected, 32, sequence);
-  // Bytes after `length` are zero because they were not written, so only what lies before is compared.
+  const isHeaderOnly = length <= GROUP_HEADER_BYTES;
   for (const [from, to] of KNOWN_AHEAD) {
-    for (let at = from; at < to && at < length; at++) if (head[at] !== expected[at]) return false;
+    // Bytes after `length` are zero because they were not written, so only what lies before is compared.
+    for (let at = from; at < to && at < length; at++) if (head[at] !== expected[at] && !(isHeaderOnly && head[at] === 0)) return false;
   }
-  if (length < 8) return true;
+  if (isHeaderOnly) return true;
   const total = readU32(head, 4);
   // The last byte of a complete group is not zero, so a cut one ends before it.
   return total >= groupBytes(0) && total % 8 === 0 && length < total;

@@ -90,7 +90,10 @@ export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps
   const from = position - last.segment.base;
   if (rest.usedEnd > from) {
     if (keepsCopy) yield* copyAside(disk, file, from, rest.usedEnd, position);
-    yield* zero(file, from, rest.usedEnd);
+    // The header last: should this be cut short, what is left must still look like a write that was cut short.
+    const body = Math.min(from + GROUP_HEADER_BYTES, rest.usedEnd);
+    yield* zero(file, body, rest.usedEnd);
+    yield* zero(file, from, body);
   }
   if (last.fileBytes < last.segment.size) yield* zero(file, Math.max(from, last.fileBytes), last.segment.size);
   yield* call((done) => file.sync(done));

@@ -180,6 +180,36 @@ describe('R4: after a kill only the write in flight may be missing', () => {
     }
   });
 
+  it('a kill while a cut write is dropped is no reason to refuse the next start', () => {
+    let dropped = 0;
+    for (let seed = 1; seed < 80; seed++) {
+      const machine = filled(seed, 5);
+      machine.append('orders', 0, 'cut'.padEnd(400, 'y'));
+      machine.until(() => machine.store.info().writes === 6);
+      machine.kill();
+      // Killed during each of the writes of recovery, which are cut short in turn.
+      for (let nth = 0; nth < 4; nth++) {
+        let writes = 0;
+        let isOpen = false;
+        machine.disk.onCall = (call) => {
+          if (call.kind === 'write' && call.path === FIRST && writes++ === nth) machine.world.after(call.latencyMs * machine.world.random.unit(), () => machine.kill());
+          return undefined;
+        };
+        machine.begin((error) => {
+          if (error !== undefined) throw error;
+          isOpen = true;
+        });
+        machine.until(() => isOpen || machine.process === undefined);
+        machine.kill();
+        machine.disk.onCall = undefined;
+        dropped += isOpen ? 0 : 1;
+      }
+      machine.open();
+      expect(bodies(machine).slice(0, 5)).toEqual(numbers(5));
+    }
+    expect(dropped).toBeGreaterThan(60);
+  });
+
   it('a complete last group that differs is no cut write and is refused', () => {
     const machine = filled(7, 5);
     machine.kill();
