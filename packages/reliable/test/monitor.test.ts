@@ -88,7 +88,7 @@ describe.each(backends)('the monitor on $name', (backend) => {
       ['buried', 'dead'],
     ]);
     expect(rowsOf(here.app.raw, 'select id from tallystick_outbox_body order by id').map(({ id }) => id)).toEqual(
-      [ids[1], ids[2]].sort(),
+      [ids[1], ids[2]], // ids grow
     );
   });
 });
