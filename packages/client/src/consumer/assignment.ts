@@ -100,9 +100,6 @@ export class Assignment<M> {
     if (assigned === undefined || assigned.queue !== queue) return;
     queue.dropped = true;
     this.#begin(assigned, offset, undefined);
-    this.offsets.tell(queue.key, (error) => {
-      if (error !== undefined) this.#owner.report('the new offset of a queue that moved could not be committed yet', error);
-    });
   }
 
   /** Queues whose lock was lost are no longer ours until a round assigns them again. */
@@ -181,7 +178,14 @@ export class Assignment<M> {
     assigned.queue = queue;
     assigned.puller = new Puller(queue, this.#calls, this.#ports, options, this.#owner);
     this.offsets.follow(assigned.key, told, () => queue.commitOffset);
+    if (told === undefined) this.#tellStart(assigned.key);
     assigned.puller.start();
+  }
+
+  #tellStart(key: QueueKey): void {
+    this.offsets.tell(key, (error) => {
+      if (error !== undefined) this.#owner.report(`the offset that ${keyText(key)} begins at could not be committed yet`, error);
+    });
   }
 
   #startingPoint(key: QueueKey, done: (error: Error | undefined, offset: number, told: number | undefined) => void): void {

@@ -1,7 +1,6 @@
 /** {@link GroupCalls} over connections: each call goes to the master that hosts the queue, or for group matters to one that hosts the topic. */
 import {
   type Frame,
-  PropertyName,
   PullAnswerLocator,
   PullFlag,
   RequestCode,
@@ -16,9 +15,9 @@ import type { ReceivedMessage } from '../message/received-message.ts';
 import type { ConsumerOptions } from '../options.ts';
 import type { Connection, Fields } from '../peers.ts';
 import type { ProducerCore } from '../producer/producer-core.ts';
-import type { ProducerRecord, SendMarks } from '../producer/record.ts';
 import type { QueueKey } from '../route/queue-key.ts';
 import type { CallDone, GroupCalls, PullAnswer, PullStatus } from './group-calls.ts';
+import { retryCopy } from './retry-copy.ts';
 import type { Subscription } from './subscription.ts';
 
 /** What the calls need to know of the consumer they are made for. */
@@ -29,10 +28,6 @@ export interface CallOwner {
   readonly maxReconsumeTimes: number;
   subscriptionOf(topic: string): Subscription | undefined;
 }
-
-/** A retry's first delay level; one more per failure. */
-const FIRST_RETRY_LEVEL = 3;
-const RETRY_LEVEL_MAX = 18;
 
 export class BrokerCalls implements GroupCalls<ReceivedMessage> {
   readonly #context: ClientContext;
@@ -163,26 +158,7 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
   }
 
   #sendCopy(message: ReceivedMessage, bury: boolean, done: (handedOn: boolean) => void): void {
-    const times = message.reconsumeTimes + 1;
-    const max = this.#owner.maxReconsumeTimes;
-    const properties = new Map(message.properties);
-    for (const name of LEFT_BEHIND) properties.delete(name);
-    properties.set(PropertyName.RETRY_TOPIC, message.topic);
-    properties.set(PropertyName.RECONSUME_TIME, String(bury ? max + 1 : times));
-    properties.set(PropertyName.MAX_RECONSUME_TIMES, String(max));
-    properties.set(PropertyName.DELAY, String(Math.min(FIRST_RETRY_LEVEL + message.reconsumeTimes, RETRY_LEVEL_MAX)));
-    const marks: SendMarks = {
-      sysFlag: message.sysFlag & COMPRESSION_BITS,
-      properties: [...properties],
-      hasId: properties.has(PropertyName.UNIQUE_KEY),
-      reconsumeTimes: bury ? max + 1 : times,
-      maxReconsumeTimes: max,
-    };
-    const record: ProducerRecord = {
-      topic: retryTopic(this.#owner.group),
-      value: message.storedBody,
-      timestamp: message.timestamp,
-    };
+    const { record, marks } = retryCopy(message, this.#owner.group, this.#owner.maxReconsumeTimes, bury);
     this.#retries.sendMarked(record, marks, (error) => {
       if (error !== undefined) this.#context.report(`message ${message.id} could not be sent to its retry topic either`, error);
       done(error === undefined);
@@ -277,22 +253,7 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
   }
 }
 
-/** The topic that a group's failed messages come back in. */
-export function retryTopic(group: string): string {
-  return `%RETRY%${group}`;
-}
-
 const EMPTY = Buffer.alloc(0);
-/** Compressed flag and compression type of a sysFlag. */
-const COMPRESSION_BITS = 0x701;
-/** Properties that described the earlier journey and would steer the next one wrongly. */
-const LEFT_BEHIND = [
-  PropertyName.TRANSACTION_PREPARED,
-  PropertyName.PRODUCER_GROUP,
-  PropertyName.MIN_OFFSET,
-  PropertyName.MAX_OFFSET,
-];
-
 const PULL_STATUS: ReadonlyMap<number, PullStatus> = new Map<number, PullStatus>([
   [ResponseCode.SUCCESS, 'found'],
   [ResponseCode.PULL_NOT_FOUND, 'none'],

@@ -14,21 +14,22 @@ import type { ClientContext } from '../context.ts';
 import { ClientError, fail } from '../errors.ts';
 import { ReceivedMessage } from '../message/received-message.ts';
 import type { ConsumerOptions } from '../options.ts';
-import { topicFault } from '../producer/record-encoder.ts';
+import { topicFault } from '../route/topic-name.ts';
 import type { ProducerCore } from '../producer/producer-core.ts';
-import { type QueueKey, keyText } from '../route/queue-key.ts';
-import type { RouteWatcher } from '../route/route-table.ts';
+import type { QueueKey } from '../route/queue-key.ts';
 import type { ConsumerMember } from '../session.ts';
 import { Assignment } from './assignment.ts';
-import { BrokerCalls, type CallOwner, retryTopic } from './broker-calls.ts';
+import { BrokerCalls, type CallOwner } from './broker-calls.ts';
 import { ConcurrentRunner } from './concurrent.ts';
 import type { PullAnswer } from './group-calls.ts';
 import { OrderlyRunner } from './orderly.ts';
 import type { Held, ProcessQueue } from './process-queue.ts';
 import { QueueLocks } from './queue-locks.ts';
 import { Rebalance } from './rebalance.ts';
+import { retryTopic } from './retry-copy.ts';
 import type { Handle, Runner } from './runner.ts';
 import { Subscription } from './subscription.ts';
+import { TopicWatch } from './topic-watch.ts';
 
 export interface ConsumerSetup {
   /** Topics with what is wanted of them: `*`, or tags joined by `||`. */
@@ -53,7 +54,7 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
   readonly #context: ClientContext;
   readonly #setup: ConsumerSetup;
   readonly #subscriptions = new Map<string, Subscription>();
-  readonly #watchers = new Map<string, RouteWatcher>();
+  readonly #watch: TopicWatch;
   readonly #retries: ProducerCore;
   readonly #calls: BrokerCalls;
   readonly #locks: QueueLocks | undefined;
@@ -91,13 +92,19 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     );
     this.#runner = this.#makeRunner();
     this.#rebalance = new Rebalance(this.#calls, context.ports.timers, options.rebalanceIntervalMs, this.#rebalanceOwner());
+    this.#watch = new TopicWatch(context.routes, () => this.#rebalance.now());
   }
 
   /** Joins the group; `done` when a broker has taken it and messages may come, or with why none has. */
   start(done: (error: ClientError | undefined) => void): void {
     if (this.#state !== 'new') return done(fail('CLOSED', 'a consumer starts once'));
-    this.#state = 'running';
     const { session } = this.#context;
+    if (session.hasConsumer(this.group)) {
+      return done(
+        new ClientError('GROUP_IN_USE', 'rejected', 'never', `this client has a consumer of group ${this.group} already`),
+      );
+    }
+    this.#state = 'running';
     session.joinConsumer(this);
     this.#unwatch = session.watchConnections((connection) => {
       if (connection.state === 'open') this.#assignment.offsets.doubt();
@@ -109,10 +116,10 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     const own = [...this.#subscriptions.keys()].filter((topic) => topic !== retry);
     // The routes name the brokers; the heartbeat makes them make the retry topic. Messages sent after `done` are seen even by a group that
     // begins at the end.
-    this.#watchRoutes(own, () => {
+    this.#watch.follow(own, () => {
       session.announce((error) => {
         if (this.#state !== 'running') return done(fail('CLOSED'));
-        this.#watchRoutes([retry], () => this.#rebalance.now(() => this.#assignment.whenSettled(() => done(error))));
+        this.#watch.follow([retry], () => this.#rebalance.now(() => this.#assignment.whenSettled(() => done(error))));
       });
     });
   }
@@ -182,25 +189,6 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
       throw new ClientError('NO_TOPICS', 'rejected', 'never', `consumer group ${this.group} has no topics`);
     const retry = retryTopic(this.group);
     this.#subscriptions.set(retry, new Subscription(retry, '*', version));
-  }
-
-  /** Follows the routes of topics; `first` once each has been answered. A route with other queues makes a round. */
-  #watchRoutes(topics: readonly string[], first: () => void): void {
-    let left = topics.length;
-    for (const topic of topics) {
-      let seen: string | undefined;
-      const watcher: RouteWatcher = (_error, route) => {
-        const queues = route?.readQueues.map(keyText).join() ?? '';
-        const changed = seen !== undefined && queues !== seen;
-        if (seen === undefined && --left === 0) first();
-        seen = queues;
-        if (changed) this.#rebalance.now();
-      };
-      this.#watchers.set(topic, watcher);
-      this.#context.routes.watch(topic, 0, watcher);
-      const known = this.#context.routes.get(topic);
-      if (known !== undefined) watcher(undefined, known);
-    }
   }
 
   #makeRunner(): Runner<ReceivedMessage> {
@@ -316,9 +304,9 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
   }
 
   #leave(done: () => void): void {
-    const { session, routes } = this.#context;
+    const { session } = this.#context;
     this.#unwatch?.();
-    for (const [topic, watcher] of this.#watchers) routes.unwatch(topic, watcher);
+    this.#watch.close();
     this.#assignment.leaveAll(() => {
       session.leaveConsumer(this.group, () => {
         this.#state = 'closed';

@@ -14,16 +14,16 @@
 import { isUtf8 } from 'node:buffer';
 import { deflateSync } from 'node:zlib';
 import { writeHexU32, writeI32, writeU16 } from '@tallystick/base';
-import { PROPERTIES_BYTES_MAX, PropertyName, SysFlag, isReservedProperty } from '@tallystick/remoting';
+import { PROPERTIES_BYTES_MAX, SysFlag } from '@tallystick/remoting';
 import { fail, type SendError } from '../errors.ts';
+import { HeaderProperties } from './header-properties.ts';
 import { murmur2 } from './murmur2.ts';
-import type { HeaderValue, ProducerRecord, RecordHeaders, SendMarks } from './record.ts';
+import type { ProducerRecord, SendMarks } from './record.ts';
+import { copyBytes, isPlainText, writeText } from './text-bytes.ts';
 import { type UniqueIds, isMessageId } from './unique-ids.ts';
 
 /** Bytes of a batch element besides body and properties. */
 export const ELEMENT_FIXED_BYTES = 22;
-const TOPIC_LENGTH_MAX = 127;
-const TOPIC_PATTERN = /^[%|a-zA-Z0-9_-]+$/;
 const COMPRESSED_ZLIB = 0x301;
 const COMPRESS_LEVEL = 5;
 const DELAY_LEVEL_MAX = 18;
@@ -56,9 +56,7 @@ export class RecordEncoder {
   #keyLength = 0;
   #keyIsBase64 = false;
   #keyHasSpace = false;
-  /** Header properties of the record prepared last. */
-  readonly #names: string[] = [];
-  readonly #values: string[] = [];
+  readonly #headers = new HeaderProperties();
 
   constructor(limits: EncoderLimits, ids: UniqueIds) {
     this.#limits = limits;
@@ -130,16 +128,14 @@ export class RecordEncoder {
   }
 
   #prepareProperties(record: ProducerRecord, marks: SendMarks | undefined): string | undefined {
-    this.#names.length = 0;
-    this.#values.length = 0;
-    const fault = record.headers === undefined ? undefined : this.#readHeaders(record.headers);
+    const fault = this.#headers.read(record.headers);
     if (fault !== undefined) return fault;
     const tag = record.tag;
     if (tag !== undefined && (tag === '' || !isPlainText(tag) || tag.includes('||')))
       return `tag "${tag}" must be plain text without "||"`;
     // Three bytes per UTF-16 unit are enough; only who comes near the limit is measured.
     let bytes = this.#propertyBytes(tag, marks, boundOf);
-    if (bytes > PROPERTIES_BYTES_MAX) bytes = this.#propertyBytes(tag, marks, Buffer.byteLength);
+    if (bytes > PROPERTIES_BYTES_MAX) bytes = this.#propertyBytes(tag, marks, bytesOf);
     this.boundBytes = ELEMENT_FIXED_BYTES + bytes;
     return bytes > PROPERTIES_BYTES_MAX
       ? `key, tag and headers need ${bytes} bytes; the limit is ${PROPERTIES_BYTES_MAX}`
@@ -148,50 +144,11 @@ export class RecordEncoder {
 
   #propertyBytes(tag: string | undefined, marks: SendMarks | undefined, measure: (text: string) => number): number {
     let bytes = FIXED_PROPERTY_BYTES + (this.hasKey ? 2 * this.#keyLength : 0);
-    const names = this.#names;
-    for (let i = 0; i < names.length; i++) bytes += measure(names[i]!) + measure(this.#values[i]!) + 2;
+    const { names, values } = this.#headers;
+    for (let i = 0; i < names.length; i++) bytes += measure(names[i]!) + measure(values[i]!) + 2;
     if (tag !== undefined) bytes += measure(tag) + TAG_BYTES;
     if (marks !== undefined) for (const [name, value] of marks.properties) bytes += measure(name) + measure(value) + 2;
     return bytes;
-  }
-
-  #readHeaders(headers: RecordHeaders): string | undefined {
-    let binary = '';
-    if (isMap(headers)) {
-      for (const [name, value] of headers) {
-        const fault = this.#readHeader(name, value);
-        if (fault !== undefined) return fault;
-        if (typeof value !== 'string') binary += binary === '' ? name : ` ${name}`;
-      }
-    } else {
-      for (const name of Object.keys(headers)) {
-        const value = headers[name]!;
-        const fault = this.#readHeader(name, value);
-        if (fault !== undefined) return fault;
-        if (typeof value !== 'string') binary += binary === '' ? name : ` ${name}`;
-      }
-    }
-    if (binary !== '') {
-      this.#names.push(PropertyName.BASE64_HEADERS);
-      this.#values.push(binary);
-    }
-    return undefined;
-  }
-
-  #readHeader(name: string, value: HeaderValue): string | undefined {
-    if (name === '' || !isPlainText(name) || isReservedProperty(name))
-      return `header name "${name}" is empty, reserved or has control characters`;
-    if (value === undefined || value === null || value.length === 0)
-      return `header "${name}" must not be empty: brokers drop empty properties`;
-    if (typeof value === 'string') {
-      if (!isPlainText(value)) return `header "${name}" has control characters; pass bytes`;
-      this.#values.push(value);
-    } else {
-      if (name.includes(' ')) return `header "${name}" with bytes must not have a space in its name`;
-      this.#values.push(Buffer.from(value).toString('base64'));
-    }
-    this.#names.push(name);
-    return undefined;
   }
 
   #prepareValue(value: Uint8Array | string): SendError | undefined {
@@ -223,21 +180,21 @@ export class RecordEncoder {
     if (this.hasKey) {
       at = this.#writeKey(SHARDING_KEY, to, at);
       if (!this.#keyHasSpace) at = this.#writeKey(KEYS, to, at);
-      if (this.#keyIsBase64) at = copy(KEY_IS_BASE64, to, at);
+      if (this.#keyIsBase64) at = copyBytes(KEY_IS_BASE64, to, at);
     }
     if (record.tag !== undefined) {
-      at = writeText(to, copy(TAGS, to, at), record.tag);
+      at = writeText(to, copyBytes(TAGS, to, at), record.tag);
       to[at++] = 2;
     }
     if (record.delayLevel !== undefined && record.delayLevel > 0) at = writeProperty(to, at, 'DELAY', String(record.delayLevel));
-    const names = this.#names;
-    for (let i = 0; i < names.length; i++) at = writeProperty(to, at, names[i]!, this.#values[i]!);
+    const { names, values } = this.#headers;
+    for (let i = 0; i < names.length; i++) at = writeProperty(to, at, names[i]!, values[i]!);
     if (marks !== undefined) for (const [name, value] of marks.properties) at = writeProperty(to, at, name, value);
     return at;
   }
 
   #writeId(own: string | undefined, wallMs: number, to: Buffer, at: number): number {
-    at = copy(UNIQ_KEY, to, at);
+    at = copyBytes(UNIQ_KEY, to, at);
     if (own !== undefined) {
       this.idPrefix = own;
       this.idLow = -1;
@@ -247,33 +204,20 @@ export class RecordEncoder {
       ids.advance(wallMs);
       this.idPrefix = ids.prefix;
       this.idLow = ids.low;
-      at = writeHexU32(to, copy(ids.prefixBytes, to, at), ids.low);
+      at = writeHexU32(to, copyBytes(ids.prefixBytes, to, at), ids.low);
     }
     to[at] = 2;
     return at + 1;
   }
 
   #writeKey(name: Uint8Array, to: Buffer, at: number): number {
-    at = copy(name, to, at);
+    at = copyBytes(name, to, at);
     const key = this.#keyBytes;
     for (let i = 0; i < this.#keyLength; i++) to[at + i] = key[i]!;
     at += this.#keyLength;
     to[at] = 2;
     return at + 1;
   }
-}
-
-/** True when a text can be a property's name or value: neither separator, nothing below them. */
-export function isPlainText(text: string): boolean {
-  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) <= 2) return false;
-  return true;
-}
-
-/** What is wrong with a topic's name; undefined when nothing is. */
-export function topicFault(topic: string): string | undefined {
-  if (typeof topic !== 'string' || topic.length === 0) return 'topic must be a text';
-  if (topic.length > TOPIC_LENGTH_MAX && !topic.startsWith('%')) return `topic is longer than ${TOPIC_LENGTH_MAX}`;
-  return TOPIC_PATTERN.test(topic) ? undefined : `topic "${topic}" may only have letters, digits, _, -, % and |`;
 }
 
 const UNIQ_KEY = Buffer.from('UNIQ_KEY\u0001', 'latin1');
@@ -285,12 +229,12 @@ const TAG_BYTES = 6;
 /** UNIQ_KEY with its value, the names of the key's properties, DELAY. */
 const FIXED_PROPERTY_BYTES = 100;
 
-function boundOf(text: string): number {
-  return 3 * text.length;
+function bytesOf(text: string): number {
+  return Buffer.byteLength(text);
 }
 
-function isMap(headers: RecordHeaders): headers is ReadonlyMap<string, HeaderValue> {
-  return typeof (headers as ReadonlyMap<string, HeaderValue>).entries === 'function';
+function boundOf(text: string): number {
+  return 3 * text.length;
 }
 
 function writeProperty(to: Buffer, at: number, name: string, value: string): number {
@@ -299,22 +243,4 @@ function writeProperty(to: Buffer, at: number, name: string, value: string): num
   at = writeText(to, at + 1, value);
   to[at] = 2;
   return at + 1;
-}
-
-/** Short ASCII goes byte by byte: a call into Node's encoder costs as much as forty of them. */
-function writeText(to: Buffer, at: number, text: string): number {
-  const length = text.length;
-  if (length > 40) return at + to.write(text, at, 'utf8');
-  for (let i = 0; i < length; i++) {
-    const c = text.charCodeAt(i);
-    if (c > 127) return at + to.write(text, at, 'utf8');
-    to[at + i] = c;
-  }
-  return at + length;
-}
-
-function copy(from: Uint8Array, to: Buffer, at: number): number {
-  const length = from.length;
-  for (let i = 0; i < length; i++) to[at + i] = from[i]!;
-  return at + length;
 }

@@ -76,6 +76,7 @@ export class TransactionProducerCore implements ProducerMember {
   readonly #callbacks: TransactionCallbacks;
   readonly #marks: SendMarks;
   #checking = 0;
+  #closed = false;
 
   constructor(context: ClientContext, options: TransactionOptions, callbacks: TransactionCallbacks) {
     this.#context = context;
@@ -157,6 +158,8 @@ export class TransactionProducerCore implements ProducerMember {
   }
 
   close(timeoutMs: number, done: () => void): void {
+    if (this.#closed) return done();
+    this.#closed = true;
     this.producer.close(timeoutMs, () => this.#context.session.leaveProducer(this, done));
   }
 
