@@ -1,5 +1,5 @@
 import { call, type Disk, type DiskFile, type Steps } from '@tallystick/base';
-import { isCutGroup, isWholeButForLength } from './group-header.ts';
+import { GROUP_HEADER_BYTES, isCutGroup, isWholeButForLength } from './group-header.ts';
 import type { FoundSegment } from './log-folder.ts';
 import { inspectRest, type Chain, type Rest } from './log-scan.ts';
 import { baseName, SEGMENT_HEADER_BYTES } from './segment-header.ts';

@@ -71,8 +71,8 @@ describe('the write group', () => {
       expect(isCutGroup(cut, lastUsed(cut), position, previousCrc, sequence), `length ${length}`).toBe(true);
     }
     expect(isCutGroup(bytes, bytes.length, position, previousCrc, sequence)).toBe(false);
-    expect(isCutGroup(bytes, 40, position, previousCrc, sequence + 1)).toBe(false);
-    expect(isCutGroup(bytes, 40, position + 8, previousCrc, sequence)).toBe(false);
+    expect(isCutGroup(bytes, 60, position, previousCrc, sequence + 1)).toBe(false);
+    expect(isCutGroup(bytes, 60, position + 8, previousCrc, sequence)).toBe(false);
   });
 });
 
