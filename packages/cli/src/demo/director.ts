@@ -3,8 +3,11 @@
  * planned transfer's turn, the fault's script runs; when the script comes back with evidence, the fault is confirmed, else it is planned again
  * for a later transfer (someone else may have killed the process in between).
  *
- * states of a fault: planned → active (its script runs; one at a time, unless its row says `beside`) → confirmed, or → planned again, or → given up after `attemptsMax`.
+ * states of a fault: planned → active (its script runs; one at a time) → confirmed, or → planned again, or → given up after `attemptsMax`.
  * A planned transfer that reaches its step while another fault is active waits there for that one's end; all others pass.
+ *
+ * The last transfers are kept back at their beginning while a fault is outstanding, so that one that has to be repeated finds a transfer to
+ * happen to; `spare` lets them go one by one.
  */
 import type { Leave, Place } from './child.ts';
 import type { FaultLog } from './fault-log.ts';
@@ -44,19 +47,24 @@ export class Director {
   private readonly scripts: ReadonlyMap<FaultName, Script>;
   private readonly log: FaultLog;
   private readonly pathOf: (number: number) => Path;
+  private readonly keptFrom: number;
   private waiting: ReachedStep[] = [];
+  private kept: ReachedStep[] = [];
   private active: Tracked | undefined;
   private expected:
     { readonly step: Step; readonly number: number; readonly resolve: (reached: ReachedStep) => void } | undefined;
   /** Called when the list of watched steps has become shorter. */
   onWatchesChanged: () => void = () => {};
 
+  /** `keptFrom`: number of the first transfer that is kept back. */
   constructor(
     planned: readonly PlannedFault[],
     scripts: ReadonlyMap<FaultName, Script>,
     pathOf: (number: number) => Path,
+    keptFrom: number,
     log: FaultLog,
   ) {
+    this.keptFrom = keptFrom;
     this.faults = planned.map((fault) => ({ planned: fault, state: 'planned', attempts: 0 }));
     this.scripts = scripts;
     this.pathOf = pathOf;
@@ -65,10 +73,12 @@ export class Director {
 
   /** Steps at which children have to wait, each from the first transfer that can matter. */
   watches(): { step: Step; from: number }[] {
-    return this.faults.filter(isOutstanding).flatMap(({ planned }) => {
+    if (this.idle) return [];
+    const wanted = this.faults.filter(isOutstanding).flatMap(({ planned }) => {
       const { laterStep } = faultRow(planned.name);
       return [planned.step!, ...(laterStep === undefined ? [] : [laterStep])].map((step) => ({ step, from: planned.at }));
     });
+    return [...wanted, { step: 'begin', from: this.keptFrom }];
   }
 
   /** True when no fault is active and none that could still fire is planned. */
@@ -87,24 +97,28 @@ export class Director {
       this.expected = undefined;
       return;
     }
-    const fault = this.faultFor(step);
-    if (fault === undefined) step.leave('go');
-    else if (faultRow(fault.planned.name).beside) this.fire(fault, step);
-    else {
+    if (this.faultFor(step) !== undefined) {
       this.waiting.push(step);
       this.serve();
-    }
+    } else if (step.step === 'begin' && step.number >= this.keptFrom && !this.idle) this.kept.push(step);
+    else step.leave('go');
+  }
+
+  /** To be called now and then: lets one transfer go that was kept back, if nothing else is going on. */
+  spare(): void {
+    if (this.active === undefined && this.waiting.length === 0) this.kept.shift()?.leave('go');
   }
 
   /** Forgets what a dead child was waiting for. */
   gone(child: string): void {
     this.waiting = this.waiting.filter((step) => step.child !== child);
+    this.kept = this.kept.filter((step) => step.child !== child);
   }
 
   /** Lets everyone go and fires nothing more. */
   stop(): void {
     this.faults.length = 0;
-    for (const step of this.waiting.splice(0)) step.leave('go');
+    for (const step of [...this.waiting.splice(0), ...this.kept.splice(0)]) step.leave('go');
   }
 
   private serve(): void {
@@ -159,6 +173,7 @@ export class Director {
     }
     this.onWatchesChanged();
     this.serve();
+    if (this.idle) for (const kept of this.kept.splice(0)) kept.leave('go');
   }
 
   private miss(fault: Tracked, step: ReachedStep, why: string): undefined {

@@ -10,7 +10,7 @@ import type { Expect, ReachedStep, Script } from './director.ts';
 import type { DefectName } from './defects.ts';
 import type { ProxyTaps } from './proxy-taps.ts';
 import type { Supervisor } from './supervisor.ts';
-import { sleep } from './sleep.ts';
+import { limited, sleep } from './sleep.ts';
 
 /** What scripts act on. */
 export interface Stage {
@@ -34,7 +34,7 @@ const verdictLeadMs = 300;
 
 export function faultScripts(stage: Stage): ReadonlyMap<FaultName, Script> {
   return new Map<FaultName, Script>([
-    ['confirmation-lost', (reached) => loseConfirmation(stage, reached)],
+    ['confirmation-lost', (reached, expect) => loseConfirmation(stage, reached, expect)],
     ['bank-b-killed', (reached) => killBankB(stage, reached)],
     ['bank-a-killed', (reached) => kill(stage, 'bank-a', reached.child)],
     ['bank-a-paused', (reached, expect) => pauseBankA(stage, reached, expect)],
@@ -43,14 +43,23 @@ export function faultScripts(stage: Stage): ReadonlyMap<FaultName, Script> {
   ]);
 }
 
-async function loseConfirmation({ log, bankA, defect }: Stage, reached: ReachedStep): Promise<string | undefined> {
-  const { serial } = reached;
+/** Taken at its beginning and not at its commit, since while it waited for another fault there the broker would already have asked. */
+async function loseConfirmation(
+  { log, bankA, defect }: Stage,
+  reached: ReachedStep,
+  expect: Expect,
+): Promise<string | undefined> {
+  const committing = expect('committed', reached.number);
+  reached.leave('go');
+  const committed = await limited(committing, soonMs);
+  if (committed === undefined) return undefined;
+  const { serial } = committed;
   const swallowed = log.next((seen) => seen.what === 'swallowed' && seen.serial === serial, soonMs);
   const checkedBack = afterwards(swallowed, () =>
-    log.next((seen) => seen.what === 'check-back' && seen.serial === serial, laterMs),
+    log.next((seen) => seen.what === 'check-back' && seen.serial === serial, soonMs),
   );
   bankA.swallowConfirmation(serial);
-  reached.leave('go');
+  committed.leave('go');
   if ((await swallowed) === undefined || (await checkedBack) === undefined) return undefined;
   return `END_TRANSACTION of ${serial} swallowed by the proxy, then ${defect === 'no-check-back' ? 'asked in vain' : 'checked back'}`;
 }

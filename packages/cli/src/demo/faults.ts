@@ -24,8 +24,6 @@ export interface FaultRow {
   /** Paths on which it can happen; with both paths it is planned once, unless `eachPath`. */
   readonly paths: readonly Path[];
   readonly eachPath?: true;
-  /** Harms nobody else, so it happens at once, beside whatever fault is active. */
-  readonly beside?: true;
   readonly sentence: string;
 }
 
@@ -38,9 +36,9 @@ export const faultTable = [
   },
   {
     name: 'confirmation-lost',
-    step: 'committed',
+    step: 'begin',
+    laterStep: 'committed',
     paths: ['half'],
-    beside: true,
     sentence: 'the second confirmation never arrives and the broker checks back',
   },
   {

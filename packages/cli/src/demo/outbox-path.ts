@@ -42,6 +42,7 @@ export class OutboxPath {
 
   /** Resolves when the transfer is committed; throws when it certainly is not and must be made again. */
   async make(transfer: Transfer): Promise<void> {
+    await this.bank.line.reached('begin', transfer.number, '');
     if (this.bank.defect === 'publish-before-commit') return this.publishFirst(transfer);
     const message = writeTransfer(transfer, transfer.poison);
     const { ledger } = this.bank;

@@ -18,7 +18,7 @@ import { DemoFolder } from './folder.ts';
 import { freePort } from './free-port.ts';
 import { confirmationTopic, transferTopic } from './messages.ts';
 import { startPerson, type Person } from './person.ts';
-import { pathOf, plannedFaults, type PlanOptions } from './plan.ts';
+import { keptBackFrom, pathOf, plannedFaults, type PlanOptions } from './plan.ts';
 import { Progress, type Rest } from './progress.ts';
 import { ProxyTaps } from './proxy-taps.ts';
 import { readBack } from './read-back.ts';
@@ -40,6 +40,8 @@ type Ending = Rest | { readonly kind: 'interrupted' } | { readonly kind: 'hopele
 
 const queues = 4;
 const lookEveryMs = 300;
+/** Long enough for a transfer to reach any step. */
+const spareEveryMs = 1_500;
 const brokerReadyLimitMs = 60_000;
 
 /** Runs the demo and gives the exit code. Throws a CliError when it could not be begun or read back. */
@@ -154,7 +156,7 @@ class BankDemo {
       stopStandby: () => supervisor.retire('bank-a-standby'),
       onStanding: (run) => (this.onStanding = run),
     });
-    this.director = new Director(plannedFaults(plan), scripts, (number) => pathOf(plan, number), log);
+    this.director = new Director(plannedFaults(plan), scripts, (number) => pathOf(plan, number), keptBackFrom(plan), log);
     this.director.onWatchesChanged = () => this.sendWatches(['bank-a', 'bank-b']);
     return this.director;
   }
@@ -166,8 +168,10 @@ class BankDemo {
         if (rest !== undefined) this.end(rest);
       });
     }, lookEveryMs);
+    const sparing = setInterval(() => director.spare(), spareEveryMs);
     const ending = await this.ending;
     clearInterval(timer);
+    clearInterval(sparing);
     return ending;
   }
 

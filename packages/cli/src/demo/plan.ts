@@ -80,6 +80,11 @@ function openings(options: PlanOptions, ids: readonly string[], atLeastMinor: nu
   return ids.map((id) => ({ id, openingMinor: atLeastMinor + random.between(100_00, 9_999_99) }));
 }
 
+/** The first of the last transfers, which are kept back until every fault has been seen. */
+export function keptBackFrom({ transfers }: PlanOptions): number {
+  return transfers - Math.min(12, Math.floor(transfers * 0.15)) + 1;
+}
+
 const remembered = new WeakMap<PlanOptions, readonly PlannedFault[]>();
 
 /** The faults of a run in the order in which they are met. */
