@@ -324,4 +324,4 @@ export class Housekeeping {
 }
 
 /** The next segment is prepared when so much of the present one is used: early enough at full speed, late enough for small stores. */
-const PREPARE_AT = 0.25;
+const PREPARE_AT = 0.125;

@@ -15,7 +15,7 @@ export const STORE_OPTIONS = {
   syncIntervalMs: integerOption(200, 1, 60_000, 'How often asynchronous mode syncs: the loss window of a power cut.'),
   syncMarkerMs: integerOption(50, 1, 60_000, 'Idle time after which a group without records notes how far the log is durable.'),
   syncFlushTimeoutMs: integerOption(2_000, 10, 600_000, 'After this wait an append is reported as timed out (perhaps stored).'),
-  reserveBytes: integerOption(8 * MIB, 8 * KIB, 1024 * MIB, 'Space kept back for confirmations and offsets when the disk is full.'),
+  reserveBytes: integerOption(16 * MIB, 8 * KIB, 1024 * MIB, 'Space kept back for confirmations and offsets when the disk is full.'),
   fullRetryMs: integerOption(1_000, 10, 60_000, 'How often a full store looks whether there is space again.'),
   snapshotsKept: integerOption(3, 2, 10, 'Generations of snapshots that are kept.'),
   spanBytes: integerOption(256 * KIB, 4 * KIB, 16 * MIB, 'Least bytes of one read of the log from disk.'),

@@ -116,9 +116,12 @@ export class Segments {
       const chunks = at === 0 ? [this.#preparedHeader(base, size), zeros.subarray(SEGMENT_HEADER_BYTES)] : [zeros];
       const { error } = yield* attempt<void, DiskError>((done) => file.write(chunks, at, done));
       if (error !== undefined) return error;
+      // In portions, so that the log's own syncs beside it do not wait for all of it.
+      if (at + zeros.length < size && (at / ZEROS.length) % SYNC_EVERY !== SYNC_EVERY - 1) continue;
+      const synced = yield* attempt<void, DiskError>((done) => file.sync(done));
+      if (synced.error !== undefined) return synced.error;
     }
-    const { error } = yield* attempt<void, DiskError>((done) => file.sync(done));
-    return error;
+    return undefined;
   }
 
   #preparedHeader(base: number, size: number): Buffer {
@@ -133,3 +136,5 @@ export const RESERVE = 'reserve';
 
 /** 1 MiB a write: smaller ones cost calls, larger ones hold a thread of the pool for long. */
 const ZEROS = Buffer.alloc(1024 * 1024);
+/** Writes of zeros between two syncs. */
+const SYNC_EVERY = 8;
