@@ -69,6 +69,14 @@ export class ConsumerOffsets implements Derived {
     for (const { topic, queueId, offset } of this.#entries.get(group)?.values() ?? []) yield { topic, queueId, offset };
   }
 
+  knows(group: string): boolean {
+    return this.#entries.has(group);
+  }
+
+  get groupCount(): number {
+    return this.#entries.size;
+  }
+
   groups(): readonly string[] {
     return [...this.#entries.keys()];
   }

@@ -1,5 +1,6 @@
 import { ResponseCode, UpdateOffsetLocator, type Peer, type Frame } from '@tallystick/remoting';
 import type { QueueRef } from '../store/queue-ref.ts';
+import { groupNameFault } from '../topics/topic-names.ts';
 import type { Topic } from '../topics/topic.ts';
 import type { Parts } from './parts.ts';
 import { appendFailure, cold, Reply, topicNotExist, type Handler, type HandlerTable } from './reply.ts';
@@ -72,12 +73,13 @@ function updateOffset(parts: Parts): Handler {
     const reply = frame.isOneway ? undefined : new Reply(peer, frame.ref());
     if (topic === undefined) return reply?.fail(ResponseCode.TOPIC_NOT_EXIST, `Topic ${topicName} not exist!`);
     if (commitOffset(parts, group, topic, locator.queueId(), locator.commitOffset(), reply)) return;
-    reply?.fail(ResponseCode.INVALID_PARAMETER, `queueId[${locator.queueId()}] or offset[${locator.commitOffset()}] is illegal`);
+    const text = `group[${group}], queueId[${locator.queueId()}] or offset[${locator.commitOffset()}] is illegal`;
+    reply?.fail(ResponseCode.INVALID_PARAMETER, text);
   };
 }
 
 /**
- * Takes a committed offset in; false when the queue or the number is illegal. An offset beyond the end, left over from a log that
+ * Takes a committed offset in; false when group, queue or number are illegal. An offset beyond the end, left over from a log that
  * lost its unsynced tail, becomes the end: kept as it is, it would skip the messages that take those places.
  */
 export function commitOffset(
@@ -88,7 +90,9 @@ export function commitOffset(
   offset: number,
   reply: Reply | undefined,
 ): boolean {
-  if (queueId < 0 || queueId >= topic.queueCount || !(offset >= 0) || group === '') return false;
+  if (queueId < 0 || queueId >= topic.queueCount || !(offset >= 0)) return false;
+  if (!parts.offsets.knows(group) && (groupNameFault(group) !== undefined || parts.offsets.groupCount >= parts.options.groupsMax))
+    return false;
   const queue = (topic.queues[queueId] ??= parts.store.queue(topic.name, queueId));
   const kept = Math.min(offset, queue.maxOffset);
   parts.counters.offsetCommits++;

@@ -32,18 +32,16 @@ export class PullMessage {
     if (!locator.locate(frame)) return peer.answer(ref, ResponseCode.SYSTEM_ERROR, `PULL_MESSAGE: ${locator.fault()}`);
     const { counters, options, store, topics } = this.#parts;
     counters.pulls++;
-    const group = locator.consumerGroup();
     const topic = topics.get(locator.topic());
-    const wanted = topic === undefined ? NO_TOPIC : this.#wanted(topic, group);
-    if (topic === undefined || 'code' in wanted) {
-      const refusal =
-        topic === undefined ? { code: ResponseCode.TOPIC_NOT_EXIST, text: topicNotExist(locator.topic()) } : (wanted as Refusal);
-      return peer.answer(ref, refusal.code, refusal.text);
-    }
+    if (topic === undefined) return peer.answer(ref, ResponseCode.TOPIC_NOT_EXIST, topicNotExist(locator.topic()));
+    const group = locator.consumerGroup();
+    const wanted = this.#refusal(topic, group) ?? this.#wanted(topic, group);
+    if ('code' in wanted) return peer.answer(ref, wanted.code, wanted.text);
     const queueId = locator.queueId();
     const sysFlag = locator.sysFlag();
-    if ((sysFlag & PullFlag.COMMIT_OFFSET) !== 0)
+    if ((sysFlag & PullFlag.COMMIT_OFFSET) !== 0) {
       commitOffset(this.#parts, group, topic, queueId, locator.commitOffset(), undefined);
+    }
     const mayWait = (sysFlag & PullFlag.SUSPEND) !== 0 && options.longPolling;
     const asked = locator.maxMsgBytes();
     const pull = new Pull(
@@ -60,26 +58,25 @@ export class PullMessage {
     pull.read();
   }
 
-  /** What the group wants of the topic, or why it may not have it; in RocketMQ's order. */
-  #wanted(topic: Topic, group: string): Subscription | Refusal {
-    const locator = this.#locator;
+  /** Why the group may not read there, in RocketMQ's order of checks. */
+  #refusal(topic: Topic, group: string): Refusal | undefined {
     const { consumers, options } = this.#parts;
-    if (!options.autoCreateGroups && consumers.group(group) === undefined) {
+    const isUnknown = !options.autoCreateGroups && consumers.group(group) === undefined;
+    if (isUnknown || groupNameFault(group) !== undefined) {
       return { code: ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, text: `subscription group [${group}] does not exist` };
     }
-    if (groupNameFault(group) !== undefined)
-      return { code: ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, text: `subscription group [${group}] does not exist` };
     if (isPullForbidden(topic.name) || !topic.readable) {
       return { code: ResponseCode.NO_PERMISSION, text: `the topic[${topic.name}] pulling message is forbidden` };
     }
-    const queueId = locator.queueId();
-    if (queueId < 0 || queueId >= topic.config.readQueues) {
-      const text = `queueId[${queueId}] is illegal, topic:[${topic.name}] topicConfig.readQueueNums:[${topic.config.readQueues}] consumer group:[${group}]`;
-      return { code: ResponseCode.INVALID_PARAMETER, text };
-    }
-    return (locator.sysFlag() & PullFlag.SUBSCRIPTION) !== 0
-      ? this.#fromHeader(topic.name)
-      : this.#fromHeartbeat(topic.name, group);
+    const queueId = this.#locator.queueId();
+    if (queueId >= 0 && queueId < topic.config.readQueues) return undefined;
+    const text = `queueId[${queueId}] is illegal, topic:[${topic.name}] topicConfig.readQueueNums:[${topic.config.readQueues}] consumer group:[${group}]`;
+    return { code: ResponseCode.INVALID_PARAMETER, text };
+  }
+
+  #wanted(topic: Topic, group: string): Subscription | Refusal {
+    const isInside = (this.#locator.sysFlag() & PullFlag.SUBSCRIPTION) !== 0;
+    return isInside ? this.#fromHeader(topic.name) : this.#fromHeartbeat(topic.name, group);
   }
 
   #fromHeader(topic: string): Subscription | Refusal {
@@ -202,7 +199,6 @@ const STATUSES: Readonly<Record<Exclude<ReadStatus, 'error'>, { readonly code: n
   'too-small': { code: ResponseCode.PULL_OFFSET_MOVED, remark: 'OFFSET_TOO_SMALL' },
 };
 
-const NO_TOPIC: Refusal = { code: ResponseCode.TOPIC_NOT_EXIST, text: '' };
 const INLINE_MAX = 10_000;
 
 function noFilter(type: string): Refusal {
