@@ -50,6 +50,8 @@ export class Housekeeping {
   #isStopped = false;
   #fullTimer: Timer | undefined;
   #retentionTimer: Timer | undefined;
+  /** Segments whose index file is written and whose entries are still in RAM, oldest first. */
+  readonly #sealed: Segment[] = [];
   /** Positions of the generations on the disk, oldest first. */
   #snapshots: number[] = [];
 
@@ -231,10 +233,12 @@ export class Housekeeping {
 
   #sealIndex(segment: Segment): void {
     const { disk, segments, queues, log } = this.#parts;
+    const sealed = this.#sealed;
     const head = { storeId: segments.storeId, base: segment.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs };
     const steps = function* (): Steps<void> {
       segment.places = yield* writeIndex(disk, head, queues);
       segment.isIndexed = true;
+      sealed.push(segment);
       yield* log.takeOver(segment);
     };
     this.#chores.add(steps, (error) => {
@@ -245,13 +249,11 @@ export class Housekeeping {
 
   /** Queue entries of segments that have left the tail leave the RAM, too. */
   coolIndexes(): void {
-    const { segments, tail, queues } = this.#parts;
-    const { start } = tail;
-    for (const segment of segments.all) {
-      if (segment.end > start && start !== Number.POSITIVE_INFINITY) return;
-      if (segment.places === undefined) continue;
-      for (const { topic, queueId, at } of segment.places) queues.find(topic, queueId)?.entries.seal(segment.base, at);
-      segment.places = undefined;
+    const { tail, queues } = this.#parts;
+    for (let oldest = this.#sealed[0]; oldest !== undefined && oldest.end <= tail.start; oldest = this.#sealed[0]) {
+      this.#sealed.shift();
+      for (const { topic, queueId, at } of oldest.places ?? []) queues.find(topic, queueId)?.entries.seal(oldest.base, at);
+      oldest.places = undefined;
     }
   }
 
