@@ -33,8 +33,8 @@ export class Load {
   #running = true;
   /** What went wrong before the power was cut. */
   #problem: unknown;
-  /** Waits for this many acknowledgements, then calls once. */
-  #goal: { count: number; reached: () => void } | undefined;
+  /** Called once when so many plain messages and so many commits have been acknowledged in all. */
+  #goal: { plain: number; commits: number; reached: () => void } | undefined;
 
   constructor(address: string, acknowledged: Acknowledged, cycle: string) {
     this.#client = new Client({ address });
@@ -42,10 +42,11 @@ export class Load {
     this.#cycle = cycle;
   }
 
-  /** Starts and resolves when so many messages of this cycle have been acknowledged. */
-  async until(count: number): Promise<void> {
+  /** Starts and resolves when so many plain messages and transactions of this cycle have been acknowledged. */
+  async until(plain: number, commits: number): Promise<void> {
+    const { places, commits: committed } = this.#acknowledged;
     const reached = new Promise<void>((resolve) => {
-      this.#goal = { count: this.#acknowledged.count + count, reached: resolve };
+      this.#goal = { plain: places.size + plain, commits: committed.size + commits, reached: resolve };
     });
     const producer = this.#client.producer();
     const send = (): void => {
@@ -56,7 +57,8 @@ export class Load {
         this.#inFlight++;
         producer.sendWith({ topic, key: String(n % 100), value: text }, (error, receipt) => {
           this.#inFlight--;
-          if (error === undefined) this.#note(`${topic}/${receipt.queueId}@${receipt.offset}`, text);
+          if (error === undefined) this.#acknowledged.places.set(`${topic}/${receipt.queueId}@${receipt.offset}`, text);
+          this.#look();
           if (error === undefined || this.#running) setImmediate(send);
         });
       }
@@ -90,15 +92,16 @@ export class Load {
         const half = await producer.half({ topic: transactionTopic, value: text });
         await half.commit({ confirmed: true });
         this.#acknowledged.commits.add(text);
+        this.#look();
       }
     } catch (error) {
       if (this.#running) this.#problem = error;
     }
   }
 
-  #note(place: string, text: string): void {
-    this.#acknowledged.places.set(place, text);
-    if (this.#goal === undefined || this.#acknowledged.count < this.#goal.count) return;
+  #look(): void {
+    const { places, commits } = this.#acknowledged;
+    if (this.#goal === undefined || places.size < this.#goal.plain || commits.size < this.#goal.commits) return;
     this.#goal.reached();
     this.#goal = undefined;
   }

@@ -42,10 +42,14 @@ interface Figures {
 
 const diskMebibytes = 1024;
 const segmentBytes = 4 * 1024 * 1024;
-const acknowledgedMin = 200;
-const acknowledgedMax = 6_000;
+/** The power goes when seeded numbers of plain messages and of transactions, between these, have been acknowledged in a cycle. */
+const plainMin = 200;
+const plainMax = 10_000;
+const commitsMin = 2;
+const commitsMax = 8;
 const asyncCycles = 3;
-const controlCycles = 3;
+/** The control ends with its first loss. */
+const controlCyclesMax = 6;
 const preload = fileURLToPath(new URL('./preload.js', import.meta.url));
 const bin = fileURLToPath(new URL('../../packages/cli/bin/tallystick.js', import.meta.url));
 
@@ -69,7 +73,7 @@ async function main(): Promise<void> {
   const random = seededRandom(Number(values.seed));
   const real = await cycles(sync, Number(values.cycles), random);
   const fast = await cycles(async, asyncCycles, random);
-  const early = await cycles(control, controlCycles, random);
+  const early = await cycles(control, controlCyclesMax, random);
   const seconds = ((Date.now() - began) / 1000).toFixed(0);
   console.log(
     `power cut: ${words(real)}; flush async: ${words(fast)}; control (acknowledges before the sync): ${words(early)}; ${seconds} s`,
@@ -96,12 +100,13 @@ async function cycles(build: Build, count: number, random: Random): Promise<Figu
       environment: { ...build.environment, BOOT_ID: `boot-${boot}` },
     });
   let acknowledged = new Acknowledged();
-  let broker = await start(0);
+  let broker: BrokerProcess | undefined;
   try {
-    for (let cycle = 1; cycle <= count; cycle++) {
-      const before = acknowledged.count;
+    broker = await start(0);
+    for (let cycle = 1; cycle <= count && !(build === control && figures.lost + figures.refused > 0); cycle++) {
+      const before = { all: acknowledged.count, commits: acknowledged.commits.size };
       const load = new Load(broker.address, acknowledged, `${build.name}:${cycle}`);
-      await load.until(acknowledgedMin + (random.u32() % (acknowledgedMax - acknowledgedMin)));
+      await load.until(between(random, plainMin, plainMax), between(random, commitsMin, commitsMax));
       broker.child.kill('SIGSTOP');
       await load.drain();
       disk.cut();
@@ -110,18 +115,21 @@ async function cycles(build: Build, count: number, random: Random): Promise<Figu
       disk.unmount();
       disk.mount();
       figures.cuts++;
-      const added = acknowledged.count - before;
+      const added = acknowledged.count - before.all;
+      const commits = acknowledged.commits.size - before.commits;
       figures.acknowledged += added;
       let outcome: string;
       try {
         broker = await start(cycle);
-        const { plain, commits } = await missing(broker.address, acknowledged, `reader-${cycle}`);
-        const lost = build.plainMayBeLost ? commits : [...plain, ...commits];
+        const gone = await missing(broker.address, acknowledged, `reader-${cycle}`);
+        const lost = build.plainMayBeLost ? gone.commits : [...gone.plain, ...gone.commits];
         figures.lost += lost.length;
-        figures.allowed += plain.length + commits.length - lost.length;
+        figures.allowed += gone.plain.length + gone.commits.length - lost.length;
         outcome =
-          lost.length === 0 ? `all ${acknowledged.count - plain.length} are there` : `LOST ${lost.length}, the first ${lost[0]}`;
-        if (plain.length > 0) acknowledged = new Acknowledged();
+          lost.length === 0
+            ? `all ${acknowledged.count - gone.plain.length} are there`
+            : `LOST ${lost.length}, the first ${lost[0]}`;
+        if (gone.plain.length > 0) acknowledged = new Acknowledged();
       } catch (error) {
         outcome = `the start was REFUSED: ${error instanceof Error ? error.message : String(error)}`;
         figures.refused++;
@@ -129,13 +137,17 @@ async function cycles(build: Build, count: number, random: Random): Promise<Figu
         acknowledged = new Acknowledged();
         broker = await start(cycle);
       }
-      console.log(`${build.name} ${cycle}: ${added} acknowledged, ${outcome}`);
+      console.log(`${build.name} ${cycle}: ${added} acknowledged (${commits} of them transactions), ${outcome}`);
     }
   } finally {
-    await broker.end('SIGKILL');
+    await broker?.end('SIGKILL');
     disk.remove();
   }
   return figures;
+}
+
+function between(random: Random, low: number, high: number): number {
+  return low + (random.u32() % (high - low + 1));
 }
 
 function words({ cuts, acknowledged, lost, allowed, refused }: Figures): string {
