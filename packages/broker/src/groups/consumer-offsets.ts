@@ -29,10 +29,13 @@ export class ConsumerOffsets implements Derived {
     this.#turn = turn;
   }
 
-  /** Sets a value. With `done` it is called when the value (or a newer one) is durable; 'full' and 'failed' as the store says. */
+  /**
+   * Moves a value on; it never goes back, because the late commit of a member that has handed its queue over must not undo a newer
+   * one. `done` is called when the value (or a newer one) is durable; 'full' and 'failed' as the store says.
+   */
   update(group: string, topic: string, queueId: number, offset: number, done?: OffsetDone): void {
     const entry = this.#entry(group, topic, queueId);
-    if (entry.offset !== offset) {
+    if (offset > entry.offset) {
       entry.offset = offset;
       this.#mark(entry);
     }
@@ -43,7 +46,7 @@ export class ConsumerOffsets implements Derived {
   query(group: string, topic: string, queueId: number, done: (outcome: AppendOutcome, offset: number | undefined) => void): void {
     const entry = this.#entries.get(group)?.get(`${topic}@${queueId}`);
     if (entry === undefined || entry.offset < 0) done('ok', undefined);
-    else this.#whenDurable(entry, (outcome) => done(outcome, entry.offset));
+    else this.#whenDurable(entry, done);
   }
 
   /** The value as it is in memory, durable or not; -1 when there is none. */
@@ -137,7 +140,7 @@ export class ConsumerOffsets implements Derived {
   }
 
   #whenDurable(entry: Entry, done: OffsetDone): void {
-    if (!entry.dirty && entry.inFlight === 0 && entry.synced) return done('ok');
+    if (!entry.dirty && entry.inFlight === 0 && entry.synced) return done('ok', entry.offset);
     entry.waiting.push(done);
     // A one-way update in async mode is on its way without a sync: say it again, this time to be waited for.
     if (!entry.dirty && (entry.inFlight === 0 || !entry.syncing)) this.#mark(entry);
@@ -156,24 +159,25 @@ export class ConsumerOffsets implements Derived {
       const { group, topic, queueId, offset } = entry;
       const body = this.#writer.clear().text(group).text(topic).u32(queueId).i64(offset).view();
       this.#journal.control(ControlType.CONSUMER_OFFSETS, body, level, (outcome) =>
-        this.#arrived(entry, level, waiters, outcome),
+        this.#arrived(entry, offset, level, waiters, outcome),
       );
     }
   }
 
-  #arrived(entry: Entry, level: AckLevel, waiters: readonly OffsetDone[], outcome: AppendOutcome): void {
+  /** Who waited is told the value of this very record: a newer one may not be durable yet. */
+  #arrived(entry: Entry, offset: number, level: AckLevel, waiters: readonly OffsetDone[], outcome: AppendOutcome): void {
     entry.inFlight--;
     entry.synced = outcome === 'ok' && level === 'synced';
-    for (const done of waiters) done(outcome);
+    for (const done of waiters) done(outcome, offset);
     if (entry.inFlight > 0 || entry.dirty) return;
     // Who asked while the record was in flight may be content with it; otherwise a new one is written.
     if (entry.waiting.length === 0) return;
-    if (entry.synced) for (const done of entry.waiting.splice(0)) done('ok');
+    if (entry.synced) for (const done of entry.waiting.splice(0)) done('ok', entry.offset);
     else this.#mark(entry);
   }
 }
 
-export type OffsetDone = (outcome: AppendOutcome) => void;
+export type OffsetDone = (outcome: AppendOutcome, offset: number) => void;
 
 interface Entry {
   readonly group: string;

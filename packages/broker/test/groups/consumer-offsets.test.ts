@@ -88,6 +88,28 @@ describe('consumer offsets', () => {
     expect(told).toEqual([6]);
   });
 
+  it('tell a reader the value that is synced, not one that came meanwhile', () => {
+    const { time, offsets, ack } = stage();
+    const told: unknown[] = [];
+    offsets.update('g', 't', 0, 5);
+    offsets.query('g', 't', 0, (_outcome, offset) => told.push(offset));
+    time.settle();
+    offsets.update('g', 't', 0, 6);
+    ack();
+    expect(told).toEqual([5]);
+  });
+
+  it('never go back when a former owner of the queue commits late', () => {
+    const { time, offsets, records } = stage();
+    offsets.update('g', 't', 0, 7);
+    offsets.update('g', 't', 0, 5);
+    time.settle();
+    offsets.update('g', 't', 0, 6, () => {});
+    time.settle();
+    expect(offsets.peek('g', 't', 0)).toBe(7);
+    expect(records).toEqual(['g t 0 7 flush', 'g t 0 7 synced']);
+  });
+
   it('answer a group without an offset at once', () => {
     const { offsets } = stage();
     const told: unknown[] = [];
