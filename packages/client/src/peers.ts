@@ -206,7 +206,7 @@ export class Connection {
     if (this.peer !== peer) return;
     this.peer = undefined;
     if (this.state === 'open') {
-      // The first attempt after a loss is immediate for a held connection: most losses are restarts or cuts of an instant.
+      // A pause even before the first attempt: who has just closed is seldom listening yet.
       this.state = 'idle';
       if (this.#held) this.#pause();
     }
