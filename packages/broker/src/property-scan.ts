@@ -1,4 +1,4 @@
-import { PropertyLocator, PropertyName, VALUE_END } from '@tallystick/remoting';
+import { Interner, PropertyLocator, PropertyName, VALUE_END } from '@tallystick/remoting';
 
 /** Properties the broker acts on, as slots of {@link PropertyScan}. */
 export const Slot = {
@@ -40,6 +40,11 @@ export class PropertyScan extends PropertyLocator {
     return this;
   }
 
+  /** As `text`, but remembered: for topics and groups, which recur. */
+  name(slot: number): string {
+    return this.has(slot) ? names.text(this.bytes, this.starts[slot]!, this.ends[slot]!) : '';
+  }
+
   /** The value as a whole number ≥ 0; -1 when it is absent or no such number. */
   number(slot: number): number {
     const start = this.starts[slot]!;
@@ -60,3 +65,5 @@ export class PropertyScan extends PropertyLocator {
     return start >= 0 && this.ends[slot]! - start === 4 && this.text(slot).toLowerCase() === 'true';
   }
 }
+
+const names = new Interner();

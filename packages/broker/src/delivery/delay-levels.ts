@@ -118,7 +118,7 @@ export class DelayLevels implements AppendSink {
   #fire(level: Level, record: RecordView): boolean {
     const scan = this.#scan.run(record.bytes, record.propertiesStart, record.propertiesEnd);
     const queueId = Math.max(0, scan.number(Slot.REAL_QUEUE));
-    const name = scan.text(Slot.REAL_TOPIC);
+    const name = scan.name(Slot.REAL_TOPIC);
     const topic = this.#topics.get(name) ?? this.#topics.put(topicConfig(name, queueId + 1));
     if (topic === undefined) return false;
     const m = this.#message;

@@ -76,8 +76,8 @@ export class HalfState implements Derived {
   #applyHalf(record: RecordView): void {
     const { bytes } = record;
     const scan = this.#scan.run(bytes, record.propertiesStart, record.propertiesEnd);
-    const group = scan.text(Slot.PRODUCER_GROUP);
-    const topic = scan.text(Slot.REAL_TOPIC);
+    const group = scan.name(Slot.PRODUCER_GROUP);
+    const topic = scan.name(Slot.REAL_TOPIC);
     const id = scan.text(Slot.UNIQUE_KEY);
     this.table.add(record.queueOffset, record.position, record.storeTimestamp, group, topic, id);
     const immunitySeconds = scan.number(Slot.IMMUNITY_SECONDS);

@@ -88,6 +88,12 @@ export class HalfTable {
     return STATE_NAMES[this.#page(offset)?.states[offset % PAGE_HALVES] ?? ABSENT]!;
   }
 
+  /** Nobody waits for a verdict on it (any more). */
+  isSettled(offset: number): boolean {
+    const state = this.#page(offset)?.states[offset % PAGE_HALVES];
+    return state !== OPEN && state !== PARKED;
+  }
+
   /** An open or parked row; undefined for any other. */
   row(offset: number): HalfRow | undefined {
     const page = this.#page(offset);

@@ -93,7 +93,7 @@ export class TransactionEnds implements AppendSink {
       this.#reading--;
       if (error !== undefined) this.#refuse(waiter, `Find prepared transaction message failed: ${error}`);
       // The read may have taken time, and the other answer may have come in it.
-      else if (judge(this.#halves.table, claim).kind !== 'apply') this.#settle(waiter);
+      else if (this.#halves.table.isSettled(claim.offset)) this.#settle(waiter);
       else this.#commit(waiter, bytes);
       this.#relax();
     });
@@ -109,7 +109,7 @@ export class TransactionEnds implements AppendSink {
     const { offset, position } = waiter.claim;
     const half = this.#view.move(bytes, 0, bytes.length, position);
     const scan = this.#scan.run(bytes, half.propertiesStart, half.propertiesEnd);
-    const name = scan.text(Slot.REAL_TOPIC);
+    const name = scan.name(Slot.REAL_TOPIC);
     const queueId = Math.max(0, scan.number(Slot.REAL_QUEUE));
     const topic = this.#topics.get(name) ?? this.#topics.put(topicConfig(name, queueId + 1));
     if (topic === undefined) return this.#again(waiter);
