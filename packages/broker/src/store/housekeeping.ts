@@ -13,7 +13,7 @@ import { QueueTable } from './queue-table.ts';
 import { RecordView } from './record-view.ts';
 import { Segment } from './segment.ts';
 import type { Segments } from './segments.ts';
-import { encodeSnapshot, removeSnapshot, saveSnapshot } from './snapshot.ts';
+import { encodeSnapshot, removeIfThere, saveSnapshot, snapshotPath } from './snapshot.ts';
 import type { Derived } from './store-types.ts';
 import type { Tail } from './tail.ts';
 
@@ -227,7 +227,7 @@ export class Housekeeping {
     while (this.#snapshots.length > options.snapshotsKept) {
       const oldest = Math.min(...this.#snapshots);
       this.#snapshots = this.#snapshots.filter((other) => other !== oldest);
-      yield* removeSnapshot(disk, oldest);
+      yield* removeIfThere(disk, snapshotPath(oldest));
     }
   }
 
@@ -317,7 +317,7 @@ export class Housekeeping {
     index.forget(segment.base);
     const steps = function* (): Steps<void> {
       yield* segments.retire(segment);
-      yield* call((done) => disk.remove(indexPath(segment.base), done));
+      yield* removeIfThere(disk, indexPath(segment.base));
     };
     this.#chores.add(steps, (error) => {
       if (error !== undefined) this.#troubled('deleting a segment', error);

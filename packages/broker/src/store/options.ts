@@ -15,6 +15,7 @@ export const STORE_OPTIONS = {
   syncIntervalMs: integerOption(200, 1, 60_000, 'How often asynchronous mode syncs: the loss window of a power cut.'),
   syncMarkerMs: integerOption(50, 1, 60_000, 'Idle time after which a group without records notes how far the log is durable.'),
   syncFlushTimeoutMs: integerOption(2_000, 10, 600_000, 'After this wait an append is reported as timed out (perhaps stored).'),
+  closeTimeoutMs: integerOption(10_000, 10, 600_000, 'How long closing waits for the disk before the store is left as a crash would leave it.'),
   reserveBytes: integerOption(16 * MIB, 8 * KIB, 1024 * MIB, 'Space kept back for confirmations and offsets when the disk is full.'),
   fullRetryMs: integerOption(1_000, 10, 60_000, 'How often a full store looks whether there is space again.'),
   snapshotsKept: integerOption(3, 2, 10, 'Generations of snapshots that are kept.'),

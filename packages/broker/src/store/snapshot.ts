@@ -63,7 +63,7 @@ export function* saveSnapshot(disk: Disk, position: number, bytes: Buffer): Step
     yield* attempt((done) => disk.remove(temporary, done));
     throw Object.assign(new Error(failed.message), { code: failed.code });
   }
-  yield* call((done) => disk.rename(temporary, `${FOLDER}/${baseName(position)}`, done));
+  yield* call((done) => disk.rename(temporary, snapshotPath(position), done));
   yield* call((done) => disk.syncFolder(FOLDER, done));
 }
 
@@ -80,7 +80,7 @@ export function* snapshotPositions(disk: Disk): Steps<number[]> {
 
 /** One generation; a sentence when it cannot be used. */
 export function* loadSnapshot(disk: Disk, position: number): Steps<Snapshot | string> {
-  const opened = yield* attempt<DiskFile, DiskError>((done) => disk.open(`${FOLDER}/${baseName(position)}`, 'open', done));
+  const opened = yield* attempt<DiskFile, DiskError>((done) => disk.open(snapshotPath(position), 'open', done));
   if (opened.error !== undefined) return opened.error.message;
   const file = opened.value;
   const size = yield* call<number>((done) => file.size(done));
@@ -94,8 +94,14 @@ export function* loadSnapshot(disk: Disk, position: number): Steps<Snapshot | st
   return snapshot;
 }
 
-export function* removeSnapshot(disk: Disk, position: number): Steps<void> {
-  yield* call((done) => disk.remove(`${FOLDER}/${baseName(position)}`, done));
+export function snapshotPath(position: number): string {
+  return `${FOLDER}/${baseName(position)}`;
+}
+
+/** Removes a derived file; that an operator did so before is no fault. */
+export function* removeIfThere(disk: Disk, path: string): Steps<void> {
+  const { error } = yield* attempt<void, DiskError>((done) => disk.remove(path, done));
+  if (error !== undefined && error.code !== 'ENOENT') throw Object.assign(new Error(error.message), { code: error.code });
 }
 
 function* writeAll(file: DiskFile, bytes: Buffer): Steps<DiskError | undefined> {

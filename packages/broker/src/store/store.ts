@@ -148,7 +148,11 @@ export class Store {
     this.#closing = done;
     this.#builder.close();
     this.#writer.force();
-    this.#writer.whenDurable(this.#builder.closedEnd, () => this.#release(() => run(() => this.#conclude(), (error) => this.#closed(error))));
+    const tooLate = this.#ports.timers.after(this.options.closeTimeoutMs, () => this.#abandon());
+    this.#writer.whenDurable(this.#builder.closedEnd, () => {
+      this.#ports.timers.cancel(tooLate);
+      this.#release(() => run(() => this.#conclude(), (error) => this.#closed(error)));
+    });
   }
 
   // Appending.
@@ -462,6 +466,16 @@ export class Store {
     this.#writer.stop();
     if (this.#timeoutTimer !== undefined) this.#ports.timers.cancel(this.#timeoutTimer);
     this.#housekeeping.stop(() => this.#reader.stop(() => this.#writer.whenIdle(done)));
+  }
+
+  /** The disk does not take the rest: a full one, or one that hangs. What waits has been, or is now, told that it is uncertain. */
+  #abandon(): void {
+    if (this.#state !== 'closing') return;
+    this.#state = 'closed';
+    const { pendingBytes, unsyncedBytes } = this.info();
+    this.#release(() => {});
+    for (const waiters of [this.#waitWritten, this.#waitDurable]) waiters.releaseTo(Number.POSITIVE_INFINITY, 'timeout');
+    this.#closed(new Error(`${pendingBytes + unsyncedBytes} bytes could not be brought to the disk in ${this.options.closeTimeoutMs} ms (closeTimeoutMs)`));
   }
 
   *#conclude(): Steps<void> {

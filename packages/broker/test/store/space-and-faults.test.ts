@@ -147,6 +147,28 @@ describe('a failing disk', () => {
     expect(machine.open().clean).toBe(false);
   });
 
+  it('a store that the disk does not let finish is left as a crash would leave it', () => {
+    const machine = new Machine(16);
+    machine.open();
+    machine.put('orders', 0, body(0));
+    const last = machine.append('orders', 0, body(1));
+    const { world } = machine;
+    const after = world.after.bind(world);
+    world.after = (ms, run, owner) => after(ms < 3 ? 1e6 : ms, run, owner);
+    let closed: unknown = null;
+    machine.store.close((error) => {
+      closed = error;
+    });
+    machine.until(() => closed !== null);
+    expect(closed).toMatchObject({ kind: 'io', message: expect.stringMatching(/not closed cleanly: \d+ bytes could not be brought to the disk in 10000 ms/) });
+    expect(last.outcome).toBe('timeout');
+    expect(machine.store.info().state).toBe('closed');
+    machine.kill();
+    world.after = after;
+    expect(machine.open().clean).toBe(false);
+    expect(bodies(machine)).toBeGreaterThanOrEqual(1);
+  });
+
   it('a stalled sync lets appends time out as perhaps stored; they are stored when it ends', () => {
     const machine = new Machine(7);
     machine.open();
