@@ -65,17 +65,15 @@ describe('client and broker', () => {
     const client = clientOf(await broker());
     const id = '0199AAAA0000700080000000000000AA';
     const value = Buffer.from([0, 1, 2, 255]);
-    const sent = await client
-      .producer()
-      .send({
-        topic: 't',
-        key: Buffer.from([255, 0]),
-        value,
-        tag: 'A',
-        id,
-        headers: { h: 'ü', b: Buffer.from([9]) },
-        timestamp: 12345,
-      });
+    const sent = await client.producer().send({
+      topic: 't',
+      key: Buffer.from([255, 0]),
+      value,
+      tag: 'A',
+      id,
+      headers: { h: 'ü', b: Buffer.from([9]) },
+      timestamp: 12345,
+    });
     const [message] = await client.admin().readAll('t');
     expect(message!.value.equals(value)).toBe(true);
     expect([message!.id, message!.tag, message!.timestamp, message!.queueId, message!.offset]).toEqual([
