@@ -33,7 +33,7 @@ export class Load {
   #loops: Promise<void>[] = [];
 
   constructor(address: string, history: History, random: Prng) {
-    this.#client = new Client({ address, reconnectFirstMs: 10, reconnectMaxMs: 50, requestTimeoutMs: 2000, heartbeatIntervalMs: 500, routeRetryMs: 20, startTimeoutMs: 600_000 });
+    this.#client = new Client({ address, reconnectFirstMs: 10, reconnectMaxMs: 50, requestTimeoutMs: 2000, heartbeatIntervalMs: 500, routeRetryMs: 20, startTimeoutMs: 600_000, onReport: () => {} });
     this.#history = history;
     this.#random = random;
   }

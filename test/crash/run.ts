@@ -51,9 +51,6 @@ const statusPath = join(folder, 'in-flight');
 const historyPath = join(folder, 'history.jsonl');
 const program = join(folder, 'broker.mjs');
 
-await build({ entryPoints: [join(here, 'broker-child.ts')], bundle: true, platform: 'node', format: 'esm', target: 'node20', conditions: ['@tallystick/source'], outfile: program, logLevel: 'error' });
-process.exitCode = await main();
-
 async function main(): Promise<number> {
   const startedMs = performance.now();
   const port = await freePort();
@@ -76,7 +73,7 @@ async function main(): Promise<number> {
     }
     if (ready) {
       await noteOffsets(port, history);
-      if (await alive(broker, target === 'random' ? random.between(5, 120) : 1500)) broker.process.kill('SIGKILL');
+      if (await alive(broker, target === 'random' ? random.between(5, 120) : 700)) broker.process.kill('SIGKILL');
     }
     const pending = load.unanswered;
     const signal = await broker.ended;
@@ -202,7 +199,7 @@ function startBroker(port: number, target: Class | 'random' | undefined): Runnin
   const env: NodeJS.ProcessEnv = { ...process.env, CRASH_STATUS: statusPath };
   if (values.defect !== undefined) env['CRASH_DEFECT'] = values.defect;
   if (target === 'recovery') env['CRASH_AT'] = `any:${random.between(1, 25)}`;
-  else if (target !== undefined && target !== 'random') env['CRASH_AT'] = `${target}:${random.between(1, target === 'append' || target === 'sync' ? 60 : 6)}`;
+  else if (target !== undefined && target !== 'random') env['CRASH_AT'] = `${target}:${random.between(1, target === 'append' || target === 'sync' ? 40 : 4)}`;
   const child = spawn(process.execPath, ['--import', join(here, 'watch-disk.js'), program, String(port), join(folder, 'data'), values.flush], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let errors = '';
   child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
@@ -220,9 +217,9 @@ async function alive(broker: RunningBroker, ms: number): Promise<boolean> {
   return Promise.race([broker.ended.then(() => false), sleep(ms, true)]);
 }
 
-/** Half of the kills fall anywhere, the others on the class that was hit least. */
+/** Every fourth kill falls anywhere, the others on the class that was hit least. */
 function nextTarget(hits: ReadonlyMap<Class, number>, cycle: number): Class | 'random' {
-  if (cycle % 2 === 1) return 'random';
+  if (cycle % 4 === 1) return 'random';
   return [...hits].sort((a, b) => a[1] - b[1])[0]?.[0] ?? 'random';
 }
 
@@ -254,3 +251,6 @@ async function freePort(): Promise<number> {
     });
   });
 }
+
+await build({ entryPoints: [join(here, 'broker-child.ts')], bundle: true, platform: 'node', format: 'esm', target: 'node20', conditions: ['@tallystick/source'], outfile: program, logLevel: 'error' });
+process.exitCode = await main();

@@ -53,7 +53,10 @@ function watch(statusFd) {
   wrap('fdatasync', ofFd('sync'));
   wrap('fsync', ofFd('sync'));
   wrap('ftruncate', ofFd('truncate'));
-  wrap('rename', ofPath('rename'));
+  // An open file follows its name: segments are opened under a temporary one.
+  wrap('rename', ofPath('rename'), ([from, to], [error]) => {
+    if (!error) for (const [fd, path] of paths) if (path === String(from)) paths.set(fd, String(to));
+  });
   if (defect !== undefined) plant(defect, paths);
   syncBuiltinESMExports();
 }
