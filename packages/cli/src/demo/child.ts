@@ -11,7 +11,7 @@ export interface Watch {
   readonly from: number;
 }
 
-/** What a child does after having waited: go on, or stand still first (until it was stopped and continued by signal). */
+/** What a child does after having waited: go on, or stop itself by SIGSTOP first and go on when it is continued. */
 export type Leave = 'go' | 'stand-still';
 
 export type ToParent =
@@ -24,7 +24,6 @@ export type ToParent =
       readonly serial: string;
       readonly place?: Place;
     }
-  | { readonly type: 'standing'; readonly id: number }
   | { readonly type: 'note'; readonly text: string }
   | { readonly type: 'reading'; readonly reading: unknown }
   | { readonly type: 'answer'; readonly id: number; readonly answer: unknown };
@@ -40,8 +39,6 @@ export interface Place {
   readonly queueId: number;
   readonly offset: number;
 }
-
-const standStillMs = 1_000;
 
 export class ParentLine {
   /** Set by the child: ends its work and lets the process exit. */
@@ -86,13 +83,7 @@ export class ParentLine {
         place === undefined ? { type: 'step', id, step, number, serial } : { type: 'step', id, step, number, serial, place },
       );
     });
-    if (leave === 'stand-still') await this.standStill(id);
-  }
-
-  /** Blocks the whole process outside any transaction for a moment, in which the parent stops it by signal. */
-  private async standStill(id: number): Promise<void> {
-    await new Promise<void>((resolve) => process.send?.({ type: 'standing', id } satisfies ToParent, () => resolve()));
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, standStillMs);
+    if (leave === 'stand-still') standStill();
   }
 
   private receive(message: ToChild): void {
@@ -113,4 +104,12 @@ export class ParentLine {
   private send(message: ToParent): void {
     if (process.connected) process.send?.(message, () => {});
   }
+}
+
+/**
+ * The whole process stops here, outside any transaction: a SIGSTOP from outside could meet it inside another transfer's, whose lock would then keep
+ * everyone else from a verdict. A signal to oneself arrives before the call returns.
+ */
+function standStill(): void {
+  process.kill(process.pid, 'SIGSTOP');
 }

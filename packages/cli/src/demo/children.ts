@@ -18,7 +18,7 @@ const paceMsMax = 30;
 const brokerTimes = [
   ['--check-after', '600'],
   ['--check-interval', '400'],
-  ['--check-max', '40'],
+  ['--check-max', '250'],
   ['--delay-levels', '100,200,300,400,500,600,700,800'],
 ].flat();
 

@@ -4,6 +4,7 @@
  * in the frames that a proxy carried. The poison has no script: the person who mends dead letters reports it.
  */
 import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import type { FaultLog, Observation } from './fault-log.ts';
 import type { FaultName } from './faults.ts';
 import type { Expect, ReachedStep, Script } from './director.ts';
@@ -22,13 +23,12 @@ export interface Stage {
   /** Starts a second instance of bank A that only answers check-backs, and stops it. */
   startStandby(): void;
   stopStandby(): Promise<void>;
-  /** Called when bank A waits before a blocking pause and says that it stands. */
-  onStanding(run: () => void): void;
 }
 
 const soonMs = 10_000;
 const laterMs = 30_000;
 const cutMs = 2_000;
+const stoppedLimitMs = 3_000;
 /** After the verdict was seen, time for it to arrive before bank A may go on. */
 const verdictLeadMs = 300;
 
@@ -106,12 +106,9 @@ async function pauseBankA(stage: Stage, reached: ReachedStep, expect: Expect): P
     reached.leave('go');
     const worked = await Promise.race([atWork, died()]);
     if (worked === undefined) return undefined;
-    const standing = new Promise<true>((resolve) => stage.onStanding(() => resolve(true)));
     const { serial } = worked;
     const verdict = log.next((seen) => seen.what === 'verdict' && seen.serial === serial && seen.verdict === 'rollback', laterMs);
     worked.leave('stand-still');
-    if ((await Promise.race([standing, died()])) === undefined) return undefined;
-    supervisor.signal('bank-a', 'SIGSTOP');
     if (!(await isStopped(pid))) return undefined;
     log.add({ what: 'stopped', name: 'bank-a', pid });
     const given = await Promise.race([verdict, died()]);
@@ -194,14 +191,21 @@ async function afterwards(
 
 /** True once the system shows the process as stopped by a signal. */
 async function isStopped(pid: number): Promise<boolean> {
-  for (let i = 0; i < 50; i++) {
-    try {
-      const state = execFileSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' });
-      if (state.trim().startsWith('T')) return true;
-    } catch {
-      return false;
-    }
+  const until = performance.now() + stoppedLimitMs;
+  while (performance.now() < until) {
+    const state = stateOf(pid);
+    if (state === undefined || state.startsWith('T')) return state !== undefined;
     await sleep(20);
   }
   return false;
+}
+
+/** The state letter of a process, from /proc where there is one; undefined when there is no such process. */
+function stateOf(pid: number): string | undefined {
+  try {
+    if (existsSync('/proc/self/stat')) return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '');
+    return execFileSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' }).trim();
+  } catch {
+    return undefined;
+  }
 }

@@ -73,7 +73,6 @@ class BankDemo {
   private readonly ending: Promise<Ending>;
   private end: (ending: Ending) => void = () => {};
   private director: Director | undefined;
-  private onStanding: () => void = () => {};
 
   constructor(options: DemoOptions) {
     this.options = options;
@@ -154,7 +153,6 @@ class BankDemo {
       defect: plan.defect,
       startStandby: () => supervisor.start(children.standby()),
       stopStandby: () => supervisor.retire('bank-a-standby'),
-      onStanding: (run) => (this.onStanding = run),
     });
     this.director = new Director(plannedFaults(plan), scripts, (number) => pathOf(plan, number), keptBackFrom(plan), log);
     this.director.onWatchesChanged = () => this.sendWatches(['bank-a', 'bank-b']);
@@ -181,8 +179,6 @@ class BankDemo {
         return this.sendWatches([name]);
       case 'step':
         return this.director?.reached(this.reachedStep(name, message));
-      case 'standing':
-        return this.onStanding();
       case 'note':
         return this.view.event(message.text);
       case 'reading':
