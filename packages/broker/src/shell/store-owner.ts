@@ -89,7 +89,9 @@ function listen(address: string, path: string): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => socket.destroy());
     server.unref();
-    server.once('error', (error: NodeJS.ErrnoException) => reject(error.code === 'EADDRINUSE' ? new StoreOwnedError(path) : error));
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'EADDRINUSE' ? new StoreOwnedError(path) : error),
+    );
     server.listen({ path: address }, () => resolve(server));
   });
 }

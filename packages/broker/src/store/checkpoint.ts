@@ -1,4 +1,16 @@
-import { call, crc32, readI64, readU16, readU32, writeI32, writeI64, writeU16, type Disk, type DiskFile, type Steps } from '@tallystick/base';
+import {
+  call,
+  crc32,
+  readI64,
+  readU16,
+  readU32,
+  writeI32,
+  writeI64,
+  writeU16,
+  type Disk,
+  type DiskFile,
+  type Steps,
+} from '@tallystick/base';
 
 /**
  * The checkpoint: how far the log was durable, who last owned the store in which boot of the machine, and whether it was closed.

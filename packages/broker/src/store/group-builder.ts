@@ -1,4 +1,11 @@
-import { GROUP_HEADER_BYTES, GROUP_IS_MARKER, GROUP_RECORDS_MAX, groupBytes, sealGroup, type GroupHeader } from './group-header.ts';
+import {
+  GROUP_HEADER_BYTES,
+  GROUP_IS_MARKER,
+  GROUP_RECORDS_MAX,
+  groupBytes,
+  sealGroup,
+  type GroupHeader,
+} from './group-header.ts';
 import type { Segment } from './segment.ts';
 import type { Segments } from './segments.ts';
 import type { Block, Tail } from './tail.ts';

@@ -97,7 +97,18 @@ export function readGroup(bytes: Buffer, at: number, limit: number, position: nu
 }
 
 export function emptyGroup(): FoundGroup {
-  return { total: 0, crc: 0, recordsEnd: 0, previousCrc: 0, position: 0, durableUpTo: 0, sequence: 0, epoch: 0, records: 0, flags: 0 };
+  return {
+    total: 0,
+    crc: 0,
+    recordsEnd: 0,
+    previousCrc: 0,
+    position: 0,
+    durableUpTo: 0,
+    sequence: 0,
+    epoch: 0,
+    records: 0,
+    flags: 0,
+  };
 }
 
 /**
@@ -115,7 +126,8 @@ export function isCutGroup(head: Buffer, length: number, position: number, previ
   const isHeaderOnly = length <= GROUP_HEADER_BYTES;
   for (const [from, to] of KNOWN_AHEAD) {
     // Bytes after `length` are zero because they were not written, so only what lies before is compared.
-    for (let at = from; at < to && at < length; at++) if (head[at] !== expected[at] && !(isHeaderOnly && head[at] === 0)) return false;
+    for (let at = from; at < to && at < length; at++)
+      if (head[at] !== expected[at] && !(isHeaderOnly && head[at] === 0)) return false;
   }
   if (isHeaderOnly) return true;
   const total = readU32(head, 4);

@@ -223,7 +223,15 @@ export class Housekeeping {
     this.#snapshots = [...this.#snapshots.filter((other) => other !== position), position];
     const { storeId } = segments;
     const { durableEnd } = writer;
-    yield* checkpoint.save({ storeId, isClean, durableEnd, end: builder.closedEnd, snapshotPosition: position, epoch: builder.epoch, bootId: disk.bootId() });
+    yield* checkpoint.save({
+      storeId,
+      isClean,
+      durableEnd,
+      end: builder.closedEnd,
+      snapshotPosition: position,
+      epoch: builder.epoch,
+      bootId: disk.bootId(),
+    });
     while (this.#snapshots.length > options.snapshotsKept) {
       const oldest = Math.min(...this.#snapshots);
       this.#snapshots = this.#snapshots.filter((other) => other !== oldest);
@@ -276,7 +284,11 @@ export class Housekeeping {
     });
     yield* call((done) => copy.file!.close(done));
     if (chain.previousCrc !== segment.lastCrc) return false;
-    const places = yield* writeIndex(disk, { storeId: segments.storeId, base: copy.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs }, fresh);
+    const places = yield* writeIndex(
+      disk,
+      { storeId: segments.storeId, base: copy.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs },
+      fresh,
+    );
     index.forget(segmentBase);
     for (const place of places) {
       const { sealed } = queues.intern(place.topic, place.queueId).entries;

@@ -1,4 +1,17 @@
-import { attempt, call, crc32, readI32, readI64, readU32, writeI32, writeI64, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
+import {
+  attempt,
+  call,
+  crc32,
+  readI32,
+  readI64,
+  readU32,
+  writeI32,
+  writeI64,
+  type Disk,
+  type DiskError,
+  type DiskFile,
+  type Steps,
+} from '@tallystick/base';
 import { Packer, Unpacker } from './packing.ts';
 import type { HotRun } from './queue-entries.ts';
 import { baseName } from './segment-header.ts';
@@ -44,7 +57,10 @@ export function indexPath(base: number): string {
 }
 
 /** Encodes the index of a segment; also gives the directory, which says where each run went. */
-export function encodeIndex(head: IndexHead, runs: readonly { readonly topic: string; readonly queueId: number; readonly run: HotRun }[]): { readonly bytes: Buffer; readonly queues: readonly IndexedQueue[] } {
+export function encodeIndex(
+  head: IndexHead,
+  runs: readonly { readonly topic: string; readonly queueId: number; readonly run: HotRun }[],
+): { readonly bytes: Buffer; readonly queues: readonly IndexedQueue[] } {
   let directoryBytes = 0;
   for (const { topic } of runs) directoryBytes += 2 + Buffer.byteLength(topic, 'utf8') + 24;
   let at = HEAD_BYTES + directoryBytes;
@@ -55,7 +71,13 @@ export function encodeIndex(head: IndexHead, runs: readonly { readonly topic: st
     queues.push({ topic, queueId, first: run.first, count: run.count, at });
     at += runBytes(run.count);
   }
-  const packed = new Packer(HEAD_BYTES).i32(MAGIC).u16(FORMAT).u16(0).raw(Buffer.from(head.storeId, 'hex')).i64(head.base).i32(head.lastCrc);
+  const packed = new Packer(HEAD_BYTES)
+    .i32(MAGIC)
+    .u16(FORMAT)
+    .u16(0)
+    .raw(Buffer.from(head.storeId, 'hex'))
+    .i64(head.base)
+    .i32(head.lastCrc);
   packed.i64(head.newestMs).i32(runs.length).i32(directoryBytes);
   const bytes = Buffer.allocUnsafe(at);
   bytes.set(packed.bytes, 0);
@@ -116,15 +138,23 @@ function* readDirectory(file: DiskFile): Steps<IndexDirectory | string> {
   const count = from.i32();
   const directoryBytes = from.i32();
   const size = yield* call<number>((done) => file.size(done));
-  if (directoryBytes < 0 || directoryBytes > DIRECTORY_BYTES_MAX || directoryBytes > size - HEAD_BYTES) return 'index directory cut off';
+  if (directoryBytes < 0 || directoryBytes > DIRECTORY_BYTES_MAX || directoryBytes > size - HEAD_BYTES)
+    return 'index directory cut off';
   const bytes = Buffer.allocUnsafe(HEAD_BYTES + directoryBytes);
   const all = yield* attempt<number, DiskError>((done) => file.read(bytes, 0, done));
   if (all.error !== undefined) return all.error.message;
-  if (all.value !== bytes.length || directoryCrc(bytes, directoryBytes) !== readU32(bytes, HEAD_BYTES - 4)) return 'index checksum differs';
+  if (all.value !== bytes.length || directoryCrc(bytes, directoryBytes) !== readU32(bytes, HEAD_BYTES - 4))
+    return 'index checksum differs';
   const queues: IndexedQueue[] = [];
   const directory = new Unpacker(bytes, HEAD_BYTES);
   for (let n = 0; n < count && !directory.failed; n++) {
-    queues.push({ topic: directory.text(), queueId: directory.i32(), first: directory.i64(), count: directory.i32(), at: directory.i64() });
+    queues.push({
+      topic: directory.text(),
+      queueId: directory.i32(),
+      first: directory.i64(),
+      count: directory.i32(),
+      at: directory.i64(),
+    });
   }
   const last = queues[queues.length - 1];
   if (directory.failed || (last !== undefined && last.at + runBytes(last.count) > size)) return 'index cut off';

@@ -46,13 +46,20 @@ export interface LaterSegment {
   readonly isEmpty: boolean;
 }
 
-export function* lookBeyond(last: FoundSegment | undefined, position: number, chain: Chain, after: readonly FoundSegment[]): Steps<LogEnd> {
-  const rest = last === undefined ? { usedEnd: 0, durableUpTo: -1 } : yield* inspectRest(last.segment, position - last.segment.base);
+export function* lookBeyond(
+  last: FoundSegment | undefined,
+  position: number,
+  chain: Chain,
+  after: readonly FoundSegment[],
+): Steps<LogEnd> {
+  const rest =
+    last === undefined ? { usedEnd: 0, durableUpTo: -1 } : yield* inspectRest(last.segment, position - last.segment.base);
   const later: LaterSegment[] = [];
   for (const found of after) {
     const head = Math.min(SEGMENT_HEADER_BYTES, found.segment.size);
     const content = yield* inspectRest(found.segment, head);
-    const isEmpty = found.header !== undefined && !found.segment.isActive && content.usedEnd === head && found.fileBytes === found.segment.size;
+    const isEmpty =
+      found.header !== undefined && !found.segment.isActive && content.usedEnd === head && found.fileBytes === found.segment.size;
     later.push({ found, rest: content, isEmpty });
   }
   return { position, chain, last, rest, later };
@@ -71,7 +78,8 @@ export function* judge(end: LogEnd, witnesses: Witnesses): Steps<Verdict> {
   if (durableUpTo > position) return verdict('rotten', `a later group says that the log was durable up to ${durableUpTo}`);
   if (tailBytes === 0 && used.length === 0) return verdict('end');
   if (witnesses.cleanEnd === position || !witnesses.isSameBoot) return verdict('torn');
-  const isCut = used.length === 0 ? yield* isCutTail(end, tailBytes) : tailBytes === 0 && used.length === 1 && isCutHeader(used[0]!);
+  const isCut =
+    used.length === 0 ? yield* isCutTail(end, tailBytes) : tailBytes === 0 && used.length === 1 && isCutHeader(used[0]!);
   return isCut ? verdict('cut') : verdict('rotten', 'the machine has not been restarted since, so this is no torn write');
 }
 
@@ -82,7 +90,8 @@ export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps
   for (const other of [...end.later].reverse()) {
     if (other.isEmpty && end.later.every((any) => any.isEmpty)) continue;
     // The first segment of all stays in its place until a new one is renamed over it: a log without files would be a lost log.
-    if (last === undefined && other === end.later[0]) yield* copyAside(disk, other.found.segment.file!, 0, other.rest.usedEnd, other.found.segment.base);
+    if (last === undefined && other === end.later[0])
+      yield* copyAside(disk, other.found.segment.file!, 0, other.rest.usedEnd, other.found.segment.base);
     else yield* moveAside(disk, other);
   }
   if (last === undefined) return;

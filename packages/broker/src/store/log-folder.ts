@@ -39,7 +39,11 @@ export function* openLogFolder(disk: Disk, reserveBytes: number): Steps<FoundLog
     const before = segments[n - 1]!.segment;
     const gap = segments[n]!.segment.base - before.end;
     if (gap !== 0 && segments[n - 1]!.header !== undefined) {
-      throw new StoreError('refused', `R6: ${segments[n]!.segment.path} begins ${gap > 0 ? `${gap} bytes after` : `${-gap} bytes before`} the end of ${before.path}; restore the missing segment files`, 'R6');
+      throw new StoreError(
+        'refused',
+        `R6: ${segments[n]!.segment.path} begins ${gap > 0 ? `${gap} bytes after` : `${-gap} bytes before`} the end of ${before.path}; restore the missing segment files`,
+        'R6',
+      );
     }
   }
   return { segments, hasReserve, notes };
@@ -56,7 +60,8 @@ function* openSegment(disk: Disk, base: number): Steps<FoundSegment> {
     if (header.startsWith('unknown-format')) throw new StoreError('refused', `R0: ${path}: ${header}`, 'R0');
     return { segment: new Segment(base, fileBytes, file), header: undefined, headerFault: header, fileBytes };
   }
-  if (header.base !== base) throw new StoreError('refused', `R6: ${path} says that it begins at ${header.base}; it was renamed or copied`, 'R6');
+  if (header.base !== base)
+    throw new StoreError('refused', `R6: ${path} says that it begins at ${header.base}; it was renamed or copied`, 'R6');
   const segment = new Segment(base, header.size, file);
   segment.isActive = header.state === SEGMENT_ACTIVE;
   return { segment, header, headerFault: '', fileBytes };

@@ -40,7 +40,8 @@ export class LogReader {
   /** What is in RAM around these bytes, all of them. */
   inMemory(position: number, size: number): Span | undefined {
     const block = this.#tail.find(position);
-    if (block !== undefined && position + size <= block.base + block.closed) return { base: block.base, bytes: block.bytes, length: block.closed, isTail: true };
+    if (block !== undefined && position + size <= block.base + block.closed)
+      return { base: block.base, bytes: block.bytes, length: block.closed, isTail: true };
     for (let at = this.#spans.length - 1; at >= 0; at--) {
       const span = this.#spans[at]!;
       if (position >= span.base && position + size <= span.base + span.length) return span;
@@ -51,7 +52,8 @@ export class LogReader {
   /** Reads a stretch that begins with these bytes; a sentence when the disk does not give them. */
   *readSpan(position: number, size: number): Steps<Span | string> {
     const segment = this.#segments.of(position);
-    if (segment === undefined || !segment.isReady || position + size > segment.writtenEnd) return `nothing is stored at ${position}`;
+    if (segment === undefined || !segment.isReady || position + size > segment.writtenEnd)
+      return `nothing is stored at ${position}`;
     const file = yield* this.#open(segment);
     if (typeof file === 'string') return file;
     const length = Math.min(Math.max(size, this.#spanBytes), segment.writtenEnd - position);

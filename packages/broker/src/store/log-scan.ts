@@ -20,7 +20,12 @@ export interface ScanStop {
  * Reads a segment group by group from its start, as far as checksums, addresses and the chain hold; advances `chain`. Each record is
  * shown through `view`, in place.
  */
-export function* scanSegment(segment: Segment, chain: Chain, view: RecordView, onRecord: (view: RecordView) => void): Steps<ScanStop> {
+export function* scanSegment(
+  segment: Segment,
+  chain: Chain,
+  view: RecordView,
+  onRecord: (view: RecordView) => void,
+): Steps<ScanStop> {
   const window = new Window(segment.file!, segment.size);
   const group = emptyGroup();
   let offset = segment.firstGroup - segment.base;
@@ -30,7 +35,8 @@ export function* scanSegment(segment: Segment, chain: Chain, view: RecordView, o
     const total = window.u32(offset + 4);
     if (window.u32(offset) === GROUP_MAGIC && total <= segment.size - offset) yield* window.show(offset, total);
     const position = segment.base + offset;
-    fault = readGroup(window.bytes, offset - window.start, window.end - window.start, position, group) ?? chainFault(group, chain);
+    fault =
+      readGroup(window.bytes, offset - window.start, window.end - window.start, position, group) ?? chainFault(group, chain);
     fault ??= showRecords(window.bytes, offset - window.start, group, view, onRecord);
     if (fault !== undefined) break;
     chain.previousCrc = group.crc;
@@ -82,7 +88,13 @@ function chainFault(group: FoundGroup, chain: Chain): string | undefined {
 }
 
 /** All frames are checked before the first record is shown: a group counts as a whole or not at all. */
-function showRecords(bytes: Buffer, at: number, group: FoundGroup, view: RecordView, onRecord: (view: RecordView) => void): string | undefined {
+function showRecords(
+  bytes: Buffer,
+  at: number,
+  group: FoundGroup,
+  view: RecordView,
+  onRecord: (view: RecordView) => void,
+): string | undefined {
   const base = group.position - at;
   const first = at + GROUP_HEADER_BYTES;
   let record = first;
@@ -92,7 +104,7 @@ function showRecords(bytes: Buffer, at: number, group: FoundGroup, view: RecordV
     record += bytes.readInt32BE(record);
   }
   if (record !== group.recordsEnd) return 'group has more bytes than records';
-  for (record = first; record < group.recordsEnd; ) {
+  for (record = first; record < group.recordsEnd;) {
     const end = record + bytes.readInt32BE(record);
     onRecord(view.move(bytes, record, end, base + record));
     record = end;

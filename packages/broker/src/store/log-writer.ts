@@ -114,7 +114,11 @@ export class LogWriter {
     let last = block;
     let bytes = block.closed - this.#blockAt;
     chunks.push(block.bytes.subarray(this.#blockAt, block.closed));
-    for (let next = block.next; next !== undefined && next.segment === segment && next.closed > 0 && bytes < WRITE_BYTES_MAX; next = next.next) {
+    for (
+      let next = block.next;
+      next !== undefined && next.segment === segment && next.closed > 0 && bytes < WRITE_BYTES_MAX;
+      next = next.next
+    ) {
       chunks.push(next.bytes.subarray(0, next.closed));
       bytes += next.closed;
       last = next;

@@ -10,7 +10,8 @@ export const MARKERS: readonly MarkerName[] = ['QUARANTINE', 'FSYNC_FAILED'];
 
 const NEXT_STEP: Record<MarkerName, string> = {
   QUARANTINE: 'restore the store from a backup, or accept the loss by removing the file QUARANTINE and the damaged segments',
-  FSYNC_FAILED: 'check the disk, then remove the file FSYNC_FAILED: the next start writes everything after the last checkpoint again',
+  FSYNC_FAILED:
+    'check the disk, then remove the file FSYNC_FAILED: the next start writes everything after the last checkpoint again',
 };
 
 export function* writeMarker(disk: Disk, name: MarkerName, facts: Readonly<Record<string, unknown>>): Steps<void> {

@@ -5,27 +5,76 @@ const MIB = 1024 * KIB;
 
 /** Every limit, size and wait of the store. */
 export const STORE_OPTIONS = {
-  flush: choiceOption<'sync' | 'async'>('sync', ['sync', 'async'], 'When an append counts as done: after an fdatasync, or once written to the page cache.'),
+  flush: choiceOption<'sync' | 'async'>(
+    'sync',
+    ['sync', 'async'],
+    'When an append counts as done: after an fdatasync, or once written to the page cache.',
+  ),
   segmentBytes: integerOption(64 * MIB, 8 * KIB, 1024 * MIB, 'Size of one file of the log.'),
-  groupBytes: integerOption(256 * KIB, 512, 16 * MIB, 'A write group closes at this size; a larger record or batch stands alone.'),
-  blockBytes: integerOption(1 * MIB, 1 * KIB, 64 * MIB, 'Size of one recycled buffer of the RAM tail; groups are encoded into it.'),
+  groupBytes: integerOption(
+    256 * KIB,
+    512,
+    16 * MIB,
+    'A write group closes at this size; a larger record or batch stands alone.',
+  ),
+  blockBytes: integerOption(
+    1 * MIB,
+    1 * KIB,
+    64 * MIB,
+    'Size of one recycled buffer of the RAM tail; groups are encoded into it.',
+  ),
   tailBytes: integerOption(64 * MIB, 4 * KIB, 4096 * MIB, 'How much of the newest log stays in RAM for readers who keep up.'),
-  pendingBytesMax: integerOption(128 * MIB, 4 * KIB, 4096 * MIB, 'Appended but not yet written bytes; beyond it appends are refused as busy.'),
-  unsyncedBytesMax: integerOption(64 * MIB, 4 * KIB, 4096 * MIB, 'Written but not yet synced bytes at which writing waits for the disk.'),
+  pendingBytesMax: integerOption(
+    128 * MIB,
+    4 * KIB,
+    4096 * MIB,
+    'Appended but not yet written bytes; beyond it appends are refused as busy.',
+  ),
+  unsyncedBytesMax: integerOption(
+    64 * MIB,
+    4 * KIB,
+    4096 * MIB,
+    'Written but not yet synced bytes at which writing waits for the disk.',
+  ),
   syncIntervalMs: integerOption(200, 1, 60_000, 'How often asynchronous mode syncs: the loss window of a power cut.'),
   syncMarkerMs: integerOption(50, 1, 60_000, 'Idle time after which a group without records notes how far the log is durable.'),
   syncFlushTimeoutMs: integerOption(2_000, 10, 600_000, 'After this wait an append is reported as timed out (perhaps stored).'),
-  closeTimeoutMs: integerOption(10_000, 10, 600_000, 'How long closing waits for the disk before the store is left as a crash would leave it.'),
-  reserveBytes: integerOption(16 * MIB, 8 * KIB, 1024 * MIB, 'Space kept back for confirmations and offsets when the disk is full.'),
+  closeTimeoutMs: integerOption(
+    10_000,
+    10,
+    600_000,
+    'How long closing waits for the disk before the store is left as a crash would leave it.',
+  ),
+  reserveBytes: integerOption(
+    16 * MIB,
+    8 * KIB,
+    1024 * MIB,
+    'Space kept back for confirmations and offsets when the disk is full.',
+  ),
   fullRetryMs: integerOption(1_000, 10, 60_000, 'How often a full store looks whether there is space again.'),
   snapshotsKept: integerOption(3, 2, 10, 'Generations of snapshots that are kept.'),
   spanBytes: integerOption(256 * KIB, 4 * KIB, 16 * MIB, 'Least bytes of one read of the log from disk.'),
   spanCacheBytes: integerOption(8 * MIB, 16 * KIB, 1024 * MIB, 'Bytes of the log recently read from disk that stay in RAM.'),
-  indexCacheBlocks: integerOption(256, 4, 65_536, 'Blocks of 1,024 index entries (20 KiB) recently read from disk that stay in RAM.'),
+  indexCacheBlocks: integerOption(
+    256,
+    4,
+    65_536,
+    'Blocks of 1,024 index entries (20 KiB) recently read from disk that stay in RAM.',
+  ),
   readsWaitingMax: integerOption(10_000, 1, 1_000_000, 'Reads that may wait for the disk.'),
   reservedHours: integerOption(72, 1, 1_000_000, 'Age at which a segment may be deleted.'),
-  storeMaxBytes: integerOption(64 * 1024 * MIB, 16 * KIB, Number.MAX_SAFE_INTEGER, 'Size of the whole log at which the oldest segment may be deleted.'),
-  retentionIntervalMs: integerOption(10_000, 10, 3_600_000, 'How often the oldest segment is looked at; at most one is deleted each time.'),
+  storeMaxBytes: integerOption(
+    64 * 1024 * MIB,
+    16 * KIB,
+    Number.MAX_SAFE_INTEGER,
+    'Size of the whole log at which the oldest segment may be deleted.',
+  ),
+  retentionIntervalMs: integerOption(
+    10_000,
+    10,
+    3_600_000,
+    'How often the oldest segment is looked at; at most one is deleted each time.',
+  ),
 } as const;
 
 export type StoreOptions = Options<typeof STORE_OPTIONS>;

@@ -41,7 +41,10 @@ export class QueueReader {
     if (outside !== undefined) return done(outside);
     const quick = this.#readTail(request);
     if (quick !== undefined) return done(quick);
-    this.#wait(() => this.#gather(request), (error, result) => done(error === undefined ? result : failure(request, error)));
+    this.#wait(
+      () => this.#gather(request),
+      (error, result) => done(error === undefined ? result : failure(request, error)),
+    );
   }
 
   readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void): void {
@@ -49,14 +52,25 @@ export class QueueReader {
     const size = span === undefined ? -1 : readI32(span.bytes, position - span.base);
     const bytes = span?.isTail === true ? this.#messageIn(span, position, size) : undefined;
     if (bytes !== undefined && this.#isIndexedHot(bytes, position)) return done(undefined, bytes);
-    this.#wait(() => this.#findRecord(position), (error, found) => {
-      const sentence = error ?? (typeof found === 'string' ? found : undefined);
-      done(sentence, sentence === undefined ? (found as Buffer) : NONE);
-    });
+    this.#wait(
+      () => this.#findRecord(position),
+      (error, found) => {
+        const sentence = error ?? (typeof found === 'string' ? found : undefined);
+        done(sentence, sentence === undefined ? (found as Buffer) : NONE);
+      },
+    );
   }
 
-  offsetByTime(queue: QueueRef, timestampMs: number, boundary: 'lower' | 'upper', done: (error: string | undefined, offset: number) => void): void {
-    this.#wait(() => this.#search(queue, timestampMs, boundary), (error, offset) => done(error, offset));
+  offsetByTime(
+    queue: QueueRef,
+    timestampMs: number,
+    boundary: 'lower' | 'upper',
+    done: (error: string | undefined, offset: number) => void,
+  ): void {
+    this.#wait(
+      () => this.#search(queue, timestampMs, boundary),
+      (error, offset) => done(error, offset),
+    );
   }
 
   /** Nothing more is answered; `done` when no read is on its way. */
@@ -71,7 +85,8 @@ export class QueueReader {
 
   #wait<T>(steps: () => Steps<T>, done: (error: string | undefined, value: T) => void): void {
     if (this.#isStopped) return done('the store is closed', undefined as T);
-    if (this.#waiting.length >= this.#parts.readsWaitingMax) return done(`too many reads wait for the disk: ${this.#waiting.length} (readsWaitingMax); try again later`, undefined as T);
+    if (this.#waiting.length >= this.#parts.readsWaitingMax)
+      return done(`too many reads wait for the disk: ${this.#waiting.length} (readsWaitingMax); try again later`, undefined as T);
     this.#waiting.push(() => ({ steps, done: (error, value) => done(error?.message, value as T) }));
     this.#next();
   }
@@ -246,13 +261,22 @@ export class QueueReader {
     const entry = new Entry();
     const offset = view.queueOffset;
     // A body may look like a record: only the queue's entry proves it to be one.
-    if (queue === undefined || (yield* this.#entry(queue, offset, entry)) !== undefined || entry.position !== position) return noMessage(position);
-    const fault = messageFault({ base: position, bytes: kept, length: kept.length, isTail: false }, entry, queue, offset, this.#view);
+    if (queue === undefined || (yield* this.#entry(queue, offset, entry)) !== undefined || entry.position !== position)
+      return noMessage(position);
+    const fault = messageFault(
+      { base: position, bytes: kept, length: kept.length, isTail: false },
+      entry,
+      queue,
+      offset,
+      this.#view,
+    );
     return fault ?? kept;
   }
 
   #spanOfRecord(position: number): Span | undefined {
-    return position >= 0 && position < this.#parts.visibleEnd() ? this.#parts.log.inMemory(position, MESSAGE_BYTES_MIN) : undefined;
+    return position >= 0 && position < this.#parts.visibleEnd()
+      ? this.#parts.log.inMemory(position, MESSAGE_BYTES_MIN)
+      : undefined;
   }
 
   #messageIn(span: Span, position: number, size: number): Buffer | undefined {
@@ -289,7 +313,8 @@ export class QueueReader {
     const entry = new Entry();
     const missing = yield* this.#entry(queue, offset, entry);
     if (missing !== undefined) throw new Error(missing);
-    const span = this.#parts.log.inMemory(entry.position, entry.size) ?? (yield* this.#parts.log.readSpan(entry.position, entry.size));
+    const span =
+      this.#parts.log.inMemory(entry.position, entry.size) ?? (yield* this.#parts.log.readSpan(entry.position, entry.size));
     if (typeof span === 'string') throw new Error(span);
     const at = entry.position - span.base;
     return this.#view.move(span.bytes, at, at + entry.size, entry.position).storeTimestamp;
@@ -312,14 +337,18 @@ function messageFault(span: Span, entry: Entry, queue: QueueRef, offset: number,
   const at = entry.position - span.base;
   const end = at + entry.size;
   const { bytes } = span;
-  const damaged = (what: string): string => `the record at position ${entry.position} (${queue.topic}:${queue.queueId} offset ${offset}, ${entry.size} bytes) is damaged: ${what}`;
+  const damaged = (what: string): string =>
+    `the record at position ${entry.position} (${queue.topic}:${queue.queueId} offset ${offset}, ${entry.size} bytes) is damaged: ${what}`;
   const fault = recordFault(bytes, at, end, entry.position);
   if (fault !== undefined) return damaged(fault);
   if (readI32(bytes, at) !== entry.size) return damaged('its size differs from its index entry');
   if (readI64(bytes, at + MESSAGE_AT.queueOffset) !== offset) return damaged('it has another queue offset');
   view.move(bytes, at, end, entry.position);
-  if (queue.topicBytes.compare(bytes, view.topicStart, view.topicEnd) !== 0 || view.queueId !== queue.queueId) return damaged('it is of another queue');
-  return (crc32(bytes, view.bodyStart, view.bodyEnd) & 0x7fffffff) === view.bodyCrc ? undefined : damaged('body checksum differs');
+  if (queue.topicBytes.compare(bytes, view.topicStart, view.topicEnd) !== 0 || view.queueId !== queue.queueId)
+    return damaged('it is of another queue');
+  return (crc32(bytes, view.bodyStart, view.bodyEnd) & 0x7fffffff) === view.bodyCrc
+    ? undefined
+    : damaged('body checksum differs');
 }
 
 function found(queue: QueueRef, nextOffset: number, chunks: readonly Uint8Array[], bytes: number, count: number): ReadResult {

@@ -6,7 +6,16 @@ export const MESSAGE_MAGIC_V1 = 0xdaa320a7;
 export const MESSAGE_MAGIC_V2 = 0xdaa320ab;
 
 /** Fixed places in a message record; those after the born host shift by 12 when it is IPv6. */
-export const MESSAGE_AT = { bodyCrc: 8, queueId: 12, flag: 16, queueOffset: 20, physicalOffset: 28, sysFlag: 36, bornTimestamp: 40, bornHost: 48 } as const;
+export const MESSAGE_AT = {
+  bodyCrc: 8,
+  queueId: 12,
+  flag: 16,
+  queueOffset: 20,
+  physicalOffset: 28,
+  sysFlag: 36,
+  bornTimestamp: 40,
+  bornHost: 48,
+} as const;
 
 /** Smallest message record: no body, no topic, no properties, IPv4 hosts. */
 export const MESSAGE_BYTES_MIN = 91;

@@ -91,10 +91,33 @@ class Recovery {
     const epoch = 1 + Math.max(checkpoint?.epoch ?? 0, ...log.segments.map((found) => found.header?.epoch ?? 0));
     const snapshotPosition = snapshot?.position ?? -1;
     const { storeId } = segments;
-    yield* file.save({ storeId, isClean: false, durableEnd: end.position, end: end.position, snapshotPosition, epoch, bootId: this.#disk.bootId() });
+    yield* file.save({
+      storeId,
+      isClean: false,
+      durableEnd: end.position,
+      end: end.position,
+      snapshotPosition,
+      epoch,
+      bootId: this.#disk.bootId(),
+    });
     const { chain, position } = end;
-    const done = { scannedBytes: this.#scannedBytes, rewrittenBytes: this.#rewrittenBytes, tornBytes, rebuiltIndexes: this.#rebuiltIndexes };
-    return { isNew, isClean: isClean || isNew, end: position, chain, epoch, snapshotPosition, snapshots, ...done, notes: this.#notes };
+    const done = {
+      scannedBytes: this.#scannedBytes,
+      rewrittenBytes: this.#rewrittenBytes,
+      tornBytes,
+      rebuiltIndexes: this.#rebuiltIndexes,
+    };
+    return {
+      isNew,
+      isClean: isClean || isNew,
+      end: position,
+      chain,
+      epoch,
+      snapshotPosition,
+      snapshots,
+      ...done,
+      notes: this.#notes,
+    };
   }
 
   /**
@@ -120,7 +143,11 @@ class Recovery {
     const storeId = checkpoint?.storeId ?? first?.storeId ?? randomId(this.#parts.random);
     for (const { header, segment } of found) {
       if (header !== undefined && header.storeId !== storeId) {
-        throw new StoreError('refused', `R0: ${segment.path} belongs to store ${header.storeId}, the checkpoint to ${storeId}; do not mix the files of two stores`, 'R0');
+        throw new StoreError(
+          'refused',
+          `R0: ${segment.path} belongs to store ${header.storeId}, the checkpoint to ${storeId}; do not mix the files of two stores`,
+          'R0',
+        );
       }
     }
     this.#parts.segments.storeId = storeId;
@@ -130,7 +157,12 @@ class Recovery {
   *#snapshot(positions: readonly number[]): Steps<Snapshot | undefined> {
     for (const position of positions) {
       const snapshot = yield* loadSnapshot(this.#disk, position);
-      const fault = typeof snapshot === 'string' ? snapshot : snapshot.storeId === this.#parts.segments.storeId ? undefined : 'of another store';
+      const fault =
+        typeof snapshot === 'string'
+          ? snapshot
+          : snapshot.storeId === this.#parts.segments.storeId
+            ? undefined
+            : 'of another store';
       if (fault === undefined) return snapshot as Snapshot;
       this.#notes.push(`R9: snapshot ${position}: ${fault}; an older one is used`);
     }
@@ -140,7 +172,8 @@ class Recovery {
   #restore(snapshot: Snapshot | undefined): void {
     if (snapshot === undefined) return;
     this.#replayFrom = snapshot.position;
-    for (const { topic, queueId, nextOffset } of snapshot.queues) this.#parts.queues.intern(topic, queueId).nextOffset = nextOffset;
+    for (const { topic, queueId, nextOffset } of snapshot.queues)
+      this.#parts.queues.intern(topic, queueId).nextOffset = nextOffset;
     for (const part of this.#parts.derived) {
       const saved = snapshot.parts.find((other) => other.name === part.name);
       if (saved !== undefined) part.restore(saved.bytes);
@@ -160,7 +193,12 @@ class Recovery {
       const stop = yield* scanSegment(segment, chain, this.#view, (view) => this.#take(segment, view));
       this.#scannedBytes += stop.bytes;
       const next = found[at + 1];
-      if (next?.segment.isActive === true && next.header!.previousCrc === chain.previousCrc && next.header!.sequence === chain.sequence) continue;
+      if (
+        next?.segment.isActive === true &&
+        next.header!.previousCrc === chain.previousCrc &&
+        next.header!.sequence === chain.sequence
+      )
+        continue;
       return yield* lookBeyond(found[at], stop.position, chain, found.slice(at + 1));
     }
   }
@@ -173,17 +211,26 @@ class Recovery {
     }
     if (start === undefined) return -1;
     if (snapshot === undefined && start > 0) {
-      throw new StoreError('refused', `R6: the log begins at ${start} and no sound snapshot says what was before; restore log/ or snapshot/ from a backup`, 'R6');
+      throw new StoreError(
+        'refused',
+        `R6: the log begins at ${start} and no sound snapshot says what was before; restore log/ or snapshot/ from a backup`,
+        'R6',
+      );
     }
     if (snapshot !== undefined && snapshot.position < start) {
-      throw new StoreError('refused', `R6: the newest sound snapshot is of ${snapshot.position}, the log begins at ${start}; restore the missing files`, 'R6');
+      throw new StoreError(
+        'refused',
+        `R6: the newest sound snapshot is of ${snapshot.position}, the log begins at ${start}; restore the missing files`,
+        'R6',
+      );
     }
     const limit = snapshot?.position ?? 0;
     let from = -1;
     found.forEach(({ segment }, at) => {
       if (segment.isActive && segment.base <= limit) from = at;
     });
-    if (from < 0 && start > 0) throw new StoreError('refused', `R6: no sound segment from ${start} to ${limit}; restore the files in log/`, 'R6');
+    if (from < 0 && start > 0)
+      throw new StoreError('refused', `R6: no sound segment from ${start} to ${limit}; restore the files in log/`, 'R6');
     return from;
   }
 
@@ -192,7 +239,13 @@ class Recovery {
     const { segments, queues } = this.#parts;
     for (const { segment, headerFault } of found.slice(0, until)) {
       if (segment.isActive) continue;
-      yield* this.#refuseRotten(segment.path, 0, segment.base, segment.firstGroup, `segments in use follow it (${headerFault || 'its header says that it was never used'})`);
+      yield* this.#refuseRotten(
+        segment.path,
+        0,
+        segment.base,
+        segment.firstGroup,
+        `segments in use follow it (${headerFault || 'its header says that it was never used'})`,
+      );
     }
     for (let at = 0; at < until; at++) {
       const { segment, header } = found[at]!;
@@ -203,19 +256,31 @@ class Recovery {
         segment.isIndexed = true;
         segment.writtenEnd = segment.end;
         segment.newestMs = index.newestMs;
-        for (const queue of index.queues) queues.intern(queue.topic, queue.queueId).entries.sealed.add(segment.base, queue.first, queue.count, queue.at);
+        for (const queue of index.queues)
+          queues.intern(queue.topic, queue.queueId).entries.sealed.add(segment.base, queue.first, queue.count, queue.at);
       }
     }
   }
 
-  *#rebuildIndex(segment: Segment, header: { readonly previousCrc: number; readonly sequence: number }, lastCrc: number, fault: string): Steps<void> {
+  *#rebuildIndex(
+    segment: Segment,
+    header: { readonly previousCrc: number; readonly sequence: number },
+    lastCrc: number,
+    fault: string,
+  ): Steps<void> {
     this.#notes.push(`R9: index of ${segment.path}: ${fault}; made again`);
     this.#rebuiltIndexes++;
     const chain = { previousCrc: header.previousCrc, sequence: header.sequence };
     const stop = yield* scanSegment(segment, chain, this.#view, (view) => this.#index(segment, view));
     this.#scannedBytes += stop.bytes;
     if (chain.previousCrc !== lastCrc) {
-      yield* this.#refuseRotten(segment.path, stop.position - segment.base, stop.position, segment.end, `later segments follow it (${stop.fault})`);
+      yield* this.#refuseRotten(
+        segment.path,
+        stop.position - segment.base,
+        stop.position,
+        segment.end,
+        `later segments follow it (${stop.fault})`,
+      );
     }
   }
 
@@ -225,7 +290,11 @@ class Recovery {
       const queue = this.#index(segment, view)!;
       const next = view.queueOffset + 1;
       if (isNews && next !== queue.nextOffset + 1) {
-        throw new StoreError('refused', `R3: the record at ${view.position} has offset ${next - 1} in ${queue.topic}:${queue.queueId}, expected ${queue.nextOffset}`, 'R3');
+        throw new StoreError(
+          'refused',
+          `R3: the record at ${view.position} has offset ${next - 1} in ${queue.topic}:${queue.queueId}, expected ${queue.nextOffset}`,
+          'R3',
+        );
       }
       if (isNews) queue.nextOffset = next;
     }
@@ -254,16 +323,31 @@ class Recovery {
     const verdict = yield* judge(end, witnesses);
     const path = end.last?.segment.path ?? end.later[0]?.found.segment.path ?? 'log/';
     const offset = end.position - (end.last?.segment.base ?? end.later[0]?.found.segment.base ?? 0);
-    if (verdict.kind === 'rotten') yield* this.#refuseRotten(path, offset, end.position, end.position + verdict.bytes, verdict.evidence);
-    if (verdict.kind === 'torn') this.#notes.push(`R5: ${verdict.bytes} bytes after ${end.position} (${path}) were never synced and are torn; a copy is in quarantine/`);
-    if (verdict.kind === 'cut') this.#notes.push(`${end.later.some((other) => !other.isEmpty) ? 'R7' : 'R4'}: the write of ${verdict.bytes} bytes at ${end.position} (${path}) was cut off and is dropped`);
+    if (verdict.kind === 'rotten')
+      yield* this.#refuseRotten(path, offset, end.position, end.position + verdict.bytes, verdict.evidence);
+    if (verdict.kind === 'torn')
+      this.#notes.push(
+        `R5: ${verdict.bytes} bytes after ${end.position} (${path}) were never synced and are torn; a copy is in quarantine/`,
+      );
+    if (verdict.kind === 'cut')
+      this.#notes.push(
+        `${end.later.some((other) => !other.isEmpty) ? 'R7' : 'R4'}: the write of ${verdict.bytes} bytes at ${end.position} (${path}) was cut off and is dropped`,
+      );
     yield* cleanBeyond(this.#disk, end, verdict.kind === 'torn');
     return verdict.bytes;
   }
 
   *#refuseRotten(path: string, offset: number, position: number, until: number, evidence: string): Steps<never> {
     const sentence = `acknowledged data is damaged: ${path} at byte ${offset} (positions ${position} to ${until}); ${evidence}`;
-    yield* writeMarker(this.#disk, 'QUARANTINE', { rule: 'R3', file: path, offset, position, until, evidence, storeId: this.#parts.segments.storeId });
+    yield* writeMarker(this.#disk, 'QUARANTINE', {
+      rule: 'R3',
+      file: path,
+      offset,
+      position,
+      until,
+      evidence,
+      storeId: this.#parts.segments.storeId,
+    });
     throw new StoreError('refused', `R3: ${sentence}`, 'R3');
   }
 

@@ -126,7 +126,16 @@ export class Segments {
 
   #preparedHeader(base: number, size: number): Buffer {
     const madeAtMs = this.#clock.now();
-    return encodeSegmentHeader({ state: SEGMENT_PREPARED, size, storeId: this.storeId, base, epoch: 0, previousCrc: 0, sequence: 0, madeAtMs });
+    return encodeSegmentHeader({
+      state: SEGMENT_PREPARED,
+      size,
+      storeId: this.storeId,
+      base,
+      epoch: 0,
+      previousCrc: 0,
+      sequence: 0,
+      madeAtMs,
+    });
   }
 }
 

@@ -26,7 +26,13 @@ const WRITE_BYTES = 1024 * 1024;
 
 export function encodeSnapshot(snapshot: Snapshot): Buffer {
   const packer = new Packer(64 * 1024);
-  packer.i32(MAGIC).u16(FORMAT).u16(snapshot.parts.length).raw(Buffer.from(snapshot.storeId, 'hex')).i64(snapshot.position).i64(snapshot.end);
+  packer
+    .i32(MAGIC)
+    .u16(FORMAT)
+    .u16(snapshot.parts.length)
+    .raw(Buffer.from(snapshot.storeId, 'hex'))
+    .i64(snapshot.position)
+    .i64(snapshot.end);
   packer.i32(snapshot.queues.length);
   for (const queue of snapshot.queues) packer.text(queue.topic).i32(queue.queueId).i64(queue.nextOffset);
   for (const part of snapshot.parts) packer.text(part.name).block(part.bytes);
@@ -46,7 +52,8 @@ export function decodeSnapshot(bytes: Buffer): Snapshot | string {
   const position = from.i64();
   const end = from.i64();
   const queues = [];
-  for (let left = from.i32(); left > 0 && !from.failed; left--) queues.push({ topic: from.text(), queueId: from.i32(), nextOffset: from.i64() });
+  for (let left = from.i32(); left > 0 && !from.failed; left--)
+    queues.push({ topic: from.text(), queueId: from.i32(), nextOffset: from.i64() });
   const parts = [];
   for (let left = partCount; left > 0 && !from.failed; left--) parts.push({ name: from.text(), bytes: from.block() });
   return from.failed || from.rest !== 0 ? 'snapshot does not add up' : { storeId, position, end, queues, parts };

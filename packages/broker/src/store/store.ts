@@ -13,12 +13,31 @@ import { STORE_OPTIONS, type GivenStoreOptions, type StoreOptions } from './opti
 import { QueueReader } from './queue-reader.ts';
 import type { QueueRef } from './queue-ref.ts';
 import { QueueTable } from './queue-table.ts';
-import { controlRecordBytes, encodeControlRecord, encodeMessageRecord, messageRecordBytes, PROPERTIES_BYTES_MAX } from './record-encode.ts';
+import {
+  controlRecordBytes,
+  encodeControlRecord,
+  encodeMessageRecord,
+  messageRecordBytes,
+  PROPERTIES_BYTES_MAX,
+} from './record-encode.ts';
 import { RecordView } from './record-view.ts';
 import { recover, type Recovered } from './recovery.ts';
 import { SEGMENT_HEADER_BYTES } from './segment-header.ts';
 import { Segments } from './segments.ts';
-import { StoreError, type AckLevel, type AppendOutcome, type AppendSink, type Derived, type ReadRequest, type ReadResult, type RecoveryReport, type StoreInfo, type StorePorts, type StoreSettings, type StoreSignals } from './store-types.ts';
+import {
+  StoreError,
+  type AckLevel,
+  type AppendOutcome,
+  type AppendSink,
+  type Derived,
+  type ReadRequest,
+  type ReadResult,
+  type RecoveryReport,
+  type StoreInfo,
+  type StorePorts,
+  type StoreSettings,
+  type StoreSignals,
+} from './store-types.ts';
 import { Tail } from './tail.ts';
 import { Waiters } from './waiters.ts';
 
@@ -69,7 +88,13 @@ export class Store {
   #closing: ((error: StoreError | undefined) => void) | undefined;
   #messages = 0;
 
-  constructor(ports: StorePorts, given: GivenStoreOptions, settings: StoreSettings, signals: StoreSignals, derived: readonly Derived[]) {
+  constructor(
+    ports: StorePorts,
+    given: GivenStoreOptions,
+    settings: StoreSettings,
+    signals: StoreSignals,
+    derived: readonly Derived[],
+  ) {
     const options = resolveOptions('store', STORE_OPTIONS, given);
     this.options = options;
     this.#ports = ports;
@@ -80,7 +105,9 @@ export class Store {
     this.#storeHost = settings.storeHost ?? LOCAL_HOST;
     this.#segments = new Segments(ports.disk, ports.clock, options.segmentBytes, options.reserveBytes);
     this.#tail = new Tail(Math.min(options.blockBytes, options.segmentBytes), options.tailBytes);
-    this.#builder = new GroupBuilder(this.#tail, this.#segments, options.groupBytes, (from, to) => this.#housekeeping.rolled(from, to));
+    this.#builder = new GroupBuilder(this.#tail, this.#segments, options.groupBytes, (from, to) =>
+      this.#housekeeping.rolled(from, to),
+    );
     const storeId = (): string => this.#segments.storeId;
     this.#writer = new LogWriter(this.#builder, ports.timers, options, {
       get storeId() {
@@ -96,7 +123,14 @@ export class Store {
     this.#index = new IndexCache(ports.disk, options.indexCacheBlocks);
     this.#checkpoint = new CheckpointFile(ports.disk);
     const tagsCodeOf = (record: RecordView): number => settings.tagsCodeOf?.(record) ?? tagsCodeIn(record);
-    const shared = { disk: ports.disk, segments: this.#segments, queues: this.#queues, tail: this.#tail, log: this.#log, index: this.#index };
+    const shared = {
+      disk: ports.disk,
+      segments: this.#segments,
+      queues: this.#queues,
+      tail: this.#tail,
+      log: this.#log,
+      index: this.#index,
+    };
     this.#housekeeping = new Housekeeping({
       ...shared,
       clock: ports.clock,
@@ -128,13 +162,25 @@ export class Store {
     const sawTime = (ms: number): void => {
       this.#newestMs = Math.max(this.#newestMs, ms);
     };
-    const parts = { disk, random, segments: this.#segments, queues: this.#queues, checkpoint: this.#checkpoint, derived: this.#derived, tagsCodeOf, sawTime };
+    const parts = {
+      disk,
+      random,
+      segments: this.#segments,
+      queues: this.#queues,
+      checkpoint: this.#checkpoint,
+      derived: this.#derived,
+      tagsCodeOf,
+      sawTime,
+    };
     run(
       () => recover(parts),
       (error, recovered) => {
         if (error === undefined) return done(undefined, this.#start(recovered));
         this.#state = 'closed';
-        done(error instanceof StoreError ? error : new StoreError('io', `the store cannot be opened: ${error.message}`), undefined as never);
+        done(
+          error instanceof StoreError ? error : new StoreError('io', `the store cannot be opened: ${error.message}`),
+          undefined as never,
+        );
       },
     );
   }
@@ -151,7 +197,12 @@ export class Store {
     const tooLate = this.#ports.timers.after(this.options.closeTimeoutMs, () => this.#abandon());
     this.#writer.whenDurable(this.#builder.closedEnd, () => {
       this.#ports.timers.cancel(tooLate);
-      this.#release(() => run(() => this.#conclude(), (error) => this.#closed(error)));
+      this.#release(() =>
+        run(
+          () => this.#conclude(),
+          (error) => this.#closed(error),
+        ),
+      );
     });
   }
 
@@ -266,7 +317,9 @@ export class Store {
     const isPlanned = needsRoll ? this.#segments.next?.base !== segment.end : !segment.isReady;
     if (isPlanned && isFull && !this.#housekeeping.hasReserve) return 'full';
     if (!needsRoll) {
-      return segment.isReady || mayUseReserve || builder.end + bytes - segment.base <= segment.size * PLANNED_SHARE ? undefined : noRoom;
+      return segment.isReady || mayUseReserve || builder.end + bytes - segment.base <= segment.size * PLANNED_SHARE
+        ? undefined
+        : noRoom;
     }
     const need = groupBytes(bytes) + SEGMENT_HEADER_BYTES;
     if (need > this.options.segmentBytes) return 'too-large';
@@ -340,7 +393,8 @@ export class Store {
     this.#waitWritten.releaseSince(nowMs - timeoutMs, 'timeout');
     this.#waitDurable.releaseSince(nowMs - timeoutMs, 'timeout');
     const firstMs = Math.min(this.#waitWritten.firstSinceMs, this.#waitDurable.firstSinceMs);
-    if (firstMs !== Number.POSITIVE_INFINITY) this.#timeoutTimer ??= timers.after(Math.max(1, firstMs + timeoutMs - nowMs), () => this.#timeOut());
+    if (firstMs !== Number.POSITIVE_INFINITY)
+      this.#timeoutTimer ??= timers.after(Math.max(1, firstMs + timeoutMs - nowMs), () => this.#timeOut());
   }
 
   #fail(reason: string): void {
@@ -350,9 +404,17 @@ export class Store {
     this.#writer.stop();
     this.#housekeeping.stop(() => {});
     if (this.#timeoutTimer !== undefined) this.#ports.timers.cancel(this.#timeoutTimer);
-    const facts = { reason, writtenEnd: this.#writer.writtenEnd, durableEnd: this.#writer.durableEnd, bootId: this.#ports.disk.bootId() };
+    const facts = {
+      reason,
+      writtenEnd: this.#writer.writtenEnd,
+      durableEnd: this.#writer.durableEnd,
+      bootId: this.#ports.disk.bootId(),
+    };
     // As well as it can be done: the disk that should keep the note has just failed.
-    run(() => writeMarker(this.#ports.disk, 'FSYNC_FAILED', facts), () => {});
+    run(
+      () => writeMarker(this.#ports.disk, 'FSYNC_FAILED', facts),
+      () => {},
+    );
     this.#waitWritten.releaseTo(Number.POSITIVE_INFINITY, 'failed');
     this.#waitDurable.releaseTo(Number.POSITIVE_INFINITY, 'failed');
     this.#signals.failed(reason);
@@ -388,7 +450,12 @@ export class Store {
   }
 
   /** 'lower': first offset stored at or after the time (else max). 'upper': last offset stored at or before it (else min). */
-  offsetByTime(queue: QueueRef, timestampMs: number, boundary: 'lower' | 'upper', done: (error: string | undefined, offset: number) => void): void {
+  offsetByTime(
+    queue: QueueRef,
+    timestampMs: number,
+    boundary: 'lower' | 'upper',
+    done: (error: string | undefined, offset: number) => void,
+  ): void {
     this.#reader.offsetByTime(queue, timestampMs, boundary, done);
   }
 
@@ -475,7 +542,11 @@ export class Store {
     const { pendingBytes, unsyncedBytes } = this.info();
     this.#release(() => {});
     for (const waiters of [this.#waitWritten, this.#waitDurable]) waiters.releaseTo(Number.POSITIVE_INFINITY, 'timeout');
-    this.#closed(new Error(`${pendingBytes + unsyncedBytes} bytes could not be brought to the disk in ${this.options.closeTimeoutMs} ms (closeTimeoutMs)`));
+    this.#closed(
+      new Error(
+        `${pendingBytes + unsyncedBytes} bytes could not be brought to the disk in ${this.options.closeTimeoutMs} ms (closeTimeoutMs)`,
+      ),
+    );
   }
 
   *#conclude(): Steps<void> {

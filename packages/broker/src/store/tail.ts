@@ -20,7 +20,10 @@ export class Tail {
 
   /** Starts a block at `base`; `bytesMin` is what has to fit. */
   open(base: number, segment: Segment, bytesMin: number): Block {
-    const bytes = bytesMin > this.#blockBytes ? Buffer.allocUnsafeSlow(bytesMin) : (this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#blockBytes));
+    const bytes =
+      bytesMin > this.#blockBytes
+        ? Buffer.allocUnsafeSlow(bytesMin)
+        : (this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#blockBytes));
     const block = new Block(base, segment, bytes);
     const last = this.#blocks[this.#blocks.length - 1];
     if (last !== undefined) last.next = block;

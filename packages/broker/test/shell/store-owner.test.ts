@@ -85,7 +85,7 @@ describe('the owner of a store', () => {
     expect((await rival(path)).answer).toBe('taken');
   });
 
-  it('is only one of several that start together over a dead owner\'s socket', async () => {
+  it("is only one of several that start together over a dead owner's socket", async () => {
     const path = folder();
     const dead = await rival(path);
     const gone = once(dead.child, 'exit');

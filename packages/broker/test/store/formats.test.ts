@@ -8,13 +8,26 @@ import { emptyGroup, groupBytes, isCutGroup, readGroup, sealGroup } from '../../
 import { encodeIndex } from '../../src/store/index-file.ts';
 import { HotRun, QueueEntries } from '../../src/store/queue-entries.ts';
 import { QueueRef } from '../../src/store/queue-ref.ts';
-import { controlRecordBytes, encodeControlRecord, encodeMessageRecord, messageRecordBytes } from '../../src/store/record-encode.ts';
+import {
+  controlRecordBytes,
+  encodeControlRecord,
+  encodeMessageRecord,
+  messageRecordBytes,
+} from '../../src/store/record-encode.ts';
 import { recordFault, RecordView } from '../../src/store/record-view.ts';
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/store/segment-header.ts';
 import { decodeSnapshot, encodeSnapshot } from '../../src/store/snapshot.ts';
 
 const STORE_ID = '00112233445566778899aabbccddeeff';
-const HEADER = { previousCrc: 0x01020304, position: 0x1_0000_1000, durableUpTo: 0x1_0000_0800, sequence: 7, epoch: 3, records: 1, flags: 0 };
+const HEADER = {
+  previousCrc: 0x01020304,
+  position: 0x1_0000_1000,
+  durableUpTo: 0x1_0000_0800,
+  sequence: 7,
+  epoch: 3,
+  records: 1,
+  flags: 0,
+};
 
 function group(): Buffer {
   const bytes = Buffer.alloc(80);
@@ -27,7 +40,9 @@ describe('the write group', () => {
   it('has this header, byte for byte', () => {
     const bytes = group();
     expect(bytes.toString('hex', 0, 8)).toBe('5453475200000040');
-    expect(bytes.toString('hex', 12, 48)).toBe('01020304' + '0000000100001000' + '0000000100000800' + '0000000000000007' + '00000003' + '0001' + '0000');
+    expect(bytes.toString('hex', 12, 48)).toBe(
+      '01020304' + '0000000100001000' + '0000000100000800' + '0000000000000007' + '00000003' + '0001' + '0000',
+    );
     expect(bytes.toString('hex', 48)).toBe('0000000f' + '54534352' + '0001' + '0001' + '616263' + 'f1');
     expect(bytes.readUInt32BE(8)).toBe(native(bytes.subarray(12), native(bytes.subarray(0, 8))));
   });
@@ -132,7 +147,11 @@ describe('the message record', () => {
     encodeMessageRecord(m, host, bytes, 0);
     const view = new RecordView().move(bytes, 0, bytes.length, m.position);
     expect(view.sysFlag).toBe(8 | 0x10 | 0x20);
-    expect([view.storeTimestamp, view.reconsumeTimes, view.preparedTransactionOffset]).toEqual([m.storeTimestamp, 2, m.preparedTransactionOffset]);
+    expect([view.storeTimestamp, view.reconsumeTimes, view.preparedTransactionOffset]).toEqual([
+      m.storeTimestamp,
+      2,
+      m.preparedTransactionOffset,
+    ]);
     expect(view.topic()).toBe('orders');
     expect(recordFault(bytes, 0, bytes.length, m.position)).toBeUndefined();
   });
@@ -157,18 +176,44 @@ describe('the control record', () => {
     const bytes = Buffer.alloc(controlRecordBytes(2));
     encodeControlRecord(ControlType.TOPICS, 1, Uint8Array.of(9, 8), bytes, 0);
     expect(bytes.toString('hex')).toBe('0000000e' + '54534352' + '0004' + '0001' + '0908');
-    expect(ControlType).toEqual({ ROLLBACK: 1, DELAYED_FIRED: 2, CONSUMER_OFFSETS: 3, TOPICS: 4, CHECK_COUNTS: 5, HALF_ALIAS: 6, HOLE: 7 });
+    expect(ControlType).toEqual({
+      ROLLBACK: 1,
+      DELAYED_FIRED: 2,
+      CONSUMER_OFFSETS: 3,
+      TOPICS: 4,
+      CHECK_COUNTS: 5,
+      HALF_ALIAS: 6,
+      HOLE: 7,
+    });
   });
 });
 
 describe('the segment header', () => {
-  const header = { state: 1, size: 67_108_864, storeId: STORE_ID, base: 0x2_0000_0000, epoch: 2, previousCrc: 0xdeadbeef, sequence: 99, madeAtMs: 1_700_000_000_000 };
+  const header = {
+    state: 1,
+    size: 67_108_864,
+    storeId: STORE_ID,
+    base: 0x2_0000_0000,
+    epoch: 2,
+    previousCrc: 0xdeadbeef,
+    sequence: 99,
+    madeAtMs: 1_700_000_000_000,
+  };
 
   it('has this layout', () => {
     const bytes = encodeSegmentHeader(header);
     expect(bytes.length).toBe(4096);
     expect(bytes.toString('hex', 0, 64)).toBe(
-      '54535347' + '0001' + '0001' + '0000000004000000' + STORE_ID + '0000000200000000' + '00000002' + 'deadbeef' + '0000000000000063' + '0000018bcfe56800',
+      '54535347' +
+        '0001' +
+        '0001' +
+        '0000000004000000' +
+        STORE_ID +
+        '0000000200000000' +
+        '00000002' +
+        'deadbeef' +
+        '0000000000000063' +
+        '0000018bcfe56800',
     );
     expect(bytes.subarray(68).every((byte) => byte === 0)).toBe(true);
     expect(decodeSegmentHeader(bytes)).toEqual(header);
@@ -184,7 +229,16 @@ describe('the segment header', () => {
 });
 
 describe('checkpoint, snapshot and index', () => {
-  const checkpoint = { sequence: 5, storeId: STORE_ID, isClean: true, durableEnd: 4096, end: 8192, snapshotPosition: -1, epoch: 4, bootId: 'b00t' };
+  const checkpoint = {
+    sequence: 5,
+    storeId: STORE_ID,
+    isClean: true,
+    durableEnd: 4096,
+    end: 8192,
+    snapshotPosition: -1,
+    epoch: 4,
+    bootId: 'b00t',
+  };
   const snapshot = {
     storeId: STORE_ID,
     position: 8192,
@@ -206,14 +260,17 @@ describe('checkpoint, snapshot and index', () => {
   it('a snapshot is read back, and none cut off at any length is', () => {
     const bytes = encodeSnapshot(snapshot);
     expect(decodeSnapshot(Buffer.from(bytes))).toEqual(snapshot);
-    for (let length = 0; length < bytes.length; length++) expect(typeof decodeSnapshot(Buffer.from(bytes.subarray(0, length))), `length ${length}`).toBe('string');
+    for (let length = 0; length < bytes.length; length++)
+      expect(typeof decodeSnapshot(Buffer.from(bytes.subarray(0, length))), `length ${length}`).toBe('string');
   });
 
   it('an index has 20-byte entries in blocks with a checksum each', () => {
     const run = new HotRun(0, 10);
     run.push(4144, 100, -7);
     run.push(4244, 120, 1_700_000_000_000);
-    const { bytes, queues } = encodeIndex({ storeId: STORE_ID, base: 0, lastCrc: 1, newestMs: 2 }, [{ topic: 't', queueId: 0, run }]);
+    const { bytes, queues } = encodeIndex({ storeId: STORE_ID, base: 0, lastCrc: 1, newestMs: 2 }, [
+      { topic: 't', queueId: 0, run },
+    ]);
     expect(queues).toEqual([{ topic: 't', queueId: 0, first: 10, count: 2, at: 56 + 27 }]);
     const entries = '0000000000001030' + '00000064' + 'fffffffffffffff9' + '0000000000001094' + '00000078' + '0000018bcfe56800';
     expect(bytes.toString('hex', 83, 123)).toBe(entries);

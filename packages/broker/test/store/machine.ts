@@ -8,7 +8,17 @@ import { World, type SimProcess } from '../../../../test/sim/world.ts';
 import { AppendMessage } from '../../src/store/append-message.ts';
 import type { GivenStoreOptions } from '../../src/store/options.ts';
 import { RecordView } from '../../src/store/record-view.ts';
-import { sinkOf, type AckLevel, type AppendOutcome, type Derived, type ReadRequest, type ReadResult, type RecoveryReport, type StoreError, type StoreSettings } from '../../src/store/store-types.ts';
+import {
+  sinkOf,
+  type AckLevel,
+  type AppendOutcome,
+  type Derived,
+  type ReadRequest,
+  type ReadResult,
+  type RecoveryReport,
+  type StoreError,
+  type StoreSettings,
+} from '../../src/store/store-types.ts';
 import { Store } from '../../src/store/store.ts';
 
 /** Small enough that every limit is met within a few dozen messages. */
@@ -43,7 +53,12 @@ export class Machine {
   readonly fullSignals: boolean[] = [];
   #boots = 0;
 
-  constructor(seed: number, options: GivenStoreOptions = {}, settings: StoreSettings = {}, makeDerived: () => readonly Derived[] = () => []) {
+  constructor(
+    seed: number,
+    options: GivenStoreOptions = {},
+    settings: StoreSettings = {},
+    makeDerived: () => readonly Derived[] = () => [],
+  ) {
     this.world = new World(seed);
     this.disk = new SimDisk(this.world);
     this.options = { ...SMALL, ...options };
@@ -57,11 +72,18 @@ export class Machine {
     this.process = process;
     const { clock, timers, turn, random } = process.ports;
     const signals = {
-      arrived: (queue: { topic: string; queueId: number }, maxOffset: number) => void this.arrived.push({ topic: queue.topic, queueId: queue.queueId, maxOffset }),
+      arrived: (queue: { topic: string; queueId: number }, maxOffset: number) =>
+        void this.arrived.push({ topic: queue.topic, queueId: queue.queueId, maxOffset }),
       failed: (reason: string) => void this.failures.push(reason),
       full: (isFull: boolean) => void this.fullSignals.push(isFull),
     };
-    this.store = new Store({ disk: this.disk.mount(process), clock, timers, turn, random }, this.options, this.settings, signals, this.makeDerived());
+    this.store = new Store(
+      { disk: this.disk.mount(process), clock, timers, turn, random },
+      this.options,
+      this.settings,
+      signals,
+      this.makeDerived(),
+    );
     this.store.open(done);
   }
 
@@ -111,7 +133,12 @@ export class Machine {
     this.world.runFor(ms);
   }
 
-  append(topic: string, queueId: number, body: string, more: { level?: AckLevel; tag?: string; mayUseReserve?: boolean } = {}): Outcome {
+  append(
+    topic: string,
+    queueId: number,
+    body: string,
+    more: { level?: AckLevel; tag?: string; mayUseReserve?: boolean } = {},
+  ): Outcome {
     const result: Outcome = { outcome: 'waiting', position: -1, queueOffset: -1 };
     const m = messageOf(this.store, topic, queueId, body, more.tag);
     m.mayUseReserve = more.mayUseReserve ?? false;
@@ -135,13 +162,23 @@ export class Machine {
   }
 
   /** Appends and waits for the outcome. */
-  put(topic: string, queueId: number, body: string, more: { level?: AckLevel; tag?: string; mayUseReserve?: boolean } = {}): Outcome {
+  put(
+    topic: string,
+    queueId: number,
+    body: string,
+    more: { level?: AckLevel; tag?: string; mayUseReserve?: boolean } = {},
+  ): Outcome {
     const result = this.append(topic, queueId, body, more);
     this.until(() => result.outcome !== 'waiting');
     return result;
   }
 
-  read(topic: string, queueId: number, offset: number, more: Partial<ReadRequest> = {}): { result: ReadResult; messages: Message[] } {
+  read(
+    topic: string,
+    queueId: number,
+    offset: number,
+    more: Partial<ReadRequest> = {},
+  ): { result: ReadResult; messages: Message[] } {
     let answer: { result: ReadResult; messages: Message[] } | undefined;
     const queue = this.store.queue(topic, queueId);
     this.store.read({ queue, offset, maxCount: 32, maxBytes: 64 * 1024, ...more }, (result) => {
@@ -205,7 +242,7 @@ export function messagesIn(chunks: readonly Uint8Array[]): Message[] {
   const bytes = Buffer.concat(chunks);
   const messages: Message[] = [];
   const view = new RecordView();
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const end = at + bytes.readInt32BE(at);
     view.move(bytes, at, end, bytes.readUInt32BE(at + 28) * 4294967296 + bytes.readUInt32BE(at + 32));
     messages.push({

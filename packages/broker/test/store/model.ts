@@ -182,8 +182,22 @@ export class Model {
   #message(topic: string, queueId: number, level: AckLevel): void {
     const body = this.#body();
     const m = messageOf(this.machine.store, topic, queueId, body);
-    const record: { -readonly [K in keyof Appended]: Appended[K] } = { topic, queueId, body, position: -1, queueOffset: -1, decision: this.#decisions, level, outcome: 'waiting' };
-    const accepted = this.machine.store.append(m, level, sinkOf((outcome) => this.#told(record, outcome)), 0);
+    const record: { -readonly [K in keyof Appended]: Appended[K] } = {
+      topic,
+      queueId,
+      body,
+      position: -1,
+      queueOffset: -1,
+      decision: this.#decisions,
+      level,
+      outcome: 'waiting',
+    };
+    const accepted = this.machine.store.append(
+      m,
+      level,
+      sinkOf((outcome) => this.#told(record, outcome)),
+      0,
+    );
     if (!accepted) return;
     record.position = m.position;
     record.queueOffset = m.queueOffset;
@@ -191,8 +205,24 @@ export class Model {
   }
 
   #control(level: AckLevel): void {
-    const record: { -readonly [K in keyof Appended]: Appended[K] } = { topic: '', queueId: -1, body: this.#body(), position: -1, queueOffset: -1, decision: this.#decisions, level, outcome: 'waiting' };
-    record.position = this.machine.store.appendControl(1000, 1, Buffer.from(record.body), level, sinkOf((outcome) => this.#told(record, outcome)), 0);
+    const record: { -readonly [K in keyof Appended]: Appended[K] } = {
+      topic: '',
+      queueId: -1,
+      body: this.#body(),
+      position: -1,
+      queueOffset: -1,
+      decision: this.#decisions,
+      level,
+      outcome: 'waiting',
+    };
+    record.position = this.machine.store.appendControl(
+      1000,
+      1,
+      Buffer.from(record.body),
+      level,
+      sinkOf((outcome) => this.#told(record, outcome)),
+      0,
+    );
     if (record.position >= 0) this.#appended.push(record);
   }
 
@@ -217,21 +247,26 @@ export class Model {
     if (maxOffset > expected.length) throw new Error(`${topic}:${queueId} shows ${maxOffset} of ${expected.length} messages`);
     const offset = this.random.between(minOffset, maxOffset - 1);
     let answered = false;
-    this.machine.store.read({ queue: this.machine.store.queue(topic, queueId), offset, maxCount: 8, maxBytes: 4096 }, (result) => {
-      answered = true;
-      if (result.status === 'too-small' && !this.#retains) return;
-      if (result.status !== 'found') throw new Error(`read of ${topic}:${queueId}:${offset}: ${result.status} ${result.reason ?? ''}`);
-      const bytes = Buffer.concat(result.chunks);
-      let at = 0;
-      for (let n = 0; n < result.count; n++) {
-        const record = expected[offset + n]!;
-        const length = bytes.readInt32BE(at + 84);
-        const body = bytes.toString('utf8', at + 88, at + 88 + length);
-        if (body !== record.body) throw new Error(`${topic}:${queueId}:${offset + n} is ${body.slice(0, 12)}, not ${record.body.slice(0, 12)}`);
-        at += bytes.readInt32BE(at);
-      }
-      this.#saw('read');
-    });
+    this.machine.store.read(
+      { queue: this.machine.store.queue(topic, queueId), offset, maxCount: 8, maxBytes: 4096 },
+      (result) => {
+        answered = true;
+        if (result.status === 'too-small' && !this.#retains) return;
+        if (result.status !== 'found')
+          throw new Error(`read of ${topic}:${queueId}:${offset}: ${result.status} ${result.reason ?? ''}`);
+        const bytes = Buffer.concat(result.chunks);
+        let at = 0;
+        for (let n = 0; n < result.count; n++) {
+          const record = expected[offset + n]!;
+          const length = bytes.readInt32BE(at + 84);
+          const body = bytes.toString('utf8', at + 88, at + 88 + length);
+          if (body !== record.body)
+            throw new Error(`${topic}:${queueId}:${offset + n} is ${body.slice(0, 12)}, not ${record.body.slice(0, 12)}`);
+          at += bytes.readInt32BE(at);
+        }
+        this.#saw('read');
+      },
+    );
     this.#until(() => answered);
   }
 
@@ -246,10 +281,15 @@ export class Model {
     if (kept > appended.length) throw new Error(`${kept} records found, ${appended.length} were appended`);
     const lost = appended.slice(kept);
     for (const record of lost) {
-      const isDurable = record.outcome === 'ok' && (this.flush === 'sync' || record.level === 'synced' || this.#ending === 'kill');
-      if (isDurable || this.#ending === 'close') throw new Error(`lost after ${this.#ending}: ${record.topic}:${record.queueId} offset ${record.queueOffset} at ${record.position}, reported ${record.outcome}`);
+      const isDurable =
+        record.outcome === 'ok' && (this.flush === 'sync' || record.level === 'synced' || this.#ending === 'kill');
+      if (isDurable || this.#ending === 'close')
+        throw new Error(
+          `lost after ${this.#ending}: ${record.topic}:${record.queueId} offset ${record.queueOffset} at ${record.position}, reported ${record.outcome}`,
+        );
     }
-    if (lost.length > 0 && kept > 0 && appended[kept - 1]!.decision === lost[0]!.decision) throw new Error('half a decision was kept');
+    if (lost.length > 0 && kept > 0 && appended[kept - 1]!.decision === lost[0]!.decision)
+      throw new Error('half a decision was kept');
     if (lost.length > 0) this.#saw('lost');
     // What was found is durable from now on, whatever was known about it.
     this.#appended = appended.slice(0, kept).map((record) => ({ ...record, outcome: 'ok', level: 'synced' }));
@@ -257,13 +297,21 @@ export class Model {
     for (const record of this.#appended) expected.add(Buffer.from(record.body));
     if (expected.sum !== this.#tally.sum) throw new Error('the derived state is not that of the log');
     this.#ending = 'none';
-    const topics = new Set(this.#appended.filter((record) => record.topic !== '').map(({ topic, queueId }) => `${topic}/${queueId}`));
+    const topics = new Set(
+      this.#appended.filter((record) => record.topic !== '').map(({ topic, queueId }) => `${topic}/${queueId}`),
+    );
     for (const name of topics) {
       const [topic, queueId] = name.split('/') as [string, string];
       const queue = this.machine.store.queue(topic, Number(queueId));
       const messages = this.#queueOf(topic, Number(queueId));
-      if (queue.maxOffset !== messages.length || queue.nextOffset !== messages.length || (queue.minOffset !== 0 && this.#retains)) {
-        throw new Error(`${name} has offsets ${queue.minOffset} to ${queue.maxOffset} (${queue.nextOffset}), expected 0 to ${messages.length}`);
+      if (
+        queue.maxOffset !== messages.length ||
+        queue.nextOffset !== messages.length ||
+        (queue.minOffset !== 0 && this.#retains)
+      ) {
+        throw new Error(
+          `${name} has offsets ${queue.minOffset} to ${queue.maxOffset} (${queue.nextOffset}), expected 0 to ${messages.length}`,
+        );
       }
       if (this.random.chance(0.3)) this.#readQueue(topic, Number(queueId), messages);
       if (this.isDown) return;
@@ -274,23 +322,28 @@ export class Model {
     let offset = this.machine.store.queue(topic, queueId).minOffset;
     while (offset < expected.length && !this.isDown) {
       let next = -1;
-      this.machine.store.read({ queue: this.machine.store.queue(topic, queueId), offset, maxCount: 32, maxBytes: 8192 }, (result) => {
-        if (result.status === 'too-small' && !this.#retains) {
+      this.machine.store.read(
+        { queue: this.machine.store.queue(topic, queueId), offset, maxCount: 32, maxBytes: 8192 },
+        (result) => {
+          if (result.status === 'too-small' && !this.#retains) {
+            next = result.nextOffset;
+            return;
+          }
+          if (result.status !== 'found')
+            throw new Error(`read of ${topic}:${queueId}:${offset}: ${result.status} ${result.reason ?? ''}`);
+          const bytes = Buffer.concat(result.chunks);
+          let at = 0;
+          for (let n = 0; n < result.count; n++) {
+            const record = expected[offset + n]!;
+            const position = bytes.readUInt32BE(at + 28) * 4294967296 + bytes.readUInt32BE(at + 32);
+            const body = bytes.toString('utf8', at + 88, at + 88 + bytes.readInt32BE(at + 84));
+            if (body !== record.body || position !== record.position)
+              throw new Error(`${topic}:${queueId}:${offset + n} at ${position} differs`);
+            at += bytes.readInt32BE(at);
+          }
           next = result.nextOffset;
-          return;
-        }
-        if (result.status !== 'found') throw new Error(`read of ${topic}:${queueId}:${offset}: ${result.status} ${result.reason ?? ''}`);
-        const bytes = Buffer.concat(result.chunks);
-        let at = 0;
-        for (let n = 0; n < result.count; n++) {
-          const record = expected[offset + n]!;
-          const position = bytes.readUInt32BE(at + 28) * 4294967296 + bytes.readUInt32BE(at + 32);
-          const body = bytes.toString('utf8', at + 88, at + 88 + bytes.readInt32BE(at + 84));
-          if (body !== record.body || position !== record.position) throw new Error(`${topic}:${queueId}:${offset + n} at ${position} differs`);
-          at += bytes.readInt32BE(at);
-        }
-        next = result.nextOffset;
-      });
+        },
+      );
       if (!this.#until(() => next >= 0)) return;
       offset = next;
     }
@@ -302,12 +355,18 @@ export class Model {
 }
 
 /** A whole life: random steps, with the crashes that `crashAt` asks for on top. */
-export function live(seed: number, options: GivenStoreOptions, steps: number, crashAt?: { readonly calls: readonly number[]; readonly kind: 'kill' | 'power' }): Model {
+export function live(
+  seed: number,
+  options: GivenStoreOptions,
+  steps: number,
+  crashAt?: { readonly calls: readonly number[]; readonly kind: 'kill' | 'power' },
+): Model {
   const model = new Model(seed, options);
   const { machine } = model;
   if (crashAt !== undefined) {
     machine.disk.onCall = (call) => {
-      if (crashAt.calls.includes(call.index)) machine.world.after(call.latencyMs * machine.world.random.unit() * 1.2, () => model.crash(crashAt.kind));
+      if (crashAt.calls.includes(call.index))
+        machine.world.after(call.latencyMs * machine.world.random.unit() * 1.2, () => model.crash(crashAt.kind));
       return undefined;
     };
   }

@@ -4,7 +4,8 @@ import { hashOf, Machine, messagesIn } from './machine.ts';
 function filled(seed: number, count: number, options = {}): Machine {
   const machine = new Machine(seed, options);
   machine.open();
-  for (let n = 0; n < count; n++) machine.put('orders', n % 2, `${n}:`.padEnd(200, 'x'), { tag: n % 3 === 0 ? 'three' : 'other' });
+  for (let n = 0; n < count; n++)
+    machine.put('orders', n % 2, `${n}:`.padEnd(200, 'x'), { tag: n % 3 === 0 ? 'three' : 'other' });
   return machine;
 }
 
@@ -30,7 +31,10 @@ describe('reading a queue', () => {
     expect(machine.read('orders', 0, 0, { maxBytes: 1 }).result.count).toBe(1);
   });
 
-  it.each([['in the tail', 64 * 1024], ['from disk', 4 * 1024]])('passes over what no tag matches, %s', (_where, tailBytes) => {
+  it.each([
+    ['in the tail', 64 * 1024],
+    ['from disk', 4 * 1024],
+  ])('passes over what no tag matches, %s', (_where, tailBytes) => {
     const machine = filled(3, 120, { tailBytes, segmentBytes: 64 * 1024 });
     const three = hashOf('three');
     const bodies: number[] = [];
@@ -54,7 +58,11 @@ describe('reading a queue', () => {
     machine.until(() => outcomes.every(({ outcome }) => outcome === 'ok'));
     let result;
     machine.store.read({ queue: machine.store.queue('orders', 0), offset: 0, maxCount: 10, maxBytes: 1e6 }, (answer) => {
-      result = { count: answer.count, chunks: answer.chunks.length, bodies: messagesIn(answer.chunks).map((message) => message.body) };
+      result = {
+        count: answer.count,
+        chunks: answer.chunks.length,
+        bodies: messagesIn(answer.chunks).map((message) => message.body),
+      };
     });
     expect(result).toEqual({ count: 10, chunks: 1, bodies: Array.from({ length: 10 }, (_, n) => String(n)) });
     expect(machine.store.info().diskReads).toBe(0);
@@ -115,7 +123,19 @@ describe('reading a record by its address', () => {
     expect(machine.record(newest.position).message).toMatchObject({ body: 'newest' });
     const control = machine.control(5, 'not a message');
     machine.until(() => control.outcome === 'ok');
-    for (const wrong of [-1, 0.5, 0, 100, 4096, position + 1, position - 1, control.position, newest.position + 1, 1e9, Number.MAX_SAFE_INTEGER]) {
+    for (const wrong of [
+      -1,
+      0.5,
+      0,
+      100,
+      4096,
+      position + 1,
+      position - 1,
+      control.position,
+      newest.position + 1,
+      1e9,
+      Number.MAX_SAFE_INTEGER,
+    ]) {
       expect(machine.record(wrong).error, String(wrong)).toMatch(/there is no message at position|nothing is stored at/);
     }
   });

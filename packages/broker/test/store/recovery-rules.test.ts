@@ -173,7 +173,8 @@ describe('R4: after a kill only the write in flight may be missing', () => {
       const kept = bodies(machine);
       expect(kept.slice(0, 5)).toEqual(numbers(5));
       expect(last.outcome).toBe('waiting');
-      if (kept.length === 5 && notes.length > 0) expect(notes[0]).toMatch(/^R4: the write of \d+ bytes at \d+ .* was cut off and is dropped/);
+      if (kept.length === 5 && notes.length > 0)
+        expect(notes[0]).toMatch(/^R4: the write of \d+ bytes at \d+ .* was cut off and is dropped/);
       expect(machine.put('orders', 0, 'next')).toMatchObject({ outcome: 'ok', queueOffset: kept.length });
       machine.kill();
       expect(machine.open().notes).toEqual([]);
@@ -192,7 +193,8 @@ describe('R4: after a kill only the write in flight may be missing', () => {
         let writes = 0;
         let isOpen = false;
         machine.disk.onCall = (call) => {
-          if (call.kind === 'write' && call.path === FIRST && writes++ === nth) machine.world.after(call.latencyMs * machine.world.random.unit(), () => machine.kill());
+          if (call.kind === 'write' && call.path === FIRST && writes++ === nth)
+            machine.world.after(call.latencyMs * machine.world.random.unit(), () => machine.kill());
           return undefined;
         };
         machine.begin((error) => {
@@ -234,7 +236,12 @@ describe('R5: after a power cut a torn tail is kept aside and dropped', () => {
     expect(bodies(machine)).toEqual(numbers(4));
     expect(torn(machine)).toHaveLength(1);
     expect(machine.disk.contents(torn(machine)[0]!).equals(before.subarray(at, at + groupBytes(297)))).toBe(true);
-    expect(machine.disk.contents(FIRST).subarray(at).every((byte) => byte === 0)).toBe(true);
+    expect(
+      machine.disk
+        .contents(FIRST)
+        .subarray(at)
+        .every((byte) => byte === 0),
+    ).toBe(true);
     fill(machine, 3, 4);
     machine.powerCut(0);
     expect(machine.open().notes).toEqual([]);
@@ -247,7 +254,8 @@ describe('R5: after a power cut a torn tail is kept aside and dropped', () => {
       const machine = filled(9, 4);
       machine.powerCut(1);
       machine.disk.overwrite(FIRST, machine.disk.contents(FIRST).subarray(0, length));
-      for (const path of ['checkpoint', ...machine.disk.files().filter((name) => name.startsWith('log/0') && name !== FIRST)]) if (path !== 'checkpoint') machine.disk.erase(path);
+      for (const path of ['checkpoint', ...machine.disk.files().filter((name) => name.startsWith('log/0') && name !== FIRST)])
+        if (path !== 'checkpoint') machine.disk.erase(path);
       machine.open();
       const whole = Math.floor((length - 4096) / size);
       expect(bodies(machine), `length ${length}`).toEqual(numbers(whole));
@@ -314,9 +322,16 @@ describe('R7: a torn header of a new segment', () => {
     machine.until(() => machine.disk.has('log/00000000000000016384'));
     machine.kill();
     const path = 'log/00000000000000016384';
-    expect(machine.disk.contents(path).subarray(4096).every((byte) => byte === 0)).toBe(true);
+    expect(
+      machine.disk
+        .contents(path)
+        .subarray(4096)
+        .every((byte) => byte === 0),
+    ).toBe(true);
     machine.disk.flipBit(path, 50, 1);
-    expect(machine.open().notes).toEqual([expect.stringMatching(/^R7: the write of \d+ bytes at \d+ .* was cut off and is dropped/)]);
+    expect(machine.open().notes).toEqual([
+      expect.stringMatching(/^R7: the write of \d+ bytes at \d+ .* was cut off and is dropped/),
+    ]);
     expect(machine.disk.files()).toContain('quarantine/00000000000000016384.segment-1');
     expect(bodies(machine)).toEqual(numbers(20));
     fill(machine, 60, 20);
@@ -384,7 +399,7 @@ describe('R9: derived files are made again, never believed when damaged', () => 
     expect(bodies(machine)).toEqual(numbers(200));
     machine.run(1000);
     machine.close();
-    for (const [path, bytes] of whole) expect(machine.disk.contents(path).toString("hex"), path).toBe(bytes.toString("hex"));
+    for (const [path, bytes] of whole) expect(machine.disk.contents(path).toString('hex'), path).toBe(bytes.toString('hex'));
   });
 
   it.each(Object.keys(damage))('the newest snapshot that is %s: an older generation and the log make up for it', (kind) => {
@@ -395,7 +410,10 @@ describe('R9: derived files are made again, never believed when damaged', () => 
     fill(machine, 150);
     machine.close();
     const { sum } = tally;
-    const path = machine.disk.files().filter((name) => name.startsWith('snapshot/')).pop()!;
+    const path = machine.disk
+      .files()
+      .filter((name) => name.startsWith('snapshot/'))
+      .pop()!;
     const bytes = damage[kind]!(machine.disk.contents(path));
     if (bytes === undefined) machine.disk.erase(path);
     else machine.disk.overwrite(path, bytes);

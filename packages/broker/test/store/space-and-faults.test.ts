@@ -160,7 +160,10 @@ describe('a failing disk', () => {
       closed = error;
     });
     machine.until(() => closed !== null);
-    expect(closed).toMatchObject({ kind: 'io', message: expect.stringMatching(/not closed cleanly: \d+ bytes could not be brought to the disk in 10000 ms/) });
+    expect(closed).toMatchObject({
+      kind: 'io',
+      message: expect.stringMatching(/not closed cleanly: \d+ bytes could not be brought to the disk in 10000 ms/),
+    });
     expect(last.outcome).toBe('timeout');
     expect(machine.store.info().state).toBe('closed');
     machine.kill();
@@ -240,7 +243,13 @@ describe('limits', () => {
   });
 
   it('writing waits while too much is unsynced', () => {
-    const machine = new Machine(12, { segmentBytes: 64 * 1024, flush: 'async', unsyncedBytesMax: 4096, syncIntervalMs: 60_000, pendingBytesMax: 1024 * 1024 });
+    const machine = new Machine(12, {
+      segmentBytes: 64 * 1024,
+      flush: 'async',
+      unsyncedBytesMax: 4096,
+      syncIntervalMs: 60_000,
+      pendingBytesMax: 1024 * 1024,
+    });
     machine.open();
     const outcomes: Outcome[] = [];
     for (let n = 0; n < 60; n++) {
@@ -278,7 +287,11 @@ describe('retention', () => {
       else machine.powerCut(0);
       machine.open();
       expect(machine.store.queue('orders', 0).minOffset).toBeGreaterThanOrEqual(first);
-      expect(machine.readAll('orders', 0).map((message) => message.body.split(':')[0])).toEqual(Array.from({ length: 300 - machine.store.queue('orders', 0).minOffset }, (_, n) => String(n + machine.store.queue('orders', 0).minOffset)));
+      expect(machine.readAll('orders', 0).map((message) => message.body.split(':')[0])).toEqual(
+        Array.from({ length: 300 - machine.store.queue('orders', 0).minOffset }, (_, n) =>
+          String(n + machine.store.queue('orders', 0).minOffset),
+        ),
+      );
       expect(machine.store.queue('orders', 0).nextOffset).toBe(300);
     }
     for (let n = 0; n < 300; n++) machine.put('payments', 0, body(n));

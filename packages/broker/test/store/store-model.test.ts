@@ -8,7 +8,10 @@ describe('a store against a list', () => {
   const kinds: Record<string, { options: GivenStoreOptions; sees: readonly string[] }> = {
     synchronous: { options: { flush: 'sync' }, sees: ['ok', 'read', 'kill', 'power', 'lost', 'full'] },
     asynchronous: { options: { flush: 'async' }, sees: ['ok', 'read', 'kill', 'power', 'lost', 'full'] },
-    'tiny segments, old ones deleted': { options: { flush: 'sync', segmentBytes: 8 * 1024, storeMaxBytes: 40 * 1024, retentionIntervalMs: 20 }, sees: ['ok', 'read', 'kill', 'power', 'full'] },
+    'tiny segments, old ones deleted': {
+      options: { flush: 'sync', segmentBytes: 8 * 1024, storeMaxBytes: 40 * 1024, retentionIntervalMs: 20 },
+      sees: ['ok', 'read', 'kill', 'power', 'full'],
+    },
   };
 
   it.each(Object.keys(kinds))('holds a lawful prefix after any crash (%s)', (kind) => {
@@ -21,7 +24,8 @@ describe('a store against a list', () => {
     for (const what of sees) expect(seen.get(what) ?? 0, what).toBeGreaterThan(SEEDS / 5);
   });
 
-  const script = (crashAt?: { calls: readonly number[]; kind: 'kill' | 'power' }): Model => live(7, { flush: 'sync' }, 60, crashAt);
+  const script = (crashAt?: { calls: readonly number[]; kind: 'kill' | 'power' }): Model =>
+    live(7, { flush: 'sync' }, 60, crashAt);
   const calls = (): number => script().machine.disk.calls;
 
   it.each(['kill', 'power'] as const)('survives a %s at every single disk call of a scripted life', (kind) => {
@@ -30,13 +34,16 @@ describe('a store against a list', () => {
     expect(count).toBeGreaterThan(100);
   });
 
-  it.each(['kill', 'power'] as const)('survives a %s at any call, and again in the recovery after it, and in the one after that', (kind) => {
-    const count = calls();
-    for (let call = 0; call < count; call += 2) {
-      const nested = [call, call + 6 + (call % 17), call + 30 + (call % 23)];
-      naming(`${kind} at calls ${nested.join(', ')}`, () => script({ calls: nested, kind }));
-    }
-  });
+  it.each(['kill', 'power'] as const)(
+    'survives a %s at any call, and again in the recovery after it, and in the one after that',
+    (kind) => {
+      const count = calls();
+      for (let call = 0; call < count; call += 2) {
+        const nested = [call, call + 6 + (call % 17), call + 30 + (call % 23)];
+        naming(`${kind} at calls ${nested.join(', ')}`, () => script({ calls: nested, kind }));
+      }
+    },
+  );
 });
 
 /** What failed is said by how to repeat it. */

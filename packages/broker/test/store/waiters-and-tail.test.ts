@@ -16,7 +16,10 @@ describe('waiting appends', () => {
         const told: number[] = [];
         const expected: number[] = [];
         const list: { token: number; end: number }[] = [];
-        const sink = { appended: (token: number, outcome: string, position: number, queueOffset: number) => void told.push(outcome === 'ok' && position === token * 2 && queueOffset === token * 3 ? token : -1) };
+        const sink = {
+          appended: (token: number, outcome: string, position: number, queueOffset: number) =>
+            void told.push(outcome === 'ok' && position === token * 2 && queueOffset === token * 3 ? token : -1),
+        };
         let next = 0;
         for (const one of steps) {
           if ('add' in one) {
