@@ -199,7 +199,7 @@ function startBroker(port: number, target: Class | 'random' | undefined): Runnin
   const env: NodeJS.ProcessEnv = { ...process.env, CRASH_STATUS: statusPath };
   if (values.defect !== undefined) env['CRASH_DEFECT'] = values.defect;
   if (target === 'recovery') env['CRASH_AT'] = `any:${random.between(1, 25)}`;
-  else if (target !== undefined && target !== 'random') env['CRASH_AT'] = `${target}:${random.between(1, target === 'append' || target === 'sync' ? 40 : 4)}`;
+  else if (target !== undefined && target !== 'random') env['CRASH_AT'] = `${target}:${random.between(1, target === 'append' || target === 'sync' ? 20 : 3)}`;
   const child = spawn(process.execPath, ['--import', join(here, 'watch-disk.js'), program, String(port), join(folder, 'data'), values.flush], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let errors = '';
   child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
