@@ -3,7 +3,7 @@ import type { CheckpointFile } from './checkpoint.ts';
 import { Chores, type ChoreError } from './chores.ts';
 import type { GroupBuilder } from './group-builder.ts';
 import type { IndexCache } from './index-cache.ts';
-import { indexPath } from './index-file.ts';
+import { indexPath, type IndexHead } from './index-file.ts';
 import { writeIndex } from './index-sealer.ts';
 import type { LogReader } from './log-reader.ts';
 import { scanSegment } from './log-scan.ts';
@@ -204,11 +204,18 @@ export class Housekeeping {
     writer.force();
   }
 
-  /** The last words of a store that is closed: its state and the clean flag. The log is durable and nothing else runs. */
+  /** The last words of a store that is closed: missing index files, its state, the clean flag. The log is durable, nothing else runs. */
   *conclude(): Steps<void> {
-    const { builder } = this.#parts;
+    const { builder, disk, queues, segments } = this.#parts;
+    for (const segment of segments.all) {
+      if (!segment.isIndexed && segment.end <= builder.segment.base) yield* writeIndex(disk, this.#indexHead(segment), queues);
+    }
     const end = builder.closedEnd;
     yield* this.#saveSnapshot(end, this.#snapshotBytes(end, end), true);
+  }
+
+  #indexHead(segment: Segment): IndexHead {
+    return { storeId: this.#parts.segments.storeId, base: segment.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs };
   }
 
   #snapshotBytes(position: number, end: number): Buffer {
@@ -240,9 +247,9 @@ export class Housekeeping {
   }
 
   #sealIndex(segment: Segment): void {
-    const { disk, segments, queues, log } = this.#parts;
+    const { disk, queues, log } = this.#parts;
     const sealed = this.#sealed;
-    const head = { storeId: segments.storeId, base: segment.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs };
+    const head = this.#indexHead(segment);
     const steps = function* (): Steps<void> {
       segment.places = yield* writeIndex(disk, head, queues);
       segment.isIndexed = true;
