@@ -8,6 +8,11 @@ interface TopicFlags extends BrokerFlag {
   readonly json?: true;
 }
 
+interface ListFlags extends BrokerFlag {
+  readonly all?: true;
+  readonly json?: true;
+}
+
 export function addTopic(program: Command): void {
   const topic = program.command('topic').description('makes and lists topics');
   withBroker(topic.command('create'))
@@ -15,7 +20,10 @@ export function addTopic(program: Command): void {
     .argument('<name>')
     .option('--queues <n>', 'how many queues', integer(1, 1_024), 8)
     .action(create);
-  withBroker(topic.command('list')).description('lists the topics').action(list);
+  withBroker(topic.command('list'))
+    .description('lists the topics')
+    .option('--all', "the broker's own topics, retries and dead letters too")
+    .action(list);
 }
 
 async function create(name: string, flags: TopicFlags): Promise<void> {
@@ -25,8 +33,25 @@ async function create(name: string, flags: TopicFlags): Promise<void> {
   });
 }
 
-async function list(flags: TopicFlags): Promise<void> {
+async function list(flags: ListFlags): Promise<void> {
   await usingBroker(flags, async (client) => {
-    for (const topic of await client.admin().topicList()) console.log(flags.json ? JSON.stringify({ topic }) : topic);
+    const topics = await client.admin().topicList();
+    for (const topic of topics.filter((name) => flags.all === true || !isOwn(name)))
+      console.log(flags.json ? JSON.stringify({ topic }) : topic);
   });
+}
+
+/** Topics that RocketMQ's brokers have by themselves; one name is the cluster's and one the broker's. */
+const ownTopics = new Set([
+  'SELF_TEST_TOPIC',
+  'TBW102',
+  'BenchmarkTest',
+  'OFFSET_MOVED_EVENT',
+  'SCHEDULE_TOPIC_XXXX',
+  'TRANS_CHECK_MAX_TIME_TOPIC',
+]);
+const ownForms = /^%(RETRY|DLQ)%|^RMQ_SYS_|_REPLY_TOPIC$|^DefaultCluster$|^broker-a$/;
+
+function isOwn(name: string): boolean {
+  return ownTopics.has(name) || ownForms.test(name);
 }

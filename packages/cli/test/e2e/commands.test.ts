@@ -115,7 +115,8 @@ describe('broker, send and consume as real processes', () => {
     const { address } = await startBroker();
     expect(await run(['topic', 'create', 'bills', '--queues', '3', '--broker', address])).toMatchObject({ code: 0 });
     const listed = await run(['topic', 'list', '--broker', address, '--json']);
-    expect(jsonLines(listed.out)).toContainEqual({ topic: 'bills' });
+    expect(jsonLines(listed.out)).toEqual([{ topic: 'bills' }]);
+    expect((await run(['topic', 'list', '--all', '--broker', address])).out.split('\n')).toContain('SCHEDULE_TOPIC_XXXX');
     const halves = await run(['halves', '--broker', address]);
     expect(halves).toMatchObject({ code: 0, out: 'no half message is without a verdict\n' });
   });
@@ -129,6 +130,19 @@ describe('broker, send and consume as real processes', () => {
     const got = await run(['consume', 'lines', '--from', 'first', '--max', '3', '--timeout', '20000', '--broker', address]);
     expect(got.out.trimEnd().split('\n').sort()).toEqual(['one', 'three', 'two']);
     expect(await run(['send', 'lines', '--broker', address], '')).toMatchObject({ code: 2 });
+  });
+
+  it('end a consumer cleanly with Ctrl-C, and leave what was not printed to the next one', { timeout: 60_000 }, async () => {
+    const { address } = await startBroker();
+    await run(['send', 'news', 'x', '--count', '5', '--broker', address]);
+    const first = start(['consume', 'news', '--from', 'first', '--max', '2', '--broker', address]);
+    running.push(first);
+    expect(await first.ended).toMatchObject({ code: 0, out: 'x\nx\n' });
+    const second = start(['consume', 'news', '--broker', address]);
+    running.push(second);
+    await second.seen(/x\nx\nx\n/);
+    second.child.kill('SIGINT');
+    expect(await second.ended).toMatchObject({ code: 0, out: 'x\nx\nx\n' });
   });
 
   it('say clearly when no broker is there', { timeout: 60_000 }, async () => {

@@ -17,29 +17,33 @@ function processesIn(folder: string): { name: string; pid: number }[] {
 }
 
 describe('tallystick demo bank, among strangers', () => {
-  it('keeps the money whole while someone else kills its processes', { timeout: 180_000 }, async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'demo-strangers-'));
-    const demo = start(['demo', 'bank', '--transfers', '50', '--seed', '11', '--data', folder, '--json']);
-    let running = true;
-    void demo.ended.then(() => (running = false));
-    const random = new Seeded(11, 'strangers');
-    const killed: string[] = [];
-    while (running && killed.length < killsWanted) {
-      await new Promise((resolve) => setTimeout(resolve, random.between(400, 1_600)));
-      const processes = processesIn(folder);
-      if (!running || processes.length === 0) continue;
-      const { name, pid } = random.pick(processes);
-      try {
-        process.kill(pid, 'SIGKILL');
-        killed.push(name);
-      } catch {
-        // Gone already; the list is rewritten when it starts again.
+  it(
+    'keeps the money whole while someone else kills its processes, each kill of the broker being a power cut',
+    { timeout: 180_000 },
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'demo-strangers-'));
+      const demo = start(['demo', 'bank', '--transfers', '50', '--seed', '11', '--data', folder, '--json', '--lose-unsynced']);
+      let running = true;
+      void demo.ended.then(() => (running = false));
+      const random = new Seeded(11, 'strangers');
+      const killed: string[] = [];
+      while (running && killed.length < killsWanted) {
+        await new Promise((resolve) => setTimeout(resolve, random.between(400, 1_600)));
+        const processes = processesIn(folder);
+        if (!running || processes.length === 0) continue;
+        const { name, pid } = random.pick(processes);
+        try {
+          process.kill(pid, 'SIGKILL');
+          killed.push(name);
+        } catch {
+          // Gone already; the list is rewritten when it starts again.
+        }
       }
-    }
-    const { code, out, err } = await demo.ended;
-    expect({ code, err }).toMatchObject({ code: 0 });
-    expect(jsonLines(out).at(-1)).toMatchObject({ settled: 50, lost: 0, duplicateEffects: 0, violations: [] });
-    expect(killed.length).toBeGreaterThan(3);
-    rmSync(folder, { recursive: true });
-  });
+      const { code, out, err } = await demo.ended;
+      expect({ code, err }).toMatchObject({ code: 0 });
+      expect(jsonLines(out).at(-1)).toMatchObject({ settled: 50, lost: 0, duplicateEffects: 0, violations: [] });
+      expect(killed.length).toBeGreaterThan(3);
+      rmSync(folder, { recursive: true });
+    },
+  );
 });
