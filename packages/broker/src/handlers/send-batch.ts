@@ -54,6 +54,10 @@ export class SendBatch {
     });
     if (fault !== undefined) return fault;
     if (count === 0) return 'the message is illegal, the batch is empty';
+    // Also what keeps a batch of very small messages below the most records that a group can count.
+    const encodedMax = this.#parts.options.bodyBytesMax + ENCODED_BYTES_MORE;
+    if (bytesMax > encodedMax)
+      return `the message is illegal, the batch takes ${bytesMax} bytes of the log, more than ${encodedMax}`;
     const ack = new BatchAck(this.#parts, this.#answers, peer, frame.ref(), queueId, count, admitted);
     const outcome = store.together(bytesMax, false, () => {
       let index = 0;
@@ -146,3 +150,6 @@ class BatchAck implements AppendSink {
     this.#peer.answer(this.#ref, code, text);
   }
 }
+
+/** The records of a batch may be so much longer than the longest body (RocketMQ's rule). */
+const ENCODED_BYTES_MORE = 64 * 1024;

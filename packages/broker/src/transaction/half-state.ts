@@ -4,7 +4,6 @@ import { ControlType } from '../store/control-records.ts';
 import type { RecordView } from '../store/record-view.ts';
 import type { Derived } from '../store/store-types.ts';
 import { HALF_TOPIC } from '../topics/system-topics.ts';
-import { COMMITTED, PAGE_HALVES, ROLLED_BACK } from './half-page.ts';
 import { PARKED_COUNT, readCheckCounts, readRollback } from './half-records.ts';
 import { HalfTable } from './half-table.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
@@ -53,11 +52,8 @@ export class HalfState implements Derived {
     const reader = new ByteReader(bytes);
     if (reader.u16() !== SNAPSHOT_VERSION) throw new Error('half messages: snapshot of an unknown version');
     for (let left = reader.u32(); left > 0; left--) {
-      const firstOffset = reader.i64() * PAGE_HALVES;
-      for (const [slot, state] of reader.blob().entries()) {
-        if (state === COMMITTED) this.table.restoreOutcome(firstOffset + slot, 'committed');
-        if (state === ROLLED_BACK) this.table.restoreOutcome(firstOffset + slot, 'rolled-back');
-      }
+      const page = reader.i64();
+      this.table.restoreOutcomes(page, reader.blob());
     }
     for (let left = reader.u32(); left > 0; left--) {
       const offset = reader.i64();

@@ -72,6 +72,7 @@ export class HalfTable {
     facts.groups[slot] = this.#groups.number(group);
     facts.topics[slot] = this.#topics.number(topic);
     facts.setId(slot, id);
+    this.#forgetOldest();
   }
 
   /** The sender does not want to be asked before that time. */
@@ -198,10 +199,14 @@ export class HalfTable {
     for (const [index, page] of this.#pages.entries()) yield [this.#firstPage + index, page.states];
   }
 
-  /** Puts back a settled half of a snapshot, whose facts are gone. */
-  restoreOutcome(offset: number, outcome: HalfOutcome): void {
-    const page = this.#pageFor(offset);
-    if (page !== undefined) page.states[offset % PAGE_HALVES] = outcome === 'committed' ? COMMITTED : ROLLED_BACK;
+  /**
+   * Puts back the outcomes of a page of a snapshot; pages in order, before the unsettled halves are added. Every page comes back, also
+   * one without an outcome: it may be the place of a half that waits, which a page forgotten here would lose.
+   */
+  restoreOutcomes(number: number, states: Uint8Array): void {
+    const page = this.#pageFor(number * PAGE_HALVES);
+    if (page === undefined) return;
+    for (const [slot, state] of states.entries()) if (state === COMMITTED || state === ROLLED_BACK) page.states[slot] = state;
   }
 
   clear(): void {
@@ -229,7 +234,6 @@ export class HalfTable {
       this.#pages.push(new HalfPage());
       if (before?.open === 0) this.#freeFacts(before);
     }
-    this.#forgetOldest();
     return this.#pages[number - this.#firstPage];
   }
 

@@ -212,6 +212,8 @@ export class TransactionEnds implements AppendSink {
     this.#timer ??= this.#timers.after(RETRY_MS, () => {
       this.#timer = undefined;
       for (const retry of this.#retries.splice(0)) this.#settle(retry);
+      // Those that another answer has settled meanwhile end without a word of the store.
+      this.#relax();
     });
   }
 

@@ -250,6 +250,16 @@ describe('a batch', () => {
     expect(stage.core.counters.sends).toBe(accepted * 3);
   });
 
+  it('of more messages than a group can count is refused and breaks nothing', () => {
+    const stage = new Stage({ segmentBytes: 16 * 1024 * 1024 }).start();
+    const client = stage.client();
+    const one = batchOf('x');
+    const body = Buffer.alloc(66_000 * one.length, one);
+    expect(client.call('SEND_BATCH_MESSAGE', client.sendHeader('orders', { batch: true }), body).code).toBe(13);
+    expect(client.send('orders', 'next').code).toBe(0);
+    expect(stage.failures).toEqual([]);
+  });
+
   it.each([
     ['an empty one', 'orders', Buffer.from('x').subarray(0, 0)],
     ['one for a retry topic', '%RETRY%g', batchOf('a')],

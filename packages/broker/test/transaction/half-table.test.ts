@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { HalfState } from '../../src/transaction/half-state.ts';
 import { HalfTable } from '../../src/transaction/half-table.ts';
 
 const ID = '0190A1B2C3D4E5F60718293A4B5C6D7E';
@@ -86,6 +87,31 @@ describe('the table of half messages', () => {
     expect(table.state(0)).toBe('absent');
     expect(table.state(4096 * 3)).toBe('open');
     expect(table.openCount).toBe(1);
+  });
+
+  it('comes back from a snapshot with a half that has waited while very many others were settled', () => {
+    const before = new HalfState();
+    for (let offset = 0; offset < 4096 * 70; offset++) {
+      before.table.add(offset, 1000 + offset * 100, 0, 'g', 't', ID);
+      if (offset !== 4096 * 3 && offset !== 4096 * 4) before.table.settle(offset, 'committed');
+    }
+    before.table.park(4096 * 4);
+    const after = new HalfState();
+    after.restore(before.snapshot());
+    expect(after.table.rows()).toEqual(before.table.rows());
+    expect(after.table.state(4096 * 69)).toBe('committed');
+    expect(after.table.settleAt(1000 + 4096 * 3 * 100, 'committed')).toBe(true);
+  });
+
+  it('comes back from a snapshot with a first page in which nothing is settled yet', () => {
+    const before = new HalfState();
+    for (let offset = 0; offset < 4097; offset++) before.table.add(offset, 1000 + offset * 100, 0, 'g', 't', ID);
+    before.table.settle(4096, 'rolled-back');
+    const after = new HalfState();
+    after.restore(before.snapshot());
+    expect(after.table.openCount).toBe(4096);
+    expect(after.table.state(0)).toBe('open');
+    expect(after.table.state(4096)).toBe('rolled-back');
   });
 
   it('agrees with a plain map over random steps', () => {
