@@ -22,9 +22,13 @@ export interface RunningBroker {
 export async function startBroker(flush: 'sync' | 'async'): Promise<RunningBroker> {
   const folder = mkdtempSync(join(tmpdir(), 'tallystick-bench-'));
   const port = await freePort();
-  const child = spawn(process.execPath, [BIN, 'broker', '--port', String(port), '--data', join(folder, 'data'), '--flush', flush], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    [BIN, 'broker', '--port', String(port), '--data', join(folder, 'data'), '--flush', flush],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   await lineWith(child, /ready/i);
   return {
     address: `127.0.0.1:${port}`,

@@ -81,15 +81,18 @@ const body = Buffer.alloc(row.bytes, 'x');
 await receiver.start();
 await settled.start();
 relay.start();
-const measured = await closedLoop({ inFlight: row.inFlight, warmUpMs: Math.min(2000, windowMs() / 2), windowMs: windowMs() }, (_n, done) => {
-  const serial = transaction(a, (tx) => {
-    const id = outbox.in(tx).add({ topic: 'bench-transfers', body });
-    debit.run();
-    debitEntry.run(id);
-    return id;
-  });
-  waiting.set(serial, done);
-});
+const measured = await closedLoop(
+  { inFlight: row.inFlight, warmUpMs: Math.min(2000, windowMs() / 2), windowMs: windowMs() },
+  (_n, done) => {
+    const serial = transaction(a, (tx) => {
+      const id = outbox.in(tx).add({ topic: 'bench-transfers', body });
+      debit.run();
+      debitEntry.run(id);
+      return id;
+    });
+    waiting.set(serial, done);
+  },
+);
 await relay.stop();
 await receiver.close();
 await settled.close();
