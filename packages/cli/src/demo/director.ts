@@ -40,7 +40,7 @@ interface Tracked {
 
 /** Transfers run side by side; the n-th is given up for its fault when one so much later reaches the step. */
 const overtakenBy = 8;
-const attemptsMax = 5;
+const attemptsMax = 15;
 
 export class Director {
   private readonly faults: Tracked[];

@@ -149,12 +149,12 @@ describe('the fault director', () => {
 
   it('gives a fault up after some attempts and says so by leaving it unconfirmed', async () => {
     const director = directorOf([kill], [['bank-a-killed', () => Promise.resolve(undefined)]]);
-    for (let number = 5; number < 20; number++) {
+    for (let number = 5; number < 40; number++) {
       director.reached(reached('committed', number));
       await turn();
     }
     expect(director.idle).toBe(true);
-    expect(events().filter((event) => event.startsWith('fault-fired'))).toHaveLength(5);
+    expect(events().filter((event) => event.startsWith('fault-fired'))).toHaveLength(15);
     expect(events().some((event) => event.startsWith('fault-confirmed'))).toBe(false);
   });
 });
