@@ -12,15 +12,15 @@ export class Chores {
 
   /** Does the steps after all that were added before. `done` also hears a thrown disk error. */
   add(steps: () => Steps<void>, done: (error: ChoreError | undefined) => void): void {
-    if (this.#isStopped) return;
+    if (this.#isStopped) return done(new Error('the store is closing'));
     this.#waiting.push({ steps, done });
     this.#next();
   }
 
-  /** Forgets what has not begun and takes nothing more; `done` when the present one has ended. */
+  /** Turns away what has not begun and takes nothing more; `done` when the present one has ended. */
   stop(done: () => void): void {
     this.#isStopped = true;
-    this.#waiting.length = 0;
+    for (const chore of this.#waiting.splice(0)) chore.done(new Error('the store is closing'));
     if (this.#isBusy) this.#whenIdle = done;
     else done();
   }

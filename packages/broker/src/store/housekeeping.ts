@@ -274,6 +274,15 @@ export class Housekeeping {
 
   /** For the reader who met a damaged index file: makes it again out of its segment. False when the segment is damaged too. */
   *rebuildIndex(segmentBase: number): Steps<boolean> {
+    let isMade = false;
+    const steps = function* (this: Housekeeping): Steps<void> {
+      isMade = yield* this.#makeIndexAgain(segmentBase);
+    }.bind(this);
+    yield* call((done) => this.#chores.add(steps, done));
+    return isMade;
+  }
+
+  *#makeIndexAgain(segmentBase: number): Steps<boolean> {
     const { disk, segments, queues, index, tagsCodeOf } = this.#parts;
     const segment = segments.of(segmentBase);
     if (segment === undefined) return false;

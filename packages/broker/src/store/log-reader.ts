@@ -89,7 +89,8 @@ export class LogReader {
 
   /** The writer is done with the segment; its file is closed when it has not been read for a while. */
   *takeOver(segment: Segment): Steps<void> {
-    this.#opened.push(segment);
+    if (segment.file === undefined) return;
+    this.#use(segment);
     if (this.#opened.length <= OPEN_MAX) return;
     const oldest = this.#opened.shift()!;
     const file = oldest.file;
@@ -97,11 +98,18 @@ export class LogReader {
     if (file !== undefined) yield* call((done) => file.close(done));
   }
 
+  /** The file read last stands last. */
+  #use(segment: Segment): void {
+    const at = this.#opened.indexOf(segment);
+    if (at >= 0) this.#opened.splice(at, 1);
+    this.#opened.push(segment);
+  }
+
   /** Sealed segments are opened when read, a few at a time stay open. */
   *#open(segment: Segment): Steps<DiskFile | string> {
     if (segment.file !== undefined) {
-      const at = this.#opened.indexOf(segment);
-      if (at >= 0) this.#opened.push(...this.#opened.splice(at, 1));
+      // The file in which the log is being written is not ours to close.
+      if (this.#opened.includes(segment)) this.#use(segment);
       return segment.file;
     }
     const opened = yield* attempt<DiskFile, DiskError>((done) => this.#disk.open(segment.path, 'open', done));

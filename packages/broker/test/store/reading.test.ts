@@ -114,6 +114,40 @@ describe('reading a queue', () => {
   });
 });
 
+describe('many segments', () => {
+  it('are read in any order with a few files open, while others are sealed', () => {
+    const machine = new Machine(20, { segmentBytes: 8 * 1024 });
+    machine.open();
+    for (let round = 0; round < 3; round++) {
+      for (let n = 0; n < 500; n++) machine.put('orders', 0, `${n}:`.padEnd(300, 'x'));
+      machine.kill();
+      machine.open();
+      const { maxOffset } = machine.store.queue('orders', 0);
+      for (let n = 0; n < 150; n++) {
+        const offset = (n * 761) % maxOffset;
+        expect(machine.read('orders', 0, offset, { maxCount: 1 }).messages[0]?.offset).toBe(offset);
+        if (n % 10 === 0) machine.put('orders', 0, 'y'.repeat(3000));
+      }
+    }
+    expect(machine.store.info().segments).toBeGreaterThan(64);
+  });
+
+  it('one index file is made again for a reader while another is written', () => {
+    const machine = new Machine(21);
+    machine.open();
+    for (let n = 0; n < 200; n++) machine.put('orders', 0, `${n}:`.padEnd(300, 'x'));
+    machine.close();
+    machine.disk.erase('index/00000000000000016384');
+    const bytes = machine.disk.contents('index/00000000000000000000');
+    bytes[bytes.length - 8]! ^= 1;
+    machine.disk.overwrite('index/00000000000000000000', bytes);
+    expect(machine.open().rebuiltIndexes).toBe(1);
+    expect(machine.readAll('orders', 0)).toHaveLength(200);
+    machine.close();
+    expect(machine.open().rebuiltIndexes).toBe(0);
+  });
+});
+
 describe('reading a record by its address', () => {
   it('gives any message, in RAM or on disk, and nothing for any other address', () => {
     const machine = filled(9, 100);
