@@ -76,7 +76,11 @@ export class Assignment<M> {
     for (const [text, assigned] of this.#assigned) {
       if (assigned.key.topic === topic && !wanted.has(text)) this.#handBack(text, assigned);
     }
-    const fresh = [...wanted].filter(([text]) => !this.#assigned.has(text)).map(([, key]) => key);
+    const leaving = new Set([...this.#leaving.keys()].map((queue) => keyText(queue.key)));
+    const fresh = [...wanted].filter(([text]) => !this.#assigned.has(text) && !leaving.has(text)).map(([, key]) => key);
+    // A queue that comes back while a handler still has a message of its last time here would run beside it, and its offsets and lock
+    // would go when that handler ends.
+    if ([...wanted.keys()].some((text) => leaving.has(text))) this.#owner.tryAgain();
     if (fresh.length === 0) return;
     if (this.#locks === undefined) for (const key of fresh) this.#takeOver(key);
     else this.#lockAndTakeOver(fresh, this.#locks);

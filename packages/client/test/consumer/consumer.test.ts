@@ -373,6 +373,29 @@ describe('orderly push consumer', () => {
     expect(setup.got).toEqual(['in time']);
   });
 
+  it('takes a queue back only when no handler has a message of its last time here', () => {
+    const setup = consuming((body) => (body === 'slow' ? undefined : 'ok'), {
+      orderly: true,
+      lockIntervalMs: 1000,
+      commitIntervalMs: 1000,
+      rebalanceRetryMs: 500,
+    });
+    const { stage } = setup;
+    start(setup);
+    for (const body of ['slow', 'next']) put(stage, body);
+    stage.broker.lockGrants = () => false;
+    stage.time.advance(1000);
+    stage.broker.lockGrants = () => true;
+    stage.time.advance(3000);
+    expect(setup.got).toEqual(['slow']);
+    setup.open.get('slow')!();
+    stage.time.advance(3000);
+    put(stage, 'last');
+    stage.time.advance(3000);
+    expect(setup.got).toEqual(['slow', 'next', 'last']);
+    expect(stage.broker.offsets.get('t 0')).toBe(3);
+  });
+
   it('returns its locks when it closes', () => {
     const setup = consuming(() => 'ok', { orderly: true });
     start(setup);
