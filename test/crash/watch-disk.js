@@ -89,10 +89,10 @@ function plant(name, paths) {
       setImmediate(() => done(null, bytes));
     };
   } else if (name === 'drop-a-write') {
-    // Leaves out one write of the log in 25.
+    // Leaves out one write of the log in 7.
     let count = 0;
     fs.writev = function (fd, chunks, position, done) {
-      if (!isLog(fd) || ++count % 25 !== 0) return writev.call(fs, fd, chunks, position, done);
+      if (!isLog(fd) || ++count % 7 !== 0) return writev.call(fs, fd, chunks, position, done);
       setImmediate(() => done(null, chunks.reduce((sum, chunk) => sum + chunk.length, 0)));
     };
   } else {

@@ -68,7 +68,7 @@ export class Contestant implements Actor {
       const position = positionOf(answer.fields['msgId'] ?? '');
       ledger.confirm(intent, world.timeMs, queueId, -1, position);
       ledger.decide(intent, 'contested');
-      const half: Half = { intent, fields: { producerGroup: CONTESTANTS, tranStateTableOffset: Number(answer.fields['queueOffset']), commitLogOffset: position, fromTransactionCheck: false, msgId: id, transactionId: id }, answers: 0 };
+      const half: Half = { intent, fields: { producerGroup: CONTESTANTS, tranStateTableOffset: Number(answer.fields['queueOffset']), commitLogOffset: position, fromTransactionCheck: false, msgId: id, transactionId: id }, answers: 0, lateOnes: 0 };
       this.#open.push(half);
       const first = this.#random.pick([COMMIT, ROLLBACK]);
       this.#later(this.#random.below(10), () => this.#verdict(half, first, 0));
@@ -90,6 +90,8 @@ export class Contestant implements Actor {
       } else {
         coverage.hit('second END refused');
       }
+      // A late one, perhaps after a restart: what has been confirmed must still stand.
+      if (++half.lateOnes < 3) this.#later(this.#random.between(30, 300), () => this.#verdict(half, verdict, probe));
       if (++half.answers >= 2) {
         const at = this.#open.indexOf(half);
         if (at >= 0) this.#open.splice(at, 1);
@@ -102,4 +104,5 @@ interface Half {
   readonly intent: Intent;
   readonly fields: { producerGroup: string; tranStateTableOffset: number; commitLogOffset: number; fromTransactionCheck: boolean; msgId: string; transactionId: string };
   answers: number;
+  lateOnes: number;
 }

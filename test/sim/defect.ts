@@ -8,6 +8,8 @@ export interface Defect {
   readonly sentence: string;
   /** Schedules within which it has to be caught. */
   readonly budget: number;
+  /** Where the quick search of `npm test` begins, so that it ends soon; 1 when absent. */
+  readonly from?: number | undefined;
   /** Wraps the broker's disk; `isRecovering` tells whether the broker is still starting. */
   readonly disk?: ((disk: Disk, isRecovering: () => boolean) => Disk) | undefined;
   /** Does something to the store's files before each start. */

@@ -7,7 +7,7 @@ describe('defects built in on purpose', () => {
   });
 
   it.each(DEFECTS.map((defect) => [defect.name, defect] as const))('%s is caught', (_name, defect) => {
-    const hunt = huntDefect(defect, defect.budget);
+    const hunt = huntDefect(defect, defect.budget, defect.from);
     expect(hunt.caughtBy, `not caught in ${hunt.schedules} schedules; npm run sim -- --defect ${defect.name}`).toBeDefined();
   });
 });

@@ -4,11 +4,14 @@
  */
 import type { Disk, DiskFile } from '@tallystick/base';
 import { ConsumerOffsets } from '../../packages/broker/src/groups/consumer-offsets.ts';
+import { ControlType } from '../../packages/broker/src/store/control-records.ts';
 import { CheckpointFile } from '../../packages/broker/src/store/checkpoint.ts';
 import { LogWriter } from '../../packages/broker/src/store/log-writer.ts';
+import type { RecordView } from '../../packages/broker/src/store/record-view.ts';
 import { Store } from '../../packages/broker/src/store/store.ts';
 import { CheckAsker } from '../../packages/broker/src/transaction/check-asker.ts';
-import { HalfTable, type HalfOutcome, type HalfRow } from '../../packages/broker/src/transaction/half-table.ts';
+import { HalfState } from '../../packages/broker/src/transaction/half-state.ts';
+import { HalfTable } from '../../packages/broker/src/transaction/half-table.ts';
 import { TransactionEnds } from '../../packages/broker/src/transaction/transaction-ends.ts';
 import type { EndClaim } from '../../packages/broker/src/transaction/verdict.ts';
 import { ProducerCore } from '../../packages/client/src/producer/producer-core.ts';
@@ -53,6 +56,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'ack-before-sync',
     sentence: 'a sync is reported done when it begins',
     budget: 200,
+    from: 8,
     disk: (disk) => withFiles(disk, (file) => ({ ...boundFile(file), sync: (done) => {
       file.sync(() => {});
       file.size((error) => done(error));
@@ -70,6 +74,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'truncate-at-corruption',
     sentence: 'recovery cuts the log off at the first unreadable group, whatever comes after it',
     budget: 400,
+    from: 13,
     beforeStart: truncateAtCorruption,
     plan: { rot: 'log', flush: 'sync', trouble: 'none' },
   },
@@ -104,6 +109,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'tail-not-zeroed',
     sentence: 'recovery drops a torn tail but leaves its bytes where the next groups will be written around them',
     budget: 600,
+    from: 74,
     disk: (disk, isRecovering) => withFiles(disk, (file) => ({ ...boundFile(file), write: (chunks, position, done) => {
       const isZeroing = isRecovering() && isSegment(file.path) && chunks.every((chunk) => chunk.every((byte) => byte === 0));
       if (isZeroing) file.size((error) => done(error));
@@ -115,6 +121,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'refusal-not-sticky',
     sentence: 'a store that refused to open forgets why, and opens after the next boot',
     budget: 600,
+    from: 16,
     disk: (disk) => ({ ...bound(disk), open: (path, mode, done) => disk.open(mode === 'create' && path === 'QUARANTINE' ? 'forgotten' : path, mode, done) }),
     plan: { rot: 'log', flush: 'sync', trouble: 'none' },
   },
@@ -122,6 +129,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'no-boot-id-rule',
     sentence: 'damage after a mere kill is taken for a torn write, as if the machine had gone down',
     budget: 600,
+    from: 16,
     disk: (disk) => {
       boots++;
       return { ...bound(disk), bootId: () => `another-boot-${boots}` };
@@ -141,22 +149,24 @@ export const DEFECTS: readonly Defect[] = [
     name: 'snapshot-ahead-of-log',
     sentence: 'offsets are written to a snapshot before the log that they come from is synced',
     budget: 600,
+    from: 32,
     plant: () => replace(LogWriter.prototype, 'whenDurable', () => (_end, run) => run()),
     plan: CUTS,
   },
   {
     name: 'second-end-accepted',
-    sentence: 'a rollback is confirmed and forgotten, so a later commit is confirmed too',
+    sentence: 'a rollback is forgotten over a restart, so a later commit is confirmed too',
     budget: 200,
-    plant: () => forgettingVerdicts('rolled-back'),
-    plan: { ...BANKS, contestants: 1 },
+    from: 34,
+    plant: () => forgettingVerdicts((record) => record.isControl && record.controlType === ControlType.ROLLBACK),
+    plan: { ...BANKS, contestants: 1, crashes: 4 },
   },
   {
     name: 'duplicate-commit-visible',
-    sentence: 'a commit that comes twice is carried out twice',
+    sentence: 'a commit is forgotten over a restart, and carried out again',
     budget: 200,
-    plant: () => forgettingVerdicts('committed'),
-    plan: { ...BANKS, endDuplicated: 0.5 },
+    plant: () => forgettingVerdicts((record) => !record.isControl && (record.sysFlag & 12) === 8),
+    plan: { ...BANKS, crashes: 4 },
   },
   {
     name: 'checks-counted-unsent',
@@ -204,52 +214,22 @@ export const DEFECTS: readonly Defect[] = [
     name: 'offset-told-before-synced',
     sentence: 'a group is told an offset that a crash can take back',
     budget: 400,
+    from: 41,
     plant: () => replace(ConsumerOffsets.prototype, 'query', () => function (this: ConsumerOffsets, group, topic, queueId, done) {
       const offset = this.peek(group, topic, queueId);
       done('ok', offset < 0 ? undefined : offset);
     }),
-    plan: { ...CUTS, play: 'broker', producers: 2, consumersA: 1 },
+    plan: { ...CUTS, play: 'broker', flush: 'sync', producers: 2, consumersA: 2, diskSlowness: 10, sendEveryMs: 4 },
   },
 ];
 
 let boots = 0;
 
-/** Every other verdict of one kind is carried out and, once durable, not remembered: the half looks open again. */
-function forgettingVerdicts(kind: HalfOutcome): () => void {
-  const rows = new WeakMap<HalfTable, Map<number, HalfRow>>();
-  let durable = new WeakMap<HalfTable, Set<number>>();
-  let table: HalfTable | undefined;
-  const bySettle = replace(HalfTable.prototype, 'settle', (original) => function (this: HalfTable, offset, outcome) {
-    const row = this.row(offset);
-    const settled = original.call(this, offset, outcome);
-    table = this;
-    durable.get(this)?.delete(offset);
-    if (settled && outcome === kind && row !== undefined && offset % 2 === 1) {
-      if (!rows.has(this)) rows.set(this, new Map());
-      rows.get(this)?.set(offset, row);
-    }
-    return settled;
+/** A restart does not remember verdicts of this kind: their halves look open again. */
+function forgettingVerdicts(isVerdict: (record: RecordView) => boolean): () => void {
+  return replace(HalfState.prototype, 'apply', (original) => function (this: HalfState, record, live) {
+    if (live || !isVerdict(record)) original.call(this, record, live);
   });
-  const byAppended = replace(TransactionEnds.prototype, 'appended', (original) => function (this: TransactionEnds, offset, outcome) {
-    original.call(this, offset, outcome);
-    if (table === undefined) return;
-    if (!durable.has(table)) durable.set(table, new Set());
-    durable.get(table)?.add(offset);
-  });
-  const isForgotten = (of: HalfTable, offset: number): boolean => rows.get(of)?.has(offset) === true && durable.get(of)?.has(offset) === true;
-  const byState = replace(HalfTable.prototype, 'state', (original) => function (this: HalfTable, offset) {
-    return isForgotten(this, offset) ? 'open' : original.call(this, offset);
-  });
-  const byRow = replace(HalfTable.prototype, 'row', (original) => function (this: HalfTable, offset) {
-    return isForgotten(this, offset) ? rows.get(this)?.get(offset) : original.call(this, offset);
-  });
-  return () => {
-    durable = new WeakMap();
-    byRow();
-    byState();
-    byAppended();
-    bySettle();
-  };
 }
 
 function replace<T extends object, K extends keyof T>(target: T, key: K, make: (original: T[K]) => T[K]): () => void {
