@@ -52,6 +52,8 @@ export class Housekeeping {
   #retentionTimer: Timer | undefined;
   /** Segments whose index file is written and whose entries are still in RAM, oldest first. */
   readonly #sealed: Segment[] = [];
+  /** Segments whose index file found no space: tried again with each look at what may be deleted, which they must not hold up for ever. */
+  #unindexed: Segment[] = [];
   /** Positions of the generations on the disk, oldest first. */
   #snapshots: number[] = [];
 
@@ -257,8 +259,9 @@ export class Housekeeping {
       yield* log.takeOver(segment);
     };
     this.#chores.add(steps, (error) => {
-      if (error !== undefined) this.#troubled('an index file', error);
-      else this.coolIndexes();
+      if (error === undefined) return this.coolIndexes();
+      if (!segment.isIndexed) this.#unindexed.push(segment);
+      this.#troubled('an index file', error);
     });
   }
 
@@ -321,6 +324,9 @@ export class Housekeeping {
     this.#retentionTimer = this.#parts.timers.after(this.#parts.options.retentionIntervalMs, () => {
       if (this.#isStopped) return;
       this.#armRetention();
+      const unindexed = this.#unindexed;
+      this.#unindexed = [];
+      for (const segment of unindexed) this.#sealIndex(segment);
       const oldest = this.#parts.segments.first;
       if (this.#mayGo(oldest)) this.#retire(oldest);
     });

@@ -89,6 +89,27 @@ describe('a full disk', () => {
   });
 });
 
+describe('an index file', () => {
+  it('that found no space is written later, so that its segment can go one day', () => {
+    const machine = new Machine(5, { storeMaxBytes: 32 * 1024, retentionIntervalMs: 100, snapshotsKept: 2 });
+    machine.open();
+    machine.disk.onCall = (call) => (call.path === 'index/writing' && call.kind === 'write' ? 'ENOSPC' : undefined);
+    for (let n = 0; n < 70; n++) machine.append('orders', 0, body(n), { mayUseReserve: true });
+    machine.run(500);
+    expect(machine.store.info().segments).toBeGreaterThan(1);
+    machine.disk.onCall = undefined;
+    machine.run(5000);
+    let sent = 0;
+    for (let n = 0; n < 600; n++) {
+      if (machine.put('orders', 0, body(n)).outcome === 'ok') sent++;
+      machine.run(50);
+    }
+    expect(sent).toBe(600);
+    expect(machine.store.info().start).toBeGreaterThan(0);
+    expect(machine.failures).toEqual([]);
+  });
+});
+
 describe('a failing disk', () => {
   it.each(['EIO', 'ENOSPC'])('a write into a prepared segment that fails with %s ends all appends for ever', (code) => {
     const machine = new Machine(4);
