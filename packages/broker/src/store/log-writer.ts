@@ -188,14 +188,17 @@ export class LogWriter {
 
   /**
    * Whether the last group that was synced has rotted or was torn can only be told when something later says that it was synced.
-   * When no later group comes by itself, an empty one says so.
+   * When no later group comes by itself, an empty one says so. Looks twice per `syncMarkerMs`, so that it stands in time.
    */
   #armMarker(): void {
     if (this.#markerTimer !== undefined || !this.#lacksMarker()) return;
-    this.#markerTimer = this.#timers.after(this.#options.syncMarkerMs, () => {
+    const { groups } = this.#builder;
+    this.#markerTimer = this.#timers.after(this.#options.syncMarkerMs / 2, () => {
       this.#markerTimer = undefined;
-      if (this.#isStopped || !this.#lacksMarker() || this.durableEnd < this.#builder.lastDataEnd) return;
-      if (this.#builder.appendMarker()) this.force();
+      if (this.#isStopped || !this.#lacksMarker()) return;
+      const isIdle = this.#builder.groups === groups && this.durableEnd >= this.#builder.lastDataEnd;
+      if (!isIdle) this.#armMarker();
+      else if (this.#builder.appendMarker()) this.force();
     });
   }
 

@@ -1,4 +1,4 @@
-import { call, toHex, writeI32, type Disk, type DiskFile, type Random, type Steps } from '@tallystick/base';
+import { attempt, call, toHex, writeI32, type Disk, type DiskFile, type Random, type Steps } from '@tallystick/base';
 import type { Checkpoint, CheckpointFile } from './checkpoint.ts';
 import { loadIndex } from './index-file.ts';
 import { cleanBeyond, judge, lookBeyond, type LogEnd, type Witnesses } from './log-end.ts';
@@ -47,8 +47,14 @@ export interface Recovered {
  * brings derived state and queues up to the end, and leaves a new epoch and a checkpoint behind. May be cut short at any disk call
  * and started again.
  */
-export function recover(parts: RecoveryParts): Steps<Recovered> {
-  return new Recovery(parts).run();
+export function* recover(parts: RecoveryParts): Steps<Recovered> {
+  const recovery = new Recovery(parts);
+  try {
+    return yield* recovery.run();
+  } catch (error) {
+    yield* recovery.closeFiles();
+    throw error;
+  }
 }
 
 class Recovery {
@@ -56,6 +62,7 @@ class Recovery {
   readonly #disk: Disk;
   readonly #notes: string[] = [];
   readonly #view = new RecordView();
+  #found: readonly FoundSegment[] = [];
   #scannedBytes = 0;
   #rewrittenBytes = 0;
   #rebuiltIndexes = 0;
@@ -74,6 +81,7 @@ class Recovery {
     if (marker !== undefined) throw new StoreError('refused', `R2: ${marker}`, 'R2');
     const checkpoint = yield* this.#checkpoint(names);
     const log = yield* openLogFolder(this.#disk, segments.reserveBytes);
+    this.#found = log.segments;
     this.#notes.push(...log.notes);
     segments.hasReserve = log.hasReserve;
     this.#checkStoreId(checkpoint, log.segments);
@@ -118,6 +126,16 @@ class Recovery {
       ...done,
       notes: this.#notes,
     };
+  }
+
+  /** Of a store that does not open. */
+  *closeFiles(): Steps<void> {
+    yield* this.#parts.checkpoint.close();
+    for (const { segment } of this.#found) {
+      const { file } = segment;
+      segment.file = undefined;
+      if (file !== undefined) yield* attempt((done) => file.close(done));
+    }
   }
 
   /**

@@ -188,7 +188,14 @@ export class Store {
   /** Writes all, syncs, takes a snapshot, marks the store clean. Appends are refused from the call on; reads are not answered any more. */
   close(done: (error: StoreError | undefined) => void): void {
     if (this.#state === 'closed') return done(undefined);
-    if (this.#state === 'failed') return this.#release(() => done(new StoreError('io', this.#failure)));
+    if (this.#state === 'failed') {
+      return this.#release(() =>
+        run(
+          () => this.#closeFiles(),
+          () => done(new StoreError('io', this.#failure)),
+        ),
+      );
+    }
     if (this.#state !== 'open') throw new Error(`close of a store that is ${this.#state}`);
     this.#state = 'closing';
     this.#closing = done;
@@ -551,10 +558,16 @@ export class Store {
 
   *#conclude(): Steps<void> {
     yield* this.#housekeeping.conclude();
+    yield* this.#closeFiles();
+  }
+
+  *#closeFiles(): Steps<void> {
     yield* this.#checkpoint.close();
     for (const segment of [...this.#segments.all, this.#segments.next]) {
       const file = segment?.file;
-      if (file !== undefined) yield* call((done) => file.close(done));
+      if (segment === undefined || file === undefined) continue;
+      segment.file = undefined;
+      yield* call((done) => file.close(done));
     }
   }
 
