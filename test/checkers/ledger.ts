@@ -159,12 +159,18 @@ export class Ledger {
       lost++;
       if (intent.position >= 0) lowestLost = Math.min(lowestLost, intent.position);
       if (intent.synced || intent.answeredAtMs < safeBeforeMs) {
-        this.violate('async-loses-only-the-newest', `${intent.id} was confirmed at ${intent.answeredAtMs} ms and is gone; ${intent.synced ? 'it was synced' : `all before ${safeBeforeMs} ms was promised`}`);
+        this.violate(
+          'async-loses-only-the-newest',
+          `${intent.id} was confirmed at ${intent.answeredAtMs} ms and is gone; ${intent.synced ? 'it was synced' : `all before ${safeBeforeMs} ms was promised`}`,
+        );
       }
     }
     for (const intent of this.intents.values()) {
       if (intent.offset >= 0 && !intent.lostInCut && intent.position > lowestLost) {
-        this.violate('async-loses-a-suffix', `${intent.id} at position ${intent.position} survived, position ${lowestLost} did not`);
+        this.violate(
+          'async-loses-a-suffix',
+          `${intent.id} at position ${intent.position} survived, position ${lowestLost} did not`,
+        );
       }
     }
     for (const [key] of this.#places) {
@@ -182,7 +188,8 @@ export class Ledger {
     for (const [place, { id }] of this.#places) {
       const found = byPlace.get(place);
       if (found === undefined && this.#isBelowMin(place, reads)) continue;
-      if (found?.id !== id) this.violate('shown-is-durable', `${place} held ${id} and now ${found === undefined ? 'nothing' : found.id}`);
+      if (found?.id !== id)
+        this.violate('shown-is-durable', `${place} held ${id} and now ${found === undefined ? 'nothing' : found.id}`);
     }
     const minOffsets = new Map(reads.map((read) => [queueKey(read.topic, read.queueId), read.minOffset]));
     for (const intent of this.intents.values()) this.#settleIntent(intent, copies.get(intent.id) ?? 0, minOffsets);
@@ -194,7 +201,8 @@ export class Ledger {
     const ids = this.#consumed.get(group);
     for (const read of reads) {
       for (const { id, offset } of read.records) {
-        if (ids?.has(id) !== true) this.violate('consumed-by-every-group', `${group} never finished ${id} of ${read.topic}/${read.queueId}@${offset}`);
+        if (ids?.has(id) !== true)
+          this.violate('consumed-by-every-group', `${group} never finished ${id} of ${read.topic}/${read.queueId}@${offset}`);
       }
     }
   }
@@ -204,7 +212,8 @@ export class Ledger {
     const found = new Set(reads.flatMap((read) => read.records.map(({ id }) => id)));
     for (const ids of groups) {
       const there = ids.filter((id) => found.has(id)).length;
-      if (there !== 0 && there !== ids.length) this.violate('groups-are-atoms', `${there} of ${ids.length} messages of one group: ${ids.join(', ')}`);
+      if (there !== 0 && there !== ids.length)
+        this.violate('groups-are-atoms', `${there} of ${ids.length} messages of one group: ${ids.join(', ')}`);
     }
   }
 
@@ -213,7 +222,8 @@ export class Ledger {
   }
 
   #sawHalf(intent: Intent, where: string): void {
-    if (intent.confirmedVerdict === 'rollback') this.violate('rolled-back-stays-out', `${where}: rollback of ${intent.id} was confirmed`);
+    if (intent.confirmedVerdict === 'rollback')
+      this.violate('rolled-back-stays-out', `${where}: rollback of ${intent.id} was confirmed`);
     if (intent.truth === 'rollback') this.violate('rolled-back-stays-out', `${where}: ${intent.id} was rolled back`);
     if (intent.truth === 'undecided') this.violate('half-is-invisible', `${where}: ${intent.id} is still undecided`);
   }
@@ -222,7 +232,8 @@ export class Ledger {
     const key = `${queueKey(sight.topic, sight.queueId)}@${sight.offset}`;
     const before = this.#places.get(key);
     if (before === undefined) this.#places.set(key, { id: sight.id, crc: sight.crc });
-    else if (before.id !== sight.id) this.violate('offset-names-one-message', `${key} was ${before.id}, now ${sight.id} (${source})`);
+    else if (before.id !== sight.id)
+      this.violate('offset-names-one-message', `${key} was ${before.id}, now ${sight.id} (${source})`);
   }
 
   #settleQueue(read: QueueRead, copies: Map<string, number>, byPlace: Map<string, Sight>): void {
@@ -235,7 +246,8 @@ export class Ledger {
       byPlace.set(`${key}@${record.offset}`, record);
       this.saw(record, 'the final read');
     }
-    if (expected !== read.maxOffset) this.violate('dense-offsets', `${key}: reading ended at ${expected}, the broker says ${read.maxOffset}`);
+    if (expected !== read.maxOffset)
+      this.violate('dense-offsets', `${key}: reading ended at ${expected}, the broker says ${read.maxOffset}`);
   }
 
   #isBelowMin(place: string, reads: readonly QueueRead[]): boolean {
@@ -247,7 +259,8 @@ export class Ledger {
     const { id } = intent;
     if (intent.half) return this.#settleHalf(intent, copies);
     const retired = intent.offset < (minOffsets.get(queueKey(intent.topic, intent.queueId)) ?? 0);
-    if (intent.answer === 'confirmed' && copies === 0 && !intent.lostInCut && !retired) this.violate('nothing-acked-is-lost', `${id} was confirmed at ${queueKey(intent.topic, intent.queueId)}@${intent.offset}`);
+    if (intent.answer === 'confirmed' && copies === 0 && !intent.lostInCut && !retired)
+      this.violate('nothing-acked-is-lost', `${id} was confirmed at ${queueKey(intent.topic, intent.queueId)}@${intent.offset}`);
     if (copies > 1 + intent.duplicates) this.violate('stored-once', `${copies} copies of ${id}`);
   }
 
@@ -255,8 +268,13 @@ export class Ledger {
     const { id } = intent;
     if (copies > 1) this.violate('one-visible-copy', `${copies} copies of half ${id}`);
     const mustShow = intent.confirmedVerdict === 'commit' || (intent.truth === 'commit' && intent.answer === 'confirmed');
-    if (mustShow && copies === 0) this.violate('committed-is-visible', `half ${id} was committed${intent.confirmedVerdict === undefined ? '' : ' (confirmed)'}`);
-    if (intent.confirmedVerdict === 'rollback' && copies > 0) this.violate('rolled-back-stays-out', `rollback of half ${id} was confirmed`);
+    if (mustShow && copies === 0)
+      this.violate(
+        'committed-is-visible',
+        `half ${id} was committed${intent.confirmedVerdict === undefined ? '' : ' (confirmed)'}`,
+      );
+    if (intent.confirmedVerdict === 'rollback' && copies > 0)
+      this.violate('rolled-back-stays-out', `rollback of half ${id} was confirmed`);
   }
 
   /** A was answered before B was invoked: A's offset is the lower one. */
@@ -267,7 +285,11 @@ export class Ledger {
       const { id } = read.records[at] as Sight;
       const intent = this.intents.get(id);
       if (intent === undefined || intent.half || intent.duplicates > 0) continue;
-      if (earliestMs < intent.invokedAtMs) this.violate('per-queue-order', `${read.topic}/${read.queueId}: ${earliest} was confirmed before ${id} was sent, and lies behind it`);
+      if (earliestMs < intent.invokedAtMs)
+        this.violate(
+          'per-queue-order',
+          `${read.topic}/${read.queueId}: ${earliest} was confirmed before ${id} was sent, and lies behind it`,
+        );
       if (intent.answer === 'confirmed' && intent.answeredAtMs < earliestMs) {
         earliestMs = intent.answeredAtMs;
         earliest = id;

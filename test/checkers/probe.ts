@@ -77,9 +77,20 @@ export class Probe {
       const end = 4 + bytes.readUInt32BE(0);
       if (bytes.length < end) break;
       const headerEnd = 8 + bytes.readUIntBE(5, 3);
-      const header = JSON.parse(bytes.toString('utf8', 8, headerEnd)) as { code: number; opaque: number; flag: number; remark?: string; extFields?: Record<string, string> };
+      const header = JSON.parse(bytes.toString('utf8', 8, headerEnd)) as {
+        code: number;
+        opaque: number;
+        flag: number;
+        remark?: string;
+        extFields?: Record<string, string>;
+      };
       if ((header.flag & 1) === 1) {
-        this.#answer(header.opaque, { code: header.code, remark: header.remark ?? '', fields: header.extFields ?? {}, body: Buffer.from(bytes.subarray(headerEnd, end)) });
+        this.#answer(header.opaque, {
+          code: header.code,
+          remark: header.remark ?? '',
+          fields: header.extFields ?? {},
+          body: Buffer.from(bytes.subarray(headerEnd, end)),
+        });
       }
       bytes = bytes.subarray(end);
     }
@@ -122,8 +133,26 @@ export function readQueue(probe: Probe, topic: string, queueId: number, done: (r
   });
 }
 
-function pull(probe: Probe, topic: string, queueId: number, queueOffset: number, done: (found: Sight[] | undefined) => void): void {
-  const fields = { consumerGroup: 'checker', topic, queueId, queueOffset, maxMsgNums: 32, sysFlag: 4, commitOffset: 0, suspendTimeoutMillis: 0, subscription: '*', subVersion: 0, expressionType: 'TAG' };
+function pull(
+  probe: Probe,
+  topic: string,
+  queueId: number,
+  queueOffset: number,
+  done: (found: Sight[] | undefined) => void,
+): void {
+  const fields = {
+    consumerGroup: 'checker',
+    topic,
+    queueId,
+    queueOffset,
+    maxMsgNums: 32,
+    sysFlag: 4,
+    commitOffset: 0,
+    suspendTimeoutMillis: 0,
+    subscription: '*',
+    subVersion: 0,
+    expressionType: 'TAG',
+  };
   probe.call(PULL_MESSAGE, fields, NONE, (answer) => {
     if (answer === undefined) done(undefined);
     else done(answer.code === 0 ? parseRecords(answer.body) : []);
@@ -144,7 +173,7 @@ const MAGIC_V2 = 0xdaa320ab;
 /** Parses RocketMQ message records that stand back to back; throws on anything odd. */
 export function parseRecords(bytes: Buffer): ParsedRecord[] {
   const records: ParsedRecord[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const size = bytes.readUInt32BE(at);
     const magic = bytes.readUInt32BE(at + 4);
     if (magic !== MAGIC_V1 && magic !== MAGIC_V2) throw new Error(`record at ${at}: magic ${magic.toString(16)}`);
@@ -156,7 +185,8 @@ export function parseRecords(bytes: Buffer): ParsedRecord[] {
     const topicAt = bodyEnd + (magic === MAGIC_V1 ? 1 : 2);
     const topicEnd = topicAt + (magic === MAGIC_V1 ? bytes.readUInt8(bodyEnd) : bytes.readUInt16BE(bodyEnd));
     const propertiesEnd = topicEnd + 2 + bytes.readUInt16BE(topicEnd);
-    if (propertiesEnd !== at + size) throw new Error(`record at ${at}: its parts end at ${propertiesEnd - at}, its size is ${size}`);
+    if (propertiesEnd !== at + size)
+      throw new Error(`record at ${at}: its parts end at ${propertiesEnd - at}, its size is ${size}`);
     const body = bytes.subarray(bodyAt, bodyEnd);
     const crc = crc32(body);
     if ((crc & 0x7fffffff) !== (bytes.readUInt32BE(at + 8) & 0x7fffffff)) throw new Error(`record at ${at}: body checksum`);
@@ -195,7 +225,9 @@ function parseProperties(text: string): Map<string, string> {
 function encode(code: number, opaque: number, fields: ProbeFields, body: Uint8Array): Buffer {
   const extFields: Record<string, string> = {};
   for (const [name, value] of Object.entries(fields)) extFields[name] = String(value);
-  const header = Buffer.from(JSON.stringify({ code, language: 'JAVA', version: 479, opaque, flag: 0, serializeTypeCurrentRPC: 'JSON', extFields }));
+  const header = Buffer.from(
+    JSON.stringify({ code, language: 'JAVA', version: 479, opaque, flag: 0, serializeTypeCurrentRPC: 'JSON', extFields }),
+  );
   const frame = Buffer.alloc(8 + header.length + body.length);
   frame.writeUInt32BE(4 + header.length + body.length, 0);
   frame.writeUInt32BE(header.length, 4);

@@ -10,8 +10,23 @@ export type Event =
   | { readonly op: 'confirm'; readonly id: string; readonly queueId: number; readonly offset: number; readonly position: number }
   | { readonly op: 'rejected' | 'unknown'; readonly id: string }
   | { readonly op: 'decide'; readonly id: string; readonly truth: 'commit' | 'rollback' }
-  | { readonly op: 'saw'; readonly reader: string; readonly topic: string; readonly queueId: number; readonly offset: number; readonly id: string; readonly crc: number }
-  | { readonly op: 'offset'; readonly group: string; readonly topic: string; readonly queueId: number; readonly offset: number; readonly maxOffset: number }
+  | {
+      readonly op: 'saw';
+      readonly reader: string;
+      readonly topic: string;
+      readonly queueId: number;
+      readonly offset: number;
+      readonly id: string;
+      readonly crc: number;
+    }
+  | {
+      readonly op: 'offset';
+      readonly group: string;
+      readonly topic: string;
+      readonly queueId: number;
+      readonly offset: number;
+      readonly maxOffset: number;
+    }
   | { readonly op: 'killed'; readonly cycle: number; readonly unanswered: number; readonly during: readonly string[] };
 
 export class History {
@@ -44,7 +59,8 @@ export class History {
 /** Replays a history into a ledger. */
 export function readHistory(path: string): Ledger {
   const ledger = new Ledger();
-  for (const line of readFileSync(path, 'utf8').split('\n')) if (line !== '') apply(ledger, JSON.parse(line) as Event & { t: number });
+  for (const line of readFileSync(path, 'utf8').split('\n'))
+    if (line !== '') apply(ledger, JSON.parse(line) as Event & { t: number });
   return ledger;
 }
 

@@ -75,7 +75,8 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
     lossWindowMs: 50 + 40 * plan.diskSlowness,
     start: (done) =>
       core.start((error, found) => {
-        if (error !== undefined) return done({ error: { refused: error instanceof StoreError && error.kind === 'refused', message: error.message } });
+        if (error !== undefined)
+          return done({ error: { refused: error instanceof StoreError && error.kind === 'refused', message: error.message } });
         report = found;
         stopListening = network.listen(ADDRESS, owner, (wire) => core.accept(wire));
         done({});
@@ -98,7 +99,16 @@ function createTopic(stage: Stage, done: () => void): void {
   const owner = stage.world.process('founder');
   const probe = new Probe(stage.network.dialer(owner), owner.ports.timers, ADDRESS, 200);
   const { queues } = stage.plan;
-  const fields = { topic: TOPIC, defaultTopic: 'TBW102', readQueueNums: queues, writeQueueNums: queues, perm: 6, topicFilterType: 'SINGLE_TAG', topicSysFlag: 0, order: false };
+  const fields = {
+    topic: TOPIC,
+    defaultTopic: 'TBW102',
+    readQueueNums: queues,
+    writeQueueNums: queues,
+    perm: 6,
+    topicFilterType: 'SINGLE_TAG',
+    topicSysFlag: 0,
+    order: false,
+  };
   const ask = (): void =>
     probe.call(UPDATE_AND_CREATE_TOPIC, fields, new Uint8Array(0), (answer) => {
       if (answer?.code !== 0) return void owner.ports.timers.after(20, ask);

@@ -8,7 +8,13 @@ import type { Prng } from './prng.ts';
 import { ADDRESS, TOPIC, bodyOf, checksum, nextId, positionOf, type Actor, type Stage } from './stage.ts';
 import type { SimProcess } from './world.ts';
 
-const PRODUCER_TIMES = { requestTimeoutMs: 300, deliveryTimeoutMs: 2000, maxBlockMs: 2000, retryBackoffMs: 5, retryBackoffMaxMs: 50 };
+const PRODUCER_TIMES = {
+  requestTimeoutMs: 300,
+  deliveryTimeoutMs: 2000,
+  maxBlockMs: 2000,
+  retryBackoffMs: 5,
+  retryBackoffMaxMs: 50,
+};
 
 abstract class ClientActor implements Actor {
   abstract readonly name: string;
@@ -80,7 +86,13 @@ export class ProducerActor extends ClientActor {
 
   protected override live(): void {
     const batching = this.random.chance(this.stage.plan.batches);
-    this.#producer = this.client.producer({ ...PRODUCER_TIMES, group: 'plain', lingerMs: batching ? 2 : 0, batchSizeBytes: this.random.pick([0, 500, 4000]), bufferMemoryBytes: 65_536 });
+    this.#producer = this.client.producer({
+      ...PRODUCER_TIMES,
+      group: 'plain',
+      lingerMs: batching ? 2 : 0,
+      batchSizeBytes: this.random.pick([0, 500, 4000]),
+      bufferMemoryBytes: 65_536,
+    });
     this.#work();
   }
 
@@ -104,19 +116,22 @@ export class ProducerActor extends ClientActor {
     const intent = ledger.invoke(id, TOPIC, checksum(value), world.timeMs, false);
     this.#pending.add(intent);
     const queueId = this.random.chance(0.7) ? this.random.below(plan.queues) : undefined;
-    this.#producer.send({ topic: TOPIC, id, value, queueId, tag: this.random.chance(0.5) ? 'T' : undefined }, (error, receipt) => {
-      this.#pending.delete(intent);
-      if (error === undefined) {
-        coverage.hit('send confirmed');
-        ledger.confirm(intent, world.timeMs, receipt.queueId, receipt.offset, positionOf(receipt.offsetMessageId));
-      } else if (error.outcome === 'unknown') {
-        coverage.hit('send unknown');
-        ledger.answer(intent, 'unknown', world.timeMs);
-      } else {
-        coverage.hit('send rejected');
-        ledger.answer(intent, 'rejected', world.timeMs);
-      }
-    });
+    this.#producer.send(
+      { topic: TOPIC, id, value, queueId, tag: this.random.chance(0.5) ? 'T' : undefined },
+      (error, receipt) => {
+        this.#pending.delete(intent);
+        if (error === undefined) {
+          coverage.hit('send confirmed');
+          ledger.confirm(intent, world.timeMs, receipt.queueId, receipt.offset, positionOf(receipt.offsetMessageId));
+        } else if (error.outcome === 'unknown') {
+          coverage.hit('send unknown');
+          ledger.answer(intent, 'unknown', world.timeMs);
+        } else {
+          coverage.hit('send rejected');
+          ledger.answer(intent, 'rejected', world.timeMs);
+        }
+      },
+    );
   }
 }
 
@@ -150,7 +165,8 @@ export class TransactionActor extends ClientActor {
         check: (message, answer) => {
           coverage.hit('check-back sent');
           const intent = ledger.intents.get(message.id);
-          const open = intent === undefined || intent.truth === 'undecided' || (this.stage.chaos && this.random.chance(plan.checkUnknown));
+          const open =
+            intent === undefined || intent.truth === 'undecided' || (this.stage.chaos && this.random.chance(plan.checkUnknown));
           if (open) coverage.hit('check-back answered unknown');
           const verdict = open ? 'unknown' : intent.truth === 'commit' ? 'commit' : 'rollback';
           this.later(this.random.below(5), () => answer(verdict));
@@ -240,7 +256,8 @@ export class ConsumerActor extends ClientActor {
       handler: (message, settle) => {
         const { ledger, coverage, chaos, plan } = this.stage;
         const crc = checksum(message.value);
-        if (message.storedTopic === TOPIC && !this.#isGone(message)) ledger.saw({ topic: TOPIC, queueId: message.queueId, offset: message.offset, id: message.id, crc }, this.name);
+        if (message.storedTopic === TOPIC && !this.#isGone(message))
+          ledger.saw({ topic: TOPIC, queueId: message.queueId, offset: message.offset, id: message.id, crc }, this.name);
         else coverage.hit('retry delivered');
         this.later(this.random.below(3), () => {
           if (chaos && this.stage.chaos && this.random.chance(plan.handlerFails)) {
@@ -257,7 +274,15 @@ export class ConsumerActor extends ClientActor {
   }
 
   /** Was it pulled before a power cut in which an async broker lost it? */
-  #isGone({ queueId, offset, storeTimestamp }: { readonly queueId: number; readonly offset: number; readonly storeTimestamp: number }): boolean {
+  #isGone({
+    queueId,
+    offset,
+    storeTimestamp,
+  }: {
+    readonly queueId: number;
+    readonly offset: number;
+    readonly storeTimestamp: number;
+  }): boolean {
     const { cut } = this.stage;
     return cut !== undefined && storeTimestamp <= cut.wallMs && offset >= (cut.ends.get(queueKey(TOPIC, queueId)) ?? 0);
   }

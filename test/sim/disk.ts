@@ -17,7 +17,20 @@ import type { SimProcess, World } from './world.ts';
 
 export const SECTOR_BYTES = 512;
 
-export type DiskCallKind = 'open' | 'create' | 'write' | 'read' | 'sync' | 'size' | 'truncate' | 'close' | 'folder' | 'list' | 'rename' | 'remove' | 'sync-folder';
+export type DiskCallKind =
+  | 'open'
+  | 'create'
+  | 'write'
+  | 'read'
+  | 'sync'
+  | 'size'
+  | 'truncate'
+  | 'close'
+  | 'folder'
+  | 'list'
+  | 'rename'
+  | 'remove'
+  | 'sync-folder';
 
 /** One call, as `onCall` sees it before it is in flight. */
 export interface DiskCall {
@@ -81,7 +94,8 @@ export class SimDisk {
     this.#boot++;
     const folders = new Map<string, number>();
     for (const change of this.#changes) for (const folder of change.folders) folders.set(folder, (folders.get(folder) ?? 0) + 1);
-    for (const [folder, count] of folders) folders.set(folder, this.#random.chance(1 - keep) ? 0 : this.#random.between(0, count));
+    for (const [folder, count] of folders)
+      folders.set(folder, this.#random.chance(1 - keep) ? 0 : this.#random.between(0, count));
     for (const change of this.#changes) {
       let kept = false;
       for (const folder of change.folders) {
@@ -110,7 +124,10 @@ export class SimDisk {
 
   /** Paths of all files as processes see them, sorted. */
   files(): string[] {
-    return [...this.#cached].filter(([, node]) => node !== FOLDER).map(([path]) => path).sort();
+    return [...this.#cached]
+      .filter(([, node]) => node !== FOLDER)
+      .map(([path]) => path)
+      .sort();
   }
 
   has(path: string): boolean {
@@ -144,13 +161,24 @@ export class SimDisk {
   }
 
   /** Starts a call: sees to latency, fate and what remains of it if its process dies meanwhile. For MountedDisk only. */
-  begin(owner: SimProcess, kind: DiskCallKind, path: string, position: number, bytes: number, effect: Effect, done: (error: DiskError | undefined) => void): void {
+  begin(
+    owner: SimProcess,
+    kind: DiskCallKind,
+    path: string,
+    position: number,
+    bytes: number,
+    effect: Effect,
+    done: (error: DiskError | undefined) => void,
+  ): void {
     if (!owner.alive) return;
     const latencyMs = this.#latency(kind, bytes);
     const index = this.calls++;
     const fate = this.onCall?.({ index, kind, path, position, bytes, latencyMs });
     if (!owner.alive) return;
-    if (this.world.onTrace !== undefined) this.world.trace(`${owner.name} disk ${index} ${kind} ${path} ${position}+${bytes}${fate === undefined ? '' : ` -> ${fate}`}`);
+    if (this.world.onTrace !== undefined)
+      this.world.trace(
+        `${owner.name} disk ${index} ${kind} ${path} ${position}+${bytes}${fate === undefined ? '' : ` -> ${fate}`}`,
+      );
     this.world.mix(bytes);
     const flight: Flight = { owner, effect };
     this.#inFlight.add(flight);
@@ -270,7 +298,8 @@ export class SimDisk {
   }
 
   #hasAncestors(path: string): boolean {
-    for (let parent = parentOf(path); parent !== ''; parent = parentOf(parent)) if (this.#durable.get(parent) !== FOLDER) return false;
+    for (let parent = parentOf(path); parent !== ''; parent = parentOf(parent))
+      if (this.#durable.get(parent) !== FOLDER) return false;
     return true;
   }
 
@@ -402,7 +431,12 @@ class FileNode {
   }
 
   losePower(random: Prng, keep: number): void {
-    const size = this.size === this.#durableSize || random.chance(1 - keep) ? this.#durableSize : this.size > this.#durableSize ? random.between(this.#durableSize, this.size) : this.size;
+    const size =
+      this.size === this.#durableSize || random.chance(1 - keep)
+        ? this.#durableSize
+        : this.size > this.#durableSize
+          ? random.between(this.#durableSize, this.size)
+          : this.size;
     for (const sector of this.#dirty) if (random.chance(keep)) this.#keep(sector, this.#cache, sector * SECTOR_BYTES);
     this.#dirty.clear();
     this.#captures.clear();
@@ -468,19 +502,39 @@ class MountedDisk implements Disk {
   }
 
   makeFolder(path: string, done: DiskDone): void {
-    this.#begin('folder', plain(path), 0, perhaps(() => this.#disk.makeFolder(plain(path))), done);
+    this.#begin(
+      'folder',
+      plain(path),
+      0,
+      perhaps(() => this.#disk.makeFolder(plain(path))),
+      done,
+    );
   }
 
   list(path: string, done: (error: DiskError | undefined, names: readonly string[]) => void): void {
-    this.#begin('list', plain(path), 0, { complete: nothing }, (error) => done(error, error === undefined ? this.#disk.list(plain(path)) : []));
+    this.#begin('list', plain(path), 0, { complete: nothing }, (error) =>
+      done(error, error === undefined ? this.#disk.list(plain(path)) : []),
+    );
   }
 
   rename(from: string, to: string, done: DiskDone): void {
-    this.#begin('rename', plain(to), 0, perhaps(() => this.#disk.rename(plain(from), plain(to))), done);
+    this.#begin(
+      'rename',
+      plain(to),
+      0,
+      perhaps(() => this.#disk.rename(plain(from), plain(to))),
+      done,
+    );
   }
 
   remove(path: string, done: DiskDone): void {
-    this.#begin('remove', plain(path), 0, perhaps(() => this.#disk.remove(plain(path))), done);
+    this.#begin(
+      'remove',
+      plain(path),
+      0,
+      perhaps(() => this.#disk.remove(plain(path))),
+      done,
+    );
   }
 
   syncFolder(path: string, done: DiskDone): void {
@@ -518,7 +572,13 @@ class MountedFile implements DiskFile {
     let bytes = 0;
     for (const chunk of chunks) bytes += chunk.length;
     const prefix = (random: Prng): void => this.#node.write(chunks, position, random.pick([0, random.between(0, bytes), bytes]));
-    this.#begin('write', position, bytes, { complete: () => this.#disk.writeNode(this.#node, chunks, position, bytes), fail: prefix, interrupt: prefix }, done);
+    this.#begin(
+      'write',
+      position,
+      bytes,
+      { complete: () => this.#disk.writeNode(this.#node, chunks, position, bytes), fail: prefix, interrupt: prefix },
+      done,
+    );
   }
 
   read(into: Uint8Array, position: number, done: (error: DiskError | undefined, bytesRead: number) => void): void {
@@ -566,7 +626,13 @@ class MountedFile implements DiskFile {
     this.#closed = true;
   }
 
-  #begin(kind: DiskCallKind, position: number, bytes: number, effect: Effect, done: (error: DiskError | undefined) => void): void {
+  #begin(
+    kind: DiskCallKind,
+    position: number,
+    bytes: number,
+    effect: Effect,
+    done: (error: DiskError | undefined) => void,
+  ): void {
     if (this.#closed) throw new Error(`${kind} on ${this.path} after close`);
     this.#disk.begin(this.#owner, kind, this.#node.path, position, bytes, effect, done);
   }
@@ -597,7 +663,10 @@ function grow(buffer: Buffer, bytes: number): Buffer {
 }
 
 function plain(path: string): string {
-  return path.split('/').filter((part) => part !== '' && part !== '.').join('/');
+  return path
+    .split('/')
+    .filter((part) => part !== '' && part !== '.')
+    .join('/');
 }
 
 function parentOf(path: string): string {

@@ -18,7 +18,11 @@ const PLACES: readonly Place[] = [
   { owner: process, key: 'nextTick', name: 'process.nextTick' },
   { owner: webcrypto, key: 'getRandomValues', name: 'crypto.getRandomValues' },
   { owner: webcrypto, key: 'randomUUID', name: 'crypto.randomUUID' },
-  ...['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'fetch'].map((key) => ({ owner: globalThis, key, name: key })),
+  ...['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'fetch'].map((key) => ({
+    owner: globalThis,
+    key,
+    name: key,
+  })),
 ];
 
 /** Runs `schedule` with throwing stubs in the place of the globals, and puts the globals back. */

@@ -15,7 +15,10 @@ export interface FrameHead {
 export function headOf(frame: Buffer): FrameHead {
   if (frame.length >= 21 && frame[4] === 1) return { code: frame.readInt16BE(8), isResponse: (frame.readInt32BE(17) & 1) === 1 };
   const text = frame.toString('latin1', 8, Math.min(frame.length, 8 + frame.readUIntBE(5, 3)));
-  return { code: Number(/"code":\s*(-?\d+)/.exec(text)?.[1] ?? -1), isResponse: (Number(/"flag":\s*(\d+)/.exec(text)?.[1] ?? 0) & 1) === 1 };
+  return {
+    code: Number(/"code":\s*(-?\d+)/.exec(text)?.[1] ?? -1),
+    isResponse: (Number(/"flag":\s*(\d+)/.exec(text)?.[1] ?? 0) & 1) === 1,
+  };
 }
 
 /** The plan's faults on single frames; undefined when it has none (then frames are not even cut out of the stream). */
@@ -25,7 +28,10 @@ export function frameJudge(stage: Stage): FrameJudge | undefined {
   if (plan.endLost === 0 && plan.endDuplicated === 0 && plan.frameDuplicated === 0 && !watch) return undefined;
   return (frame: Buffer, toServer: boolean, link: SimLink): FrameFate => {
     const { code, isResponse } = headOf(frame);
-    if (watch) stage.world.trace(`${link.serverSide.remote} ${toServer ? '->' : '<-'} ${isResponse ? 'answer' : 'request'} ${code}, ${frame.length} bytes`);
+    if (watch)
+      stage.world.trace(
+        `${link.serverSide.remote} ${toServer ? '->' : '<-'} ${isResponse ? 'answer' : 'request'} ${code}, ${frame.length} bytes`,
+      );
     if (isResponse || !stage.chaos) return 'pass';
     if (code === END_TRANSACTION && network.random.chance(plan.endLost)) {
       coverage.hit('END lost');

@@ -201,7 +201,13 @@ export class Machine {
       return undefined;
     }
     const fail = this.#failCall;
-    if (fail !== undefined && fail.kind === call.kind && fail.prepared === isPrepared(call.path) && fail.left-- <= 0 && this.state === 'up') {
+    if (
+      fail !== undefined &&
+      fail.kind === call.kind &&
+      fail.prepared === isPrepared(call.path) &&
+      fail.left-- <= 0 &&
+      this.state === 'up'
+    ) {
       this.#failCall = undefined;
       if (fail.code !== 'ENOSPC' || !fail.prepared) this.errorInjected = true;
       this.#coverage.hit(fail.code === 'ENOSPC' ? 'disk full met' : call.kind === 'sync' ? 'sync failed' : 'write failed');
@@ -221,8 +227,12 @@ function isPrepared(path: string): boolean {
 }
 
 /** What the store is doing when it makes this call. */
-export function classOf(call: { readonly kind: string; readonly path: string }): 'write' | 'sync' | 'roll' | 'snapshot' | 'checkpoint' {
-  if (/^log\/\d{20}$/.test(call.path)) return call.kind === 'write' || call.kind === 'read' ? 'write' : call.kind === 'sync' ? 'sync' : 'roll';
+export function classOf(call: {
+  readonly kind: string;
+  readonly path: string;
+}): 'write' | 'sync' | 'roll' | 'snapshot' | 'checkpoint' {
+  if (/^log\/\d{20}$/.test(call.path))
+    return call.kind === 'write' || call.kind === 'read' ? 'write' : call.kind === 'sync' ? 'sync' : 'roll';
   if (/snap/.test(call.path)) return 'snapshot';
   if (/checkpoint/.test(call.path)) return 'checkpoint';
   return 'roll';

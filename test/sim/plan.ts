@@ -59,7 +59,8 @@ export interface Plan {
 
 export function drawPlan(seed: number): Plan {
   const random = new Prng(seed ^ 0x5eed);
-  const sometimes = (share: number, low: number, high: number): number => (random.chance(share) ? low + random.unit() * (high - low) : 0);
+  const sometimes = (share: number, low: number, high: number): number =>
+    random.chance(share) ? low + random.unit() * (high - low) : 0;
   const flush = random.chance(0.75) ? 'sync' : 'async';
   const stormy = random.chance(0.8);
   return {

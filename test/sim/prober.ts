@@ -36,15 +36,20 @@ export class Prober implements Actor {
     if (!this.#stage.chaos) return;
     const consumerGroup = this.#random.pick(this.#groups);
     const queueId = this.#random.below(this.#stage.plan.queues);
-    this.#probe.call(QUERY_CONSUMER_OFFSET, { consumerGroup, topic: TOPIC, queueId, setZeroIfNotFound: false }, NONE, (answer) => {
-      this.begin();
-      if (answer?.code !== 0) return;
-      this.#stage.coverage.hit('consumer offset read');
-      const offset = Number(answer.fields['offset']);
-      this.#probe.call(GET_MAX_OFFSET, { topic: TOPIC, queueId, committed: true }, NONE, (end) => {
-        const maxOffset = end?.code === 0 ? Number(end.fields['offset']) : -1;
-        this.#stage.ledger.offsetRead(consumerGroup, TOPIC, queueId, offset, maxOffset);
-      });
-    });
+    this.#probe.call(
+      QUERY_CONSUMER_OFFSET,
+      { consumerGroup, topic: TOPIC, queueId, setZeroIfNotFound: false },
+      NONE,
+      (answer) => {
+        this.begin();
+        if (answer?.code !== 0) return;
+        this.#stage.coverage.hit('consumer offset read');
+        const offset = Number(answer.fields['offset']);
+        this.#probe.call(GET_MAX_OFFSET, { topic: TOPIC, queueId, committed: true }, NONE, (end) => {
+          const maxOffset = end?.code === 0 ? Number(end.fields['offset']) : -1;
+          this.#stage.ledger.offsetRead(consumerGroup, TOPIC, queueId, offset, maxOffset);
+        });
+      },
+    );
   }
 }

@@ -33,10 +33,12 @@ const { values } = parseArgs({
   },
 });
 
-const plan: Partial<Plan> | undefined = values.play === undefined ? undefined : { play: values.play === 'store' ? 'store' : 'broker' };
+const plan: Partial<Plan> | undefined =
+  values.play === undefined ? undefined : { play: values.play === 'store' ? 'store' : 'broker' };
 const first = Number(values.seed ?? 1);
 const count = Number(values.seeds ?? (values.seed === undefined ? 1000 : 1));
-if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || count < 1) throw new Error('--seed and --seeds take whole numbers');
+if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || count < 1)
+  throw new Error('--seed and --seeds take whole numbers');
 
 process.exitCode = values.defects ? huntAll() : runMany(values.defect === undefined ? undefined : defectNamed(values.defect));
 
@@ -57,7 +59,8 @@ function runMany(defect: Defect | undefined): number {
     steps += outcome.steps;
     if (outcome.refused) refused++;
     if (outcome.violations.length > 0) failures.push(outcome);
-    if ((seed % 100 === 0 || count === 1) && runSchedule(seed, { defect, plan }).traceHash !== outcome.traceHash) unrepeatable.push(seed);
+    if ((seed % 100 === 0 || count === 1) && runSchedule(seed, { defect, plan }).traceHash !== outcome.traceHash)
+      unrepeatable.push(seed);
     if (failures.length === FAILURES_SHOWN) break;
   }
   const seconds = (performance.now() - startedAtMs) / 1000;
@@ -79,7 +82,10 @@ function runMany(defect: Defect | undefined): number {
     schedulesPerSecond: Math.round(count / seconds),
   };
   if (values.json) console.log(JSON.stringify(summary));
-  else console.log(`${count} schedules, ${messages} messages, ${crashes} crashes, ${refused} starts refused, ${steps} events in ${summary.seconds} s (${summary.schedulesPerSecond}/s): ${failures.length} failed`);
+  else
+    console.log(
+      `${count} schedules, ${messages} messages, ${crashes} crashes, ${refused} starts refused, ${steps} events in ${summary.seconds} s (${summary.schedulesPerSecond}/s): ${failures.length} failed`,
+    );
   return failures.length + unrepeatable.length + missing.length > 0 ? 1 : 0;
 }
 
@@ -87,7 +93,11 @@ function runOne(seed: number, defect: Defect | undefined): Outcome {
   if (!values.trace) return runSchedule(seed, { defect, plan });
   const lines: string[] = [];
   const kept = values.steps === undefined ? Infinity : Number(values.steps);
-  const outcome = runSchedule(seed, { defect, plan, trace: (line) => (lines.push(line) > 2 * kept ? void lines.splice(0, kept) : undefined) });
+  const outcome = runSchedule(seed, {
+    defect,
+    plan,
+    trace: (line) => (lines.push(line) > 2 * kept ? void lines.splice(0, kept) : undefined),
+  });
   process.stdout.write(`${lines.slice(-Math.min(kept, lines.length)).join('\n')}\n`);
   return outcome;
 }
@@ -95,7 +105,9 @@ function runOne(seed: number, defect: Defect | undefined): Outcome {
 function describe(outcome: Outcome, defect: Defect | undefined): void {
   console.log(`\nseed ${outcome.seed}: ${outcome.violations.length} violations`);
   for (const { invariant, detail } of outcome.violations.slice(0, 8)) console.log(`  ${invariant}: ${detail}`);
-  console.log(`  repeat: npm run sim -- --seed ${outcome.seed}${defect === undefined ? '' : ` --defect ${defect.name}`}${values.play === undefined ? '' : ` --play ${values.play}`} --trace`);
+  console.log(
+    `  repeat: npm run sim -- --seed ${outcome.seed}${defect === undefined ? '' : ` --defect ${defect.name}`}${values.play === undefined ? '' : ` --play ${values.play}`} --trace`,
+  );
 }
 
 function huntAll(): number {

@@ -77,12 +77,22 @@ class Schedule {
     world.onTrace = options.trace;
     this.#world = world;
     const network = new SimNetwork(world, plan.network);
-    this.#stage = { world, network, plan, ledger: this.#ledger, coverage: this.#coverage, chaos: true, cut: undefined, groups: [] };
+    this.#stage = {
+      world,
+      network,
+      plan,
+      ledger: this.#ledger,
+      coverage: this.#coverage,
+      chaos: true,
+      cut: undefined,
+      groups: [],
+    };
     network.judge = frameJudge(this.#stage);
     const listener = {
       up: (cutAtMs: number | undefined) => this.#up(cutAtMs),
       down: () => this.#down(),
-      openedAfterRefusal: () => this.#ledger.violate('refusal-is-sticky', 'the store opened after a power cut although it had refused to open before'),
+      openedAfterRefusal: () =>
+        this.#ledger.violate('refusal-is-sticky', 'the store opened after a power cut although it had refused to open before'),
     };
     this.#machine = new Machine(
       world,
@@ -104,7 +114,14 @@ class Schedule {
     }
     this.#coverage.hit('connection cut', this.#stage.network.cuts);
     this.#coverage.hit('connection half open', this.#stage.network.halfOpenCuts);
-    this.#coverage.hit('segment rolled', this.#machine.disk.files().some((path) => /^log\/\d{20}$/.test(path) && Number(path.slice(4)) >= 2 * this.#plan.segmentBytes) ? 1 : 0);
+    this.#coverage.hit(
+      'segment rolled',
+      this.#machine.disk
+        .files()
+        .some((path) => /^log\/\d{20}$/.test(path) && Number(path.slice(4)) >= 2 * this.#plan.segmentBytes)
+        ? 1
+        : 0,
+    );
     return {
       seed: this.#plan.seed,
       plan: this.#plan,
@@ -128,7 +145,8 @@ class Schedule {
       this.#isOpen = true;
       for (const actor of this.#play.actors) actor.begin();
     });
-    for (let n = 0; n < plan.crashes; n++) within(() => (random.chance(plan.orderlyStop) ? this.#machine.stop() : this.#machine.armCrash(12)));
+    for (let n = 0; n < plan.crashes; n++)
+      within(() => (random.chance(plan.orderlyStop) ? this.#machine.stop() : this.#machine.armCrash(12)));
     for (let n = 0; n < plan.clientKills; n++) within(() => this.#killAClient());
     for (let n = 0; n < plan.wallJumps; n++) within(() => this.#jumpClock());
     if (plan.trouble !== 'none') within(() => this.#makeTrouble());
@@ -144,11 +162,21 @@ class Schedule {
     if (this.#machine.state === 'refused') return this.#judgeRefusal();
     if (this.#machine.state === 'down') this.#machine.start();
     const { actors } = this.#play;
-    const rested = this.#world.runUntil(() => this.#machine.state === 'refused' || (this.#machine.state === 'up' && this.#isOpen && actors.every((actor) => actor.atRest()) && this.#openHalves() === 0), REST_MS);
+    const rested = this.#world.runUntil(
+      () =>
+        this.#machine.state === 'refused' ||
+        (this.#machine.state === 'up' && this.#isOpen && actors.every((actor) => actor.atRest()) && this.#openHalves() === 0),
+      REST_MS,
+    );
     if ((this.#machine.state as string) === 'refused') return this.#judgeRefusal();
     if (!rested) {
-      const waiting = actors.filter((actor) => !actor.atRest()).map((actor) => `${actor.name}: ${actor.waitsFor?.() ?? 'not at rest'}`);
-      this.#ledger.violate('comes-to-rest', `${REST_MS} ms after the last fault the broker is ${this.#machine.state}, ${this.#openHalves()} halves are open; ${waiting.join('; ')}`);
+      const waiting = actors
+        .filter((actor) => !actor.atRest())
+        .map((actor) => `${actor.name}: ${actor.waitsFor?.() ?? 'not at rest'}`);
+      this.#ledger.violate(
+        'comes-to-rest',
+        `${REST_MS} ms after the last fault the broker is ${this.#machine.state}, ${this.#openHalves()} halves are open; ${waiting.join('; ')}`,
+      );
       return false;
     }
     return true;
@@ -163,7 +191,10 @@ class Schedule {
     for (const read of first) for (const sight of read.records) this.#ledger.saw(sight, 'the first full read');
     this.#machine.crash(this.#plan.flush === 'sync' && this.#world.random.chance(0.5));
     // A confirmation that was on its way to the disk may be gone: its half is open again and is asked about again.
-    this.#world.runUntil(() => (this.#machine.state === 'up' && this.#openHalves() === 0) || this.#machine.state === 'refused', REST_MS);
+    this.#world.runUntil(
+      () => (this.#machine.state === 'up' && this.#openHalves() === 0) || this.#machine.state === 'refused',
+      REST_MS,
+    );
     if (this.#machine.state === 'refused') return void this.#judgeRefusal();
     this.#world.runFor(SETTLE_MS);
     const second = this.#readAll();

@@ -145,7 +145,9 @@ class StoreDriver implements Actor {
         if (offset >= maxOffset) return finish(true);
         store.read({ queue, offset, maxCount: 10, maxBytes: 4096 }, (result) => {
           if (result.status !== 'found') {
-            this.#stage.world.trace(`reading ${queue.topic}/${queueId}@${offset} of ${minOffset}..${maxOffset}: ${result.status} ${result.reason ?? ''}`);
+            this.#stage.world.trace(
+              `reading ${queue.topic}/${queueId}@${offset} of ${minOffset}..${maxOffset}: ${result.status} ${result.reason ?? ''}`,
+            );
             return finish(false);
           }
           records.push(...parseRecords(Buffer.concat(result.chunks)));
@@ -257,7 +259,13 @@ class StoreDriver implements Actor {
         if (this.#random.chance(0.2)) this.#lookAgain(record.physicalOffset, record.id);
       }
     });
-    if (this.#random.chance(0.2)) store.offsetByTime(queue, this.#stage.world.clock.now() - this.#random.below(500), this.#random.pick(['lower', 'upper']), () => {});
+    if (this.#random.chance(0.2))
+      store.offsetByTime(
+        queue,
+        this.#stage.world.clock.now() - this.#random.below(500),
+        this.#random.pick(['lower', 'upper']),
+        () => {},
+      );
   }
 
   #lookAgain(position: number, id: string): void {
@@ -272,7 +280,10 @@ class StoreDriver implements Actor {
   #checkTally(): void {
     const { sum } = this.#tally;
     if (sum < this.#confirmedSum || sum > this.#appendedSum) {
-      this.#stage.ledger.violate('derived-state-follows-the-log', `sum ${sum}, confirmed ${this.#confirmedSum}, appended ${this.#appendedSum}`);
+      this.#stage.ledger.violate(
+        'derived-state-follows-the-log',
+        `sum ${sum}, confirmed ${this.#confirmedSum}, appended ${this.#appendedSum}`,
+      );
     }
     this.#appendedSum = sum;
     this.#confirmedSum = sum;
