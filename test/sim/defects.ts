@@ -109,13 +109,13 @@ export const DEFECTS: readonly Defect[] = [
     name: 'tail-not-zeroed',
     sentence: 'recovery drops a torn tail but leaves its bytes where the next groups will be written around them',
     budget: 600,
-    from: 74,
+    from: 16,
     disk: (disk, isRecovering) => withFiles(disk, (file) => ({ ...boundFile(file), write: (chunks, position, done) => {
       const isZeroing = isRecovering() && isSegment(file.path) && chunks.every((chunk) => chunk.every((byte) => byte === 0));
       if (isZeroing) file.size((error) => done(error));
       else file.write(chunks, position, done);
     } })),
-    plan: { ...CUTS, crashInRecovery: 0 },
+    plan: { ...CUTS, play: 'store', crashes: 8, crashInRecovery: 0, groupBytes: 512, sendEveryMs: 4 },
   },
   {
     name: 'refusal-not-sticky',
