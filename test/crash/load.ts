@@ -33,13 +33,27 @@ export class Load {
   #loops: Promise<void>[] = [];
 
   constructor(address: string, history: History, random: Prng) {
-    this.#client = new Client({ address, reconnectFirstMs: 10, reconnectMaxMs: 50, requestTimeoutMs: 2000, heartbeatIntervalMs: 500, routeRetryMs: 20, startTimeoutMs: 600_000, onReport: () => {} });
+    this.#client = new Client({
+      address,
+      reconnectFirstMs: 10,
+      reconnectMaxMs: 50,
+      requestTimeoutMs: 2000,
+      heartbeatIntervalMs: 500,
+      routeRetryMs: 20,
+      startTimeoutMs: 600_000,
+      onReport: () => {},
+    });
     this.#history = history;
     this.#random = random;
   }
 
   async start(): Promise<void> {
-    const producer = this.#client.producer({ requestTimeoutMs: 2000, deliveryTimeoutMs: 4000, maxBlockMs: 4000, retryBackoffMs: 5 });
+    const producer = this.#client.producer({
+      requestTimeoutMs: 2000,
+      deliveryTimeoutMs: 4000,
+      maxBlockMs: 4000,
+      retryBackoffMs: 5,
+    });
     const bank = this.#client.transactionProducer({
       group: 'banks',
       requestTimeoutMs: 2000,
@@ -63,12 +77,24 @@ export class Load {
       handler: (message) => {
         this.consumed++;
         if (message.reconsumeTimes > 0) return;
-        this.#history.write({ op: 'saw', reader: 'consumer', topic: message.topic, queueId: message.queueId, offset: message.offset, id: message.id, crc: crc32(message.value) });
+        this.#history.write({
+          op: 'saw',
+          reader: 'consumer',
+          topic: message.topic,
+          queueId: message.queueId,
+          offset: message.offset,
+          id: message.id,
+          crc: crc32(message.value),
+        });
       },
     });
     await bank.start();
     await consumer.start();
-    this.#stops.push(() => consumer.close(), () => producer.close({ timeoutMs: 0 }), () => bank.close({ timeoutMs: 0 }));
+    this.#stops.push(
+      () => consumer.close(),
+      () => producer.close({ timeoutMs: 0 }),
+      () => bank.close({ timeoutMs: 0 }),
+    );
     for (let n = 0; n < SENDERS; n++) this.#loops.push(this.#loop(() => this.#send(producer, n)));
     for (let n = 0; n < BANKS; n++) this.#loops.push(this.#loop(() => this.#transfer(bank)));
   }
@@ -105,7 +131,13 @@ export class Load {
     try {
       const receipt = await producer.send({ topic: TOPIC, id, value, queueId: lane % QUEUES });
       this.confirmed++;
-      this.#history.write({ op: 'confirm', id, queueId: receipt.queueId, offset: receipt.offset, position: positionOf(receipt.offsetMessageId) });
+      this.#history.write({
+        op: 'confirm',
+        id,
+        queueId: receipt.queueId,
+        offset: receipt.offset,
+        position: positionOf(receipt.offsetMessageId),
+      });
     } catch (thrown) {
       this.#failed(id, thrown);
     } finally {
@@ -124,8 +156,8 @@ export class Load {
       this.#truths.set(id, verdict);
       this.#history.write({ op: 'decide', id, truth: verdict });
       if (this.#random.chance(0.2)) return;
-      if (verdict === 'commit') half.commit();
-      else half.rollback();
+      if (verdict === 'commit') void half.commit();
+      else void half.rollback();
     } catch (thrown) {
       this.#truths.set(id, 'rollback');
       this.#failed(id, thrown);

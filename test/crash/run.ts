@@ -90,7 +90,8 @@ async function main(): Promise<number> {
     const during = interrupted(ready);
     for (const each of during) hits.set(each, (hits.get(each) ?? 0) + 1);
     history.write({ op: 'killed', cycle, unanswered: pending, during });
-    if (!values.json && cycle % 20 === 0) console.log(`${cycle} kills, ${load.confirmed} confirmed, ${load.halves} halves, ${load.checkBacks} check-backs`);
+    if (!values.json && cycle % 20 === 0)
+      console.log(`${cycle} kills, ${load.confirmed} confirmed, ${load.halves} halves, ${load.checkBacks} check-backs`);
   }
 
   if (refusal === undefined) problems.push(...(await finish(port, load, history)));
@@ -111,7 +112,10 @@ async function main(): Promise<number> {
     seconds: Math.round((performance.now() - startedMs) / 1000),
   };
   for (const problem of problems.slice(0, 20)) console.log(problem);
-  if (failed) console.log(`store and history are in ${folder}; repeat: npm run crash -- --cycles ${cycles} --seed ${values.seed} --flush ${values.flush}${values.defect === undefined ? '' : ` --defect ${values.defect}`}`);
+  if (failed)
+    console.log(
+      `store and history are in ${folder}; repeat: npm run crash -- --cycles ${cycles} --seed ${values.seed} --flush ${values.flush}${values.defect === undefined ? '' : ` --defect ${values.defect}`}`,
+    );
   else if (!values.keep) rmSync(folder, { recursive: true, force: true });
   console.log(values.json ? JSON.stringify(summary) : sentence(summary));
   return failed ? 1 : 0;
@@ -172,7 +176,9 @@ async function noteOffsets(port: number, history: History): Promise<void> {
     for (let queueId = 0; queueId < QUEUES; queueId++) {
       const fields = { consumerGroup: GROUP, topic: TOPIC, queueId, setZeroIfNotFound: false };
       const offset = await new Promise<number | undefined>((resolve) =>
-        probe.call(QUERY_CONSUMER_OFFSET, fields, new Uint8Array(0), (answer) => resolve(answer?.code === 0 ? Number(answer.fields['offset']) : undefined)),
+        probe.call(QUERY_CONSUMER_OFFSET, fields, new Uint8Array(0), (answer) =>
+          resolve(answer?.code === 0 ? Number(answer.fields['offset']) : undefined),
+        ),
       );
       if (offset !== undefined) history.write({ op: 'offset', group: GROUP, topic: TOPIC, queueId, offset, maxOffset: -1 });
     }
@@ -199,8 +205,13 @@ function startBroker(port: number, target: Class | 'random' | undefined): Runnin
   const env: NodeJS.ProcessEnv = { ...process.env, CRASH_STATUS: statusPath };
   if (values.defect !== undefined) env['CRASH_DEFECT'] = values.defect;
   if (target === 'recovery') env['CRASH_AT'] = `any:${random.between(1, 25)}`;
-  else if (target !== undefined && target !== 'random') env['CRASH_AT'] = `${target}:${random.between(1, target === 'append' || target === 'sync' ? 20 : 3)}`;
-  const child = spawn(process.execPath, ['--import', join(here, 'watch-disk.js'), program, String(port), join(folder, 'data'), values.flush], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  else if (target !== undefined && target !== 'random')
+    env['CRASH_AT'] = `${target}:${random.between(1, target === 'append' || target === 'sync' ? 20 : 3)}`;
+  const child = spawn(
+    process.execPath,
+    ['--import', join(here, 'watch-disk.js'), program, String(port), join(folder, 'data'), values.flush],
+    { env, stdio: ['ignore', 'pipe', 'pipe'] },
+  );
   let errors = '';
   child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
   const ended = new Promise<string | number | null>((resolve) => child.once('exit', (code, signal) => resolve(signal ?? code)));
@@ -236,7 +247,14 @@ function interrupted(ready: boolean): Class[] {
 }
 
 function sentence(summary: Record<string, unknown>): string {
-  const { cycles: count, confirmed, halves, seconds, interrupted: what, problems } = summary as { cycles: number; confirmed: number; halves: number; seconds: number; interrupted: object; problems: number };
+  const {
+    cycles: count,
+    confirmed,
+    halves,
+    seconds,
+    interrupted: what,
+    problems,
+  } = summary as { cycles: number; confirmed: number; halves: number; seconds: number; interrupted: object; problems: number };
   const parts = Object.entries(what).map(([name, times]) => `${name} ${String(times)}`);
   return `${count} kills in ${seconds} s, ${confirmed} sends and ${halves} halves confirmed; interrupted: ${parts.join(', ')}; ${problems} problems`;
 }
@@ -247,10 +265,21 @@ async function freePort(): Promise<number> {
     server.once('error', reject);
     server.listen(0, '127.0.0.1', () => {
       const address = server.address();
-      server.close(() => (typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port'))));
+      server.close(() =>
+        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port')),
+      );
     });
   });
 }
 
-await build({ entryPoints: [join(here, 'broker-child.ts')], bundle: true, platform: 'node', format: 'esm', target: 'node20', conditions: ['@tallystick/source'], outfile: program, logLevel: 'error' });
+await build({
+  entryPoints: [join(here, 'broker-child.ts')],
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  conditions: ['@tallystick/source'],
+  outfile: program,
+  logLevel: 'error',
+});
 process.exitCode = await main();

@@ -18,10 +18,10 @@ function watch(statusFd) {
   let left = Number(killCount || 0);
   // The broker says on its standard output when it is ready; what comes before is recovery.
   let isReady = false;
-  const { write } = process.stdout;
+  const write = process.stdout.write.bind(process.stdout);
   process.stdout.write = (...args) => {
     isReady = true;
-    return write.apply(process.stdout, args);
+    return write(...args);
   };
   const note = () => writeSync(statusFd, inFlight, 0, inFlight.length, 0);
   note();
@@ -54,7 +54,11 @@ function watch(statusFd) {
 
   const ofFd = (kind) => (args) => classOf(paths.get(args[0]) ?? '', kind);
   const ofPath = (kind) => (args) => classOf(String(args[1] ?? args[0]), kind);
-  wrap('open', (args) => classOf(String(args[0]), 'open'), (args, [error, fd]) => error || paths.set(fd, String(args[0])));
+  wrap(
+    'open',
+    (args) => classOf(String(args[0]), 'open'),
+    (args, [error, fd]) => error || paths.set(fd, String(args[0])),
+  );
   wrap('writev', ofFd('write'));
   wrap('write', ofFd('write'));
   wrap('fdatasync', ofFd('sync'));
@@ -71,7 +75,8 @@ function watch(statusFd) {
 function classOf(path, call) {
   if (/snap/.test(path)) return 'snapshot';
   if (/checkpoint/.test(path)) return 'checkpoint';
-  if (/[/\\]log[/\\]\d{20}$/.test(path) && call !== 'rename' && call !== 'open') return call === 'sync' ? 'sync' : call === 'write' ? 'append' : 'roll';
+  if (/[/\\]log[/\\]\d{20}$/.test(path) && call !== 'rename' && call !== 'open')
+    return call === 'sync' ? 'sync' : call === 'write' ? 'append' : 'roll';
   return /[/\\](log|index)([/\\]|$)/.test(path) ? 'roll' : 'other';
 }
 
@@ -93,7 +98,12 @@ function plant(name, paths) {
     let count = 0;
     fs.writev = function (fd, chunks, position, done) {
       if (!isLog(fd) || ++count % 7 !== 0) return writev.call(fs, fd, chunks, position, done);
-      setImmediate(() => done(null, chunks.reduce((sum, chunk) => sum + chunk.length, 0)));
+      setImmediate(() =>
+        done(
+          null,
+          chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+        ),
+      );
     };
   } else {
     throw new Error(`no defect ${name}`);
