@@ -58,7 +58,20 @@ export class Contestant implements Actor {
     const queueId = this.#random.below(plan.queues);
     const intent = ledger.invoke(id, TOPIC, checksum(body), world.timeMs, true);
     const properties = propertiesText({ TRAN_MSG: 'true', PGROUP: CONTESTANTS, UNIQ_KEY: id });
-    const fields = { producerGroup: CONTESTANTS, topic: TOPIC, defaultTopic: 'TBW102', defaultTopicQueueNums: 4, queueId, sysFlag: HALF_FLAG, bornTimestamp: 1, flag: 0, properties, reconsumeTimes: 0, unitMode: false, batch: false };
+    const fields = {
+      producerGroup: CONTESTANTS,
+      topic: TOPIC,
+      defaultTopic: 'TBW102',
+      defaultTopicQueueNums: 4,
+      queueId,
+      sysFlag: HALF_FLAG,
+      bornTimestamp: 1,
+      flag: 0,
+      properties,
+      reconsumeTimes: 0,
+      unitMode: false,
+      batch: false,
+    };
     (this.#probes[0] as Probe).call(SEND_MESSAGE, fields, body, (answer) => {
       if (answer?.code !== 0) {
         ledger.answer(intent, 'unknown', world.timeMs);
@@ -68,7 +81,19 @@ export class Contestant implements Actor {
       const position = positionOf(answer.fields['msgId'] ?? '');
       ledger.confirm(intent, world.timeMs, queueId, -1, position);
       ledger.decide(intent, 'contested');
-      const half: Half = { intent, fields: { producerGroup: CONTESTANTS, tranStateTableOffset: Number(answer.fields['queueOffset']), commitLogOffset: position, fromTransactionCheck: false, msgId: id, transactionId: id }, answers: 0, lateOnes: 0 };
+      const half: Half = {
+        intent,
+        fields: {
+          producerGroup: CONTESTANTS,
+          tranStateTableOffset: Number(answer.fields['queueOffset']),
+          commitLogOffset: position,
+          fromTransactionCheck: false,
+          msgId: id,
+          transactionId: id,
+        },
+        answers: 0,
+        lateOnes: 0,
+      };
       this.#open.push(half);
       const first = this.#random.pick([COMMIT, ROLLBACK]);
       this.#later(this.#random.below(10), () => this.#verdict(half, first, 0));
@@ -102,7 +127,14 @@ export class Contestant implements Actor {
 
 interface Half {
   readonly intent: Intent;
-  readonly fields: { producerGroup: string; tranStateTableOffset: number; commitLogOffset: number; fromTransactionCheck: boolean; msgId: string; transactionId: string };
+  readonly fields: {
+    producerGroup: string;
+    tranStateTableOffset: number;
+    commitLogOffset: number;
+    fromTransactionCheck: boolean;
+    msgId: string;
+    transactionId: string;
+  };
   answers: number;
   lateOnes: number;
 }

@@ -57,10 +57,14 @@ export const DEFECTS: readonly Defect[] = [
     sentence: 'a sync is reported done when it begins',
     budget: 200,
     from: 8,
-    disk: (disk) => withFiles(disk, (file) => ({ ...boundFile(file), sync: (done) => {
-      file.sync(() => {});
-      file.size((error) => done(error));
-    } })),
+    disk: (disk) =>
+      withFiles(disk, (file) => ({
+        ...boundFile(file),
+        sync: (done) => {
+          file.sync(() => {});
+          file.size((error) => done(error));
+        },
+      })),
     plan: { ...CUTS, flush: 'sync' },
   },
   {
@@ -84,20 +88,30 @@ export const DEFECTS: readonly Defect[] = [
     budget: 200,
     plant: () => {
       let early: { ends: TransactionEnds; claim: EndClaim } | undefined;
-      const byAdd = replace(HalfTable.prototype, 'add', (original) => function (this: HalfTable, offset, position, storedAtMs, group, topic, id) {
-        original.call(this, offset, position, storedAtMs, group, topic, id);
-        if (offset % 5 === 3) next = { outcome: 'committed', group, offset, position, messageId: id, transactionId: id };
-      });
+      const byAdd = replace(
+        HalfTable.prototype,
+        'add',
+        (original) =>
+          function (this: HalfTable, offset, position, storedAtMs, group, topic, id) {
+            original.call(this, offset, position, storedAtMs, group, topic, id);
+            if (offset % 5 === 3) next = { outcome: 'committed', group, offset, position, messageId: id, transactionId: id };
+          },
+      );
       let next: EndClaim | undefined;
       // The next confirmation of anybody carries the early one along.
-      const bySubmit = replace(TransactionEnds.prototype, 'submit', (original) => function (this: TransactionEnds, claim, peer, ref) {
-        original.call(this, claim, peer, ref);
-        if (next === undefined || early !== undefined) return;
-        early = { ends: this, claim: next };
-        next = undefined;
-        original.call(early.ends, early.claim, peer, undefined);
-        early = undefined;
-      });
+      const bySubmit = replace(
+        TransactionEnds.prototype,
+        'submit',
+        (original) =>
+          function (this: TransactionEnds, claim, peer, ref) {
+            original.call(this, claim, peer, ref);
+            if (next === undefined || early !== undefined) return;
+            early = { ends: this, claim: next };
+            next = undefined;
+            original.call(early.ends, early.claim, peer, undefined);
+            early = undefined;
+          },
+      );
       return () => {
         bySubmit();
         byAdd();
@@ -110,11 +124,15 @@ export const DEFECTS: readonly Defect[] = [
     sentence: 'recovery drops a torn tail but leaves its bytes where the next groups will be written around them',
     budget: 600,
     from: 16,
-    disk: (disk, isRecovering) => withFiles(disk, (file) => ({ ...boundFile(file), write: (chunks, position, done) => {
-      const isZeroing = isRecovering() && isSegment(file.path) && chunks.every((chunk) => chunk.every((byte) => byte === 0));
-      if (isZeroing) file.size((error) => done(error));
-      else file.write(chunks, position, done);
-    } })),
+    disk: (disk, isRecovering) =>
+      withFiles(disk, (file) => ({
+        ...boundFile(file),
+        write: (chunks, position, done) => {
+          const isZeroing = isRecovering() && isSegment(file.path) && chunks.every((chunk) => chunk.every((byte) => byte === 0));
+          if (isZeroing) file.size((error) => done(error));
+          else file.write(chunks, position, done);
+        },
+      })),
     plan: { ...CUTS, play: 'store', crashes: 8, crashInRecovery: 0, groupBytes: 512, sendEveryMs: 4 },
   },
   {
@@ -122,7 +140,10 @@ export const DEFECTS: readonly Defect[] = [
     sentence: 'a store that refused to open forgets why, and opens after the next boot',
     budget: 600,
     from: 16,
-    disk: (disk) => ({ ...bound(disk), open: (path, mode, done) => disk.open(mode === 'create' && path === 'QUARANTINE' ? 'forgotten' : path, mode, done) }),
+    disk: (disk) => ({
+      ...bound(disk),
+      open: (path, mode, done) => disk.open(mode === 'create' && path === 'QUARANTINE' ? 'forgotten' : path, mode, done),
+    }),
     plan: { rot: 'log', flush: 'sync', trouble: 'none' },
   },
   {
@@ -140,9 +161,20 @@ export const DEFECTS: readonly Defect[] = [
     name: 'checkpoint-ahead-of-data',
     sentence: 'the checkpoint promises more than has been synced',
     budget: 200,
-    plant: () => replace(CheckpointFile.prototype, 'save', (original) => function (this: CheckpointFile, checkpoint) {
-      return original.call(this, checkpoint.isClean ? checkpoint : { ...checkpoint, durableEnd: checkpoint.durableEnd + 200, end: checkpoint.end + 200 });
-    }),
+    plant: () =>
+      replace(
+        CheckpointFile.prototype,
+        'save',
+        (original) =>
+          function (this: CheckpointFile, checkpoint) {
+            return original.call(
+              this,
+              checkpoint.isClean
+                ? checkpoint
+                : { ...checkpoint, durableEnd: checkpoint.durableEnd + 200, end: checkpoint.end + 200 },
+            );
+          },
+      ),
     plan: CUTS,
   },
   {
@@ -172,42 +204,64 @@ export const DEFECTS: readonly Defect[] = [
     name: 'checks-counted-unsent',
     sentence: 'questions that could not be asked count, so a half message is given up without one real question',
     budget: 200,
-    plant: () => replace(CheckAsker.prototype, 'ask', (original) => function (this: CheckAsker, row, times, done) {
-      original.call(this, row, times, () => done(true));
-    }),
+    plant: () =>
+      replace(
+        CheckAsker.prototype,
+        'ask',
+        (original) =>
+          function (this: CheckAsker, row, times, done) {
+            original.call(this, row, times, () => done(true));
+          },
+      ),
     plan: { ...BANKS, endLost: 0.8, checkMax: 3, clientKills: 3, checkAfterMs: 30, checkIntervalMs: 50, checkUnknown: 0 },
   },
   {
     name: 'offset-skipped',
     sentence: 'now and then a queue leaves out a number',
     budget: 100,
-    plant: () => replace(Store.prototype, 'append', (original) => function (this: Store, m, level, sink, token) {
-      const accepted = original.call(this, m, level, sink, token);
-      if (accepted && m.queueOffset % 16 === 9) m.queue.nextOffset++;
-      return accepted;
-    }),
+    plant: () =>
+      replace(
+        Store.prototype,
+        'append',
+        (original) =>
+          function (this: Store, m, level, sink, token) {
+            const accepted = original.call(this, m, level, sink, token);
+            if (accepted && m.queueOffset % 16 === 9) m.queue.nextOffset++;
+            return accepted;
+          },
+      ),
     plan: { trouble: 'none', rot: 'none' },
   },
   {
     name: 'roll-drops-pending-append',
     sentence: 'what was waiting when a segment was rolled is not written',
     budget: 200,
-    disk: (disk) => withFiles(disk, (file) => ({ ...boundFile(file), write: (chunks, position, done) => {
-      const isFirst = isSegment(file.path) && position === 0 && chunks.length > 1 && Number(file.path.slice(-20)) > 0;
-      file.write(isFirst ? chunks.slice(0, 1) : chunks, position, done);
-    } })),
+    disk: (disk) =>
+      withFiles(disk, (file) => ({
+        ...boundFile(file),
+        write: (chunks, position, done) => {
+          const isFirst = isSegment(file.path) && position === 0 && chunks.length > 1 && Number(file.path.slice(-20)) > 0;
+          file.write(isFirst ? chunks.slice(0, 1) : chunks, position, done);
+        },
+      })),
     plan: { trouble: 'none', rot: 'none' },
   },
   {
     name: 'unknown-reported-as-success',
     sentence: 'the client takes a lost answer for a good one',
     budget: 200,
-    plant: () => replace(ProducerCore.prototype, 'sendMarked', (original) => function (this: ProducerCore, record, marks, done) {
-      original.call(this, record, marks, (error, receipt) => {
-        if (error?.outcome !== 'unknown') return done(error as never, receipt as never);
-        done(undefined as never, { queueId: record.queueId ?? 0, offset: 1_000_000, offsetMessageId: '' } as never);
-      });
-    }),
+    plant: () =>
+      replace(
+        ProducerCore.prototype,
+        'sendMarked',
+        (original) =>
+          function (this: ProducerCore, record, marks, done) {
+            original.call(this, record, marks, (error, receipt) => {
+              if (error?.outcome !== 'unknown') return done(error as never, receipt as never);
+              done(undefined as never, { queueId: record.queueId ?? 0, offset: 1_000_000, offsetMessageId: '' } as never);
+            });
+          },
+      ),
     plan: { play: 'broker', producers: 2, crashes: 4, trouble: 'none', rot: 'none' },
   },
   {
@@ -215,10 +269,16 @@ export const DEFECTS: readonly Defect[] = [
     sentence: 'a group is told an offset that a crash can take back',
     budget: 400,
     from: 41,
-    plant: () => replace(ConsumerOffsets.prototype, 'query', () => function (this: ConsumerOffsets, group, topic, queueId, done) {
-      const offset = this.peek(group, topic, queueId);
-      done('ok', offset < 0 ? undefined : offset);
-    }),
+    plant: () =>
+      replace(
+        ConsumerOffsets.prototype,
+        'query',
+        () =>
+          function (this: ConsumerOffsets, group, topic, queueId, done) {
+            const offset = this.peek(group, topic, queueId);
+            done('ok', offset < 0 ? undefined : offset);
+          },
+      ),
     plan: { ...CUTS, play: 'broker', flush: 'sync', producers: 2, consumersA: 2, diskSlowness: 10, sendEveryMs: 4 },
   },
 ];
@@ -227,9 +287,14 @@ let boots = 0;
 
 /** A restart does not remember verdicts of this kind: their halves look open again. */
 function forgettingVerdicts(isVerdict: (record: RecordView) => boolean): () => void {
-  return replace(HalfState.prototype, 'apply', (original) => function (this: HalfState, record, live) {
-    if (live || !isVerdict(record)) original.call(this, record, live);
-  });
+  return replace(
+    HalfState.prototype,
+    'apply',
+    (original) =>
+      function (this: HalfState, record, live) {
+        if (live || !isVerdict(record)) original.call(this, record, live);
+      },
+  );
 }
 
 function replace<T extends object, K extends keyof T>(target: T, key: K, make: (original: T[K]) => T[K]): () => void {
@@ -270,5 +335,8 @@ function boundFile(file: DiskFile): DiskFile {
 }
 
 function withFiles(disk: Disk, wrap: (file: DiskFile) => DiskFile): Disk {
-  return { ...bound(disk), open: (path, mode, done) => disk.open(path, mode, (error, file) => done(error, error === undefined ? wrap(file) : file)) };
+  return {
+    ...bound(disk),
+    open: (path, mode, done) => disk.open(path, mode, (error, file) => done(error, error === undefined ? wrap(file) : file)),
+  };
 }

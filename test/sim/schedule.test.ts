@@ -1,3 +1,8 @@
+/**
+ * A short simulation in every test run. How much of the store and of the transactions it reaches:
+ *
+ *     npx vitest run test/sim/schedule.test.ts --coverage --coverage.include='packages/broker/src/{store,transaction}/**'
+ */
 import { describe, expect, it } from 'vitest';
 import { withoutTheRealWorld } from './forbid.ts';
 import { runSchedule } from './schedule.ts';
@@ -6,7 +11,8 @@ import { runSchedule } from './schedule.ts';
 function failuresOf(firstSeed: number, count: number): string[] {
   const failures: string[] = [];
   for (let seed = firstSeed; seed < firstSeed + count; seed++) {
-    for (const { invariant, detail } of runSchedule(seed).violations) failures.push(`${invariant}: ${detail} (repeat: npm run sim -- --seed ${seed})`);
+    for (const { invariant, detail } of runSchedule(seed).violations)
+      failures.push(`${invariant}: ${detail} (repeat: npm run sim -- --seed ${seed})`);
   }
   return failures;
 }
