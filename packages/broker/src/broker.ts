@@ -345,7 +345,7 @@ export class BrokerCore implements PeerHandler {
     for (const peer of [...this.#peers]) peer.close(true, reason);
   }
 
-  /** Retention must not pass an unsettled half nor a delayed message that has not fired. */
+  /** Retention must not pass an unsettled half, a delayed message that has not fired, nor what a protected group has not read. */
   #floor(): number {
     let floor = this.#halves.table.oldestPosition() ?? Number.MAX_SAFE_INTEGER;
     for (let queueId = 0; queueId < this.#topics.schedule.queueCount; queueId++) {
@@ -353,6 +353,12 @@ export class BrokerCore implements PeerHandler {
       if (queue === undefined) continue;
       const next = this.#delayState.next(queue.queueId + 1);
       if (next < queue.nextOffset) floor = Math.min(floor, this.#store.floorOf(queue, next));
+    }
+    for (const group of this.options.protectedGroups.split(',')) {
+      for (const { topic, queueId, offset } of this.#offsets.of(group)) {
+        const queue = this.#store.findQueue(topic, queueId);
+        if (queue !== undefined && offset < queue.nextOffset) floor = Math.min(floor, this.#store.floorOf(queue, offset));
+      }
     }
     return floor;
   }

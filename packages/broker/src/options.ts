@@ -27,6 +27,11 @@ export const BROKER_OPTIONS = {
 
   // store
   ...STORE_OPTIONS,
+  protectedGroups: textOption(
+    '',
+    'Consumer groups, with commas between, whose unread messages are never deleted by age or size; a group counts from its first offset.',
+    /^$|^[%|a-zA-Z0-9_-]+(,[%|a-zA-Z0-9_-]+)*$/,
+  ),
 
   // topics
   autoCreateTopics: booleanOption(true, "A send to an unknown topic makes it, by RocketMQ's rules."),

@@ -127,4 +127,37 @@ describe('the state beside the messages', () => {
     expect(Number(again.call('GET_MIN_OFFSET', { topic: 'bulk', queueId: 0 }).fields.get('offset'))).toBeGreaterThanOrEqual(min);
     expect(again.half('orders', 'next', 'K2').offset).toBe(1);
   });
+
+  it('keeps what a protected group has not read, and nothing for others', () => {
+    const stage = new Stage({
+      segmentBytes: 64 * 1024,
+      groupBytes: 4096,
+      storeMaxBytes: 128 * 1024,
+      retentionIntervalMs: 20,
+      protectedGroups: 'ledger,audit',
+    }).start();
+    const client = stage.client();
+    const commit = (consumerGroup: string, commitOffset: number): void => {
+      const fields = { consumerGroup, topic: 'bulk', queueId: 0, commitOffset };
+      expect(client.call('UPDATE_CONSUMER_OFFSET', fields).code).toBe(0);
+    };
+    const fill = (): void => {
+      for (let n = 0; n < 30; n++) {
+        for (let one = 0; one < 15; one++) client.begin('SEND_MESSAGE_V2', client.sendHeader('bulk'), Buffer.alloc(1000));
+        stage.run(10);
+      }
+      stage.run(1000);
+    };
+    const min = (): number => Number(client.call('GET_MIN_OFFSET', { topic: 'bulk', queueId: 0 }).fields.get('offset'));
+    client.send('bulk', 'first');
+    commit('ledger', 0);
+    commit('other', 0);
+    fill();
+    expect(min()).toBe(0);
+    commit('ledger', 200);
+    fill();
+    expect(min()).toBeGreaterThan(0);
+    expect(min()).toBeLessThanOrEqual(200);
+    expect(client.pull('bulk', 200).code).toBe(0);
+  });
 });
