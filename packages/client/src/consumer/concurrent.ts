@@ -112,7 +112,8 @@ export class ConcurrentRunner<M> implements Runner<M> {
   }
 
   #giveBack(held: Held<M>, error: unknown): void {
-    if (held.finished || held.queue.dropped) return;
+    // One that is being handed back already (taken from a handler that fails only now) must not go back twice.
+    if (held.finished || held.queue.dropped || held.startedMs < 0) return;
     // From here on the message waits for the broker, not for the handler: the sweep must leave it alone.
     held.startedMs = -1;
     this.#owner.failed(held, error, (handedOn) => {

@@ -195,6 +195,20 @@ describe('push consumer', () => {
     expect([stage.broker.asks(RequestCode.CONSUMER_SEND_MSG_BACK).length, stage.broker.offsets.get('t 0')]).toEqual([1, 1]);
   });
 
+  it('hands a message back once when its handler fails while it is being taken away', () => {
+    const setup = consuming(() => undefined, { consumeTimeoutMs: 10_000 });
+    const { stage } = setup;
+    start(setup);
+    put(stage, 'stuck');
+    stage.broker.script = (code) => (code === RequestCode.CONSUMER_SEND_MSG_BACK ? 'silent' : 'ok');
+    stage.time.advance(11_000);
+    setup.open.get('stuck')!(new Error('at last'));
+    stage.time.advance(10_000);
+    expect(stage.broker.asks(RequestCode.CONSUMER_SEND_MSG_BACK).length).toBe(1);
+    expect(stage.broker.arrived.map(({ topic }) => topic)).toEqual(['%RETRY%g']);
+    expect(stage.broker.offsets.get('t 0')).toBe(1);
+  });
+
   it('gets retried messages under the topic they were sent to', () => {
     const setup = consuming(() => 'ok');
     start(setup);
