@@ -8,8 +8,8 @@ export interface ServerOptions {
   readonly port: number;
   readonly dataDir: string;
   readonly insecure: boolean;
-  /** For the demo: the disk forgets at a kill what was not synced; a sync takes effect so much later than it is answered. */
-  readonly lossy: { readonly syncLagMs: number } | undefined;
+  /** For the demo: the disk forgets at a kill what was not synced; while this says so, a sync is answered and has no effect. */
+  readonly lossy: { readonly forgets: () => boolean } | undefined;
   readonly settings: GivenBrokerOptions;
 }
 
@@ -24,7 +24,7 @@ export async function startBroker(options: ServerOptions): Promise<RunningBroker
   let fail: (reason: string) => void = () => {};
   const failed = new Promise<string>((resolve) => (fail = resolve));
   try {
-    if (options.lossy !== undefined) return { ...(await startOnLossyDisk(options, options.lossy.syncLagMs, fail)), failed };
+    if (options.lossy !== undefined) return { ...(await startOnLossyDisk(options, options.lossy.forgets, fail)), failed };
     const { host, port, dataDir, insecure, settings } = options;
     const broker = new Broker({
       ...settings,

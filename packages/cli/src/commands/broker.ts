@@ -9,9 +9,7 @@ import type { GivenBrokerOptions } from '@tallystick/broker';
 import { Option, type Command } from 'commander';
 import { integer, integers } from '../arguments.ts';
 import { CliError } from '../cli-error.ts';
-
-/** With the defect ack-before-sync: how much later than it is answered a sync takes effect. */
-const unsyncedMs = 1_500;
+import type { ToChild, ToParent } from '../demo/child.ts';
 
 interface BrokerFlags {
   readonly port: number;
@@ -63,7 +61,7 @@ async function serve(flags: BrokerFlags): Promise<void> {
     port: flags.port,
     dataDir: data,
     insecure: flags.insecure === true,
-    lossy: flags.loseUnsynced === true ? { syncLagMs: flags.ackBeforeSync === true ? unsyncedMs : 0 } : undefined,
+    lossy: flags.loseUnsynced === true ? { forgets: flags.ackBeforeSync === true ? forgetWhenTold() : () => false } : undefined,
     settings: settingsOf(flags),
   });
   const banner = { address: broker.address, data, survives: !temporary, flush: flags.flush, lossWindow: lossWindow(flags) };
@@ -92,6 +90,17 @@ function settingsOf(flags: BrokerFlags): GivenBrokerOptions {
     segmentBytes: flags.segmentBytes,
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** The demo's defect ack-before-sync begins when its parent says so, after the store has been laid out. */
+function forgetWhenTold(): () => boolean {
+  let told = false;
+  process.on('message', (message: ToChild) => {
+    if (message.type !== 'forget') return;
+    told = true;
+    process.send?.({ type: 'disk-forgets' } satisfies ToParent);
+  });
+  return () => told;
 }
 
 /** A supervisor that holds an IPC channel and dies takes the broker with it. */

@@ -25,6 +25,7 @@ export type ToParent =
       readonly place?: Place;
     }
   | { readonly type: 'note'; readonly text: string }
+  | { readonly type: 'disk-forgets' }
   | { readonly type: 'reading'; readonly reading: unknown }
   | { readonly type: 'answer'; readonly id: number; readonly answer: unknown };
 
@@ -32,6 +33,7 @@ export type ToChild =
   | { readonly type: 'watch'; readonly steps: readonly Watch[] }
   | { readonly type: 'leave'; readonly id: number; readonly leave: Leave }
   | { readonly type: 'ask'; readonly id: number; readonly question: string }
+  | { readonly type: 'forget' }
   | { readonly type: 'stop' };
 
 /** Where a message lies in the broker. */
@@ -96,7 +98,7 @@ export class ParentLine {
       leave?.(message.leave);
     } else if (message.type === 'ask') {
       this.send({ type: 'answer', id: message.id, answer: this.onAsk(message.question) });
-    } else {
+    } else if (message.type === 'stop') {
       this.onStop();
     }
   }

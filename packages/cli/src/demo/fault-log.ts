@@ -25,6 +25,7 @@ export type Observation =
     }
   | { readonly what: 'start'; readonly name: string; readonly pid: number }
   | { readonly what: 'ready'; readonly name: string }
+  | { readonly what: 'disk-forgets' }
   | { readonly what: 'stopped' | 'continued'; readonly name: string; readonly pid: number }
   | { readonly what: 'swallowed'; readonly serial: string }
   | { readonly what: 'check-back'; readonly serial: string }

@@ -148,6 +148,9 @@ async function killBroker({ supervisor, log, bankA }: Stage, reached: ReachedSte
 async function cutPower({ supervisor, log, bankA, bankB }: Stage, reached: ReachedStep): Promise<string | undefined> {
   const pid = supervisor.pidOf('broker');
   if (pid === undefined) return undefined;
+  const forgetting = log.next((seen) => seen.what === 'disk-forgets', soonMs);
+  supervisor.send('broker', { type: 'forget' });
+  if ((await forgetting) === undefined) return undefined;
   const gone = log.next((seen) => seen.what === 'exit' && seen.pid === pid, soonMs);
   const back = afterwards(gone, () => log.next((seen) => seen.what === 'ready' && seen.name === 'broker', laterMs));
   const acknowledged = log.next((seen) => seen.what === 'acknowledged' && seen.serial === reached.serial, soonMs);

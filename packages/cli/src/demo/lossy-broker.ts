@@ -14,12 +14,12 @@ export interface LossyBrokerOptions {
 
 export async function startOnLossyDisk(
   { host, port, dataDir, settings }: LossyBrokerOptions,
-  syncLagMs: number,
+  forgets: () => boolean,
   failed: (reason: string) => void,
 ): Promise<{ address: string; stop: () => Promise<void> }> {
   mkdirSync(dataDir, { recursive: true });
   const timers = systemTimers();
-  const disk = lossyDisk(nodeDisk(dataDir), timers, syncLagMs);
+  const disk = lossyDisk(nodeDisk(dataDir), timers, forgets);
   const server = createServer((socket) => core.accept(socketWire(socket)));
   const address = `${host}:${port}`;
   const ports = { disk, clock: systemClock, timers, turn: systemTurn(), random: systemRandom() };

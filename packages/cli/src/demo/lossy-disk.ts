@@ -2,8 +2,7 @@
  * A disk that keeps what was written in memory until it is synced, so that killing the process is as hard on the data as a power cut: what nobody synced is gone, on
  * every machine. Names (made, renamed, removed files) and truncations are durable at once; the store's own tests are about those.
  *
- * With `syncLagMs` it also builds in the defect "acknowledged before synced": a sync is answered at once and takes effect that much later, in the order
- * of the calls.
+ * While `forgets` says so it also builds in the defect "acknowledged before synced": a sync is answered and has no effect.
  */
 import type { Disk, DiskDone, DiskFile, Timers } from '@tallystick/base';
 
@@ -20,7 +19,7 @@ interface Overlay {
   readonly waiting: (() => void)[];
 }
 
-export function lossyDisk(disk: Disk, timers: Timers, syncLagMs: number): Disk {
+export function lossyDisk(disk: Disk, timers: Timers, forgets: () => boolean): Disk {
   const overlays = new Map<string, Overlay>();
   return {
     ...disk,
@@ -30,7 +29,7 @@ export function lossyDisk(disk: Disk, timers: Timers, syncLagMs: number): Disk {
         if (mode === 'create') overlays.delete(path);
         const overlay = overlays.get(path) ?? { writes: [], settling: false, waiting: [] };
         overlays.set(path, overlay);
-        done(error, error === undefined ? new LossyFile(file, overlay, timers, syncLagMs) : file);
+        done(error, error === undefined ? new LossyFile(file, overlay, timers, forgets) : file);
       });
     },
     rename(from, to, done) {
@@ -53,14 +52,14 @@ class LossyFile implements DiskFile {
   private readonly file: DiskFile;
   private readonly overlay: Overlay;
   private readonly timers: Timers;
-  private readonly syncLagMs: number;
+  private readonly forgets: () => boolean;
 
-  constructor(file: DiskFile, overlay: Overlay, timers: Timers, syncLagMs: number) {
+  constructor(file: DiskFile, overlay: Overlay, timers: Timers, forgets: () => boolean) {
     this.path = file.path;
     this.file = file;
     this.overlay = overlay;
     this.timers = timers;
-    this.syncLagMs = syncLagMs;
+    this.forgets = forgets;
   }
 
   write(chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
@@ -86,14 +85,8 @@ class LossyFile implements DiskFile {
   }
 
   sync(done: DiskDone): void {
-    const written = this.overlay.writes.length;
-    const through = this.overlay.writes[written - 1];
-    if (this.syncLagMs === 0) {
-      this.settle(through, done);
-      return;
-    }
-    this.timers.after(0, () => done(undefined));
-    this.timers.after(this.syncLagMs, () => this.settle(through, () => {}));
+    if (this.forgets()) this.timers.after(0, () => done(undefined));
+    else this.settle(this.overlay.writes.at(-1), done);
   }
 
   size(done: Parameters<DiskFile['size']>[0]): void {

@@ -181,6 +181,8 @@ class BankDemo {
         return this.director?.reached(this.reachedStep(name, message));
       case 'note':
         return this.view.event(message.text);
+      case 'disk-forgets':
+        return this.log.add({ what: 'disk-forgets' });
       case 'reading':
         this.progress.account(message.reading as RunningAccount);
         return this.view.account(message.reading as RunningAccount);

@@ -31,7 +31,10 @@ const afterPowerCut = async (bytes: number) => read(await open(nodeDisk(folder),
 
 describe('the lossy disk', () => {
   it('reads back what was written, synced or not, and forgets at a power cut what was not synced', async () => {
-    const file = await open(lossyDisk(nodeDisk(folder), systemTimers(), 0), 'create');
+    const file = await open(
+      lossyDisk(nodeDisk(folder), systemTimers(), () => false),
+      'create',
+    );
     await write(file, 'kept', 0);
     await sync(file);
     await write(file, 'lost', 4);
@@ -42,7 +45,7 @@ describe('the lossy disk', () => {
   });
 
   it('shares unsynced writes between handles of one file', async () => {
-    const disk = lossyDisk(nodeDisk(folder), systemTimers(), 0);
+    const disk = lossyDisk(nodeDisk(folder), systemTimers(), () => false);
     const first = await open(disk, 'create');
     await write(first, 'abc', 0);
     const second = await open(disk, 'open');
@@ -50,7 +53,10 @@ describe('the lossy disk', () => {
   });
 
   it('cuts unsynced writes when the file is truncated', async () => {
-    const file = await open(lossyDisk(nodeDisk(folder), systemTimers(), 0), 'create');
+    const file = await open(
+      lossyDisk(nodeDisk(folder), systemTimers(), () => false),
+      'create',
+    );
     await write(file, 'abcdef', 0);
     await new Promise<void>((resolve) => file.truncate(2, () => resolve()));
     await sync(file);
@@ -58,7 +64,10 @@ describe('the lossy disk', () => {
   });
 
   it('with the defect answers a sync before anything is on the disk', async () => {
-    const file = await open(lossyDisk(nodeDisk(folder), systemTimers(), 3_600_000), 'create');
+    const file = await open(
+      lossyDisk(nodeDisk(folder), systemTimers(), () => true),
+      'create',
+    );
     await write(file, 'gone', 0);
     await sync(file);
     expect(await read(file, 4)).toBe('gone');
