@@ -48,6 +48,7 @@ export class Housekeeping {
   #isPreparing = false;
   #isTakingReserve = false;
   #isStopped = false;
+  #isRetiring = false;
   #fullTimer: Timer | undefined;
   #retentionTimer: Timer | undefined;
   /** Segments whose index file is written and whose entries are still in RAM, oldest first. */
@@ -328,7 +329,7 @@ export class Housekeeping {
       this.#unindexed = [];
       for (const segment of unindexed) this.#sealIndex(segment);
       const oldest = this.#parts.segments.first;
-      if (this.#mayGo(oldest)) this.#retire(oldest);
+      if (!this.#isRetiring && this.#mayGo(oldest)) this.#retire(oldest);
     });
   }
 
@@ -353,7 +354,10 @@ export class Housekeeping {
       yield* segments.retire(segment);
       yield* removeIfThere(disk, indexPath(segment.base));
     };
+    // The chore may have to wait for others; until it is done the segment is still the oldest one.
+    this.#isRetiring = true;
     this.#chores.add(steps, (error) => {
+      this.#isRetiring = false;
       if (error !== undefined) this.#troubled('deleting a segment', error);
     });
   }
