@@ -207,9 +207,10 @@ export class Ledger {
     }
   }
 
-  /** Of messages that were appended as one atom, all are there or none. */
+  /** Of messages that were appended as one atom, all are there or none; only told while nothing was deleted. */
   settleGroups(groups: readonly (readonly string[])[], reads: readonly QueueRead[]): void {
     const found = new Set(reads.flatMap((read) => read.records.map(({ id }) => id)));
+    if (reads.some((read) => read.minOffset > 0)) return;
     for (const ids of groups) {
       const there = ids.filter((id) => found.has(id)).length;
       if (there !== 0 && there !== ids.length)
@@ -257,18 +258,18 @@ export class Ledger {
 
   #settleIntent(intent: Intent, copies: number, minOffsets: ReadonlyMap<string, number>): void {
     const { id } = intent;
-    if (intent.half) return this.#settleHalf(intent, copies);
+    if (intent.half) return this.#settleHalf(intent, copies, [...minOffsets.values()].some((min) => min > 0));
     const retired = intent.offset < (minOffsets.get(queueKey(intent.topic, intent.queueId)) ?? 0);
     if (intent.answer === 'confirmed' && copies === 0 && !intent.lostInCut && !retired)
       this.violate('nothing-acked-is-lost', `${id} was confirmed at ${queueKey(intent.topic, intent.queueId)}@${intent.offset}`);
     if (copies > 1 + intent.duplicates) this.violate('stored-once', `${copies} copies of ${id}`);
   }
 
-  #settleHalf(intent: Intent, copies: number): void {
+  #settleHalf(intent: Intent, copies: number, someRetired: boolean): void {
     const { id } = intent;
     if (copies > 1) this.violate('one-visible-copy', `${copies} copies of half ${id}`);
     const mustShow = intent.confirmedVerdict === 'commit' || (intent.truth === 'commit' && intent.answer === 'confirmed');
-    if (mustShow && copies === 0)
+    if (mustShow && copies === 0 && !someRetired)
       this.violate(
         'committed-is-visible',
         `half ${id} was committed${intent.confirmedVerdict === undefined ? '' : ' (confirmed)'}`,

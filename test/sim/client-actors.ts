@@ -259,6 +259,7 @@ export class ConsumerActor extends ClientActor {
         if (message.storedTopic === TOPIC && !this.#isGone(message))
           ledger.saw({ topic: TOPIC, queueId: message.queueId, offset: message.offset, id: message.id, crc }, this.name);
         else coverage.hit('retry delivered');
+        if (this.#orderly && message.storedTopic === TOPIC) this.#checkOrder(message.queueId, message.offset);
         this.later(this.random.below(3), () => {
           if (chaos && this.stage.chaos && this.random.chance(plan.handlerFails)) {
             coverage.hit('handler failed');
@@ -266,11 +267,25 @@ export class ConsumerActor extends ClientActor {
           }
           coverage.hit('message consumed');
           ledger.consumed(this.#group, message.id);
+          if (this.#orderly) this.#done(message.queueId, message.offset);
           settle();
         });
       },
     });
     consumer.start(() => {});
+  }
+
+  /** Orderly consumption never starts a message before the group has finished all before it. */
+  #checkOrder(queueId: number, offset: number): void {
+    const { plan, ledger, orderlyDone } = this.stage;
+    if (plan.storeMaxBytes > 0 || plan.flush === 'async') return;
+    const due = orderlyDone.get(queueId) ?? 0;
+    if (offset > due) ledger.violate('orderly-in-order', `${this.name} starts ${TOPIC}/${queueId}@${offset}, ${due} is not finished`);
+  }
+
+  #done(queueId: number, offset: number): void {
+    const { orderlyDone } = this.stage;
+    if (offset === (orderlyDone.get(queueId) ?? 0)) orderlyDone.set(queueId, offset + 1);
   }
 
   /** Was it pulled before a power cut in which an async broker lost it? */

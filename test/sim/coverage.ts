@@ -26,6 +26,8 @@ export const SOMETIMES = [
   'write failed',
   'sync failed',
   'failed sync cleared',
+  'sync stalled',
+  'old segments deleted',
   'rot refused',
   'refused again after a power cut',
   'rot harmless',

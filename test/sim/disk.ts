@@ -60,6 +60,8 @@ export class SimDisk {
   full = false;
   /** A device that reports syncs done without doing them (a control: checkers must notice). */
   lyingSync = false;
+  /** Added to the latency of every sync. */
+  syncStallMs = 0;
   calls = 0;
   readonly #random: Prng;
   readonly #slowness: number;
@@ -305,7 +307,7 @@ export class SimDisk {
 
   #latency(kind: DiskCallKind, bytes: number): number {
     const base = kind === 'sync' || kind === 'sync-folder' ? 0.1 + this.#random.unit() * 1.5 : 0.01 + this.#random.unit() * 0.1;
-    return (base + bytes / 1_000_000) * this.#slowness;
+    return (base + bytes / 1_000_000) * this.#slowness + (kind === 'sync' ? this.syncStallMs : 0);
   }
 
   #drawKeep(): number {

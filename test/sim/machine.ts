@@ -145,6 +145,7 @@ export class Machine {
     this.#armed = undefined;
     this.#failCall = undefined;
     this.disk.full = false;
+    this.disk.syncStallMs = 0;
   }
 
   #notStarted(error: { refused: boolean; message: string }): void {

@@ -5,7 +5,7 @@
 import type { NetworkOptions } from './network.ts';
 import { Prng } from './prng.ts';
 
-export type DiskTrouble = 'none' | 'full' | 'write-fails' | 'sync-fails' | 'prepare-fails';
+export type DiskTrouble = 'none' | 'full' | 'slow-sync' | 'write-fails' | 'sync-fails' | 'prepare-fails';
 export type Rot = 'none' | 'log' | 'derived';
 
 export interface Plan {
@@ -34,6 +34,10 @@ export interface Plan {
   readonly orderlyStop: number;
   readonly diskSlowness: number;
   readonly writeBack: number;
+  /** The log is kept this short; 0: nothing is deleted. */
+  readonly storeMaxBytes: number;
+  /** After this wait for a sync an append counts as uncertain. */
+  readonly syncFlushTimeoutMs: number;
   readonly trouble: DiskTrouble;
   readonly rot: Rot;
 
@@ -59,6 +63,15 @@ export interface Plan {
 
 export function drawPlan(seed: number): Plan {
   const random = new Prng(seed ^ 0x5eed);
+  const plan = drawBase(seed, random);
+  return {
+    ...plan,
+    storeMaxBytes: random.chance(0.15) ? 3 * plan.segmentBytes : 0,
+    syncFlushTimeoutMs: plan.trouble === 'slow-sync' ? 60 : 2000,
+  };
+}
+
+function drawBase(seed: number, random: Prng): Plan {
   const sometimes = (share: number, low: number, high: number): number =>
     random.chance(share) ? low + random.unit() * (high - low) : 0;
   const flush = random.chance(0.75) ? 'sync' : 'async';
@@ -82,7 +95,9 @@ export function drawPlan(seed: number): Plan {
     orderlyStop: sometimes(0.3, 0.1, 0.5),
     diskSlowness: random.pick([1, 1, 3, 10]),
     writeBack: random.pick([0, 0.02, 0.3]),
-    trouble: random.chance(0.75) ? 'none' : random.pick(['full', 'write-fails', 'sync-fails', 'prepare-fails']),
+    storeMaxBytes: 0,
+    syncFlushTimeoutMs: 2000,
+    trouble: random.chance(0.7) ? 'none' : random.pick(['full', 'slow-sync', 'write-fails', 'sync-fails', 'prepare-fails']),
     rot: random.chance(0.85) ? 'none' : random.pick(['log', 'log', 'derived']),
     network: {
       delayMinMs: 0.02,
@@ -99,7 +114,7 @@ export function drawPlan(seed: number): Plan {
     transactionProducers: random.between(0, 2),
     contestants: random.chance(0.3) ? 1 : 0,
     consumersA: random.between(0, 2),
-    consumersB: random.chance(0.2) ? 1 : 0,
+    consumersB: random.chance(0.25) ? random.between(1, 2) : 0,
     sendEveryMs: random.pick([4, 8, 15, 30]),
     batches: sometimes(0.4, 0.1, 0.4),
     clientKills: stormy && random.chance(0.4) ? random.between(1, 3) : 0,

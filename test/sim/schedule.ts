@@ -85,6 +85,7 @@ class Schedule {
       coverage: this.#coverage,
       chaos: true,
       cut: undefined,
+      orderlyDone: new Map(),
       groups: [],
     };
     network.judge = frameJudge(this.#stage);
@@ -199,6 +200,7 @@ class Schedule {
     this.#world.runFor(SETTLE_MS);
     const second = this.#readAll();
     if (second === undefined) return;
+    this.#coverage.hit('old segments deleted', second.filter((read) => read.minOffset > 0).length);
     this.#ledger.settle(second);
     this.#ledger.settleGroups(this.#stage.groups, second);
   }
@@ -275,6 +277,10 @@ class Schedule {
         this.#machine.disk.full = true;
         this.#world.after(this.#world.random.between(20, 300), () => (this.#machine.disk.full = false));
         return;
+      case 'slow-sync':
+        this.#machine.disk.syncStallMs = this.#world.random.between(50, 300);
+        this.#world.after(this.#world.random.between(100, 400), () => (this.#machine.disk.syncStallMs = 0));
+        return this.#coverage.hit('sync stalled');
       case 'write-fails':
         return this.#machine.armFailure('write', false, this.#world.random.pick(['EIO', 'ENOSPC']));
       case 'sync-fails':

@@ -20,6 +20,8 @@ export interface Stage {
   chaos: boolean;
   /** The last power cut that an async broker came back from: wall-clock time, and the next offset of each queue afterwards. */
   cut: { readonly wallMs: number; readonly ends: ReadonlyMap<string, number> } | undefined;
+  /** Of the orderly group: the first offset of each queue that is not finished. */
+  readonly orderlyDone: Map<number, number>;
   /** Ids of messages that were appended as one atom: all are there or none. */
   readonly groups: string[][];
 }
