@@ -115,9 +115,16 @@ export function emptyGroup(): FoundGroup {
  * Whether a stretch of `length` bytes, the last of which is the last one that is not zero, can be the beginning of a group that
  * should follow the given chain and was cut off in writing: every byte of the header that is there must be right. When nothing
  * is left but (part of) a header, its first bytes may be zero: recovery zeroes a dropped group from its end, and may be cut off, too.
- * `head` is the stretch's first bytes.
+ * `head` is the stretch's first bytes, `room` what is left of the segment.
  */
-export function isCutGroup(head: Buffer, length: number, position: number, previousCrc: number, sequence: number): boolean {
+export function isCutGroup(
+  head: Buffer,
+  length: number,
+  room: number,
+  position: number,
+  previousCrc: number,
+  sequence: number,
+): boolean {
   const expected = Buffer.alloc(GROUP_HEADER_BYTES);
   writeI32(expected, 0, GROUP_MAGIC);
   writeI32(expected, 12, previousCrc);
@@ -132,7 +139,7 @@ export function isCutGroup(head: Buffer, length: number, position: number, previ
   if (isHeaderOnly) return true;
   const total = readU32(head, 4);
   // The last byte of a complete group is not zero, so a cut one ends before it.
-  return total >= groupBytes(0) && total % 8 === 0 && length < total;
+  return total >= groupBytes(0) && total % 8 === 0 && length < total && total <= room;
 }
 
 /**

@@ -53,7 +53,9 @@ export function* lookBeyond(
   after: readonly FoundSegment[],
 ): Steps<LogEnd> {
   const rest =
-    last === undefined ? { usedEnd: 0, durableUpTo: -1 } : yield* inspectRest(last.segment, position - last.segment.base);
+    last === undefined
+      ? { usedEnd: 0, durableUpTo: -1, groups: 0 }
+      : yield* inspectRest(last.segment, position - last.segment.base);
   const later: LaterSegment[] = [];
   for (const found of after) {
     const head = Math.min(SEGMENT_HEADER_BYTES, found.segment.size);
@@ -111,10 +113,14 @@ export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps
 /** The tail is the first part of the group that was being written. */
 function* isCutTail(end: LogEnd, tailBytes: number): Steps<boolean> {
   const { last, position, chain } = end;
-  if (last === undefined || !last.segment.isActive) return false;
+  // Behind a write that was cut off lies nothing, and no group reaches beyond its segment.
+  if (last === undefined || !last.segment.isActive || end.rest.groups > 0) return false;
   const bytes = Buffer.alloc(tailBytes);
   yield* call<number>((done) => last.segment.file!.read(bytes, position - last.segment.base, done));
-  return isCutGroup(bytes, tailBytes, position, chain.previousCrc, chain.sequence) && !isWholeButForLength(bytes);
+  return (
+    isCutGroup(bytes, tailBytes, last.segment.end - position, position, chain.previousCrc, chain.sequence) &&
+    !isWholeButForLength(bytes)
+  );
 }
 
 /** The first write into a segment was cut off within its header. */

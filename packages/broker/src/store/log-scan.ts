@@ -55,6 +55,8 @@ export interface Rest {
   readonly usedEnd: number;
   /** Highest "durable up to" of any sound group in there; -1 without one. */
   readonly durableUpTo: number;
+  /** Sound groups in there, whether or not they continue a chain. */
+  readonly groups: number;
 }
 
 /** Looks at the bytes of a segment from offset `from` on: anything there, and does any sound group among it bear witness? */
@@ -63,6 +65,7 @@ export function* inspectRest(segment: Segment, from: number): Steps<Rest> {
   const group = emptyGroup();
   let usedEnd = from;
   let durableUpTo = -1;
+  let groups = 0;
   for (let start = from; start < segment.size; start += INSPECT_BYTES) {
     const end = Math.min(segment.size, start + INSPECT_BYTES);
     yield* window.show(start, end - start);
@@ -75,11 +78,12 @@ export function* inspectRest(segment: Segment, from: number): Steps<Rest> {
       if (total > segment.size - offset) continue;
       yield* window.show(offset, Math.max(total, end - offset));
       if (readGroup(window.bytes, offset - window.start, window.end - window.start, segment.base + offset, group) === undefined) {
+        groups++;
         durableUpTo = Math.max(durableUpTo, group.durableUpTo);
       }
     }
   }
-  return { usedEnd, durableUpTo };
+  return { usedEnd, durableUpTo, groups };
 }
 
 function chainFault(group: FoundGroup, chain: Chain): string | undefined {

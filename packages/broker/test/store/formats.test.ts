@@ -83,11 +83,11 @@ describe('the write group', () => {
     };
     for (let length = 1; length < bytes.length; length++) {
       const cut = Buffer.concat([bytes.subarray(0, length), Buffer.alloc(100)]);
-      expect(isCutGroup(cut, lastUsed(cut), position, previousCrc, sequence), `length ${length}`).toBe(true);
+      expect(isCutGroup(cut, lastUsed(cut), 1000, position, previousCrc, sequence), `length ${length}`).toBe(true);
     }
-    expect(isCutGroup(bytes, bytes.length, position, previousCrc, sequence)).toBe(false);
-    expect(isCutGroup(bytes, 60, position, previousCrc, sequence + 1)).toBe(false);
-    expect(isCutGroup(bytes, 60, position + 8, previousCrc, sequence)).toBe(false);
+    expect(isCutGroup(bytes, bytes.length, 1000, position, previousCrc, sequence)).toBe(false);
+    expect(isCutGroup(bytes, 60, 1000, position, previousCrc, sequence + 1)).toBe(false);
+    expect(isCutGroup(bytes, 60, 1000, position + 8, previousCrc, sequence)).toBe(false);
   });
 });
 

@@ -181,6 +181,17 @@ describe('R4: after a kill only the write in flight may be missing', () => {
     }
   });
 
+  it('a group whose length has rotted is no cut write, whether others follow it or not', () => {
+    for (const nth of [0, 1, 2]) {
+      for (const bit of [0, 3, 7]) {
+        const machine = filled(7, 3, { flush: 'async', syncIntervalMs: 60_000 });
+        machine.kill();
+        machine.disk.flipBit(FIRST, 4096 + nth * groupBytes(297) + 4, bit);
+        expect(refusal(machine), `group ${nth}, bit ${bit}`).toMatch('R3: ');
+      }
+    }
+  });
+
   it('a kill while a cut write is dropped is no reason to refuse the next start', () => {
     let dropped = 0;
     for (let seed = 1; seed < 80; seed++) {
