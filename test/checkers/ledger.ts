@@ -258,7 +258,12 @@ export class Ledger {
 
   #settleIntent(intent: Intent, copies: number, minOffsets: ReadonlyMap<string, number>): void {
     const { id } = intent;
-    if (intent.half) return this.#settleHalf(intent, copies, [...minOffsets.values()].some((min) => min > 0));
+    if (intent.half)
+      return this.#settleHalf(
+        intent,
+        copies,
+        [...minOffsets.values()].some((min) => min > 0),
+      );
     const retired = intent.offset < (minOffsets.get(queueKey(intent.topic, intent.queueId)) ?? 0);
     if (intent.answer === 'confirmed' && copies === 0 && !intent.lostInCut && !retired)
       this.violate('nothing-acked-is-lost', `${id} was confirmed at ${queueKey(intent.topic, intent.queueId)}@${intent.offset}`);

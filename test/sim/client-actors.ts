@@ -280,7 +280,8 @@ export class ConsumerActor extends ClientActor {
     const { plan, ledger, orderlyDone } = this.stage;
     if (plan.storeMaxBytes > 0 || plan.flush === 'async') return;
     const due = orderlyDone.get(queueId) ?? 0;
-    if (offset > due) ledger.violate('orderly-in-order', `${this.name} starts ${TOPIC}/${queueId}@${offset}, ${due} is not finished`);
+    if (offset > due)
+      ledger.violate('orderly-in-order', `${this.name} starts ${TOPIC}/${queueId}@${offset}, ${due} is not finished`);
   }
 
   #done(queueId: number, offset: number): void {
