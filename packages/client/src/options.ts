@@ -23,7 +23,7 @@ export const CLIENT_OPTIONS = {
 export const PRODUCER_OPTIONS = {
   group: textOption('TALLYSTICK_PRODUCER', 'Producer group.', GROUP),
   lingerMs: integerOption(0, 0, MINUTE, 'How long a batch waits for more records; 0: until the end of the turn.'),
-  batchSizeBytes: integerOption(32 * 1024, 0, 4 * 1024 * 1024, 'Bytes of a full batch; 0: every record travels alone.'),
+  batchSizeBytes: integerOption(32 * 1024, 0, 2 * 1024 * 1024, 'Bytes of a full batch; 0: every record travels alone.'),
   bufferMemoryBytes: integerOption(
     32 * 1024 * 1024,
     1024,
