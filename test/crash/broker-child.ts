@@ -11,8 +11,8 @@ const broker = new Broker({
   blockBytes: 16 * 1024,
   tailBytes: 64 * 1024,
   spanBytes: 16 * 1024,
-  checkAfterMs: 200,
-  checkIntervalMs: 200,
+  checkAfterMs: 50,
+  checkIntervalMs: 50,
   checkMax: 200,
   delayLevelsMs: [20, 50, 100],
   onFailed: (reason: string) => {

@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { pipe, type Wire } from '@tallystick/base';
 import { nodeDisk, parseAddress, socketWire, systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { BrokerCore, type BrokerSignals } from '../broker.ts';
@@ -71,7 +71,7 @@ export class Broker {
       alarm: (sentence) => onAlarm?.(sentence),
     };
     // Connections that come while the store recovers wait here.
-    const early: Wire[] = [];
+    const early: Socket[] = [];
     try {
       this.#owner = await StoreOwner.take(dataDir);
       if (listenHost !== undefined) await this.#listen(listenHost, port ?? 9876, unref === true, early);
@@ -86,9 +86,9 @@ export class Broker {
       const core = new BrokerCore(ports, { ...options, advertise }, signals);
       await new Promise<void>((resolve, reject) => core.start((error) => (error === undefined ? resolve() : reject(error))));
       this.#core = core;
-      for (const wire of early.splice(0)) core.accept(wire);
+      for (const socket of early.splice(0)) serve(core, socket);
     } catch (error) {
-      for (const wire of early) wire.close(false);
+      for (const socket of early) socket.destroy();
       await this.#unlisten();
       await this.#release();
       throw error;
@@ -127,12 +127,13 @@ export class Broker {
   }
 
   /** Listens before the store is opened, so that a taken port costs no recovery; connections wait until it is. */
-  #listen(host: string, port: number, unref: boolean, early: Wire[]): Promise<void> {
+  #listen(host: string, port: number, unref: boolean, early: Socket[]): Promise<void> {
     return new Promise((resolve, reject) => {
-      const server = createServer((socket) => {
-        const wire = socketWire(socket);
-        if (this.#core !== undefined) this.#core.accept(wire);
-        else early.push(wire);
+      // Nothing is read before the broker serves: what a client sends to one that is still recovering must not get lost.
+      const server = createServer({ pauseOnConnect: true }, (socket) => {
+        if (this.#core !== undefined) return serve(this.#core, socket);
+        socket.on('error', () => {});
+        early.push(socket);
       });
       if (unref) server.unref();
       server.once('error', reject);
@@ -158,6 +159,12 @@ export class Broker {
     this.#server = undefined;
     return server === undefined ? Promise.resolve() : new Promise((resolve) => server.close(() => resolve()));
   }
+}
+
+function serve(core: BrokerCore, socket: Socket): void {
+  if (socket.destroyed) return;
+  core.accept(socketWire(socket));
+  socket.resume();
 }
 
 function isLoopback(host: string): boolean {
