@@ -6,6 +6,11 @@ import { Command, CommanderError } from 'commander';
 import { CliError, exitCodes } from './cli-error.ts';
 import { commands } from './commands.ts';
 
+// A reader that has seen enough (`| head`) ends the command in silence.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(exitCodes.ok.code);
+});
 const code = await run(process.argv);
 // What a command left open (a connection that does not close, a timer) must not keep it from ending.
 process.stdout.write('', () => process.exit(code));

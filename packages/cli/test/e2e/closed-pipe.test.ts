@@ -5,8 +5,7 @@ import { expect, it } from 'vitest';
 
 const bin = fileURLToPath(new URL('../../bin/tallystick.js', import.meta.url));
 
-it('a reader that closes the pipe early ends a command in silence', async () => {
-  const { stdout, stderr } = await promisify(execFile)('sh', ['-c', '"$0" "$1" demo bank --help | head -n 1', process.execPath, bin]);
-  expect(stdout).toMatch(/^Usage: tallystick demo bank/);
+it('a reader that has closed the pipe ends a command in silence', async () => {
+  const { stderr } = await promisify(execFile)('sh', ['-c', '"$0" "$1" demo bank --help | true', process.execPath, bin]);
   expect(stderr).toBe('');
 });
