@@ -7,6 +7,10 @@ export class IndexCache {
   readonly #blocksMax: number;
   /** In order of use: a Map remembers the order of insertion. */
   readonly #blocks = new Map<string, Buffer>();
+  #lastBase = -1;
+  #lastRunAt = -1;
+  #lastBlock = -1;
+  #lastBytes: Buffer | undefined;
 
   constructor(disk: Disk, blocksMax: number) {
     this.#disk = disk;
@@ -16,12 +20,15 @@ export class IndexCache {
   /** The block that holds entry `entry` of the run at `runAt`; a sentence when it is damaged. */
   *block(segmentBase: number, runAt: number, runCount: number, entry: number): Steps<Buffer | string> {
     const block = Math.floor(entry / INDEX_BLOCK_ENTRIES);
+    // Entry after entry of one block is asked for: no key is made for those.
+    if (this.#lastBytes !== undefined && block === this.#lastBlock && runAt === this.#lastRunAt && segmentBase === this.#lastBase)
+      return this.#lastBytes;
     const key = `${segmentBase}/${runAt}/${block}`;
     const known = this.#blocks.get(key);
     if (known !== undefined) {
       this.#blocks.delete(key);
       this.#blocks.set(key, known);
-      return known;
+      return this.#remember(segmentBase, runAt, block, known);
     }
     const opened = yield* attempt<DiskFile, DiskError>((done) => this.#disk.open(indexPath(segmentBase), 'open', done));
     if (opened.error !== undefined) return opened.error.message;
@@ -30,11 +37,20 @@ export class IndexCache {
     if (typeof read === 'string') return read;
     this.#blocks.set(key, read);
     if (this.#blocks.size > this.#blocksMax) this.#blocks.delete(this.#blocks.keys().next().value as string);
-    return read;
+    return this.#remember(segmentBase, runAt, block, read);
+  }
+
+  #remember(segmentBase: number, runAt: number, block: number, bytes: Buffer): Buffer {
+    this.#lastBase = segmentBase;
+    this.#lastRunAt = runAt;
+    this.#lastBlock = block;
+    this.#lastBytes = bytes;
+    return bytes;
   }
 
   /** The index file of the segment was written again or removed. */
   forget(segmentBase: number): void {
+    this.#lastBytes = undefined;
     for (const key of this.#blocks.keys()) if (key.startsWith(`${segmentBase}/`)) this.#blocks.delete(key);
   }
 }
