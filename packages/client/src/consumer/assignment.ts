@@ -138,6 +138,8 @@ export class Assignment<M> {
       const got = new Set(granted.map(keyText));
       for (const key of keys) {
         const assigned = this.#assigned.get(keyText(key));
+        // Handed back meanwhile: a lock that nobody uses would be renewed for ever, and no other member would get the queue.
+        if (assigned === undefined && got.has(keyText(key))) locks.release(key);
         if (assigned === undefined || assigned.queue !== undefined) continue;
         this.#assigned.delete(keyText(key));
         if (assigned.left) continue;
@@ -212,7 +214,10 @@ export class Assignment<M> {
     queue.forgetWaiting();
     queue.dropped = true;
     this.#leaving.set(queue, () => {
-      this.offsets.leave(assigned.key, () => this.#locks?.release(assigned.key));
+      this.offsets.leave(assigned.key, () => {
+        this.#leaving.delete(queue);
+        this.#locks?.release(assigned.key);
+      });
     });
     // Without locks the next owner has begun already: tell what is certain now. With a lock it waits for the handler.
     if (this.#locks === undefined) this.#leave(queue);
@@ -225,7 +230,10 @@ export class Assignment<M> {
 
   #leave(queue: ProcessQueue<M>): void {
     const leave = this.#leaving.get(queue);
-    this.#leaving.delete(queue);
-    leave?.();
+    if (leave === undefined) return;
+    // With a lock it is leaving until the lock is returned: were it taken over again before, the return would take the new lock away.
+    if (this.#locks === undefined) this.#leaving.delete(queue);
+    else this.#leaving.set(queue, () => {});
+    leave();
   }
 }
