@@ -123,7 +123,13 @@ export function readQueue(probe: Probe, topic: string, queueId: number, done: (r
         if (offset >= maxOffset) return done({ topic, queueId, minOffset, maxOffset, records });
         pull(probe, topic, queueId, offset, (found) => {
           if (found === undefined) return done(undefined);
-          if (found.length === 0) return done({ topic, queueId, minOffset, maxOffset, records });
+          if (found.length === 0) {
+            // Perhaps the oldest messages were deleted while they were being read: then from the new beginning.
+            return probe.call(GET_MIN_OFFSET, { topic, queueId }, NONE, (again) => {
+              if (again?.code === 0 && Number(again.fields['offset']) > offset) readQueue(probe, topic, queueId, done);
+              else done({ topic, queueId, minOffset, maxOffset, records });
+            });
+          }
           for (const sight of found) if (sight.offset < maxOffset) records.push(sight);
           next((found[found.length - 1] as Sight).offset + 1);
         });

@@ -188,7 +188,8 @@ class Schedule {
     if (first === undefined) return;
     // A consumer that has read beyond what an async broker still has after a power cut goes on from there, over the new messages.
     const isAhead = this.#plan.flush === 'async' && this.#machine.powerCuts > 0;
-    if (!isAhead) for (const group of this.#play.groups) this.#awaitConsumption(group, first);
+    // And what is deleted before a slow consumer comes is not consumed.
+    if (!isAhead && this.#plan.storeMaxBytes === 0) for (const group of this.#play.groups) this.#awaitConsumption(group, first);
     for (const read of first) for (const sight of read.records) this.#ledger.saw(sight, 'the first full read');
     this.#machine.crash(this.#plan.flush === 'sync' && this.#world.random.chance(0.5));
     // A confirmation that was on its way to the disk may be gone: its half is open again and is asked about again.

@@ -138,8 +138,9 @@ class StoreDriver implements Actor {
     let left = this.#stage.plan.queues;
     for (let queueId = 0; queueId < this.#stage.plan.queues; queueId++) {
       const queue = store.queue(TOPIC, queueId);
-      const { minOffset, maxOffset } = queue;
-      const records: ReturnType<typeof parseRecords> = [];
+      const { maxOffset } = queue;
+      let { minOffset } = queue;
+      let records: ReturnType<typeof parseRecords> = [];
       const finish = (read: boolean): void => {
         if (read) reads.push({ topic: TOPIC, queueId, minOffset, maxOffset, records });
         if (--left === 0) done(reads);
@@ -147,6 +148,12 @@ class StoreDriver implements Actor {
       const next = (offset: number): void => {
         if (offset >= maxOffset) return finish(true);
         store.read({ queue, offset, maxCount: 10, maxBytes: 4096 }, (result) => {
+          if (result.status === 'too-small') {
+            // Deleted while it was being read: from the new beginning.
+            minOffset = result.nextOffset;
+            records = [];
+            return next(minOffset);
+          }
           if (result.status !== 'found') {
             this.#stage.world.trace(
               `reading ${queue.topic}/${queueId}@${offset} of ${minOffset}..${maxOffset}: ${result.status} ${result.reason ?? ''}`,
