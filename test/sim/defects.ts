@@ -78,7 +78,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'truncate-at-corruption',
     sentence: 'recovery cuts the log off at the first unreadable group, whatever comes after it',
     budget: 400,
-    from: 13,
+    from: 8,
     beforeStart: truncateAtCorruption,
     plan: { rot: 'log', flush: 'sync', trouble: 'none' },
   },
@@ -139,7 +139,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'refusal-not-sticky',
     sentence: 'a store that refused to open forgets why, and opens after the next boot',
     budget: 600,
-    from: 16,
+    from: 9,
     disk: (disk) => ({
       ...bound(disk),
       open: (path, mode, done) => disk.open(mode === 'create' && path === 'QUARANTINE' ? 'forgotten' : path, mode, done),
@@ -150,7 +150,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'no-boot-id-rule',
     sentence: 'damage after a mere kill is taken for a torn write, as if the machine had gone down',
     budget: 600,
-    from: 16,
+    from: 13,
     disk: (disk) => {
       boots++;
       return { ...bound(disk), bootId: () => `another-boot-${boots}` };
@@ -181,7 +181,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'snapshot-ahead-of-log',
     sentence: 'offsets are written to a snapshot before the log that they come from is synced',
     budget: 600,
-    from: 32,
+    from: 9,
     plant: () => replace(LogWriter.prototype, 'whenDurable', () => (_end, run) => run()),
     plan: CUTS,
   },
@@ -189,7 +189,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'second-end-accepted',
     sentence: 'a rollback is forgotten over a restart, so a later commit is confirmed too',
     budget: 200,
-    from: 34,
+    from: 18,
     plant: () => forgettingVerdicts((record) => record.isControl && record.controlType === ControlType.ROLLBACK),
     plan: { ...BANKS, contestants: 1, crashes: 4 },
   },
@@ -268,7 +268,7 @@ export const DEFECTS: readonly Defect[] = [
     name: 'offset-told-before-synced',
     sentence: 'a group is told an offset that a crash can take back',
     budget: 400,
-    from: 41,
+    from: 266,
     plant: () =>
       replace(
         ConsumerOffsets.prototype,
