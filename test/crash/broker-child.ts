@@ -6,7 +6,7 @@ const broker = new Broker({
   port: Number(port),
   dataDir: dataDir as string,
   flush: flush === 'async' ? 'async' : 'sync',
-  segmentBytes: 24 * 1024,
+  segmentBytes: 64 * 1024,
   groupBytes: 8 * 1024,
   blockBytes: 16 * 1024,
   tailBytes: 64 * 1024,
