@@ -61,6 +61,7 @@ export class Machine {
   readonly #listener: MachineListener;
   #owner: SimProcess | undefined;
   #cutAtMs: number | undefined;
+  #failedAtMs: number | undefined;
   #armed: { callsLeft: number; power: boolean } | undefined;
   #failCall: { kind: DiskCall['kind']; prepared: boolean; code: string; left: number } | undefined;
   #healed = false;
@@ -97,6 +98,7 @@ export class Machine {
       if (this.refusal !== undefined) this.#listener.openedAfterRefusal();
       const cutAtMs = this.#cutAtMs;
       this.#cutAtMs = undefined;
+      this.#failedAtMs = undefined;
       if (this.rotted.length > 0) this.#coverage.hit('rot harmless');
       this.#listener.up(cutAtMs);
     });
@@ -133,7 +135,8 @@ export class Machine {
     owner.kill();
     if (power) {
       this.powerCuts++;
-      this.#cutAtMs ??= this.#world.timeMs;
+      // After a failure nothing is acknowledged, so what a cut may take is counted from there.
+      this.#cutAtMs ??= this.#failedAtMs ?? this.#world.timeMs;
       this.disk.powerCut();
     }
     this.#wentDown();
@@ -176,6 +179,7 @@ export class Machine {
     if (!owner.alive) return;
     this.#world.trace(`broker failed: ${reason}`);
     this.state = 'failed';
+    this.#failedAtMs ??= this.#world.timeMs;
     this.#world.after(this.#random.below(20), () => {
       if (owner.alive) this.crash(false);
     });

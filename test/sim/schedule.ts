@@ -67,6 +67,8 @@ class Schedule {
   readonly #play: Play;
   readonly #ledger = new Ledger();
   readonly #coverage = new Coverage();
+  /** How long a stalled sync takes in this schedule; 0 when none stalls. */
+  #syncStallMs = 0;
   #server: PlayServer | undefined;
   #isOpen = false;
 
@@ -247,7 +249,8 @@ class Schedule {
     if (cutAtMs === undefined || this.#plan.flush === 'sync') return;
     const ends = server.queueEnds();
     this.#stage.cut = { wallMs: this.#world.clock.now(), ends };
-    const lost = this.#ledger.afterPowerCut(ends, cutAtMs - server.lossWindowMs);
+    // A stalled sync widens the window: the one under way and the next one may both take that much longer.
+    const lost = this.#ledger.afterPowerCut(ends, cutAtMs - server.lossWindowMs - 2 * this.#syncStallMs);
     this.#coverage.hit('async suffix lost', lost);
   }
 
@@ -279,7 +282,7 @@ class Schedule {
         this.#world.after(this.#world.random.between(20, 300), () => (this.#machine.disk.full = false));
         return;
       case 'slow-sync':
-        this.#machine.disk.syncStallMs = this.#world.random.between(50, 300);
+        this.#syncStallMs = this.#machine.disk.syncStallMs = this.#world.random.between(50, 300);
         this.#world.after(this.#world.random.between(100, 400), () => (this.#machine.disk.syncStallMs = 0));
         return this.#coverage.hit('sync stalled');
       case 'write-fails':
