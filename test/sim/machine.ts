@@ -133,7 +133,10 @@ export class Machine {
     if (owner?.alive !== true) return;
     this.crashes++;
     owner.kill();
-    if (power) {
+    // Rot in the last synced group, then a power cut before any start has read it, looks exactly like a torn write: the one risk of a
+    // single disk that is stated instead of tested. Once a start has judged the rot, the plug may be pulled again.
+    const isUnjudged = this.refusal === undefined && this.rotted.some((flip) => flip.mayRefuse);
+    if (power && !isUnjudged) {
       this.powerCuts++;
       // After a failure nothing is acknowledged, so what a cut may take is counted from there.
       this.#cutAtMs ??= this.#failedAtMs ?? this.#world.timeMs;
