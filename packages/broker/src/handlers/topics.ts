@@ -15,6 +15,12 @@ export function topicHandlers(parts: Parts): HandlerTable {
       if (fault !== undefined) return reply.fail(ResponseCode.INVALID_PARAMETER, fault);
       if (topics.get(name)?.system === true)
         return reply.fail(ResponseCode.INVALID_PARAMETER, `The topic[${name}] is conflict with system topic.`);
+      const known = topics.get(name);
+      if (known !== undefined && header.readQueueNums < known.config.readQueues) {
+        // RocketMQ allows it, and the messages of the queues that went, waiting halves and retries among them, cannot be read any more.
+        const text = `topic[${name}] has ${known.config.readQueues} queues to read; with ${header.readQueueNums} the messages of the others would be out of reach`;
+        return reply.fail(ResponseCode.INVALID_PARAMETER, text);
+      }
       const config: TopicConfig = {
         name,
         readQueues: header.readQueueNums,
@@ -23,9 +29,8 @@ export function topicHandlers(parts: Parts): HandlerTable {
         sysFlag: header.topicSysFlag ?? 0,
         order: header.order ?? false,
         filterType: header.topicFilterType === 'MULTI_TAG' ? 'MULTI_TAG' : 'SINGLE_TAG',
-        attributes: changedAttributes(topics.get(name)?.config.attributes, header.attributes),
+        attributes: changedAttributes(known?.config.attributes, header.attributes),
       };
-      const known = topics.get(name);
       if (known === undefined && topics.size >= options.topicsMax) {
         return reply.fail(ResponseCode.SYSTEM_ERROR, `too many topics: ${topics.size} (topicsMax)`);
       }

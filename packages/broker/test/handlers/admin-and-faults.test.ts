@@ -133,6 +133,16 @@ describe('topics', () => {
     expect(answer).toMatchObject({ code: 29, remark: expect.stringContaining(text) });
   });
 
+  it('do not lose sight of messages by a change to fewer queues', () => {
+    const client = new Stage().start().client();
+    client.call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, readQueueNums: 4, writeQueueNums: 4 });
+    expect(client.call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, readQueueNums: 2, writeQueueNums: 2 })).toMatchObject({
+      code: 29,
+      remark: expect.stringContaining('with 2 the messages of the others would be out of reach'),
+    });
+    expect(client.call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, readQueueNums: 4, writeQueueNums: 2 }).code).toBe(0);
+  });
+
   it('are limited in number', () => {
     const client = new Stage({ topicsMax: 12 }).start().client();
     expect(client.send('one-more', 'x').code).toBe(0);

@@ -8,7 +8,7 @@ interface HalvesFlags extends BrokerFlag {
 
 export function addHalves(program: Command): void {
   withBroker(program.command('halves'))
-    .description('lists half messages without a verdict: open, and parked for a person to decide')
+    .description('lists half messages without a verdict: open, and parked (check-backs used up, settled only by a late answer)')
     .action(halves);
 }
 

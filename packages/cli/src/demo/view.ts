@@ -74,27 +74,28 @@ class LiveView implements View {
 
   private draw(): void {
     const { out } = this.options;
-    const width = Math.max(40, out.columns ?? 80);
-    const lines = this.lines().map((line) => clip(line, width - 1));
+    const width = Math.max(40, out.columns || 80);
+    const lines = this.lines((out.rows || 24) - 1).map((line) => clip(line, width - 1));
     const up = this.linesDrawn === 0 ? '' : `\x1b[${this.linesDrawn}A`;
     out.write(`${up}${lines.map((line) => `\x1b[2K${line}\n`).join('')}\x1b[0J`);
     this.linesDrawn = lines.length;
   }
 
-  private lines(): string[] {
+  /** At most `height` lines: a taller picture could not be drawn over. The oldest events give way. */
+  private lines(height: number): string[] {
     const { latest } = this;
     const head = [styleText('bold', this.options.title), ''];
     const middle = latest === undefined ? ['  the banks open …'] : this.bankLines(latest);
     const faults = [...this.faults].map(([name, state]) => faultMark(state) + name);
-    return [
+    const above = [
       ...head,
       ...middle,
       '',
       `  faults  ${faults.slice(0, 4).join('   ')}`,
       `          ${faults.slice(4).join('   ')}`,
       '',
-      ...this.eventLines(),
     ];
+    return [...above, ...this.eventLines(Math.max(1, Math.min(eventsShown, height - above.length)))];
   }
 
   private bankLines({ figures, violations, accountsA, accountsB }: RunningAccount): string[] {
@@ -113,8 +114,9 @@ class LiveView implements View {
     ];
   }
 
-  private eventLines(): string[] {
-    return Array.from({ length: eventsShown }, (_, i) => `  ${this.events[i] ?? ''}`);
+  private eventLines(count: number): string[] {
+    const events = this.events.slice(-count);
+    return Array.from({ length: count }, (_, i) => `  ${events[i] ?? ''}`);
   }
 
   private seconds(): string {
