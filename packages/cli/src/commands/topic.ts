@@ -16,7 +16,7 @@ interface ListFlags extends BrokerFlag {
 export function addTopic(program: Command): void {
   const topic = program.command('topic').description('makes and lists topics');
   withBroker(topic.command('create'))
-    .description('makes a topic; one that is there keeps its messages')
+    .description('makes a topic; one that is there keeps its messages and never gets fewer queues')
     .argument('<name>')
     .option('--queues <n>', 'how many queues', integer(1, 1_024), 8)
     .action(create);
