@@ -1,4 +1,4 @@
-import type { DiskError, Timer, Timers } from '@tallystick/base';
+import type { Clock, DiskError, Timer, Timers } from '@tallystick/base';
 import type { GroupBuilder } from './group-builder.ts';
 import type { Segment } from './segment.ts';
 import { encodeSegmentHeader, SEGMENT_ACTIVE } from './segment-header.ts';
@@ -31,6 +31,7 @@ export interface LogWriterOwner {
 export class LogWriter {
   readonly #builder: GroupBuilder;
   readonly #timers: Timers;
+  readonly #clock: Clock;
   readonly #options: LogWriterOptions;
   readonly #owner: LogWriterOwner;
   writtenEnd = 0;
@@ -40,6 +41,8 @@ export class LogWriter {
   #block: Block | undefined;
   #blockAt = 0;
   #isWriting = false;
+  /** Monotonic ms at which the write in flight was begun; undefined when none is. */
+  writeStartedMs: number | undefined;
   #isSyncing = false;
   #isStopped = false;
   #onIdle = (): void => {};
@@ -51,9 +54,15 @@ export class LogWriter {
   #markerTimer: Timer | undefined;
   #whenDurable: { readonly end: number; readonly run: () => void }[] = [];
 
-  constructor(builder: GroupBuilder, timers: Timers, options: LogWriterOptions, owner: LogWriterOwner) {
+  constructor(
+    builder: GroupBuilder,
+    ports: { readonly timers: Timers; readonly clock: Clock },
+    options: LogWriterOptions,
+    owner: LogWriterOwner,
+  ) {
     this.#builder = builder;
-    this.#timers = timers;
+    this.#timers = ports.timers;
+    this.#clock = ports.clock;
     this.#options = options;
     this.#owner = owner;
   }
@@ -125,9 +134,11 @@ export class LogWriter {
     }
     const lastAt = last.closed;
     this.#isWriting = true;
+    this.writeStartedMs = this.#clock.monotonic();
     this.writes++;
     segment.file!.write(chunks, from - segment.base, (error) => {
       this.#isWriting = false;
+      this.writeStartedMs = undefined;
       if (this.#isStopped) return this.#ended();
       if (error !== undefined) return this.#fail('write', segment, error);
       this.#block = last;

@@ -61,6 +61,8 @@ export interface StoreSignals {
   failed(reason: string): void;
   /** The disk is full (true) or has space again (false). */
   full(isFull: boolean): void;
+  /** A write or a sync of the log has returned: what waits for the disk may look again. */
+  progress?(): void;
 }
 
 /**

@@ -109,7 +109,7 @@ export class Store {
       this.#housekeeping.rolled(from, to),
     );
     const storeId = (): string => this.#segments.storeId;
-    this.#writer = new LogWriter(this.#builder, ports.timers, options, {
+    this.#writer = new LogWriter(this.#builder, ports, options, {
       get storeId() {
         return storeId();
       },
@@ -363,10 +363,12 @@ export class Store {
   // What the disk has done.
 
   #written(end: number): void {
-    if (this.options.flush !== 'async') return;
-    this.#visibleEnd = end;
-    this.#waitWritten.releaseTo(end, 'ok');
-    this.#advance(end);
+    if (this.options.flush === 'async') {
+      this.#visibleEnd = end;
+      this.#waitWritten.releaseTo(end, 'ok');
+      this.#advance(end);
+    }
+    this.#signals.progress?.();
   }
 
   #durable(end: number): void {
@@ -374,6 +376,7 @@ export class Store {
     this.#waitDurable.releaseTo(end, 'ok');
     if (this.options.flush === 'sync') this.#advance(end);
     this.#housekeeping.coolIndexes();
+    this.#signals.progress?.();
   }
 
   /** Shows readers what lies before `end`. */
@@ -428,6 +431,23 @@ export class Store {
     const closing = this.#closing;
     this.#closing = undefined;
     if (closing !== undefined) this.#release(() => closing(new StoreError('io', reason)));
+  }
+
+  // How busy the disk is.
+
+  /** Monotonic ms at which the oldest write of the log still in flight was begun (a sync does not count); undefined without one. */
+  oldestWriteStartedMs(): number | undefined {
+    return this.#writer.writeStartedMs;
+  }
+
+  /** Written but not yet synced bytes. */
+  get unsyncedBytes(): number {
+    return this.#writer.unsyncedBytes;
+  }
+
+  /** Buffers that the transient store pool could still fill; Infinity without a pool. */
+  availableBuffers(): number {
+    return Number.POSITIVE_INFINITY;
   }
 
   // Queues and reading.
