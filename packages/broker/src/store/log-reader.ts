@@ -49,21 +49,24 @@ export class LogReader {
     return undefined;
   }
 
-  /** Reads a stretch that begins with these bytes; a sentence when the disk does not give them. */
+  /** Reads a stretch with these bytes in it; a sentence when the disk does not give them. */
   *readSpan(position: number, size: number): Steps<Span | string> {
     const segment = this.#segments.of(position);
     if (segment === undefined || !segment.isReady || position + size > segment.writtenEnd)
       return `nothing is stored at ${position}`;
     const file = yield* this.#open(segment);
     if (typeof file === 'string') return file;
-    const length = Math.min(Math.max(size, this.#spanBytes), segment.writtenEnd - position);
+    // Spans begin at multiples of their size, so that queues that are read side by side share them instead of overlapping.
+    const base = segment.base + Math.floor((position - segment.base) / this.#spanBytes) * this.#spanBytes;
+    const before = position - base;
+    const length = Math.min(Math.max(before + size, this.#spanBytes), segment.writtenEnd - base);
     const bytes = Buffer.allocUnsafeSlow(length);
     this.diskReads++;
-    const read = yield* attempt<number, DiskError>((done) => file.read(bytes, position - segment.base, done));
-    if (read.error !== undefined || read.value < size) {
+    const read = yield* attempt<number, DiskError>((done) => file.read(bytes, base - segment.base, done));
+    if (read.error !== undefined || read.value < before + size) {
       return `${segment.path} cannot be read at byte ${position - segment.base} (${size} bytes): ${read.error?.message ?? 'the file is shorter'}`;
     }
-    const span = { base: position, bytes, length: read.value, isTail: false };
+    const span = { base, bytes, length: read.value, isTail: false };
     this.#keep(span);
     return span;
   }

@@ -1,4 +1,5 @@
 import { crc32, readI32, readI64, run, type Steps } from '@tallystick/base';
+import { Gathered } from './gathered.ts';
 import type { IndexCache } from './index-cache.ts';
 import { entryPosition, entrySize, entryTags, INDEX_BLOCK_ENTRIES } from './index-file.ts';
 import type { LogReader, Span } from './log-reader.ts';
@@ -6,7 +7,7 @@ import type { QueueRef } from './queue-ref.ts';
 import type { QueueTable } from './queue-table.ts';
 import { MESSAGE_AT, MESSAGE_BYTES_MIN, recordFault, RecordView } from './record-view.ts';
 import type { ReadRequest, ReadResult, ReadStatus } from './store-types.ts';
-import type { Tail } from './tail.ts';
+import type { Block, Tail } from './tail.ts';
 
 export interface QueueReaderParts {
   readonly log: LogReader;
@@ -31,6 +32,8 @@ export class QueueReader {
   #isStopped = false;
   #whenIdle = (): void => {};
   readonly #view = new RecordView();
+  readonly #fromTail = new Gathered();
+  readonly #fromDisk = new Gathered();
 
   constructor(parts: QueueReaderParts) {
     this.#parts = parts;
@@ -123,14 +126,11 @@ export class QueueReader {
     let { offset } = request;
     let run = queue.entries.hotRun(offset);
     if (run === undefined) return undefined;
-    const chunks: Uint8Array[] = [];
-    let count = 0;
-    let bytes = 0;
-    let block = tail.find(run.segmentBase + run.relative[offset - run.first]!);
-    let chunkStart = 0;
-    let chunkEnd = -1;
+    const gathered = this.#fromTail;
+    gathered.begin();
+    let block: Block | undefined;
     const scanEnd = Math.min(maxOffset, offset + SCAN_MAX);
-    while (offset < scanEnd && count < maxCount) {
+    while (offset < scanEnd && gathered.count < maxCount) {
       let entry = offset - run.first;
       if (entry >= run.count) {
         const following = queue.entries.hotRun(offset);
@@ -144,27 +144,17 @@ export class QueueReader {
       }
       const position = run.segmentBase + run.relative[entry]!;
       const size = run.sizes[entry]!;
-      if (count > 0 && bytes + size > maxBytes) break;
+      if (gathered.count > 0 && gathered.bytes + size > maxBytes) break;
       if (block === undefined || position < block.base || position >= block.base + block.closed) {
-        const other = tail.find(position);
-        if (other === undefined) break;
-        if (block !== undefined && chunkEnd >= 0) chunks.push(block.bytes.subarray(chunkStart, chunkEnd));
-        block = other;
-        chunkEnd = -1;
+        block = tail.find(position);
+        if (block === undefined) break;
       }
       const at = position - block.base;
-      if (at !== chunkEnd) {
-        if (chunkEnd >= 0) chunks.push(block.bytes.subarray(chunkStart, chunkEnd));
-        chunkStart = at;
-      }
-      chunkEnd = at + size;
-      bytes += size;
-      count++;
+      gathered.add(block.bytes, at, at + size);
       offset++;
     }
-    if (block !== undefined && chunkEnd >= 0) chunks.push(block.bytes.subarray(chunkStart, chunkEnd));
-    if (count === 0 && offset === request.offset) return undefined;
-    if (count > 0) return found(queue, offset, chunks, bytes, count);
+    if (gathered.count > 0) return found(queue, offset, gathered);
+    if (offset === request.offset) return undefined;
     return offset >= scanEnd ? answer(queue, 'none-matched', offset) : undefined;
   }
 
@@ -174,55 +164,52 @@ export class QueueReader {
     const { queue, maxCount, maxBytes, tagMatches } = request;
     let { offset } = request;
     const scanEnd = Math.min(queue.maxOffset, offset + SCAN_MAX);
-    const chunks: Uint8Array[] = [];
-    let count = 0;
-    let bytes = 0;
+    const gathered = this.#fromDisk;
+    gathered.begin();
     let spansLeft = SPANS_MAX;
     const entry = new Entry();
-    while (offset < scanEnd && count < maxCount) {
-      const missing = yield* this.#entry(queue, offset, entry);
-      if (missing !== undefined) {
-        if (count > 0) break;
-        return this.#outside({ ...request, offset }) ?? failure(request, missing);
+    let span: Span | string | undefined;
+    while (offset < scanEnd && gathered.count < maxCount) {
+      // Entry after entry lies in the same run and the same span: only where one ends may anything have to wait.
+      if (!entry.load(queue, offset)) {
+        gathered.settle();
+        span = undefined;
+        const missing = yield* this.#entry(queue, offset, entry);
+        if (missing !== undefined) {
+          if (gathered.count > 0) break;
+          return this.#outside({ ...request, offset }) ?? failure(request, missing);
+        }
       }
       if (tagMatches !== undefined && !tagMatches(entry.tagsCode)) {
         offset++;
         continue;
       }
-      if (count > 0 && bytes + entry.size > maxBytes) break;
-      let span: Span | string | undefined = this.#parts.log.inMemory(entry.position, entry.size);
-      // The tail answers at once next time, and its buffers may be used again before this answer is given.
-      if (span?.isTail === true && count > 0) break;
-      if (span === undefined) {
-        if (spansLeft-- === 0) break;
-        span = yield* this.#parts.log.readSpan(entry.position, entry.size);
+      if (gathered.count > 0 && gathered.bytes + entry.size > maxBytes) break;
+      if (!covers(span, entry)) {
+        span = this.#parts.log.inMemory(entry.position, entry.size);
+        if (span === undefined) {
+          if (spansLeft-- === 0) break;
+          // What lies in the tail may be overwritten while we wait.
+          gathered.settle();
+          span = yield* this.#parts.log.readSpan(entry.position, entry.size);
+        }
       }
-      const fault = typeof span === 'string' ? span : messageFault(span, entry, queue, offset, this.#view);
+      const fault = typeof span === 'string' ? span : messageFault(span!, entry, queue, offset, this.#view);
       if (fault !== undefined) {
-        if (count > 0) break;
+        if (gathered.count > 0) break;
         return this.#outside({ ...request, offset }) ?? failure(request, fault);
       }
       const at = entry.position - (span as Span).base;
-      const record = (span as Span).bytes.subarray(at, at + entry.size);
-      chunks.push((span as Span).isTail ? Buffer.from(record) : record);
-      bytes += entry.size;
-      count++;
+      gathered.add((span as Span).bytes, at, at + entry.size);
       offset++;
     }
-    return count > 0 ? found(queue, offset, chunks, bytes, count) : answer(queue, 'none-matched', offset);
+    return gathered.count > 0 ? found(queue, offset, gathered) : answer(queue, 'none-matched', offset);
   }
 
   /** Finds the entry of an offset; a sentence when there is none. */
   *#entry(queue: QueueRef, offset: number, into: Entry): Steps<string | undefined> {
     for (let attempts = 0; attempts < 2; attempts++) {
-      const run = queue.entries.hotRun(offset);
-      if (run !== undefined) {
-        const at = offset - run.first;
-        into.position = run.segmentBase + run.relative[at]!;
-        into.size = run.sizes[at]!;
-        into.tagsCode = run.tags[at]!;
-        return undefined;
-      }
+      if (into.load(queue, offset)) return undefined;
       const { sealed } = queue.entries;
       const index = sealed.find(offset);
       if (index < 0) return `offset ${offset} of ${queue.topic}:${queue.queueId} is not stored`;
@@ -230,10 +217,9 @@ export class QueueReader {
       const segmentBase = sealed.segmentBase[index]!;
       const block = yield* this.#parts.index.block(segmentBase, sealed.at[index]!, sealed.count[index]!, at);
       if (typeof block !== 'string') {
-        const within = at % INDEX_BLOCK_ENTRIES;
-        into.position = entryPosition(block, within);
-        into.size = entrySize(block, within);
-        into.tagsCode = entryTags(block, within);
+        const skipped = at % INDEX_BLOCK_ENTRIES;
+        into.open(block, offset - skipped, Math.min(INDEX_BLOCK_ENTRIES, sealed.count[index]! - at + skipped));
+        into.load(queue, offset);
         return undefined;
       }
       if (!(yield* this.#parts.rebuildIndex(segmentBase))) return `index of segment ${segmentBase}: ${block}`;
@@ -321,10 +307,43 @@ export class QueueReader {
   }
 }
 
+/** One entry, and the place that the next will most likely come from: a block of an index file. */
 class Entry {
   position = 0;
   size = 0;
   tagsCode = 0;
+  #block: Buffer | undefined;
+  #first = 0;
+  #end = 0;
+
+  /** Entries of offsets [first, first + count) come from `block` from now on. */
+  open(block: Buffer, first: number, count: number): void {
+    this.#block = block;
+    this.#first = first;
+    this.#end = first + count;
+  }
+
+  /** Loads the entry of an offset if it is in RAM. */
+  load(queue: QueueRef, offset: number): boolean {
+    if (this.#block !== undefined && offset >= this.#first && offset < this.#end) {
+      const within = offset - this.#first;
+      this.position = entryPosition(this.#block, within);
+      this.size = entrySize(this.#block, within);
+      this.tagsCode = entryTags(this.#block, within);
+      return true;
+    }
+    const run = queue.entries.hotRun(offset);
+    if (run === undefined) return false;
+    const at = offset - run.first;
+    this.position = run.segmentBase + run.relative[at]!;
+    this.size = run.sizes[at]!;
+    this.tagsCode = run.tags[at]!;
+    return true;
+  }
+}
+
+function covers(span: Span | string | undefined, { position, size }: Entry): boolean {
+  return typeof span === 'object' && position >= span.base && position + size <= span.base + span.length;
 }
 
 interface Job {
@@ -344,15 +363,24 @@ function messageFault(span: Span, entry: Entry, queue: QueueRef, offset: number,
   if (readI32(bytes, at) !== entry.size) return damaged('its size differs from its index entry');
   if (readI64(bytes, at + MESSAGE_AT.queueOffset) !== offset) return damaged('it has another queue offset');
   view.move(bytes, at, end, entry.position);
-  if (queue.topicBytes.compare(bytes, view.topicStart, view.topicEnd) !== 0 || view.queueId !== queue.queueId)
+  if (!sameBytes(queue.topicBytes, bytes, view.topicStart, view.topicEnd) || view.queueId !== queue.queueId)
     return damaged('it is of another queue');
   return (crc32(bytes, view.bodyStart, view.bodyEnd) & 0x7fffffff) === view.bodyCrc
     ? undefined
     : damaged('body checksum differs');
 }
 
-function found(queue: QueueRef, nextOffset: number, chunks: readonly Uint8Array[], bytes: number, count: number): ReadResult {
-  return { status: 'found', nextOffset, minOffset: queue.minOffset, maxOffset: queue.maxOffset, chunks, bytes, count };
+function found(queue: QueueRef, nextOffset: number, gathered: Gathered): ReadResult {
+  const { bytes, count } = gathered;
+  return {
+    status: 'found',
+    nextOffset,
+    minOffset: queue.minOffset,
+    maxOffset: queue.maxOffset,
+    chunks: gathered.chunks(),
+    bytes,
+    count,
+  };
 }
 
 function answer(queue: QueueRef, status: ReadStatus, nextOffset: number): ReadResult {
@@ -365,6 +393,13 @@ function failure({ queue, offset }: ReadRequest, reason: string): ReadResult {
 
 function noMessage(position: number): string {
   return `there is no message at position ${position}`;
+}
+
+/** A topic is short: a loop beats the call of a comparison. */
+function sameBytes(expected: Buffer, bytes: Buffer, start: number, end: number): boolean {
+  if (end - start !== expected.length) return false;
+  for (let at = 0; at < expected.length; at++) if (expected[at] !== bytes[start + at]) return false;
+  return true;
 }
 
 /** Entries looked at in one read at most, matching or not. */

@@ -100,7 +100,7 @@ export interface ReadResult {
   readonly nextOffset: number;
   readonly minOffset: number;
   readonly maxOffset: number;
-  /** Whole records back to back. Views into buffers that are used again: copy or send before the turn ends. */
+  /** Whole records back to back. Views into buffers that the next read uses again: valid during the call only. */
   readonly chunks: readonly Uint8Array[];
   readonly bytes: number;
   readonly count: number;
