@@ -84,6 +84,8 @@ export class Store {
   #turnNowMs = 0;
   #turnMonotonicMs = 0;
   #newestMs = 0;
+  /** End of the record that was appended last. */
+  #lastEnd = 0;
   #timeoutTimer: Timer | undefined;
   #closing: ((error: StoreError | undefined) => void) | undefined;
   #messages = 0;
@@ -246,6 +248,7 @@ export class Store {
       this.#dirty.push(queue);
     }
     this.#messages++;
+    this.#lastEnd = position + bytes;
     this.#wait(level, sink, token, position + bytes, position, queueOffset);
     if (this.#readers.length > 0) {
       this.#view.move(block.bytes, at, end, position);
@@ -270,6 +273,7 @@ export class Store {
     const position = block.base + at;
     const end = encodeControlRecord(type, version, body, block.bytes, at);
     builder.took(end);
+    this.#lastEnd = position + bytes;
     this.#wait(level, sink, token, position + bytes, position, -1);
     this.#view.move(block.bytes, at, end, position);
     for (const part of this.#derived) part.apply(this.#view, true);
@@ -298,6 +302,19 @@ export class Store {
       this.#builder.unpin();
     }
     return 'ok';
+  }
+
+  /**
+   * Tells the sink when a record that was appended earlier is as durable as is asked: during the call when it is already. For those who
+   * repeat a request; they are never told before the record's own append was.
+   */
+  whenKept(position: number, queueOffset: number, level: AckLevel, sink: AppendSink, token: number): void {
+    const isDurable = level === 'synced' || this.options.flush === 'sync';
+    if (position < (isDurable ? this.#writer.durableEnd : this.#writer.writtenEnd))
+      return sink.appended(token, 'ok', position, queueOffset);
+    if (this.#state !== 'open') return sink.appended(token, this.#state === 'failed' ? 'failed' : 'closed', position, queueOffset);
+    this.#beginTurn();
+    this.#wait(level, sink, token, this.#lastEnd, position, queueOffset);
   }
 
   messageBytes(m: AppendMessage): number {
