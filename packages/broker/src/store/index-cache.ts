@@ -11,6 +11,8 @@ export class IndexCache {
   #lastRunAt = -1;
   #lastBlock = -1;
   #lastBytes: Buffer | undefined;
+  #file: DiskFile | undefined;
+  #fileBase = -1;
 
   constructor(disk: Disk, blocksMax: number) {
     this.#disk = disk;
@@ -30,14 +32,31 @@ export class IndexCache {
       this.#blocks.set(key, known);
       return this.#remember(segmentBase, runAt, block, known);
     }
-    const opened = yield* attempt<DiskFile, DiskError>((done) => this.#disk.open(indexPath(segmentBase), 'open', done));
-    if (opened.error !== undefined) return opened.error.message;
-    const read = yield* readIndexBlock(opened.value, runAt, runCount, block);
-    yield* call((done) => opened.value.close(done));
+    const file = yield* this.#open(segmentBase);
+    if (typeof file === 'string') return file;
+    const read = yield* readIndexBlock(file, runAt, runCount, block);
     if (typeof read === 'string') return read;
     this.#blocks.set(key, read);
     if (this.#blocks.size > this.#blocksMax) this.#blocks.delete(this.#blocks.keys().next().value as string);
     return this.#remember(segmentBase, runAt, block, read);
+  }
+
+  /** The file read last stays open: queues that are read side by side lie in one segment. */
+  *#open(segmentBase: number): Steps<DiskFile | string> {
+    if (this.#file !== undefined && segmentBase === this.#fileBase) return this.#file;
+    yield* this.close();
+    const opened = yield* attempt<DiskFile, DiskError>((done) => this.#disk.open(indexPath(segmentBase), 'open', done));
+    if (opened.error !== undefined) return opened.error.message;
+    this.#file = opened.value;
+    this.#fileBase = segmentBase;
+    return opened.value;
+  }
+
+  /** Closes the file that is open. */
+  *close(): Steps<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    if (file !== undefined) yield* call((done) => file.close(done));
   }
 
   #remember(segmentBase: number, runAt: number, block: number, bytes: Buffer): Buffer {
@@ -51,6 +70,8 @@ export class IndexCache {
   /** The index file of the segment was written again or removed. */
   forget(segmentBase: number): void {
     this.#lastBytes = undefined;
+    // Another file may bear its name now: the open one is closed at the next use.
+    if (this.#fileBase === segmentBase) this.#fileBase = -1;
     for (const key of this.#blocks.keys()) if (key.startsWith(`${segmentBase}/`)) this.#blocks.delete(key);
   }
 }

@@ -10,7 +10,7 @@ export interface Span {
   readonly bytes: Buffer;
   /** Bytes that hold log. */
   readonly length: number;
-  /** A block of the tail, whose buffer will be used again; else a buffer of its own. */
+  /** A block of the tail. Its buffer will be used again after the turn, that of another span after the next read. */
   readonly isTail: boolean;
 }
 
@@ -26,6 +26,8 @@ export class LogReader {
   readonly #cacheBytes: number;
   readonly #spans: Span[] = [];
   #cachedBytes = 0;
+  /** Buffers of spans that left; the next reads fill them. */
+  readonly #free: Buffer[] = [];
   readonly #opened: Segment[] = [];
   diskReads = 0;
 
@@ -60,7 +62,8 @@ export class LogReader {
     const base = segment.base + Math.floor((position - segment.base) / this.#spanBytes) * this.#spanBytes;
     const before = position - base;
     const length = Math.min(Math.max(before + size, this.#spanBytes), segment.writtenEnd - base);
-    const bytes = Buffer.allocUnsafeSlow(length);
+    const bytes =
+      length === this.#spanBytes ? (this.#free.pop() ?? Buffer.allocUnsafeSlow(length)) : Buffer.allocUnsafeSlow(length);
     this.diskReads++;
     const read = yield* attempt<number, DiskError>((done) => file.read(bytes, base - segment.base, done));
     if (read.error !== undefined || read.value < before + size) {
@@ -87,7 +90,11 @@ export class LogReader {
   #keep(span: Span): void {
     this.#spans.push(span);
     this.#cachedBytes += span.bytes.length;
-    while (this.#spans.length > 1 && this.#cachedBytes > this.#cacheBytes) this.#cachedBytes -= this.#spans.shift()!.bytes.length;
+    while (this.#spans.length > 1 && this.#cachedBytes > this.#cacheBytes) {
+      const { bytes } = this.#spans.shift()!;
+      this.#cachedBytes -= bytes.length;
+      if (bytes.length === this.#spanBytes && this.#free.length < FREE_MAX) this.#free.push(bytes);
+    }
   }
 
   /** The writer is done with the segment; its file is closed when it has not been read for a while. */
@@ -125,3 +132,5 @@ export class LogReader {
 
 /** Sealed segments that stay open for reading. */
 const OPEN_MAX = 32;
+/** One read is under way at a time: the buffer that leaves is the one that the next read fills. */
+const FREE_MAX = 2;

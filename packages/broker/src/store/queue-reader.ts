@@ -238,10 +238,9 @@ export class QueueReader {
     if (size < MESSAGE_BYTES_MIN) return noMessage(position);
     if (position + size > span.base + span.length) span = yield* this.#parts.log.readSpan(position, size);
     if (typeof span === 'string') return span;
-    const isTail = span.isTail;
     const bytes = this.#messageIn(span, position, size);
     if (bytes === undefined) return noMessage(position);
-    const kept = isTail ? Buffer.from(bytes) : bytes;
+    const kept = Buffer.from(bytes);
     const view = this.#view.move(kept, 0, kept.length, position);
     const queue = this.#parts.queues.find(view.topic(), view.queueId);
     const entry = new Entry();

@@ -1,4 +1,4 @@
-import { call, resolveOptions, run, type Steps, type Timer } from '@tallystick/base';
+import { call, run, type Steps, type Timer } from '@tallystick/base';
 import { PropertyLocator } from '@tallystick/remoting';
 import type { AppendMessage } from './append-message.ts';
 import { CheckpointFile } from './checkpoint.ts';
@@ -9,7 +9,7 @@ import { IndexCache } from './index-cache.ts';
 import { LogReader } from './log-reader.ts';
 import { LogWriter } from './log-writer.ts';
 import { writeMarker } from './markers.ts';
-import { STORE_OPTIONS, type GivenStoreOptions, type StoreOptions } from './options.ts';
+import { storeOptions, type GivenStoreOptions, type StoreOptions } from './options.ts';
 import { QueueReader } from './queue-reader.ts';
 import type { QueueRef } from './queue-ref.ts';
 import { QueueTable } from './queue-table.ts';
@@ -39,6 +39,7 @@ import {
   type StoreSignals,
 } from './store-types.ts';
 import { Tail } from './tail.ts';
+import { TransientPool } from './transient-pool.ts';
 import { Waiters } from './waiters.ts';
 
 export type Refusal = Exclude<AppendOutcome, 'ok' | 'timeout'>;
@@ -64,6 +65,7 @@ export class Store {
   readonly #queues = new QueueTable();
   readonly #segments: Segments;
   readonly #tail: Tail;
+  #pool: TransientPool | undefined;
   readonly #builder: GroupBuilder;
   readonly #writer: LogWriter;
   readonly #log: LogReader;
@@ -71,6 +73,8 @@ export class Store {
   readonly #reader: QueueReader;
   readonly #checkpoint: CheckpointFile;
   readonly #housekeeping: Housekeeping;
+  /** Those who are content with a buffer of the pool: told at the end of their turn. */
+  readonly #waitBuffered = new Waiters();
   readonly #waitWritten = new Waiters();
   readonly #waitDurable = new Waiters();
   readonly #view = new RecordView();
@@ -97,7 +101,7 @@ export class Store {
     signals: StoreSignals,
     derived: readonly Derived[],
   ) {
-    const options = resolveOptions('store', STORE_OPTIONS, given);
+    const options = storeOptions(given);
     this.options = options;
     this.#ports = ports;
     this.#settings = settings;
@@ -106,16 +110,25 @@ export class Store {
     this.#readers = derived.filter((part) => part.records === 'all');
     this.#storeHost = settings.storeHost ?? LOCAL_HOST;
     this.#segments = new Segments(ports.disk, ports.clock, options.segmentBytes, options.reserveBytes);
-    this.#tail = new Tail(Math.min(options.blockBytes, options.segmentBytes), options.tailBytes);
+    const isPooled = options.transientStorePoolEnable;
+    const blockBytes = Math.min(isPooled ? options.transientStorePoolBufferBytes : options.blockBytes, options.segmentBytes);
+    this.#tail = new Tail(blockBytes, options.tailBytes, isPooled ? options.transientStorePoolSize : undefined);
+    if (isPooled) this.#pool = new TransientPool(options.transientStorePoolSize, this.#tail, () => this.#writer.writtenEnd);
     this.#builder = new GroupBuilder(this.#tail, this.#segments, options.groupBytes, (from, to) =>
       this.#housekeeping.rolled(from, to),
     );
     const storeId = (): string => this.#segments.storeId;
-    this.#writer = new LogWriter(this.#builder, ports, options, {
+    const pace = {
+      ...options,
+      commitBytes: isPooled ? options.commitCommitLogLeastPages * PAGE_BYTES : 0,
+      commitIntervalMs: options.commitIntervalCommitLog,
+    };
+    this.#writer = new LogWriter(this.#builder, ports, pace, {
       get storeId() {
         return storeId();
       },
       syncWantedFrom: () => this.#waitDurable.firstEnd,
+      writeWantedTo: () => Math.max(this.#waitDurable.lastEnd, this.#waitWritten.lastEnd),
       needFile: (segment) => this.#housekeeping.needFile(segment),
       written: (end) => this.#written(end),
       durable: (end) => this.#durable(end),
@@ -335,6 +348,7 @@ export class Store {
     const pendingBytes = builder.end - this.#writer.writtenEnd;
     // What settles earlier promises is let in longer than what makes new ones.
     if (pendingBytes > this.options.pendingBytesMax * (mayUseReserve ? 2 : 1)) return 'busy';
+    if (this.#pool !== undefined && !mayUseReserve && this.#isOutOfBuffers(this.#pool, bytes)) return 'busy';
     const { segment } = builder;
     const noRoom = isFull ? 'full' : 'busy';
     const needsRoll = builder.needsRoll(bytes);
@@ -353,10 +367,27 @@ export class Store {
     return need <= this.#segments.reserveBytes * (mayUseReserve ? 1 : PLANNED_SHARE) ? undefined : noRoom;
   }
 
+  #isOutOfBuffers(pool: TransientPool, bytes: number): boolean {
+    if (!this.options.fastFailIfNoBufferInStorePool || pool.available > 0) return false;
+    const { block, at } = this.#builder;
+    return block === undefined || at + groupBytes(bytes) > block.bytes.length;
+  }
+
   #wait(level: AckLevel, sink: AppendSink, token: number, end: number, position: number, queueOffset: number): void {
-    const waiters = level === 'synced' || this.options.flush === 'sync' ? this.#waitDurable : this.#waitWritten;
+    const isDurable = level === 'synced' || this.options.flush === 'sync';
+    const isBuffered = !isDurable && this.#pool !== undefined && this.#mayBuffer(this.#pool);
+    const waiters = isDurable ? this.#waitDurable : isBuffered ? this.#waitBuffered : this.#waitWritten;
     waiters.add(sink, token, end, position, queueOffset, this.#turnMonotonicMs);
+    if (isBuffered) return;
     this.#timeoutTimer ??= this.#ports.timers.after(this.options.syncFlushTimeoutMs, () => this.#timeOut());
+  }
+
+  /**
+   * Whether an append may count as done in its buffer: there is one, what it holds is sure to get a place on the disk, and nobody
+   * appended earlier is still waiting for a write.
+   */
+  #mayBuffer(pool: TransientPool): boolean {
+    return this.#waitWritten.count === 0 && this.#builder.segment.isReady && !pool.isOverdrawn;
   }
 
   #beginTurn(): void {
@@ -373,6 +404,7 @@ export class Store {
     if (this.#state === 'failed' || this.#state === 'closed') return;
     this.#builder.close();
     this.#writer.pump();
+    this.#waitBuffered.releaseTo(this.#builder.closedEnd, 'ok');
     this.#tail.trim(this.#writer.writtenEnd);
     this.#housekeeping.keepAhead();
   }
@@ -442,8 +474,8 @@ export class Store {
       () => writeMarker(this.#ports.disk, 'FSYNC_FAILED', facts),
       () => {},
     );
-    this.#waitWritten.releaseTo(Number.POSITIVE_INFINITY, 'failed');
-    this.#waitDurable.releaseTo(Number.POSITIVE_INFINITY, 'failed');
+    for (const waiters of [this.#waitBuffered, this.#waitWritten, this.#waitDurable])
+      waiters.releaseTo(Number.POSITIVE_INFINITY, 'failed');
     this.#signals.failed(reason);
     const closing = this.#closing;
     this.#closing = undefined;
@@ -464,7 +496,7 @@ export class Store {
 
   /** Buffers that the transient store pool could still fill; Infinity without a pool. */
   availableBuffers(): number {
-    return Number.POSITIVE_INFINITY;
+    return this.#pool?.available ?? Number.POSITIVE_INFINITY;
   }
 
   // Queues and reading.
@@ -585,7 +617,8 @@ export class Store {
     this.#state = 'closed';
     const { pendingBytes, unsyncedBytes } = this.info();
     this.#release(() => {});
-    for (const waiters of [this.#waitWritten, this.#waitDurable]) waiters.releaseTo(Number.POSITIVE_INFINITY, 'timeout');
+    for (const waiters of [this.#waitBuffered, this.#waitWritten, this.#waitDurable])
+      waiters.releaseTo(Number.POSITIVE_INFINITY, 'timeout');
     this.#closed(
       new Error(
         `${pendingBytes + unsyncedBytes} bytes could not be brought to the disk in ${this.options.closeTimeoutMs} ms (closeTimeoutMs)`,
@@ -600,6 +633,7 @@ export class Store {
 
   *#closeFiles(): Steps<void> {
     yield* this.#checkpoint.close();
+    yield* this.#index.close();
     for (const segment of [...this.#segments.all, this.#segments.next]) {
       const file = segment?.file;
       if (segment === undefined || file === undefined) continue;
@@ -626,4 +660,6 @@ const TAGS = new PropertyLocator(['TAGS']);
 
 /** A segment without a file may turn out to be the reserve: sends leave this much of it to what settles earlier promises. */
 const PLANNED_SHARE = 0.75;
+/** RocketMQ counts what is gathered in pages of the operating system. */
+const PAGE_BYTES = 4096;
 const LOCAL_HOST = Uint8Array.of(127, 0, 0, 1, 0, 0, 0, 0);
