@@ -145,6 +145,7 @@ export function parseFrame(frame: Frame, bytes: Buffer, at: number, end: number,
   if (kind > 1) return `unknown header kind ${kind}`;
   const headerEnd = headerStart + headerBytes;
   frame.bytes = bytes;
+  frame.start = at;
   frame.headerKind = kind as HeaderKind;
   frame.bodyStart = headerEnd;
   frame.bodyEnd = end;

@@ -28,6 +28,8 @@ export interface ReplyRef {
  */
 export class Frame {
   bytes: Buffer = EMPTY;
+  /** Where the frame begins, its length field included; it ends at `bodyEnd`. */
+  start = 0;
   code = 0;
   flag = 0;
   opaque = 0;
