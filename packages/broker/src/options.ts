@@ -1,6 +1,6 @@
 import { booleanOption, integerOption, integersOption, resolveOptions, textOption } from '@tallystick/base';
 import type { GivenOptions, Options } from '@tallystick/base';
-import { STORE_OPTIONS } from './store/options.ts';
+import { checkStoreOptions, STORE_OPTIONS } from './store/options.ts';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -49,7 +49,7 @@ export const BROKER_OPTIONS = {
   longPollMaxMs: integerOption(MINUTE_MS, 1, HOUR_MS, 'Longest wait of a pull, whatever the client asks for.'),
   heldPullsMax: integerOption(10_000, 0, 1_000_000, 'More waiting pulls are answered at once.'),
   pullCountMax: integerOption(1024, 1, 65_536, 'Most messages in one pull answer (RocketMQ: 32).'),
-  pullBytesMax: integerOption(256 * KIB, KIB, 16 * MIB, 'A pull answer stops growing here; one message always fits.'),
+  pullBytesMax: integerOption(MIB, KIB, 16 * MIB, 'A pull answer stops growing here; one message always fits.'),
   newGroupFromStartBytes: integerOption(
     1024 * MIB,
     0,
@@ -107,5 +107,7 @@ export type GivenBrokerOptions = GivenOptions<typeof BROKER_OPTIONS>;
 
 /** Fills in defaults; throws with every fault named. */
 export function brokerOptions(given: GivenBrokerOptions = {}): BrokerOptions {
-  return resolveOptions('broker', BROKER_OPTIONS, given);
+  const options = resolveOptions('broker', BROKER_OPTIONS, given);
+  checkStoreOptions('broker', options);
+  return options;
 }

@@ -9,6 +9,10 @@ export interface LogWriterOptions {
   readonly syncIntervalMs: number;
   readonly syncMarkerMs: number;
   readonly unsyncedBytesMax: number;
+  /** So much is gathered before it is written, unless somebody waits for it or its time is up; 0: everything is written at once. */
+  readonly commitBytes: number;
+  /** After so long whatever has been gathered is written. */
+  readonly commitIntervalMs: number;
 }
 
 /** What the writer asks of, and tells, the store. */
@@ -16,6 +20,8 @@ export interface LogWriterOwner {
   readonly storeId: string;
   /** Address up to which someone waits for a sync; Infinity: nobody. */
   syncWantedFrom(): number;
+  /** Address up to which someone waits for a write or a sync; 0: nobody. Asked only while writes are gathered. */
+  writeWantedTo(): number;
   /** The segment has to be written but has no file yet: call `pump` when it has. */
   needFile(segment: Segment): void;
   written(end: number): void;
@@ -25,7 +31,8 @@ export interface LogWriterOwner {
 
 /**
  * Brings closed groups to the disk: at most one write of the log in flight, and at most one fdatasync beside it. The durable end
- * moves to where the written end was when the sync began. Syncs are begun when someone waits for one, in synchronous mode always,
+ * moves to where the written end was when the sync began. With a transient store pool what is appended is gathered before it is
+ * written, else it is written at once. Syncs are begun when someone waits for one, in synchronous mode always,
  * else every `syncIntervalMs`; writing waits while too much is unsynced. After an error nothing is ever written again.
  */
 export class LogWriter {
@@ -48,6 +55,9 @@ export class LogWriter {
   #onIdle = (): void => {};
   /** A sync was asked for up to here, whoever waits. */
   #forcedEnd = 0;
+  /** What was appended up to here has been gathered long enough. */
+  #commitEnd = 0;
+  #commitTimer: Timer | undefined;
   /** Segments with written but unsynced bytes, in order. */
   readonly #unsynced: Segment[] = [];
   #intervalTimer: Timer | undefined;
@@ -110,6 +120,7 @@ export class LogWriter {
   #write(): void {
     if (this.#isWriting || this.#isStopped) return;
     if (this.unsyncedBytes >= this.#options.unsyncedBytesMax) return;
+    if (this.#options.commitBytes > 0 && !this.#isCommitDue()) return;
     const block = this.#currentBlock();
     if (block === undefined) return;
     const segment = block.segment;
@@ -145,6 +156,21 @@ export class LogWriter {
       this.#blockAt = lastAt;
       this.#wrote(segment, last.base + lastAt);
     });
+  }
+
+  /** Whether what has been gathered should be written now; if not, its time is running. */
+  #isCommitDue(): boolean {
+    const { writtenEnd } = this;
+    const { closedEnd } = this.#builder;
+    if (closedEnd <= writtenEnd) return false;
+    if (closedEnd - writtenEnd >= this.#options.commitBytes) return true;
+    if (Math.max(this.#forcedEnd, this.#commitEnd, this.#owner.writeWantedTo()) > writtenEnd) return true;
+    this.#commitTimer ??= this.#timers.after(this.#options.commitIntervalMs, () => {
+      this.#commitTimer = undefined;
+      this.#commitEnd = this.#builder.closedEnd;
+      this.pump();
+    });
+    return false;
   }
 
   #wrote(segment: Segment, end: number): void {
@@ -256,10 +282,11 @@ export class LogWriter {
   }
 
   #cancelTimers(): void {
-    if (this.#intervalTimer !== undefined) this.#timers.cancel(this.#intervalTimer);
-    if (this.#markerTimer !== undefined) this.#timers.cancel(this.#markerTimer);
+    for (const timer of [this.#intervalTimer, this.#markerTimer, this.#commitTimer])
+      if (timer !== undefined) this.#timers.cancel(timer);
     this.#intervalTimer = undefined;
     this.#markerTimer = undefined;
+    this.#commitTimer = undefined;
   }
 }
 

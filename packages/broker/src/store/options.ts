@@ -1,4 +1,12 @@
-import { choiceOption, integerOption, type GivenOptions, type Options } from '@tallystick/base';
+import {
+  booleanOption,
+  choiceOption,
+  integerOption,
+  OptionsError,
+  resolveOptions,
+  type GivenOptions,
+  type Options,
+} from '@tallystick/base';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -37,6 +45,38 @@ export const STORE_OPTIONS = {
     'Written but not yet synced bytes at which writing waits for the disk.',
   ),
   syncIntervalMs: integerOption(200, 1, 60_000, 'How often asynchronous mode syncs: the loss window of a power cut.'),
+  transientStorePoolEnable: booleanOption(
+    false,
+    'With flush async only: an append counts as done in a buffer in RAM, before it is written. Kill -9 then costs what was not committed.',
+  ),
+  transientStorePoolSize: integerOption(
+    5,
+    2,
+    1024,
+    'Buffers of the transient store pool; with none left sends are answered busy.',
+  ),
+  transientStorePoolBufferBytes: integerOption(
+    4 * MIB,
+    1 * KIB,
+    64 * MIB,
+    'Size of one buffer of the transient store pool (RocketMQ: as large as a file of the log).',
+  ),
+  commitCommitLogLeastPages: integerOption(
+    4,
+    1,
+    4096,
+    'Pages of 4 KiB that the transient store pool gathers before it writes them.',
+  ),
+  commitIntervalCommitLog: integerOption(
+    200,
+    1,
+    60_000,
+    'Milliseconds after which the transient store pool writes whatever it has: the loss window of a killed process, and how long a reader waits for a lone message.',
+  ),
+  fastFailIfNoBufferInStorePool: booleanOption(
+    false,
+    'An append that finds all buffers of the transient store pool in use is refused as busy; otherwise it waits for its write.',
+  ),
   syncMarkerMs: integerOption(50, 1, 60_000, 'Idle time after which a group without records notes how far the log is durable.'),
   syncFlushTimeoutMs: integerOption(2_000, 10, 600_000, 'After this wait an append is reported as timed out (perhaps stored).'),
   closeTimeoutMs: integerOption(
@@ -79,3 +119,18 @@ export const STORE_OPTIONS = {
 
 export type StoreOptions = Options<typeof STORE_OPTIONS>;
 export type GivenStoreOptions = GivenOptions<typeof STORE_OPTIONS>;
+
+/** Fills in defaults; throws with every fault named. */
+export function storeOptions(given: GivenStoreOptions): StoreOptions {
+  const options = resolveOptions('store', STORE_OPTIONS, given);
+  checkStoreOptions('store', options);
+  return options;
+}
+
+/** What single rows cannot see. */
+export function checkStoreOptions(owner: string, { flush, transientStorePoolEnable }: StoreOptions): void {
+  if (!transientStorePoolEnable || flush === 'async') return;
+  throw new OptionsError(owner, [
+    'transientStorePoolEnable needs flush async: it acknowledges what lies in RAM, and flush sync promises the disk; give one of them up',
+  ]);
+}

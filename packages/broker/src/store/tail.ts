@@ -8,14 +8,17 @@ import type { Segment } from './segment.ts';
 export class Tail {
   readonly #blockBytes: number;
   readonly #tailBytes: number;
+  readonly #freeMax: number;
   readonly #blocks: Block[] = [];
   #bytes = 0;
   #free: Buffer[] = [];
   #cooling: Buffer[] = [];
 
-  constructor(blockBytes: number, tailBytes: number) {
+  /** `freeMax`: buffers kept for use again; a burst may have made more. */
+  constructor(blockBytes: number, tailBytes: number, freeMax = 16) {
     this.#blockBytes = blockBytes;
     this.#tailBytes = tailBytes;
+    this.#freeMax = freeMax;
   }
 
   /** Starts a block at `base`; `bytesMin` is what has to fit. */
@@ -51,10 +54,18 @@ export class Tail {
     return this.#blocks[0]?.base ?? Number.POSITIVE_INFINITY;
   }
 
+  /** Blocks that hold something beyond this position, or still may: the newest ones. */
+  blocksBeyond(writtenEnd: number): number {
+    const blocks = this.#blocks;
+    let first = blocks.length;
+    while (first > 0 && (blocks[first - 1]!.isOpen || blocks[first - 1]!.base + blocks[first - 1]!.closed > writtenEnd)) first--;
+    return blocks.length - first;
+  }
+
   /** At the end of a turn: lets go of the oldest written blocks beyond the limit. */
   trim(writtenEnd: number): void {
     if (this.#cooling.length > 0) {
-      for (const bytes of this.#cooling) if (this.#free.length < FREE_MAX) this.#free.push(bytes);
+      for (const bytes of this.#cooling) if (this.#free.length < this.#freeMax) this.#free.push(bytes);
       this.#cooling = [];
     }
     while (this.#blocks.length > 1 && this.#bytes > this.#tailBytes) {
@@ -84,6 +95,3 @@ export class Block {
     this.bytes = bytes;
   }
 }
-
-/** Buffers kept for use again; a burst may have made more. */
-const FREE_MAX = 16;

@@ -24,6 +24,11 @@ export class Waiters {
     return this.#count === 0 ? Number.POSITIVE_INFINITY : this.#end[this.#head]!;
   }
 
+  /** How far the log must get for the last one to be told; 0 when none waits. */
+  get lastEnd(): number {
+    return this.#count === 0 ? 0 : this.#end[(this.#head + this.#count - 1) & (this.#capacity - 1)]!;
+  }
+
   /** Monotonic time of the first one's append; Infinity when none waits. */
   get firstSinceMs(): number {
     return this.#count === 0 ? Number.POSITIVE_INFINITY : this.#sinceMs[this.#head]!;

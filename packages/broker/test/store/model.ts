@@ -22,6 +22,10 @@ interface Appended {
   readonly decision: number;
   readonly level: AckLevel;
   outcome: AppendOutcome | 'waiting';
+  /** When it was told how it ended. */
+  toldAtMs?: number;
+  /** A reader has seen it. */
+  isShown?: boolean;
 }
 
 /** Counts every record and folds its body into one number: a state that is a function of the log. */
@@ -55,6 +59,9 @@ export class Model {
   readonly machine: Machine;
   readonly random: Prng;
   readonly flush: 'sync' | 'async';
+  /** What was reported so shortly before a kill may be gone, if nobody has seen it; undefined: nothing may. */
+  readonly #killWindowMs: number | undefined;
+  #crashedAtMs = 0;
   #appended: Appended[] = [];
   #tally = new Tally();
   #decisions = 0;
@@ -73,6 +80,8 @@ export class Model {
     this.#retains = options.storeMaxBytes === undefined;
     this.random = new Prng(seed);
     this.flush = options.flush ?? 'sync';
+    this.#killWindowMs =
+      options.transientStorePoolEnable === true ? (options.commitIntervalCommitLog ?? 200) + WRITE_MS : undefined;
     this.machine = new Machine(seed, { ...options, flush: this.flush }, {}, () => {
       this.#tally = new Tally();
       return [this.#tally];
@@ -98,6 +107,7 @@ export class Model {
   crash(kind: 'kill' | 'power'): void {
     if (this.isDown) return;
     this.isDown = true;
+    if (this.#ending === 'none') this.#crashedAtMs = this.machine.world.timeMs;
     if (this.#ending !== 'power') this.#ending = kind;
     this.#saw(kind);
     if (kind === 'kill') this.machine.kill();
@@ -226,10 +236,11 @@ export class Model {
     if (record.position >= 0) this.#appended.push(record);
   }
 
-  #told(record: { outcome: AppendOutcome | 'waiting' }, outcome: AppendOutcome): void {
+  #told(record: { outcome: AppendOutcome | 'waiting'; toldAtMs?: number }, outcome: AppendOutcome): void {
     if (record.outcome !== 'waiting') throw new Error(`an append was told twice: ${record.outcome}, ${outcome}`);
     if (outcome === 'failed' || outcome === 'too-large') throw new Error(`an append ended as ${outcome}`);
     record.outcome = outcome;
+    record.toldAtMs = this.machine.world.timeMs;
     this.#saw(outcome);
   }
 
@@ -262,6 +273,7 @@ export class Model {
           const body = bytes.toString('utf8', at + 88, at + 88 + length);
           if (body !== record.body)
             throw new Error(`${topic}:${queueId}:${offset + n} is ${body.slice(0, 12)}, not ${record.body.slice(0, 12)}`);
+          record.isShown = true;
           at += bytes.readInt32BE(at);
         }
         this.#saw('read');
@@ -282,7 +294,9 @@ export class Model {
     const lost = appended.slice(kept);
     for (const record of lost) {
       const isDurable =
-        record.outcome === 'ok' && (this.flush === 'sync' || record.level === 'synced' || this.#ending === 'kill');
+        record.outcome === 'ok' &&
+        (this.flush === 'sync' || record.level === 'synced' || (this.#ending === 'kill' && this.#survivesKill(record)));
+      if (record.outcome === 'ok' && this.#ending === 'kill' && !isDurable) this.#saw('acked and lost by a kill');
       if (isDurable || this.#ending === 'close')
         throw new Error(
           `lost after ${this.#ending}: ${record.topic}:${record.queueId} offset ${record.queueOffset} at ${record.position}, reported ${record.outcome}`,
@@ -316,6 +330,12 @@ export class Model {
       if (this.random.chance(0.3)) this.#readQueue(topic, Number(queueId), messages);
       if (this.isDown) return;
     }
+  }
+
+  /** What a store without a pool reports lies in the page cache; with one only what was committed does. */
+  #survivesKill({ isShown, toldAtMs }: Appended): boolean {
+    if (this.#killWindowMs === undefined) return true;
+    return isShown === true || (toldAtMs ?? Infinity) < this.#crashedAtMs - this.#killWindowMs;
   }
 
   #readQueue(topic: string, queueId: number, expected: readonly Appended[]): void {
@@ -353,6 +373,9 @@ export class Model {
     this.seen.set(what, (this.seen.get(what) ?? 0) + 1);
   }
 }
+
+/** Longer than any write of the simulated disk takes, two of them in a row. */
+const WRITE_MS = 20;
 
 /** A whole life: random steps, with the crashes that `crashAt` asks for on top. */
 export function live(

@@ -8,6 +8,17 @@ describe('a store against a list', () => {
   const kinds: Record<string, { options: GivenStoreOptions; sees: readonly string[] }> = {
     synchronous: { options: { flush: 'sync' }, sees: ['ok', 'read', 'kill', 'power', 'lost', 'full'] },
     asynchronous: { options: { flush: 'async' }, sees: ['ok', 'read', 'kill', 'power', 'lost', 'full'] },
+    'asynchronous with a transient store pool': {
+      options: {
+        flush: 'async',
+        transientStorePoolEnable: true,
+        transientStorePoolSize: 3,
+        transientStorePoolBufferBytes: 4096,
+        commitCommitLogLeastPages: 1,
+        commitIntervalCommitLog: 20,
+      },
+      sees: ['ok', 'read', 'kill', 'power', 'lost', 'full', 'acked and lost by a kill'],
+    },
     'tiny segments, old ones deleted': {
       options: { flush: 'sync', segmentBytes: 8 * 1024, storeMaxBytes: 40 * 1024, retentionIntervalMs: 20 },
       sees: ['ok', 'read', 'kill', 'power', 'full'],
