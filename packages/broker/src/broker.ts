@@ -17,6 +17,7 @@ import { Registry } from './handlers/registry.ts';
 import { identity, identityBody, StoredIdentity } from './identity.ts';
 import { CONTROL_VERSION, type Journal } from './journal.ts';
 import { brokerOptions, type BrokerOptions, type GivenBrokerOptions } from './options.ts';
+import { ProducerSequences } from './sequences/producer-sequences.ts';
 import { ControlType } from './store/control-records.ts';
 import { STORE_OPTIONS, type StoreOptions } from './store/options.ts';
 import type { QueueRef } from './store/queue-ref.ts';
@@ -72,6 +73,7 @@ export class BrokerCore implements PeerHandler {
   readonly #offsets: ConsumerOffsets;
   readonly #halves = new HalfState();
   readonly #delayState = new DelayState();
+  readonly #sequences: ProducerSequences;
   readonly #store: Store;
   readonly #producers: ProducerGroups<Peer>;
   readonly #consumers: ConsumerGroups<Peer>;
@@ -100,6 +102,7 @@ export class BrokerCore implements PeerHandler {
     this.#topics = new TopicTable(options, journal, () => this.#topicsChanged());
     this.#topicsFile = new TopicsFile(ports.disk, () => this.#topics.json(ports.clock.now()));
     this.#offsets = new ConsumerOffsets(journal, ports.turn);
+    this.#sequences = new ProducerSequences(options);
     this.#store = new Store(
       ports,
       storeOptions(options),
@@ -109,7 +112,7 @@ export class BrokerCore implements PeerHandler {
         failed: (reason) => this.#failed(reason),
         full: (isFull) => this.#signals.full?.(isFull),
       },
-      [this.#storedIdentity, this.#topics, this.#offsets, this.#halves, this.#delayState],
+      [this.#storedIdentity, this.#topics, this.#offsets, this.#halves, this.#delayState, this.#sequences],
     );
     this.#producers = new ProducerGroups(options.groupsMax);
     this.#consumers = new ConsumerGroups(options.groupsMax, notifyMembers);
@@ -132,6 +135,7 @@ export class BrokerCore implements PeerHandler {
       locks: this.#locks,
       hold: this.#hold,
       halves: this.#halves,
+      sequences: this.#sequences,
       admission: new Admission(options.sendsInFlightMax, options.sendBytesInFlightMax),
       counters: this.counters,
     };

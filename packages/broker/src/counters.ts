@@ -7,6 +7,10 @@ export class Counters {
   sendsRefused = 0;
   /** Sends whose sync did not come in time: perhaps stored. */
   sendTimeouts = 0;
+  /** Numbered sends that came again and were answered as the first time, not stored. */
+  duplicateSends = 0;
+  /** Numbered sends that were refused: out of order, too old, malformed. */
+  sequenceRefusals = 0;
   halves = 0;
   commits = 0;
   rollbacks = 0;

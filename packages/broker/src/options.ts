@@ -77,6 +77,11 @@ export const BROKER_OPTIONS = {
     'With more unfinished confirmations their connections are not read; none is ever dropped.',
   ),
 
+  // producer sequences
+  sequenceProducersMax: integerOption(10_000, 1, 1_000_000, 'Producers whose numbered sends are remembered; the longest silent is forgotten.'),
+  sequenceWindowsMax: integerOption(250_000, 1, 10_000_000, 'The same for pairs of producer and queue, each some 300 bytes.'),
+  sequenceKeepMs: integerOption(24 * HOUR_MS, MINUTE_MS, 1000 * HOUR_MS, 'A producer that sends nothing for so long is forgotten.'),
+
   // delays and retries
   delayLevelsMs: integersOption(
     [1000, 5000, 10_000, 30_000, ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30].map((n) => n * MINUTE_MS), HOUR_MS, 2 * HOUR_MS],

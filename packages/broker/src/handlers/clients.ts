@@ -115,7 +115,8 @@ function heartbeat(parts: Parts, peer: Peer, frame: Frame): void {
       ResponseCode.SYSTEM_ERROR,
       `HEART_BEAT: too many groups or topics (groupsMax ${parts.options.groupsMax}, topicsMax ${parts.options.topicsMax})`,
     );
-  reply.ok({ IS_SUPPORT_HEART_BEAT_V2: true, IS_SUB_CHANGE: true });
+  // TS_DEDUP: requests that their producer numbers are stored once.
+  reply.ok({ IS_SUPPORT_HEART_BEAT_V2: true, IS_SUB_CHANGE: true, TS_DEDUP: 1 });
 }
 
 function heartbeatFault(clientId: string, groups: readonly { readonly groupName: string }[]): string | undefined {

@@ -8,6 +8,7 @@ import type { ConsumerOffsets } from '../groups/consumer-offsets.ts';
 import type { ProducerGroups } from '../groups/producer-groups.ts';
 import type { QueueLocks } from '../groups/queue-locks.ts';
 import type { BrokerOptions } from '../options.ts';
+import type { ProducerSequences } from '../sequences/producer-sequences.ts';
 import type { Store } from '../store/store.ts';
 import type { TopicTable } from '../topics/topic-table.ts';
 import type { HalfState } from '../transaction/half-state.ts';
@@ -29,6 +30,7 @@ export interface Parts {
   readonly locks: QueueLocks;
   readonly hold: PullHold;
   readonly halves: HalfState;
+  readonly sequences: ProducerSequences;
   readonly admission: Admission;
   readonly counters: Counters;
 }

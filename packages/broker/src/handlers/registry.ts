@@ -13,6 +13,7 @@ import { routeHandlers } from './routes.ts';
 import { SendBatch } from './send-batch.ts';
 import { sendBackHandlers } from './send-back.ts';
 import { SendMessage } from './send-message.ts';
+import { SequencedSends } from './sequenced-sends.ts';
 import { topicHandlers } from './topics.ts';
 
 /**
@@ -25,7 +26,8 @@ export class Registry {
 
   constructor(parts: Parts, ends: TransactionEnds) {
     this.#parts = parts;
-    const send = new SendMessage(parts, new SendBatch(parts));
+    const sequenced = new SequencedSends(parts);
+    const send = new SendMessage(parts, new SendBatch(parts, sequenced), sequenced);
     const pull = new PullMessage(parts);
     const end = new EndTransaction(parts, ends);
     const sending: Handler = (peer, frame) => send.handle(peer, frame);

@@ -13,12 +13,14 @@ import {
 import { connectionOf } from '../connection.ts';
 import { encodeProperty } from '../properties-edit.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
+import { isMarked } from '../sequences/sequence-mark.ts';
 import { AppendMessage } from '../store/append-message.ts';
 import type { AppendOutcome, AppendSink } from '../store/store-types.ts';
 import { RETRY_PREFIX } from '../topics/system-topics.ts';
 import type { Topic } from '../topics/topic.ts';
 import type { Parts } from './parts.ts';
 import { appendFailure } from './reply.ts';
+import type { SequencedSends } from './sequenced-sends.ts';
 
 /**
  * Sends of many messages in one body (320). All of them lie in one write group in one queue, one after the other, or none does;
@@ -26,13 +28,15 @@ import { appendFailure } from './reply.ts';
  */
 export class SendBatch {
   readonly #parts: Parts;
+  readonly #sequenced: SequencedSends;
   readonly #answers: SendAnswers;
   readonly #cursor = new BatchCursor();
   readonly #scan = new PropertyScan();
   readonly #m = new AppendMessage();
 
-  constructor(parts: Parts) {
+  constructor(parts: Parts, sequenced: SequencedSends) {
     this.#parts = parts;
+    this.#sequenced = sequenced;
     this.#answers = new SendAnswers(parts.identity.host);
   }
 
@@ -48,7 +52,13 @@ export class SendBatch {
     m.reconsumeTimes = 0;
     let count = 0;
     let bytesMax = 0;
+    let start = 0;
+    let end = -1;
     const fault = this.#each(frame, () => {
+      if (count === 0 && this.#isNumbered(topic)) {
+        start = m.propertiesStart;
+        end = m.propertiesEnd;
+      }
       count++;
       bytesMax += store.messageBytes(m);
     });
@@ -58,6 +68,14 @@ export class SendBatch {
     const encodedMax = this.#parts.options.bodyBytesMax + ENCODED_BYTES_MORE;
     if (bytesMax > encodedMax)
       return `the message is illegal, the batch takes ${bytesMax} bytes of the log, more than ${encodedMax}`;
+    if (end >= 0) {
+      const { bytes } = frame;
+      const first = { peer, frame, bytes, start, end, topic: topic.name, queueId, queue: m.queue, level: 'flush', count, key: NO_KEY } as const;
+      if (!this.#sequenced.passes(first)) {
+        this.#parts.admission.leave(admitted);
+        return undefined;
+      }
+    }
     const ack = new BatchAck(this.#parts, this.#answers, peer, frame.ref(), queueId, count, admitted);
     const outcome = store.together(bytesMax, false, () => {
       let index = 0;
@@ -69,7 +87,14 @@ export class SendBatch {
       });
     });
     if (outcome !== 'ok') ack.refused(outcome);
+    if (end >= 0) this.#parts.sequences.settle();
     return undefined;
+  }
+
+  /** Whether the producer numbers the batch: its first message says so. */
+  #isNumbered(topic: Topic): boolean {
+    const { properties, propertiesStart, propertiesEnd } = this.#m;
+    return isMarked(properties, propertiesStart, propertiesEnd) && this.#parts.sequences.counts(topic.name, false, this.#scan);
   }
 
   /** Puts each message of the batch into `#m` in turn. */
@@ -151,5 +176,6 @@ class BatchAck implements AppendSink {
   }
 }
 
+const NO_KEY = new Uint8Array(0);
 /** The records of a batch may be so much longer than the longest body (RocketMQ's rule). */
 const ENCODED_BYTES_MORE = 64 * 1024;

@@ -12,6 +12,7 @@ import {
 import { connectionOf } from '../connection.ts';
 import { OVERLOAD_TEXT } from '../flow-control/admission.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
+import { isMarked } from '../sequences/sequence-mark.ts';
 import { AppendMessage } from '../store/append-message.ts';
 import type { AppendOutcome, AppendSink } from '../store/store-types.ts';
 import { RETRY_PREFIX } from '../topics/system-topics.ts';
@@ -21,6 +22,7 @@ import type { Parts } from './parts.ts';
 import { KEY_BYTES, LONG_KEY, ONEWAY, PendingSends } from './pending-sends.ts';
 import { appendFailure } from './reply.ts';
 import type { SendBatch } from './send-batch.ts';
+import type { SequencedSends } from './sequenced-sends.ts';
 import { illegalMessage, illegalQueue, isRefusal, SENDER_FLAGS, topicForSend } from './send-rules.ts';
 
 /**
@@ -32,6 +34,7 @@ import { illegalMessage, illegalQueue, isRefusal, SENDER_FLAGS, topicForSend } f
 export class SendMessage implements AppendSink {
   readonly #parts: Parts;
   readonly #batch: SendBatch;
+  readonly #sequenced: SequencedSends;
   readonly #answers: SendAnswers;
   readonly #locator = new SendLocator();
   readonly #scan = new PropertyScan();
@@ -41,9 +44,10 @@ export class SendMessage implements AppendSink {
   readonly #positions = new Float64Array(1);
   #extra = Buffer.allocUnsafeSlow(1024);
 
-  constructor(parts: Parts, batch: SendBatch) {
+  constructor(parts: Parts, batch: SendBatch, sequenced: SequencedSends) {
     this.#parts = parts;
     this.#batch = batch;
+    this.#sequenced = sequenced;
     this.#answers = new SendAnswers(parts.identity.host);
     this.#answer.positions = this.#positions;
   }
@@ -143,7 +147,25 @@ export class SendMessage implements AppendSink {
       const { code, text } = illegalMessage(this.#parts.options.bodyBytesMax);
       return this.#refuse(peer, frame, code, text, bytes);
     }
+    const isNumbered =
+      isMarked(locator.propertiesBytes, locator.propertiesStart, locator.propertiesEnd) &&
+      this.#parts.sequences.counts(topic.name, isHalf || level > 0, scan);
+    if (isNumbered && !this.#passes(peer, frame, topic.name, queueId, isHalf)) {
+      pending.release(row);
+      this.#parts.admission.leave(bytes);
+      return;
+    }
     if (store.append(m, isHalf ? 'synced' : 'flush', this, row)) pending.storeTimestamps[row] = m.storeTimestamp;
+    if (isNumbered) this.#parts.sequences.settle();
+  }
+
+  /** Whether a message that its producer numbers is the next one. */
+  #passes(peer: Peer, frame: Frame, topic: string, queueId: number, isHalf: boolean): boolean {
+    const { propertiesBytes: bytes, propertiesStart: start, propertiesEnd: end } = this.#locator;
+    const level = isHalf ? 'synced' : 'flush';
+    const scan = this.#scan;
+    const key = scan.bytes.subarray(scan.starts[Slot.UNIQUE_KEY], scan.ends[Slot.UNIQUE_KEY]);
+    return this.#sequenced.passes({ peer, frame, bytes, start, end, topic, queueId, queue: this.#m.queue, level, count: 1, key });
   }
 
   /** Properties the broker adds: a unique key if there is none, and where the message really belongs. */

@@ -325,7 +325,7 @@ export class Store {
     const isDurable = level === 'synced' || this.options.flush === 'sync';
     if (position < (isDurable ? this.#writer.durableEnd : this.#writer.writtenEnd))
       return sink.appended(token, 'ok', position, queueOffset);
-    if (this.#state !== 'open') return sink.appended(token, this.#state === 'failed' ? 'failed' : 'closed', position, queueOffset);
+    if (this.#state !== 'open') return sink.appended(token, this.#state === 'failed' ? 'failed' : 'timeout', position, queueOffset);
     this.#beginTurn();
     this.#wait(level, sink, token, this.#lastEnd, position, queueOffset);
   }
