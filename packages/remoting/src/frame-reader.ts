@@ -22,6 +22,7 @@ export interface FrameLimits {
 export class FrameReader {
   readonly #limits: FrameLimits;
   readonly #onFrame: (frame: Frame) => void;
+  readonly #claim: ((bytes: Buffer, at: number, end: number) => boolean) | undefined;
   readonly #frame = new Frame();
   /** A frame that began in an earlier chunk: its first `#have` bytes. */
   #part: Buffer = NONE;
@@ -31,9 +32,11 @@ export class FrameReader {
   #stopped = false;
   #fault: string | undefined;
 
-  constructor(limits: FrameLimits, onFrame: (frame: Frame) => void) {
+  /** `claim` is offered each frame before it is decoded; what it takes goes no further. */
+  constructor(limits: FrameLimits, onFrame: (frame: Frame) => void, claim?: (bytes: Buffer, at: number, end: number) => boolean) {
     this.#limits = limits;
     this.#onFrame = onFrame;
+    this.#claim = claim;
   }
 
   /** Bytes received and not yet handed out. */
@@ -128,6 +131,7 @@ export class FrameReader {
   }
 
   #handOut(bytes: Buffer, at: number, end: number): void {
+    if (this.#claim !== undefined && this.#claim(bytes, at, end)) return;
     const fault = parseFrame(this.#frame, bytes, at, end, this.#limits.headerBytesMax);
     if (fault !== undefined) this.#fault = fault;
     else this.#onFrame(this.#frame);

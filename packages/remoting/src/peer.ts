@@ -7,6 +7,7 @@ import { OUR_LANGUAGE, OUR_VERSION } from './language-codes.ts';
 import { Output } from './output.ts';
 import { PEER_OPTIONS, type PeerOptions, type ResolvedPeerOptions } from './peer-options.ts';
 import { PendingRequests, type PeerError, type ReplySink } from './pending-requests.ts';
+import { answerOpaque, numberFrames } from './send-frames.ts';
 
 /**
  * One connection, symmetric: either side asks, answers and tells. Promises:
@@ -67,7 +68,11 @@ export class Peer {
     this.#handler = handler;
     this.#pending = new PendingRequests(this.#options.pendingMax);
     const limits = { frameBytesMax: this.#options.maxFrameBytes, headerBytesMax: this.#options.maxHeaderBytes };
-    this.#reader = new FrameReader(limits, (frame) => this.#onFrame(frame));
+    this.#reader = new FrameReader(
+      limits,
+      (frame) => this.#onFrame(frame),
+      (bytes, at, end) => this.#claim(bytes, at, end),
+    );
     this.#activeMs = this.#clock.monotonic();
     wire.onBytes = (chunk) => this.#onBytes(chunk);
     wire.onDrain = () => this.#onDrain();
@@ -137,7 +142,7 @@ export class Peer {
   ): void {
     const opaque = this.#ask(timeoutMs, sink, token);
     if (opaque < 0) return;
-    writeFrame(this.#output, this.#head(code, 0, opaque, this.kind, undefined), fields, body);
+    writeFrame(this.#stage(), this.#head(code, 0, opaque, this.kind, undefined), fields, body);
     this.#staged();
   }
 
@@ -148,7 +153,35 @@ export class Peer {
   requestWith<T>(encoder: FrameEncoder<T>, value: T, timeoutMs: number | undefined, sink: ReplySink, token: number): boolean {
     const opaque = this.#ask(timeoutMs, sink, token);
     if (opaque < 0) return false;
-    encoder.encode(this.#output, this.kind, opaque, value);
+    encoder.encode(this.#stage(), this.kind, opaque, value);
+    this.#staged();
+    return true;
+  }
+
+  /**
+   * Sends `count` requests that are finished but for their opaques (see {@link SendFrames}), in one piece; the bytes are copied. The
+   * answers go to `sink` with the tokens 0, 1, 2 …. False when they were refused: nothing was sent and `sink` is not told.
+   */
+  requestFrames(frames: Uint8Array, end: number, count: number, timeoutMs: number, sink: ReplySink): boolean {
+    if (this.#phase !== 'open') return false;
+    const deadlineMs = this.#nowMs() + timeoutMs;
+    const first = this.#pending.addRange(count, deadlineMs, sink);
+    if (first < 0) return false;
+    if (deadlineMs < this.#timerMs) this.#arm(deadlineMs);
+    const out = this.#output;
+    const at = out.reserve(end);
+    out.bytes.set(frames.length === end ? frames : frames.subarray(0, end), at);
+    out.at = at + end;
+    numberFrames(out.bytes, at, at + end, first);
+    this.#staged();
+    return true;
+  }
+
+  /** The fast path of `oneway`. False when the connection is not open. */
+  onewayWith<T>(encoder: FrameEncoder<T>, value: T): boolean {
+    if (this.#phase !== 'open') return false;
+    this.#onewayOpaque = (this.#onewayOpaque + 1) & 0x7fffffff;
+    encoder.encode(this.#output, this.kind, this.#onewayOpaque, value);
     this.#staged();
     return true;
   }
@@ -157,7 +190,7 @@ export class Peer {
   oneway(code: number, fields: FieldValues | undefined, body?: FrameBody, remark?: string): boolean {
     if (this.#phase !== 'open') return false;
     this.#onewayOpaque = (this.#onewayOpaque + 1) & 0x7fffffff;
-    writeFrame(this.#output, this.#head(code, ONEWAY_FLAG, this.#onewayOpaque, this.kind, remark), fields, body);
+    writeFrame(this.#stage(), this.#head(code, ONEWAY_FLAG, this.#onewayOpaque, this.kind, remark), fields, body);
     this.#staged();
     return true;
   }
@@ -165,14 +198,14 @@ export class Peer {
   /** Answers a request, in its header kind; nothing happens for a one-way request or when the connection is not open. */
   answer(ref: ReplyRef, code: number, remark?: string, fields?: FieldValues, body?: FrameBody): void {
     if (ref.oneway || this.#phase !== 'open') return;
-    writeFrame(this.#output, this.#head(code, RESPONSE_FLAG, ref.opaque, ref.kind, remark), fields, body);
+    writeFrame(this.#stage(), this.#head(code, RESPONSE_FLAG, ref.opaque, ref.kind, remark), fields, body);
     this.#staged();
   }
 
   /** The fast path of `answer`: `encoder` writes the whole frame. The caller has made sure that the request was not one-way. */
   answerWith<T>(encoder: FrameEncoder<T>, value: T, kind: HeaderKind, opaque: number): void {
     if (this.#phase !== 'open') return;
-    encoder.encode(this.#output, kind, opaque, value);
+    encoder.encode(this.#stage(), kind, opaque, value);
     this.#staged();
   }
 
@@ -232,15 +265,21 @@ export class Peer {
     return this.#turnMs;
   }
 
+  /** Where the next frame goes. */
+  #stage(): Output {
+    if (!this.#flushScheduled) this.#scheduleFlush();
+    return this.#output;
+  }
+
   #scheduleFlush(): void {
     this.#flushScheduled = true;
+    if (this.#wire.isWritten?.() === true) this.#output.rewind();
     this.#turnMs = this.#clock.monotonic();
     this.#turn.atEnd(this.#flushAtEnd);
   }
 
   /** After each staged frame. */
   #staged(): void {
-    if (!this.#flushScheduled) this.#scheduleFlush();
     if (this.outputBytes <= this.#options.outputSoftBytes) return;
     if (this.#writable) this.#writeStaged();
     this.#weigh();
@@ -296,6 +335,12 @@ export class Peer {
     this.#activeMs = this.#clock.monotonic();
     const fault = this.#reader.read(chunk);
     if (fault !== undefined) this.close(false, fault);
+  }
+
+  #claim(bytes: Buffer, at: number, end: number): boolean {
+    if (this.#pending.count === 0) return false;
+    const opaque = answerOpaque(bytes, at, end);
+    return opaque >= 0 && this.#pending.claim(opaque, bytes, at, end);
   }
 
   #onFrame(frame: Frame): void {
