@@ -95,6 +95,7 @@ export class Assignment<M> {
   /** A message of this queue is finished: it may have room again, or be free to leave. */
   finished(queue: ProcessQueue<M>): void {
     if (queue.dropped) return this.#leaveWhenIdle(queue);
+    if (!queue.stalled || queue.isFull) return;
     this.#assigned.get(keyText(queue.key))?.puller?.wake();
   }
 

@@ -10,7 +10,13 @@
  */
 import type { QueueKey } from '../route/queue-key.ts';
 
-/** One pulled message on its way through a handler. */
+/** What one pull has brought: bytes that become messages when handlers get them. */
+export interface MessageSource<M> {
+  /** The message whose record begins at byte `at`. */
+  messageAt(at: number): M;
+}
+
+/** A message on its way through a handler. */
 export interface Held<M> {
   readonly queue: ProcessQueue<M>;
   readonly message: M;
@@ -31,11 +37,19 @@ export class ProcessQueue<M> {
   /** Where the next pull starts. */
   nextOffset: number;
   dropped = false;
+  /** The puller waits for room. */
+  stalled = false;
   /** Messages and bytes pulled and unfinished. */
   count = 0;
   bytes = 0;
   readonly #limits: QueueLimits;
-  #held: Held<M>[] = [];
+  // Entries, column by column. What waits is numbers and bytes: message objects are made when a handler takes them, so that they die
+  // young; thousands of them kept per queue cost the collector a fifth of a consumer's time.
+  #sources: (MessageSource<M> | undefined)[] = [];
+  #places: number[] = [];
+  #offsets: number[] = [];
+  #sizes: number[] = [];
+  #held: (Held<M> | undefined)[] = [];
   /** Index of the lowest unfinished entry, and of the next entry no handler has got. */
   #head = 0;
   #next = 0;
@@ -48,7 +62,7 @@ export class ProcessQueue<M> {
 
   /** The offset up to which everything is finished; what a commit may say. */
   get commitOffset(): number {
-    return this.#held[this.#head]?.offset ?? this.nextOffset;
+    return this.#offsets[this.#head] ?? this.nextOffset;
   }
 
   get isFull(): boolean {
@@ -56,26 +70,37 @@ export class ProcessQueue<M> {
   }
 
   get waiting(): number {
-    return this.#held.length - this.#next;
+    return this.#offsets.length - this.#next;
   }
 
   get running(): number {
     return this.count - this.waiting;
   }
 
-  /** Adds a pulled message; offsets come in ascending order. */
-  put(message: M, offset: number, bytes: number): void {
-    this.#held.push({ queue: this, message, offset, bytes, startedMs: -1, finished: false });
+  /** Adds a pulled message, `bytes` long, at byte `at` of `source`; offsets come in ascending order. */
+  put(source: MessageSource<M>, at: number, offset: number, bytes: number): void {
+    this.#sources.push(source);
+    this.#places.push(at);
+    this.#offsets.push(offset);
+    this.#sizes.push(bytes);
     this.count++;
     this.bytes += bytes;
   }
 
   /** The next message for a handler, in offset order. */
   take(nowMs: number): Held<M> | undefined {
-    const held = this.#held[this.#next];
-    if (held === undefined) return undefined;
-    held.startedMs = nowMs;
-    this.#next++;
+    const at = this.#next;
+    if (at === this.#offsets.length) return undefined;
+    this.#next = at + 1;
+    const before = this.#held[at];
+    if (before !== undefined) {
+      before.startedMs = nowMs;
+      return before;
+    }
+    const message = this.#sources[at]!.messageAt(this.#places[at]!);
+    this.#sources[at] = undefined;
+    const held = { queue: this, message, offset: this.#offsets[at]!, bytes: this.#sizes[at]!, startedMs: nowMs, finished: false };
+    this.#held[at] = held;
     return held;
   }
 
@@ -92,20 +117,21 @@ export class ProcessQueue<M> {
     held.finished = true;
     this.count--;
     this.bytes -= held.bytes;
-    while (this.#head < this.#next && this.#held[this.#head]!.finished) this.#head++;
-    if (this.#head >= 512 && this.#head * 2 >= this.#held.length) this.#compact();
+    while (this.#head < this.#next && this.#held[this.#head]!.finished) this.#held[this.#head++] = undefined;
+    if (this.#head >= 512 && this.#head * 2 >= this.#offsets.length) this.#compact();
     return true;
   }
 
   /** Forgets what no handler has started (closing, dropped). */
   forgetWaiting(): void {
-    for (let at = this.#next; at < this.#held.length; at++) {
-      const held = this.#held[at]!;
+    const { length } = this.#offsets;
+    for (let at = this.#next; at < length; at++) {
       this.count--;
-      this.bytes -= held.bytes;
+      this.bytes -= this.#sizes[at]!;
     }
-    if (this.#next < this.#held.length) this.nextOffset = Math.min(this.nextOffset, this.#held[this.#next]!.offset);
-    this.#held.length = this.#next;
+    if (this.#next < length) this.nextOffset = Math.min(this.nextOffset, this.#offsets[this.#next]!);
+    for (const column of [this.#sources, this.#places, this.#offsets, this.#sizes]) column.length = this.#next;
+    this.#held.length = Math.min(this.#held.length, this.#next);
   }
 
   /** Calls `visit` for entries that a handler has had since before `beforeMs`. */
@@ -117,6 +143,10 @@ export class ProcessQueue<M> {
   }
 
   #compact(): void {
+    this.#sources = this.#sources.slice(this.#head);
+    this.#places = this.#places.slice(this.#head);
+    this.#offsets = this.#offsets.slice(this.#head);
+    this.#sizes = this.#sizes.slice(this.#head);
     this.#held = this.#held.slice(this.#head);
     this.#next -= this.#head;
     this.#head = 0;

@@ -41,7 +41,6 @@ export class Puller<M> {
   readonly #owner: PullerOwner<M>;
   #stopped = false;
   #pulling = false;
-  #stalled = false;
   #failing = false;
   #timer: Timer | undefined;
 
@@ -65,7 +64,7 @@ export class Puller<M> {
 
   /** The queue has room again. */
   wake(): void {
-    if (this.#stalled && !this.#queue.isFull) this.#next();
+    if (this.#queue.stalled && !this.#queue.isFull) this.#next();
   }
 
   /** No further pull; the answer of one under way is dropped. */
@@ -77,8 +76,8 @@ export class Puller<M> {
 
   #next(): void {
     if (this.#stopped || this.#pulling || this.#queue.dropped) return;
-    this.#stalled = this.#queue.isFull;
-    if (this.#stalled) return;
+    this.#queue.stalled = this.#queue.isFull;
+    if (this.#queue.stalled) return;
     const askedMs = this.#ports.clock.monotonic();
     this.#pulling = true;
     this.#calls.pull(this.#queue.key, this.#queue.nextOffset, this.#queue.commitOffset, (error, answer) => {

@@ -12,7 +12,7 @@ import type { Timer } from '@tallystick/base';
 import { type LazyMessage, viewStoredMessage } from '@tallystick/remoting';
 import type { ClientContext } from '../context.ts';
 import { ClientError, fail } from '../errors.ts';
-import { ReceivedMessage } from '../message/received-message.ts';
+import type { ReceivedMessage } from '../message/received-message.ts';
 import type { ConsumerOptions } from '../options.ts';
 import { topicFault } from '../route/topic-name.ts';
 import type { ProducerCore } from '../producer/producer-core.ts';
@@ -24,6 +24,7 @@ import { ConcurrentRunner } from './concurrent.ts';
 import type { PullAnswer } from './group-calls.ts';
 import { OrderlyRunner } from './orderly.ts';
 import type { Held, ProcessQueue } from './process-queue.ts';
+import { PulledRecords } from './pulled-records.ts';
 import { QueueLocks } from './queue-locks.ts';
 import { Rebalance } from './rebalance.ts';
 import { retryTopic } from './retry-copy.ts';
@@ -247,26 +248,25 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
   #pulled(queue: Queue, answer: PullAnswer): string | undefined {
     const { body } = answer;
     const subscription = this.#subscriptions.get(queue.key.topic)!;
-    const { inflatedBytesMax } = this.options;
+    const source = new PulledRecords(body, queue.key.brokerName, this.options.inflatedBytesMax);
     let fault: string | undefined;
     for (let at = 0; at < body.length && fault === undefined;) {
       const stored = viewStoredMessage(body, at, body.length);
       if (typeof stored === 'string') fault = `record at byte ${at} of ${body.length}: ${stored}`;
       else {
         at = stored.end;
-        this.#put(queue, stored, subscription, inflatedBytesMax);
+        this.#put(queue, stored, subscription, source);
       }
     }
     this.#runner.offer(queue);
     return fault;
   }
 
-  #put(queue: Queue, stored: LazyMessage, subscription: Subscription, inflatedBytesMax: number): void {
+  #put(queue: Queue, stored: LazyMessage, subscription: Subscription, source: PulledRecords): void {
     const offset = stored.queueOffset;
     if (offset < queue.nextOffset) return;
     queue.nextOffset = offset + 1;
-    if (subscription.wants(stored))
-      queue.put(new ReceivedMessage(stored, queue.key.brokerName, inflatedBytesMax), offset, stored.end - stored.at);
+    if (subscription.wants(stored)) queue.put(source, stored.at, offset, stored.end - stored.at);
   }
 
   #failed(held: Held<ReceivedMessage>, error: unknown, done: (handedOn: boolean) => void): void {

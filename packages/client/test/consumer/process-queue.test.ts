@@ -3,11 +3,12 @@ import { describe, expect, it } from 'vitest';
 import { type Held, ProcessQueue } from '../../src/consumer/process-queue.ts';
 
 const KEY = { topic: 't', brokerName: 'b', queueId: 0 };
+const SOURCE = { messageAt: (at: number) => `m${at}` };
 const LIMITS = { cachedMessagesMax: 3, cachedBytesMax: 100 };
 
 function filled(offsets: number[], bytes = 10): ProcessQueue<string> {
   const queue = new ProcessQueue<string>(KEY, offsets[0] ?? 0, LIMITS);
-  for (const offset of offsets) queue.put(`m${offset}`, offset, bytes);
+  for (const offset of offsets) queue.put(SOURCE, offset, offset, bytes);
   queue.nextOffset = (offsets.at(-1) ?? -1) + 1;
   return queue;
 }
@@ -75,7 +76,7 @@ describe('process queue', () => {
         for (const { kind, ...rest } of steps) {
           if (kind === 'put') {
             const offset = next + (rest as { gap: number }).gap;
-            queue.put(offset, offset, 1);
+            queue.put({ messageAt: (at) => at }, offset, offset, 1);
             waiting.push(offset);
             next = queue.nextOffset = offset + 1;
           } else if (kind === 'take') {
