@@ -215,10 +215,12 @@ export class QueueReader {
       if (index < 0) return `offset ${offset} of ${queue.topic}:${queue.queueId} is not stored`;
       const at = offset - sealed.first[index]!;
       const segmentBase = sealed.segmentBase[index]!;
-      const block = yield* this.#parts.index.block(segmentBase, sealed.at[index]!, sealed.count[index]!, at);
+      // Read before the wait: a segment deleted meanwhile moves the columns.
+      const count = sealed.count[index]!;
+      const block = yield* this.#parts.index.block(segmentBase, sealed.at[index]!, count, at);
       if (typeof block !== 'string') {
         const skipped = at % INDEX_BLOCK_ENTRIES;
-        into.open(block, offset - skipped, Math.min(INDEX_BLOCK_ENTRIES, sealed.count[index]! - at + skipped));
+        into.open(block, offset - skipped, Math.min(INDEX_BLOCK_ENTRIES, count - at + skipped));
         into.load(queue, offset);
         return undefined;
       }
