@@ -102,7 +102,8 @@ class SendBack {
       }
       reply.appended(outcome);
     });
-    store.append(m, 'flush', sink, 0);
+    // Synced in every mode: its consumer moves on, and nobody would send the copy again.
+    store.append(m, 'synced', sink, 0);
   }
 }
 
