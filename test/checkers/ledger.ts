@@ -64,6 +64,8 @@ export class Ledger {
   readonly intents = new Map<string, Intent>();
   readonly violations: Violation[] = [];
   readonly #places = new Map<string, { id: string; crc: number }>();
+  /** Places whose message some reader was shown. */
+  readonly #shown = new Set<string>();
   readonly #offsetsRead = new Map<string, number>();
   /** group → message id → times its handler succeeded. */
   readonly #consumed = new Map<string, Map<string, number>>();
@@ -122,6 +124,7 @@ export class Ledger {
     if (intent.crc !== sight.crc) this.violate('no-phantom', `${where}: bytes of ${sight.id} differ`);
     if (intent.answer === 'rejected') this.violate('rejected-stays-out', `${where}: ${sight.id} was rejected`);
     if (intent.half) this.#sawHalf(intent, where);
+    this.#shown.add(`${queueKey(sight.topic, sight.queueId)}@${sight.offset}`);
     this.#place(sight, reader);
   }
 
@@ -150,6 +153,20 @@ export class Ledger {
    * below them; what lies above is gone for good, and its places are free again.
    */
   afterPowerCut(ends: ReadonlyMap<string, number>, safeBeforeMs: number): number {
+    return this.#afterLoss(ends, safeBeforeMs);
+  }
+
+  /** The same for a broker with a transient store pool whose process was killed: it may cost as little, and nothing that was shown. */
+  afterKill(ends: ReadonlyMap<string, number>, safeBeforeMs: number): number {
+    for (const key of this.#shown) {
+      const slash = key.lastIndexOf('@');
+      if (Number(key.slice(slash + 1)) >= (ends.get(key.slice(0, slash)) ?? 0))
+        this.violate('shown-survives-a-kill', `${key} was shown to a reader and is gone`);
+    }
+    return this.#afterLoss(ends, safeBeforeMs);
+  }
+
+  #afterLoss(ends: ReadonlyMap<string, number>, safeBeforeMs: number): number {
     let lost = 0;
     let lowestLost = Infinity;
     for (const intent of this.intents.values()) {
@@ -175,7 +192,9 @@ export class Ledger {
     }
     for (const [key] of this.#places) {
       const slash = key.lastIndexOf('@');
-      if (Number(key.slice(slash + 1)) >= (ends.get(key.slice(0, slash)) ?? 0)) this.#places.delete(key);
+      if (Number(key.slice(slash + 1)) < (ends.get(key.slice(0, slash)) ?? 0)) continue;
+      this.#places.delete(key);
+      this.#shown.delete(key);
     }
     return lost;
   }

@@ -6,6 +6,7 @@ import type { QueueRead } from '../checkers/ledger.ts';
 import { Probe, readQueue } from '../checkers/probe.ts';
 import { ConsumerActor, ProducerActor, TransactionActor } from './client-actors.ts';
 import { CONTESTANTS, Contestant } from './contestant.ts';
+import { killWindowMs, poolOptions } from './plan.ts';
 import type { Play, PlayServer } from './play.ts';
 import { Prober } from './prober.ts';
 import { ADDRESS, TOPIC, type Actor, type Stage } from './stage.ts';
@@ -53,6 +54,7 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
     {
       advertise: ADDRESS,
       flush: plan.flush,
+      ...poolOptions(plan),
       segmentBytes: plan.segmentBytes,
       groupBytes: plan.groupBytes,
       tailBytes: plan.tailBytes,
@@ -75,7 +77,7 @@ function bootBroker(stage: Stage, owner: SimProcess, disk: Disk, failed: (reason
   let stopListening = (): void => {};
   let report: RecoveryReport | undefined;
   return {
-    lossWindowMs: 50 + 40 * plan.diskSlowness,
+    lossWindowMs: 50 + 40 * plan.diskSlowness + (plan.pooled ? killWindowMs(plan) : 0),
     start: (done) =>
       core.start((error, found) => {
         if (error !== undefined)

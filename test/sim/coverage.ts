@@ -51,6 +51,7 @@ export const SOMETIMES = [
   'connection cut',
   'connection half open',
   'async suffix lost',
+  'buffered suffix lost',
   'burst sent',
   'wall clock jumped',
 ] as const;

@@ -7,6 +7,7 @@ import { ConsumerOffsets } from '../../packages/broker/src/groups/consumer-offse
 import { ControlType } from '../../packages/broker/src/store/control-records.ts';
 import { CheckpointFile } from '../../packages/broker/src/store/checkpoint.ts';
 import { LogWriter } from '../../packages/broker/src/store/log-writer.ts';
+import { QueueReader } from '../../packages/broker/src/store/queue-reader.ts';
 import type { RecordView } from '../../packages/broker/src/store/record-view.ts';
 import { Store } from '../../packages/broker/src/store/store.ts';
 import { CheckAsker } from '../../packages/broker/src/transaction/check-asker.ts';
@@ -43,6 +44,8 @@ export function defectNamed(name: string): Defect {
 
 const CUTS = { powerCuts: 1, crashes: 4, trouble: 'none', rot: 'none' } as const;
 const BANKS = { play: 'broker', transactionProducers: 2, trouble: 'none', rot: 'none' } as const;
+
+const POOLED = { flush: 'async', pooled: true, powerCuts: 0, crashes: 4, trouble: 'none', rot: 'none' } as const;
 
 export const DEFECTS: readonly Defect[] = [
   {
@@ -280,6 +283,37 @@ export const DEFECTS: readonly Defect[] = [
           },
       ),
     plan: { ...CUTS, play: 'broker', flush: 'sync', producers: 2, consumersA: 2, diskSlowness: 10, sendEveryMs: 4 },
+  },
+  {
+    name: 'read-beyond-committed',
+    sentence: 'a reader is shown what still lies in a buffer of the transient store pool',
+    budget: 200,
+    plant: () =>
+      replace(
+        QueueReader.prototype,
+        'read',
+        (original) =>
+          function (this: QueueReader, request, done) {
+            request.queue.maxOffset = request.queue.nextOffset;
+            original.call(this, request, done);
+          },
+      ),
+    plan: { ...POOLED, play: 'store' },
+  },
+  {
+    name: 'synced-out-of-the-pool',
+    sentence: 'a half message or its confirmation is content with a buffer of the transient store pool',
+    budget: 200,
+    plant: () =>
+      replace(
+        Store.prototype,
+        'append',
+        (original) =>
+          function (this: Store, m, _level, sink, token) {
+            return original.call(this, m, 'flush', sink, token);
+          },
+      ),
+    plan: { ...POOLED, ...BANKS, contestants: 1, checkAfterMs: 300 },
   },
 ];
 

@@ -33,8 +33,8 @@ export interface Server {
 export type Boot = (owner: SimProcess, disk: Disk, failed: (reason: string) => void) => Server;
 
 export interface MachineListener {
-  /** The server is up; `afterCut` if the power was cut since it was last up, at that time. */
-  up(cutAtMs: number | undefined): void;
+  /** The server is up; with the times at which the power was cut, or else its process killed, since it was last up. */
+  up(cutAtMs: number | undefined, killedAtMs: number | undefined): void;
   /** It died, was cut off or stopped. */
   down(): void;
   /** A store that had refused to open has opened. */
@@ -61,6 +61,7 @@ export class Machine {
   readonly #listener: MachineListener;
   #owner: SimProcess | undefined;
   #cutAtMs: number | undefined;
+  #killedAtMs: number | undefined;
   #failedAtMs: number | undefined;
   #armed: { callsLeft: number; power: boolean } | undefined;
   #failCall: { kind: DiskCall['kind']; prepared: boolean; code: string; left: number } | undefined;
@@ -97,10 +98,12 @@ export class Machine {
       this.#world.trace('broker is up');
       if (this.refusal !== undefined) this.#listener.openedAfterRefusal();
       const cutAtMs = this.#cutAtMs;
+      const killedAtMs = this.#killedAtMs;
       this.#cutAtMs = undefined;
+      this.#killedAtMs = undefined;
       this.#failedAtMs = undefined;
       if (this.rotted.length > 0) this.#coverage.hit('rot harmless');
-      this.#listener.up(cutAtMs);
+      this.#listener.up(cutAtMs, killedAtMs);
     });
   }
 
@@ -135,11 +138,12 @@ export class Machine {
     owner.kill();
     // Rot in the last synced group, then a power cut before any start has read it, looks exactly like a torn write: the one risk of a
     // single disk that is stated instead of tested. Once a start has judged the rot, the plug may be pulled again.
+    this.#killedAtMs ??= this.#failedAtMs ?? this.#world.timeMs;
     const isUnjudged = this.refusal === undefined && this.rotted.some((flip) => flip.mayRefuse);
     if (power && !isUnjudged) {
       this.powerCuts++;
-      // After a failure nothing is acknowledged, so what a cut may take is counted from there.
-      this.#cutAtMs ??= this.#failedAtMs ?? this.#world.timeMs;
+      // After a failure nothing is acknowledged, so what a cut may take is counted from there; with a pool, from the first kill.
+      this.#cutAtMs ??= (this.#plan.pooled ? this.#killedAtMs : this.#failedAtMs) ?? this.#world.timeMs;
       this.disk.powerCut();
     }
     this.#wentDown();

@@ -13,6 +13,8 @@ export interface Plan {
   /** The whole product, or its store alone. */
   readonly play: 'broker' | 'store';
   readonly flush: 'sync' | 'async';
+  /** An async store acknowledges out of a transient store pool. */
+  readonly pooled: boolean;
   /** Simulated ms during which load and faults go on. */
   readonly chaosMs: number;
   readonly segmentBytes: number;
@@ -68,6 +70,7 @@ export function drawPlan(seed: number): Plan {
     ...plan,
     storeMaxBytes: random.chance(0.15) ? 3 * plan.segmentBytes : 0,
     syncFlushTimeoutMs: plan.trouble === 'slow-sync' ? 60 : 2000,
+    pooled: random.chance(0.4) && plan.flush === 'async',
   };
 }
 
@@ -80,6 +83,7 @@ function drawBase(seed: number, random: Prng): Plan {
     seed,
     play: random.chance(0.25) ? 'store' : 'broker',
     flush,
+    pooled: false,
     chaosMs: random.pick([150, 300, 600]),
     segmentBytes: random.pick([8192, 16_384, 16_384, 32_768]),
     groupBytes: random.pick([512, 1024, 4096, 16_384]),
@@ -124,3 +128,22 @@ function drawBase(seed: number, random: Prng): Plan {
     wallJumps: random.chance(0.1) ? 2 : 0,
   };
 }
+
+/** The store's options of a plan with a transient store pool: buffers and waits so small that their edges are met. */
+export function poolOptions({ pooled }: Plan): object {
+  if (!pooled) return {};
+  return {
+    transientStorePoolEnable: true,
+    transientStorePoolSize: 3,
+    transientStorePoolBufferBytes: 4096,
+    commitCommitLogLeastPages: 1,
+    commitIntervalCommitLog: COMMIT_INTERVAL_MS,
+  };
+}
+
+/** What a kill may cost: what has waited less than this when it struck. A write may wait for the one before it, and that for a sync. */
+export function killWindowMs({ diskSlowness }: Plan): number {
+  return COMMIT_INTERVAL_MS + 40 * diskSlowness;
+}
+
+const COMMIT_INTERVAL_MS = 20;

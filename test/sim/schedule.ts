@@ -13,7 +13,7 @@ import { withoutTheRealWorld } from './forbid.ts';
 import { frameJudge } from './frames.ts';
 import { Machine } from './machine.ts';
 import { SimNetwork } from './network.ts';
-import { drawPlan, type Plan } from './plan.ts';
+import { drawPlan, killWindowMs, type Plan } from './plan.ts';
 import type { Play, PlayServer } from './play.ts';
 import { plantRot } from './rot.ts';
 import { resetIds, type Stage } from './stage.ts';
@@ -92,7 +92,7 @@ class Schedule {
     };
     network.judge = frameJudge(this.#stage);
     const listener = {
-      up: (cutAtMs: number | undefined) => this.#up(cutAtMs),
+      up: (cutAtMs: number | undefined, killedAtMs: number | undefined) => this.#up(cutAtMs, killedAtMs),
       down: () => this.#down(),
       openedAfterRefusal: () =>
         this.#ledger.violate('refusal-is-sticky', 'the store opened after a power cut although it had refused to open before'),
@@ -243,10 +243,15 @@ class Schedule {
     return false;
   }
 
-  #up(cutAtMs: number | undefined): void {
+  #up(cutAtMs: number | undefined, killedAtMs: number | undefined): void {
     const server = this.#server as PlayServer;
     server.noteRecovery(this.#coverage);
-    if (cutAtMs === undefined || this.#plan.flush === 'sync') return;
+    if (this.#plan.flush === 'sync') return;
+    if (cutAtMs === undefined) {
+      if (!this.#plan.pooled || killedAtMs === undefined) return;
+      const safeBeforeMs = killedAtMs - killWindowMs(this.#plan) - 2 * this.#syncStallMs;
+      return this.#coverage.hit('buffered suffix lost', this.#ledger.afterKill(server.queueEnds(), safeBeforeMs));
+    }
     const ends = server.queueEnds();
     this.#stage.cut = { wallMs: this.#world.clock.now(), ends };
     // A stalled sync widens the window: the one under way and the next one may both take that much longer.

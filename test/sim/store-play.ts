@@ -11,6 +11,7 @@ import type { Disk } from '@tallystick/base';
 import type { Intent, QueueRead } from '../checkers/ledger.ts';
 import { parseRecords, propertiesText } from '../checkers/probe.ts';
 import type { Coverage } from './coverage.ts';
+import { killWindowMs, poolOptions } from './plan.ts';
 import type { Play, PlayServer } from './play.ts';
 import type { Prng } from './prng.ts';
 import { TOPIC, bodyOf, nextId, type Actor, type Stage } from './stage.ts';
@@ -91,6 +92,7 @@ class StoreDriver implements Actor {
       { disk, ...owner.ports },
       {
         flush: plan.flush,
+        ...poolOptions(plan),
         segmentBytes: plan.segmentBytes,
         groupBytes: plan.groupBytes,
         tailBytes: plan.tailBytes,
@@ -113,7 +115,7 @@ class StoreDriver implements Actor {
     );
     let report: RecoveryReport | undefined;
     return {
-      lossWindowMs: 50 + 40 * plan.diskSlowness,
+      lossWindowMs: 50 + 40 * plan.diskSlowness + (plan.pooled ? killWindowMs(plan) : 0),
       start: (done) => {
         store.open((error, found) => {
           if (error !== undefined) return done({ error: { refused: error.kind === 'refused', message: error.message } });
