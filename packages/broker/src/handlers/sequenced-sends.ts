@@ -56,7 +56,11 @@ export class SequencedSends {
     }
     counters.sequenceRefusals++;
     if (verdict === 'malformed') {
-      send.peer.answer(ref, ResponseCode.MESSAGE_ILLEGAL, 'the message is illegal, TS_SEQ is not <32 hex digits>:<epoch>:<sequence>');
+      send.peer.answer(
+        ref,
+        ResponseCode.MESSAGE_ILLEGAL,
+        'the message is illegal, TS_SEQ is not <32 hex digits>:<epoch>:<sequence>',
+      );
       return false;
     }
     const { reason, text } = REFUSALS[verdict];
