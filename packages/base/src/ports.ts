@@ -79,8 +79,10 @@ export interface Disk {
  * nothing in the turn of their creation). After `onClose` nothing more is called.
  */
 export interface Wire {
-  /** Sends bytes; the wire owns the chunk afterwards. False: wait for `onDrain` before sending much more. */
+  /** Sends bytes; the wire owns the chunk afterwards (see `isWritten`). False: wait for `onDrain` before sending much more. */
   write(chunk: Uint8Array): boolean;
+  /** Whether nothing of what was given to `write` is held any more, so that its memory may be written again. Absent: never known. */
+  isWritten?(): boolean;
   /** Ends the stream: pending output is flushed if `graceful`, dropped otherwise. `onClose` follows, never synchronously. */
   close(graceful: boolean): void;
   /** Stops, respectively restarts, delivery of bytes (back-pressure to the other side). */

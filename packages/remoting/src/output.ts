@@ -1,7 +1,7 @@
 /**
  * What a connection wants to send, staged until the end of the turn. Frames are encoded straight into the present block; blocks are
- * fresh memory that is handed to the wire piece by piece and never written again, so the wire may keep what it got. Block size
- * follows the traffic: an idle connection holds little, a busy one allocates once per 256 KiB.
+ * handed to the wire piece by piece and not written again, so the wire may keep what it got, unless it said that it has let go of
+ * everything (`rewind`). Block size follows the traffic: an idle connection holds little, a busy one up to 256 KiB.
  */
 export class Output {
   /** The present block. */
@@ -36,6 +36,11 @@ export class Output {
     const chunk = this.bytes.subarray(this.#start, this.at);
     this.#start = this.at;
     give(chunk);
+  }
+
+  /** The wire holds nothing of what it was given: the block is used again from its beginning. */
+  rewind(): void {
+    if (this.staged === 0) this.at = this.#start = 0;
   }
 
   /** Gives memory back after a quiet time. */

@@ -1,11 +1,56 @@
-import { connect, type Socket } from 'node:net';
+import { connect, Socket, type SocketConstructorOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Dialer, Wire } from '../ports.ts';
 
-/** A TCP socket as a wire, with Nagle's delay off: answers are already gathered per turn. */
+/** A TCP socket as a wire, with Nagle's delay off: answers are already gathered per turn. Nothing of it may have been read before. */
 export function socketWire(socket: Socket): Wire {
+  const reader = new InPlaceReader();
+  const own = reader.takeOver(socket);
+  if (own === undefined) return plainWire(socket);
+  const wire = plainWire(own);
+  reader.wire = wire;
+  own.resume();
+  return wire;
+}
+
+function plainWire(socket: Socket): Wire {
   socket.setNoDelay(true);
   return duplexWire(socket, joinAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0));
+}
+
+/**
+ * Where all sockets of the process read to: chunks are valid only during the call that hands them out, so one buffer does for all.
+ * Fresh 64 KiB for each read had the garbage collector mark the whole heap eight times a second at 270,000 messages a second (10 % of
+ * the broker's time and half a core beside it). Twice the size a read had before: fewer turns, and still in the second-level cache.
+ */
+const READ_BYTES = 128 * 1024;
+let readBuffer: Buffer | undefined;
+
+/** Hands what a socket reads to its wire, in the shared buffer. */
+class InPlaceReader {
+  wire: Wire | undefined;
+  readonly onread = {
+    buffer: (readBuffer ??= Buffer.allocUnsafeSlow(READ_BYTES)),
+    callback: (bytes: number, buffer: Uint8Array): boolean => {
+      this.wire?.onBytes((buffer as Buffer).subarray(0, bytes));
+      return true;
+    },
+  };
+
+  /**
+   * A socket in place of one that a server accepted: Node lets only sockets that one makes oneself read in place (`onread`), so the
+   * connection is moved over. Undefined when that cannot be: the socket has read already, or is none of Node's own.
+   */
+  takeOver(accepted: Socket): Socket | undefined {
+    const holder = accepted as unknown as { _handle: { useUserBuffer?: unknown } | null };
+    const handle = holder._handle;
+    if (typeof handle?.useUserBuffer !== 'function' || accepted.bytesRead > 0 || accepted.connecting) return undefined;
+    holder._handle = null;
+    const own = new Socket({ handle, manualStart: true, onread: this.onread } as SocketConstructorOpts);
+    // The server counts the accepted one.
+    own.once('close', () => accepted.destroy());
+    return own;
+  }
 }
 
 /**
@@ -33,6 +78,7 @@ export function duplexWire(duplex: Duplex, remote = 'duplex'): Wire {
       }
       return duplex.write(chunk);
     },
+    isWritten: () => !corked && duplex.writableLength === 0,
     close(graceful) {
       if (duplex.destroyed) return;
       reason = 'closed here';
@@ -69,7 +115,8 @@ export function tcpDialer(options: { readonly timeoutMs?: number | undefined } =
         setImmediate(() => done(`"${address}" is not host:port`, undefined as never));
         return;
       }
-      const socket = connect({ host: parsed.host, port: parsed.port });
+      const reader = new InPlaceReader();
+      const socket = connect({ host: parsed.host, port: parsed.port, onread: reader.onread });
       const fail = (error: Error): void => {
         socket.destroy();
         done(`cannot connect to ${address}: ${sentenceOf(error)}`, undefined as never);
@@ -85,7 +132,8 @@ export function tcpDialer(options: { readonly timeoutMs?: number | undefined } =
         socket.setTimeout(0);
         socket.off('timeout', tooLate);
         socket.off('error', fail);
-        done(undefined, socketWire(socket));
+        reader.wire = plainWire(socket);
+        done(undefined, reader.wire);
       });
     },
   };
