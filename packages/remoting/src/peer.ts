@@ -181,7 +181,7 @@ export class Peer {
   onewayWith<T>(encoder: FrameEncoder<T>, value: T): boolean {
     if (this.#phase !== 'open') return false;
     this.#onewayOpaque = (this.#onewayOpaque + 1) & 0x7fffffff;
-    encoder.encode(this.#output, this.kind, this.#onewayOpaque, value);
+    encoder.encode(this.#stage(), this.kind, this.#onewayOpaque, value);
     this.#staged();
     return true;
   }
