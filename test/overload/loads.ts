@@ -1,0 +1,105 @@
+/** One broker under one load: what every case of the overload run is made of. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { GivenBrokerOptions } from '@tallystick/broker';
+import type { BrokerConfig, BrokerReport } from './broker-child.ts';
+import { Child } from './children.ts';
+import type { FloodConfig, FloodResult, Phase, Retries } from './flood.ts';
+import type { ProberConfig, ProberResult } from './prober-child.ts';
+import type { Verdict } from './read-back.ts';
+import { FAST_DISK, type DiskMood } from './slow-disk.ts';
+
+/** What a message of 100 bytes takes on the disk, its share of group headers included; see `bytesPerMessage` in the results. */
+export const RECORD_BYTES = 240;
+
+/** A device of so many messages per second, with 32 ms of page cache. */
+export function deviceOf(messagesPerSecond: number): DiskMood {
+  const bytesPerSecond = messagesPerSecond * RECORD_BYTES;
+  return { ...FAST_DISK, bytesPerSecond, cacheBytes: Math.round(bytesPerSecond * 0.032), syncMs: 2 };
+}
+
+export class Stage {
+  readonly folder = mkdtempSync(join(tmpdir(), 'tallystick-overload-'));
+  readonly #children: Child[] = [];
+
+  async broker(disk: DiskMood, options: GivenBrokerOptions, name = 'data'): Promise<Child> {
+    const config: BrokerConfig = { folder: join(this.folder, name), port: 0, disk, options };
+    return this.#add(await Child.start('./broker-child.ts', config));
+  }
+
+  async flood(broker: Child, given: Partial<FloodConfig> = {}): Promise<Child> {
+    const config: FloodConfig = {
+      port: broker.ready as number,
+      topic: 'flood',
+      connections: 16,
+      bodyBytes: 100,
+      capacity: 16_000_000,
+      ...given,
+    };
+    return this.#add(await Child.start('./flood-child.ts', config));
+  }
+
+  async prober(broker: Child, seconds: number): Promise<Child> {
+    const everyMs = 20;
+    const config: ProberConfig = { port: broker.ready as number, halves: Math.ceil((seconds * 1000) / everyMs), everyMs };
+    return this.#add(await Child.start('./prober-child.ts', config));
+  }
+
+  async child(file: string, config: unknown): Promise<Child> {
+    return this.#add(await Child.start(file, config));
+  }
+
+  /** Ends every process and removes the files. */
+  async clear(): Promise<void> {
+    for (const child of this.#children.reverse()) await child.end();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  #add(child: Child): Child {
+    this.#children.push(child);
+    return child;
+  }
+}
+
+/** Highest rate at which the broker acknowledges when nobody sends more than it answers. */
+export async function peakOf(flood: Child, seconds: number, inFlight: number): Promise<FloodResult> {
+  // The first seconds of a process are slow: they do not count.
+  await run(flood, [{ seconds: Math.min(2, seconds), inFlight }]);
+  return run(flood, [{ seconds, inFlight }]);
+}
+
+export function run(flood: Child, phases: readonly Phase[], retries?: Retries): Promise<FloodResult> {
+  return flood.ask<FloodResult>({ do: 'run', phases, drainMs: 10_000, retries });
+}
+
+export function report(broker: Child): Promise<BrokerReport> {
+  return broker.ask<BrokerReport>({ do: 'report' });
+}
+
+export function readBack(flood: Child): Promise<Verdict> {
+  return flood.ask<Verdict>({ do: 'readBack' });
+}
+
+export async function probed<T>(
+  prober: Child,
+  work: () => Promise<T>,
+): Promise<{ readonly value: T; readonly probe: ProberResult }> {
+  await prober.ask({ do: 'start' });
+  const value = await work();
+  return { value, probe: await prober.ask<ProberResult>({ do: 'stop' }) };
+}
+
+/**
+ * Seconds after a load until the broker serves a light one as if nothing had been: the first second of which every message is
+ * acknowledged, 99 of 100 within 100 ms. Undefined when that does not come about in `limit` seconds.
+ */
+export async function recovery(flood: Child, rate: number, limit: number): Promise<number | undefined> {
+  const startMs = performance.now();
+  while (performance.now() < startMs + limit * 1000) {
+    const beganMs = performance.now();
+    const light = await run(flood, [{ seconds: 0.5, rate }]);
+    if (light.answers.ok === light.due && light.latency.p99Ms < 100) return Number(((beganMs - startMs) / 1000).toFixed(1));
+  }
+  return undefined;
+}

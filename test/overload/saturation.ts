@@ -1,0 +1,172 @@
+/**
+ * More load than the broker can take, twice: limited by a disk of 20,000 messages a second that is offered ten times as much, and
+ * limited by the processor at twice its best. What must hold is the same: what can be served is served, the rest is told so at once,
+ * memory stays under its cap, the control lane does not notice, and a few seconds later it is as if nothing had been.
+ */
+import type { GivenBrokerOptions } from '@tallystick/broker';
+import type { BrokerReport } from './broker-child.ts';
+import { Checks, type CaseResult } from './checks.ts';
+import type { FloodResult } from './flood.ts';
+import { deviceOf, peakOf, probed, readBack, recovery, report, run, Stage } from './loads.ts';
+import type { ProberResult } from './prober-child.ts';
+import type { Verdict } from './read-back.ts';
+import { FAST_DISK, type DiskMood } from './slow-disk.ts';
+
+/** Share of the peak that must still be acknowledged. */
+const GOODPUT_SHARE = 0.8;
+const REFUSAL_MS = 50;
+/** What may lie in a lane before fast failure takes it out (waitTimeMillsInSendQueue). */
+const WAIT_MS = 200;
+const CONTROL_MS = 100;
+const RECOVERY_S = 10;
+/** Broker's whole process: 64 MiB tail, 64 MiB of waiting sends, Node itself, the meter of this test. */
+export const RSS_CAP_MIB = 448;
+
+/** What disables the broker's flow control, for runs that must fail. */
+export const NO_FLOW_CONTROL = {
+  brokerFastFailureEnable: false,
+  sendThreadPoolQueueCapacity: 10_000_000,
+  sendQueueBytesMax: 4096 * 1024 * 1024,
+  storeBacklogMs: 3_600_000,
+  connectionSendsMax: 10_000_000,
+  connectionSendBytesMax: 4096 * 1024 * 1024,
+  pendingBytesMax: 4096 * 1024 * 1024,
+} as GivenBrokerOptions;
+
+interface Saturation {
+  readonly name: string;
+  readonly disk: DiskMood;
+  readonly options: GivenBrokerOptions;
+  readonly times: number;
+  /** Messages kept open when the peak is measured. */
+  readonly inFlight: number;
+  readonly seconds: number;
+}
+
+export function diskBound(seconds: number, options: GivenBrokerOptions = {}, name = 'disk-bound'): Promise<CaseResult> {
+  return saturate({
+    name,
+    disk: deviceOf(20_000),
+    options: { flush: 'async', ...options },
+    times: 10,
+    inFlight: 2000,
+    seconds,
+  });
+}
+
+export function cpuBound(seconds: number): Promise<CaseResult> {
+  return saturate({ name: 'cpu-bound', disk: FAST_DISK, options: { flush: 'async' }, times: 2, inFlight: 4096, seconds });
+}
+
+async function saturate({ name, disk, options, times, inFlight, seconds }: Saturation): Promise<CaseResult> {
+  const stage = new Stage();
+  try {
+    const broker = await stage.broker(disk, options);
+    const flood = await stage.flood(broker);
+    const prober = await stage.prober(broker, seconds + 2);
+    const peak = await peakOf(flood, Math.min(5, Math.max(2, seconds / 4)), inFlight);
+    const before = await report(broker);
+    await broker.ask({ do: 'reset' });
+    const offered = peak.goodput * times;
+    const { value: load, probe } = await probed(prober, () => run(flood, [{ seconds, rate: offered }]));
+    const after = await report(broker);
+    const { peakMiB } = broker.memory();
+    const recoveredS = await recovery(flood, Math.round(peak.goodput / 10), 2 * RECOVERY_S);
+    const verdict = await readBack(flood);
+    const visible = Number(await prober.ask({ do: 'visible' }));
+    const seen: Seen = { name, peak, load, probe, before, after, peakMiB, recoveredS, verdict, visible, offered };
+    return { name, checks: judge(seen), figures: figures(seen) };
+  } finally {
+    await stage.clear();
+  }
+}
+
+interface Seen {
+  readonly name: string;
+  readonly peak: FloodResult;
+  readonly offered: number;
+  readonly load: FloodResult;
+  readonly probe: ProberResult;
+  readonly before: BrokerReport;
+  readonly after: BrokerReport;
+  readonly peakMiB: number;
+  readonly recoveredS: number | undefined;
+  readonly verdict: Verdict;
+  readonly visible: number;
+}
+
+function judge({ name, peak, load, probe, after, peakMiB, recoveredS, verdict, visible }: Seen) {
+  const checks = new Checks();
+  const { answers } = after;
+  const share = load.goodput / peak.goodput;
+  checks.that(
+    share >= GOODPUT_SHARE,
+    `goodput is at least ${GOODPUT_SHARE * 100} % of the peak`,
+    `${load.goodput}/s of ${peak.goodput}/s, ${Math.round(share * 100)} %`,
+  );
+  const atOnce = [answers.overload, answers['reject-request'], answers['pc-synchronized'], answers.busy];
+  checks.that(
+    atOnce.every(({ p99Ms }) => p99Ms <= REFUSAL_MS),
+    `refusals at the door leave the broker within ${REFUSAL_MS} ms of the frame's arrival (p99)`,
+    atOnce.map(({ count, p99Ms, maxMs }) => ({ count, p99Ms, maxMs })).filter(({ count }) => count > 0),
+  );
+  const cleaned = [answers['timeout-clean-queue'], answers['pcbusy-clean-queue']];
+  checks.that(
+    cleaned.every(({ p99Ms }) => p99Ms <= WAIT_MS + REFUSAL_MS),
+    `those that waited in vain are told within their ${WAIT_MS} ms and ${REFUSAL_MS} more (p99)`,
+    cleaned.map(({ count, p99Ms, maxMs }) => ({ count, p99Ms, maxMs })).filter(({ count }) => count > 0),
+  );
+  checks.that(
+    load.answers.maybe === 0 && load.unanswered === 0,
+    'every send gets an answer, and none that leaves open whether it was stored',
+    {
+      maybe: load.answers.maybe,
+      unanswered: load.unanswered,
+    },
+  );
+  checks.that(peakMiB <= RSS_CAP_MIB, `the broker's memory stays under ${RSS_CAP_MIB} MiB`, `${peakMiB} MiB at most`);
+  checks.that(probe.all.p99Ms <= CONTROL_MS, `control requests are answered within ${CONTROL_MS} ms (p99)`, probe.latency);
+  checks.that(Object.keys(probe.failures).length === 0, 'no control request fails', probe.failures);
+  checks.that(
+    visible >= probe.committed,
+    'every confirmed commit can be read',
+    `${probe.committed} confirmed, ${visible} to be read`,
+  );
+  checks.that(
+    recoveredS !== undefined && recoveredS < RECOVERY_S,
+    `${RECOVERY_S} s after the load a light one is served as if nothing had been`,
+    recoveredS === undefined ? 'not in time' : `after ${recoveredS} s`,
+  );
+  checks.that(
+    verdict.problems.length === 0,
+    'everything acknowledged is there once and in order, nothing refused is',
+    verdict.problems.length === 0 ? `${verdict.acknowledged} acknowledged, ${verdict.stored} read` : verdict.problems.slice(0, 3),
+  );
+  if (name.startsWith('disk')) {
+    checks.that(answers.overload.count > 0, 'the run filled the queue: [OVERLOAD]', answers.overload.count);
+    checks.that(
+      answers['timeout-clean-queue'].count > 0,
+      'the run made sends wait too long: [TIMEOUT_CLEAN_QUEUE]',
+      answers['timeout-clean-queue'].count,
+    );
+  }
+  return checks.list;
+}
+
+function figures({ peak, offered, load, probe, before, after, peakMiB, recoveredS, verdict }: Seen) {
+  const { perSecond, ...rest } = load;
+  return {
+    peakPerSecond: peak.goodput,
+    offeredPerSecond: offered,
+    load: rest,
+    perSecond: perSecond.map(({ ok, refused }) => [ok, refused]),
+    atBroker: Object.fromEntries(Object.entries(after.answers).filter(([, { count }]) => count > 0)),
+    counters: after.counters,
+    bytesPerMessage: Math.round(after.disk.bytes / Number(after.counters['sends'])),
+    brokerCpuShare: Number(((after.cpuMs - before.cpuMs) / (load.seconds * 1000)).toFixed(2)),
+    control: probe.latency,
+    peakMiB,
+    recoveredS,
+    verdict,
+  };
+}
