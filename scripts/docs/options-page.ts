@@ -10,8 +10,15 @@ export interface OptionSection {
 
 export function optionsPage(sections: readonly OptionSection[]): string {
   const parts = sections.map(({ title, given, table }) => {
-    const rows = Object.entries(table).map(([name, row]) => `| \`${name}\` | ${shown(row.default)} | ${cell(row.sentence)} |`);
-    return [`## ${title}`, '', given, '', '| option | default | meaning |', '|---|---|---|', ...rows].join('\n');
+    const withAliases = Object.values(table).some(({ rocketmq, kafka }) => rocketmq !== undefined || kafka !== undefined);
+    const rows = Object.entries(table).map(([name, row]) => {
+      const start = `| \`${name}\` | ${shown(row.default)} | ${cell(row.sentence)} |`;
+      return withAliases ? `${start} ${theirName(row.rocketmq)} | ${theirName(row.kafka)} |` : start;
+    });
+    const head = withAliases
+      ? ['| option | default | meaning | RocketMQ | Kafka |', '|---|---|---|---|---|']
+      : ['| option | default | meaning |', '|---|---|---|'];
+    return [`## ${title}`, '', given, '', ...head, ...rows].join('\n');
   });
   const head = '<!-- Made from the option tables of the packages by scripts/docs.ts. Do not edit. -->\n\n# Options';
   const note =
@@ -19,9 +26,13 @@ export function optionsPage(sections: readonly OptionSection[]): string {
   return `${[head, note, ...parts].join('\n\n')}\n`;
 }
 
+function theirName(name: string | undefined): string {
+  return name === undefined ? '–' : `\`${name}\``;
+}
+
 function shown(value: unknown): string {
   if (typeof value === 'string') return value === '' ? '(empty)' : `\`${value}\``;
-  if (Array.isArray(value)) return value.join(', ');
+  if (Array.isArray(value)) return value.length === 0 ? '(none)' : value.join(', ');
   if (value === Number.MAX_SAFE_INTEGER) return 'no limit';
   return cell(String(value));
 }

@@ -10,6 +10,14 @@ export interface OptionRow<V> {
   readonly sentence: string;
   /** What is wrong with a value, as the end of "<name> …"; undefined when nothing is. */
   readonly fault: (value: unknown) => string | undefined;
+  /** What RocketMQ and Kafka call it, where they have it. */
+  readonly rocketmq?: string | undefined;
+  readonly kafka?: string | undefined;
+}
+
+/** A row with the names that RocketMQ and Kafka have for it. */
+export function alias<V>(row: OptionRow<V>, names: { readonly rocketmq?: string; readonly kafka?: string }): OptionRow<V> {
+  return { ...row, ...names };
 }
 
 export type OptionTable = Readonly<Record<string, OptionRow<unknown>>>;

@@ -13,10 +13,10 @@ import {
   type GivenConsumerOptions,
   type GivenProducerOptions,
   type GivenTransactionOptions,
-  PRODUCER_OPTIONS,
   TRANSACTION_OPTIONS,
 } from './options.ts';
 import { Peers, type PeersPorts } from './peers.ts';
+import { producerOptions, resolveWithRules } from './producer/config-rules.ts';
 import { ProducerCore } from './producer/producer-core.ts';
 import { NameServer } from './route/name-server.ts';
 import { RouteTable } from './route/route-table.ts';
@@ -73,7 +73,7 @@ export class ClientCore {
   }
 
   producer(given: GivenProducerOptions = {}): ProducerCore {
-    const options = resolveOptions('producer', PRODUCER_OPTIONS, given);
+    const options = producerOptions('producer', given);
     const producer = new ProducerCore(this.#context, options);
     const member = { group: options.group, reachable: false, checked: () => {} };
     this.#context.session.joinProducer(member);
@@ -87,7 +87,7 @@ export class ClientCore {
   }
 
   transactionProducer({ listener, ...given }: TransactionCoreOptions): TransactionProducerCore {
-    const options = resolveOptions('transaction producer', TRANSACTION_OPTIONS, given);
+    const options = resolveWithRules('transaction producer', TRANSACTION_OPTIONS, given);
     const producer = new TransactionProducerCore(this.#context, options, listener);
     const part: Closable = { close: (done) => producer.close(CLOSE_TIMEOUT_MS, done) };
     this.#parts.add(part);
@@ -96,10 +96,7 @@ export class ClientCore {
 
   consumer({ topics, from, handler, ...given }: ConsumerCoreOptions): PushConsumerCore {
     const options = resolveOptions('consumer', CONSUMER_OPTIONS, given);
-    const retries = new ProducerCore(
-      this.#context,
-      resolveOptions('producer', PRODUCER_OPTIONS, { group: RETRY_PRODUCER_GROUP }),
-    );
+    const retries = new ProducerCore(this.#context, producerOptions('producer', { group: RETRY_PRODUCER_GROUP }));
     const consumer = new PushConsumerCore(this.#context, options, { topics, from: from ?? 'last', handler }, retries);
     this.#parts.add(consumer);
     return consumer;

@@ -22,12 +22,15 @@ interface Row {
 
 export const ERRORS = {
   ILLEGAL_RECORD: { outcome: 'rejected', retry: 'never', sentence: 'the record cannot be sent' },
+  SERIALIZATION: { outcome: 'rejected', retry: 'never', sentence: 'the record could not be serialized' },
+  PARTITIONER_FAILED: { outcome: 'rejected', retry: 'never', sentence: 'the partitioner chose no queue' },
   RECORD_TOO_LARGE: { outcome: 'rejected', retry: 'never', sentence: 'the record is too large' },
   TOO_MANY_WAITING: { outcome: 'unavailable', retry: 'later', sentence: 'too many sends wait already' },
   BUFFER_EXHAUSTED: { outcome: 'unavailable', retry: 'later', sentence: 'no buffer memory became free in time' },
   NO_ROUTE: { outcome: 'unavailable', retry: 'later', sentence: 'no name server told the route of the topic in time' },
   TOPIC_UNKNOWN: { outcome: 'unroutable', retry: 'later', sentence: 'no broker has the topic and none would create it' },
   NO_QUEUE: { outcome: 'unroutable', retry: 'later', sentence: 'the topic has no such writable queue' },
+  WITHDRAWN: { outcome: 'unavailable', retry: 'later', sentence: 'its caller took the send back before it went into a batch' },
   NOT_SENT: { outcome: 'unavailable', retry: 'later', sentence: 'the message could not be sent in time' },
   CLOSED: { outcome: 'unavailable', retry: 'never', sentence: 'the producer is closed' },
   NO_CONNECTION: { outcome: 'unavailable', retry: 'later', sentence: 'there is no connection to the broker' },

@@ -1,13 +1,20 @@
-/** What a caller hands to a producer, and what comes back. */
+/** What a caller hands to a producer. */
+import type { HeaderMap } from './header-map.ts';
 
-/** One message to send. The caller must not change `value` or `headers` before the send is done. */
-export interface ProducerRecord {
+/**
+ * One message to send. The caller must not change `value` before the send is done. With the plain serializers keys and values are
+ * text or bytes; other serializers take what they say.
+ */
+export interface ProducerRecord<K = Uint8Array | string, V = Uint8Array | string> {
   readonly topic: string;
   /** Same key, same queue, hence in order. Bytes that are not UTF-8 travel as base64. */
-  readonly key?: string | Uint8Array | undefined;
+  readonly key?: K | undefined;
   /** The body: at least one byte; a string is sent as UTF-8. There is no null value. */
-  readonly value: Uint8Array | string;
-  /** Become message properties; bytes travel as base64. RocketMQ's reserved names and empty values are refused. */
+  readonly value: V;
+  /**
+   * Become message properties; bytes travel as base64. RocketMQ's reserved names and empty values are refused. A {@link HeaderMap} can
+   * only be read once it is sent; others are copied.
+   */
   readonly headers?: RecordHeaders | undefined;
   /** What consumers can filter by; one per message. */
   readonly tag?: string | undefined;
@@ -17,12 +24,12 @@ export interface ProducerRecord {
   readonly id?: string | undefined;
   /** RocketMQ's delay level, 1 to 18; 0 or absent delivers at once. */
   readonly delayLevel?: number | undefined;
-  /** ms since 1970, kept as the born timestamp; the time of the send when absent. */
+  /** Create time: ms since 1970, kept as the born timestamp; the time of the send when absent. */
   readonly timestamp?: number | undefined;
 }
 
 export type HeaderValue = string | Uint8Array;
-export type RecordHeaders = ReadonlyMap<string, HeaderValue> | Readonly<Record<string, HeaderValue>>;
+export type RecordHeaders = HeaderMap | ReadonlyMap<string, HeaderValue> | Readonly<Record<string, HeaderValue>>;
 
 /** What a half message or a retry needs beyond a record; never from a user's hand. */
 export interface SendMarks {
@@ -36,4 +43,19 @@ export interface SendMarks {
   readonly reconsumeTimes: number;
   /** Deliveries after which the broker buries the message; undefined leaves it to the group. */
   readonly maxReconsumeTimes: number | undefined;
+}
+
+/** What is wrong with the shape of a record; undefined when nothing is. `isPlain`: its key is text or bytes already. */
+export function shapeFault(record: ProducerRecord<unknown, unknown>, isPlain: boolean): string | undefined {
+  const { timestamp, queueId, key } = record;
+  if (isPlain && key !== undefined && typeof key !== 'string' && !(key instanceof Uint8Array)) {
+    return 'key must be text or bytes; a keySerializer would turn others into these';
+  }
+  if (timestamp !== undefined && !(Number.isSafeInteger(timestamp) && timestamp >= 0)) {
+    return `timestamp must be whole ms since 1970, not ${timestamp}`;
+  }
+  if (queueId !== undefined && !(Number.isSafeInteger(queueId) && queueId >= 0)) {
+    return `queueId must be a whole number, not ${queueId}`;
+  }
+  return undefined;
 }

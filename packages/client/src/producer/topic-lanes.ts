@@ -1,38 +1,54 @@
 /**
- * The writable queues of one topic, a {@link QueueLane} each, and the choice among them. A key always goes to the same queue (Kafka's
- * hash over all writable queues in route order); a record that names its queue goes there; all others go to one queue until its batch
- * is on its way and then to the next (Kafka's sticky choice), which makes full batches under load and round robin without.
+ * The writable queues of one topic, a {@link QueueLane} each, and the choice among them: a record that names its queue goes there, a user's
+ * own partitioner is asked for all others, a key chooses by its hash over all writable queues in route order, and for the rest there
+ * is the {@link QueueChoice}.
  *
  * Lanes outlive a change of the route: a batch that waits for a queue is not thrown away because a route forgot the queue for a moment.
  */
-import { keyText } from '../route/queue-key.ts';
+import { type SendError, fail } from '../errors.ts';
+import { type QueueKey, keyText } from '../route/queue-key.ts';
 import type { TopicRoute } from '../route/topic-route.ts';
 import { keyToQueue } from './murmur2.ts';
+import { javaHash, javaHashToQueue } from './partitioning/java-hash.ts';
+import type { Partitioner } from './partitioning/partitioner.ts';
+import type { QueueChoice } from './partitioning/queue-choice.ts';
 import type { Lane, ProducerBatch } from './producer-batch.ts';
 import { QueueLane } from './queue-lane.ts';
+import type { ProducerRecord } from './record.ts';
 import type { WaitingLine } from './waiting-sends.ts';
 
 export class TopicLanes {
   readonly topic: string;
-  /** Sends that wait for the route. */
-  readonly waiting: WaitingLine;
-  /** True once a route has been learned, even one without queues. */
+  /** Sends that wait for the route, and those whose queue it does not have. */
+  readonly unrouted: WaitingLine;
+  readonly missing: WaitingLine;
+  readonly choice: QueueChoice<Lane>;
+  /** True once a route has been learned, even one without queues; and when (monotonic ms). */
   routed = false;
+  routedMs = 0;
+  /** Monotonic ms at which the route may be asked for again because a queue is missing. */
+  askAgainMs = 0;
+  #queues: readonly QueueKey[] = [];
   #lanes: Lane[] = [];
   #byQueueId: Lane[] = [];
   readonly #byKey = new Map<string, Lane>();
-  #sticky: number;
-  /** The batch that records without a preference are joining. */
-  #batch: ProducerBatch | undefined;
 
-  constructor(topic: string, waiting: WaitingLine, random: number) {
+  constructor(topic: string, unrouted: WaitingLine, missing: WaitingLine, choice: QueueChoice<Lane>) {
     this.topic = topic;
-    this.waiting = waiting;
-    this.#sticky = random;
+    this.unrouted = unrouted;
+    this.missing = missing;
+    this.choice = choice;
   }
 
-  learn(route: TopicRoute): void {
+  /** Writable queues by the last route. */
+  get queueCount(): number {
+    return this.#lanes.length;
+  }
+
+  learn(route: TopicRoute, nowMs: number): void {
     this.routed = true;
+    this.routedMs = nowMs;
+    this.#queues = route.writeQueues;
     this.#lanes = route.writeQueues.map((key) => {
       const text = keyText(key);
       let lane = this.#byKey.get(text);
@@ -46,34 +62,47 @@ export class TopicLanes {
     for (const lane of this.#lanes) this.#byQueueId[lane.queueId] ??= lane;
   }
 
+  /** Kafka's choice for a key with this murmur2. */
   ofKey(hash: number): Lane | undefined {
     return this.#lanes[keyToQueue(hash, this.#lanes.length)];
+  }
+
+  ofJavaHash(key: string | Uint8Array): Lane | undefined {
+    return this.#lanes[javaHashToQueue(javaHash(key), this.#lanes.length)];
   }
 
   ofQueue(queueId: number): Lane | undefined {
     return this.#byQueueId[queueId];
   }
 
-  /** The queue for a record without a preference. */
-  next(): Lane | undefined {
-    const lanes = this.#lanes;
-    const present = lanes[this.#sticky % lanes.length];
-    if (present === undefined || (this.#batch !== undefined && present.open === this.#batch)) return present;
-    this.#sticky = (this.#sticky + 1) % lanes.length;
-    return lanes[this.#sticky];
+  /** What a user's partitioner chooses; undefined when there are no queues. */
+  ofPartitioner(partitioner: Partitioner, record: ProducerRecord): Lane | SendError | undefined {
+    const count = this.#lanes.length;
+    if (count === 0) return undefined;
+    let at: unknown;
+    try {
+      at = partitioner.partition(record, this.#queues);
+    } catch (thrown) {
+      return fail('PARTITIONER_FAILED', `it threw ${String(thrown)} for a record of ${this.topic}`, thrown);
+    }
+    const lane = Number.isInteger(at) ? this.#lanes[at as number] : undefined;
+    return (
+      lane ??
+      fail(
+        'PARTITIONER_FAILED',
+        `it gave ${String(at)} for a record of ${this.topic}, which has ${count} queues: 0 to ${count - 1}`,
+      )
+    );
   }
 
-  /** A record without a preference has been appended to the queue that `next` gave. */
-  joined(lane: Lane): void {
-    this.#batch = lane.open;
+  /** The queue for a record without a preference; `choice.joined` must follow. */
+  next(): Lane | undefined {
+    return this.choice.next(this.#lanes);
   }
 
   /** A queue on another broker, for a batch that one has refused; the same lane when there is none. */
   elsewhere(lane: Lane): Lane {
-    const others = this.#lanes.filter((other) => other.brokerName !== lane.brokerName);
-    if (others.length === 0) return lane;
-    this.#sticky = (this.#sticky + 1) % this.#lanes.length;
-    return others[this.#sticky % others.length]!;
+    return this.choice.elsewhere(this.#lanes, lane) ?? lane;
   }
 
   /** Every lane that was ever made. */

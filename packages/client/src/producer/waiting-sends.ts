@@ -1,76 +1,153 @@
 /**
- * Sends that cannot be appended yet, because a topic has no route or the buffer no memory. They keep their place: as long as one
- * waits, later sends of the same topic (route), or all later sends (memory), queue behind it, so no send overtakes another. Their number is
- * bounded over all lines, their waiting in time; who would be one too many is refused at once.
+ * Sends that cannot be appended yet, because a topic has no route, its route no such queue, or the buffer no memory. They keep their
+ * place: as long as one waits, later sends of the same topic (route), queue (missing queue), or all later sends (memory) queue
+ * behind it, so no send overtakes another of its queue. Their number and bytes are bounded over all lines, their waiting in time; who would be
+ * one too many is refused at once.
  */
+import type { FollowedSend } from './interceptors.ts';
 import type { SendDone } from './producer-batch.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
 
-export interface WaitingSend {
-  readonly record: ProducerRecord;
+/** Why a send waits. */
+export type WaitReason = 'route' | 'queue' | 'memory';
+
+export class WaitingSend {
+  /** As the caller gave it, or as it will travel once `isSerialized`. */
+  record: ProducerRecord<unknown, unknown>;
+  isSerialized: boolean;
   readonly marks: SendMarks | undefined;
   done: SendDone;
-  /** Monotonic ms at which it gives up. Ascends within a line. */
+  readonly followed: FollowedSend | undefined;
+  readonly bytes: number;
+  /** Monotonic ms at which it began to wait, and at which it gives up. */
+  readonly sinceMs: number;
   readonly untilMs: number;
+  /** The line it stands in; undefined once it has left. */
+  line: WaitingLine | undefined;
+  before: WaitingSend | undefined;
+  behind: WaitingSend | undefined;
+
+  constructor(
+    record: ProducerRecord<unknown, unknown>,
+    isSerialized: boolean,
+    marks: SendMarks | undefined,
+    done: SendDone,
+    followed: FollowedSend | undefined,
+    bytes: number,
+    sinceMs: number,
+    untilMs: number,
+  ) {
+    this.record = record;
+    this.isSerialized = isSerialized;
+    this.marks = marks;
+    this.done = done;
+    this.followed = followed;
+    this.bytes = bytes;
+    this.sinceMs = sinceMs;
+    this.untilMs = untilMs;
+  }
 }
 
-/** How many sends wait in all lines together, and how many may. */
+/** What waits in all lines together, and how much may. */
 export class WaitingCount {
-  readonly max: number;
-  now = 0;
+  readonly maxRecords: number;
+  readonly maxBytes: number;
+  records = 0;
+  bytes = 0;
 
-  constructor(max: number) {
-    this.max = max;
+  constructor(maxRecords: number, maxBytes: number) {
+    this.maxRecords = maxRecords;
+    this.maxBytes = maxBytes;
+  }
+
+  /** Why a send of `bytes` may not wait too; undefined when it may. */
+  refusal(bytes: number): string | undefined {
+    if (this.records >= this.maxRecords) return `${this.maxRecords} (maxPendingRecords)`;
+    if (this.bytes + bytes <= this.maxBytes) return undefined;
+    return `${this.bytes} bytes, this one has ${bytes} and the limit is ${this.maxBytes} (maxPendingBytes)`;
   }
 }
 
 /** One line of waiting sends. */
 export class WaitingLine {
+  readonly reason: WaitReason;
   readonly #count: WaitingCount;
-  #sends: WaitingSend[] = [];
-  #head = 0;
+  first: WaitingSend | undefined;
+  #last: WaitingSend | undefined;
+  length = 0;
+  /** No send in this line gives up earlier (one that has left may have been the earliest). */
+  #earliestMs = Infinity;
 
-  constructor(count: WaitingCount) {
+  constructor(reason: WaitReason, count: WaitingCount) {
+    this.reason = reason;
     this.#count = count;
   }
 
-  get length(): number {
-    return this.#sends.length - this.#head;
+  /** Monotonic ms at which the first one may have to give up. */
+  get earliestMs(): number {
+    return this.#earliestMs;
   }
 
-  get first(): WaitingSend | undefined {
-    return this.#sends[this.#head];
+  join(send: WaitingSend): void {
+    send.line = this;
+    send.before = this.#last;
+    if (this.#last === undefined) this.first = send;
+    else this.#last.behind = send;
+    this.#last = send;
+    this.length++;
+    this.#count.records++;
+    this.#count.bytes += send.bytes;
+    if (send.untilMs < this.#earliestMs) this.#earliestMs = send.untilMs;
   }
 
-  /** False: too many wait already. */
-  join(send: WaitingSend): boolean {
-    if (this.#count.now >= this.#count.max) return false;
-    this.#count.now++;
-    this.#sends.push(send);
-    return true;
+  /** Takes a send out, wherever it stands. */
+  leave(send: WaitingSend): void {
+    if (send.before === undefined) this.first = send.behind;
+    else send.before.behind = send.behind;
+    if (send.behind === undefined) this.#last = send.before;
+    else send.behind.before = send.before;
+    send.line = send.before = send.behind = undefined;
+    this.length--;
+    this.#count.records--;
+    this.#count.bytes -= send.bytes;
+    if (this.length === 0) this.#earliestMs = Infinity;
   }
 
-  leave(): WaitingSend | undefined {
-    const send = this.#sends[this.#head];
-    if (send === undefined) return undefined;
-    this.#count.now--;
-    this.#head++;
-    if (this.#head >= 256 && this.#head * 2 >= this.#sends.length) {
-      this.#sends = this.#sends.slice(this.#head);
-      this.#head = 0;
+  /** Everyone in another line for whom `may` holds goes to the end of this one, in order. */
+  takeOver(other: WaitingLine, may: (send: WaitingSend) => boolean = always): void {
+    for (const send of other.all()) {
+      if (!may(send)) continue;
+      other.leave(send);
+      this.join(send);
     }
-    return send;
   }
 
-  /** Everyone in another line goes to the end of this one, in order. */
-  takeOver(other: WaitingLine): void {
-    for (let send = other.leave(); send !== undefined; send = other.leave()) {
-      this.#count.now++;
-      this.#sends.push(send);
+  /** Takes out everyone whose time is over, in order. */
+  expired(nowMs: number): readonly WaitingSend[] {
+    if (this.#earliestMs > nowMs) return NOBODY;
+    const expired: WaitingSend[] = [];
+    this.#earliestMs = Infinity;
+    for (const send of this.all()) {
+      if (send.untilMs <= nowMs) {
+        this.leave(send);
+        expired.push(send);
+      } else if (send.untilMs < this.#earliestMs) this.#earliestMs = send.untilMs;
+    }
+    return expired;
+  }
+
+  /** Everyone, in order; the one just seen may leave. */
+  *all(): Iterable<WaitingSend> {
+    for (let send = this.first; send !== undefined;) {
+      const next: WaitingSend | undefined = send.behind;
+      yield send;
+      send = next;
     }
   }
+}
 
-  each(visit: (send: WaitingSend) => void): void {
-    for (let at = this.#head; at < this.#sends.length; at++) visit(this.#sends[at]!);
-  }
+const NOBODY: readonly WaitingSend[] = [];
+
+function always(): boolean {
+  return true;
 }

@@ -106,7 +106,7 @@ describe('producer', () => {
     const stage = stageWith({ TBW102: 8 });
     const producer = stage.client().producer({ defaultQueues: 4 });
     const told = [0, 3, 4].map((queueId) => send(producer, { topic: 'new', value: 'v', queueId }));
-    stage.time.settle();
+    stage.time.advance(60_000);
     expect(told.map(({ error }) => error?.code)).toEqual([undefined, undefined, 'NO_QUEUE']);
   });
 
@@ -218,7 +218,7 @@ describe('producer', () => {
   it('tells at the end of a close in vain what was sent and what was not', () => {
     const stage = stageWith({ t: 1 });
     stage.broker.script = (code) => (code === 310 || code === 320 ? 'silent' : 'ok');
-    const producer = stage.client().producer({ maxInFlightPerQueue: 1, batchSizeBytes: 0, requestTimeoutMs: 60_000 });
+    const producer = stage.client().producer({ maxInFlightPerQueue: 1, batchSizeBytes: 0, requestTimeoutMs: 30_000 });
     const told = ['flying', 'grounded'].map((value) => send(producer, { topic: 't', value }));
     stage.time.settle();
     producer.close(100, () => {});

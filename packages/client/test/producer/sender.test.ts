@@ -98,7 +98,7 @@ describe('sender', () => {
   });
 
   it('takes no longer in flight than the delivery time allows', () => {
-    const { told, verdict } = run(['silent'], { deliveryTimeoutMs: 700, requestTimeoutMs: 3000 }, 701);
+    const { told, verdict } = run(['silent'], { deliveryTimeoutMs: 700 }, 701);
     expect([told.length, verdict]).toEqual([1, 'unknown']);
   });
 
