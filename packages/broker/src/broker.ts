@@ -1,11 +1,12 @@
 import type { Clock, Disk, Random, Timer, Timers, Turn, Wire } from '@tallystick/base';
 import { Peer, type Frame, type PeerHandler, type PeerOptions } from '@tallystick/remoting';
-import { Connection, connectionOf } from './connection.ts';
+import { Connection, connectionOf, Hold } from './connection.ts';
 import { Counters } from './counters.ts';
 import { DelayLevels } from './delivery/delay-levels.ts';
 import { DelayState } from './delivery/delay-state.ts';
 import { PullHold } from './delivery/pull-hold.ts';
 import { Admission } from './flow-control/admission.ts';
+import { FlowControl, type ShownLane } from './flow-control/flow-control.ts';
 import { ConsumerGroups } from './groups/consumer-groups.ts';
 import { ConsumerOffsets } from './groups/consumer-offsets.ts';
 import { ProducerGroups } from './groups/producer-groups.ts';
@@ -14,6 +15,7 @@ import { shownHalf, type ShownHalf } from './handlers/admin.ts';
 import { notifyMembers } from './handlers/clients.ts';
 import type { Parts } from './handlers/parts.ts';
 import { Registry } from './handlers/registry.ts';
+import { appendFailure } from './handlers/reply.ts';
 import { identity, identityBody, StoredIdentity } from './identity.ts';
 import { CONTROL_VERSION, type Journal } from './journal.ts';
 import { brokerOptions, type BrokerOptions, type GivenBrokerOptions } from './options.ts';
@@ -82,7 +84,7 @@ export class BrokerCore implements PeerHandler {
   readonly #delays: DelayLevels;
   readonly #ends: TransactionEnds;
   readonly #checkBack: CheckBack;
-  readonly #registry: Registry;
+  readonly #flow: FlowControl;
   readonly #peers = new Set<Peer>();
   readonly #peerOptions: PeerOptions;
   #state: 'new' | 'starting' | 'serving' | 'stopping' | 'failed' | 'stopped' = 'new';
@@ -111,6 +113,7 @@ export class BrokerCore implements PeerHandler {
         arrived: (queue, maxOffset) => this.#arrived(queue, maxOffset),
         failed: (reason) => this.#failed(reason),
         full: (isFull) => this.#signals.full?.(isFull),
+        progress: () => this.#flow.progress(),
       },
       [this.#storedIdentity, this.#topics, this.#offsets, this.#halves, this.#delayState, this.#sequences],
     );
@@ -120,6 +123,7 @@ export class BrokerCore implements PeerHandler {
     this.#hold = new PullHold(ports.timers, options.heldPullsMax);
     this.#delays = new DelayLevels(ports, this.#store, this.#delayState, this.#topics, this.counters, options.delayBatchMax);
 
+    const admission = new Admission(options.connectionSendsMax, options.connectionSendBytesMax);
     const parts: Parts = {
       options,
       clock: ports.clock,
@@ -136,13 +140,15 @@ export class BrokerCore implements PeerHandler {
       hold: this.#hold,
       halves: this.#halves,
       sequences: this.#sequences,
-      admission: new Admission(options.sendsInFlightMax, options.sendBytesInFlightMax),
+      admission,
+      lanes: () => this.#flow.lanes(),
+      writeAgeMs: () => this.#flow.writeAgeMs,
       counters: this.counters,
     };
     this.#ends = new TransactionEnds(parts, options.endsInFlightMax);
     const asker = new CheckAsker(this.#store, this.#producers, self.brokerName);
     this.#checkBack = new CheckBack(ports, options, this.#halves.table, asker, journal, (round) => this.#checked(round));
-    this.#registry = new Registry(parts, this.#ends);
+    this.#flow = new FlowControl(ports, options, this.#store, admission, this.counters, new Registry(parts, this.#ends));
     this.#peerOptions = {
       maxFrameBytes: options.maxFrameBytes,
       outputSoftBytes: options.outputSoftBytes,
@@ -199,10 +205,11 @@ export class BrokerCore implements PeerHandler {
     }
     if (this.#state === 'stopping' || this.#state === 'starting') return done(new Error(`the broker is ${this.#state}`));
     this.#state = 'stopping';
-    for (const peer of this.#peers) peer.pause();
+    for (const peer of this.#peers) connectionOf(peer).hold(Hold.STOPPING);
     if (this.#scanTimer !== undefined) this.#ports.timers.cancel(this.#scanTimer);
     this.#checkBack.stop();
     this.#delays.stop();
+    this.#flow.stop((peer, ref) => peer.answer(ref, appendFailure('closed').code, appendFailure('closed').text));
     this.#ends.stop();
     for (const peer of this.#peers) for (const pull of connectionOf(peer).held) if (this.#hold.drop(pull)) pull.wake();
     this.#store.close((error) => {
@@ -220,24 +227,30 @@ export class BrokerCore implements PeerHandler {
       return;
     }
     const peer = new Peer(wire, this.#ports, this.#peerOptions, this);
-    peer.state = new Connection(wire.remote);
+    peer.state = new Connection(peer);
     this.#peers.add(peer);
     this.counters.connectionsOpened++;
     this.counters.connections = this.#peers.size;
   }
 
   onRequest(peer: Peer, frame: Frame): void {
-    this.#registry.handle(peer, frame);
+    this.#flow.take(peer, frame);
   }
 
   onClose(peer: Peer): void {
     this.#peers.delete(peer);
     this.counters.connections = this.#peers.size;
     for (const pull of connectionOf(peer).held) this.#hold.drop(pull);
+    this.#flow.leave(peer);
     this.#ends.leave(peer);
     this.#producers.leave(peer);
     this.#consumers.leave(peer);
     if (this.#peers.size === 0) this.#allClosed?.();
+  }
+
+  /** How the lanes of requests stand, in order of precedence. */
+  lanes(): ShownLane[] {
+    return this.#flow.lanes();
   }
 
   /** Half messages without a verdict, parked ones first, oldest first. */
@@ -335,6 +348,7 @@ export class BrokerCore implements PeerHandler {
     if (this.#scanTimer !== undefined) this.#ports.timers.cancel(this.#scanTimer);
     this.#checkBack.stop();
     this.#delays.stop();
+    this.#flow.stop(() => {});
     this.#ends.stop();
     for (const peer of this.#peers) peer.close(true, `the store has failed: ${reason}`);
     this.#signals.failed?.(reason);

@@ -29,8 +29,29 @@ export class Counters {
   deadLetters = 0;
   delayedFired = 0;
   offsetCommits = 0;
-  /** Refused by flow control. */
+  /** Sends refused because the disk is full (14). */
+  diskFull = 0;
+  /** Answered busy, for any of the causes that follow. */
   busy = 0;
+  /** [REJECTREQUEST]: the page cache was busy at arrival. */
+  busyPageCache = 0;
+  /** [REJECTREQUEST]: the transient store pool had no buffer at arrival. */
+  busyNoBuffer = 0;
+  /** [OVERLOAD]: the lane was full, by number or by bytes. */
+  busyQueueCount = 0;
+  busyQueueBytes = 0;
+  /** [OVERLOAD]: the store had too much to write. */
+  busyStore = 0;
+  /** [OVERLOAD]: too many half messages are open, in all or of one group. */
+  busyHalves = 0;
+  /** [PC_SYNCHRONIZED]: the put saw a busy page cache. */
+  busyAtPut = 0;
+  /** [PCBUSY_CLEAN_QUEUE]: taken out of the lane while the page cache was busy. */
+  busyCleanedPageCache = 0;
+  /** [TIMEOUT_CLEAN_QUEUE]: taken out of the lane after the longest wait. */
+  busyCleanedTimeout = 0;
+  /** Requests that waited in a lane before they were served or refused. */
+  queued = 0;
   /** Requests with a code or a header that was not understood. */
   faultyRequests = 0;
   connectionsOpened = 0;

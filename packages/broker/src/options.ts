@@ -1,5 +1,6 @@
 import { booleanOption, integerOption, integersOption, resolveOptions, textOption } from '@tallystick/base';
 import type { GivenOptions, Options } from '@tallystick/base';
+import { FLOW_OPTIONS } from './flow-control/options.ts';
 import { checkStoreOptions, STORE_OPTIONS } from './store/options.ts';
 
 const MINUTE_MS = 60_000;
@@ -78,9 +79,19 @@ export const BROKER_OPTIONS = {
   ),
 
   // producer sequences
-  sequenceProducersMax: integerOption(10_000, 1, 1_000_000, 'Producers whose numbered sends are remembered; the longest silent is forgotten.'),
+  sequenceProducersMax: integerOption(
+    10_000,
+    1,
+    1_000_000,
+    'Producers whose numbered sends are remembered; the longest silent is forgotten.',
+  ),
   sequenceWindowsMax: integerOption(250_000, 1, 10_000_000, 'The same for pairs of producer and queue, each some 300 bytes.'),
-  sequenceKeepMs: integerOption(24 * HOUR_MS, MINUTE_MS, 1000 * HOUR_MS, 'A producer that sends nothing for so long is forgotten.'),
+  sequenceKeepMs: integerOption(
+    24 * HOUR_MS,
+    MINUTE_MS,
+    1000 * HOUR_MS,
+    'A producer that sends nothing for so long is forgotten.',
+  ),
 
   // delays and retries
   delayLevelsMs: integersOption(
@@ -97,14 +108,12 @@ export const BROKER_OPTIONS = {
   clientScanMs: integerOption(10_000, 1, HOUR_MS, 'How often expired clients are looked for.'),
   lockLeaseMs: integerOption(60_000, 1, HOUR_MS, 'How long a queue lock holds without renewal.'),
   idleMs: integerOption(120_000, 1, HOUR_MS, 'A connection without any byte for so long is closed.'),
-  connectionsMax: integerOption(10_000, 1, 1_000_000, 'More connections are closed at once.'),
   maxFrameBytes: integerOption(16 * MIB, 64 * KIB, 64 * MIB, 'A larger frame ends its connection.'),
   outputSoftBytes: integerOption(8 * MIB, 64 * KIB, 1024 * MIB, 'With more unsent answers a connection is not read.'),
   outputHardBytes: integerOption(32 * MIB, 64 * KIB, 1024 * MIB, 'With more unsent answers a connection is closed.'),
 
   // flow control
-  sendsInFlightMax: integerOption(100_000, 1, 10_000_000, 'Unanswered sends beyond this are answered busy.'),
-  sendBytesInFlightMax: integerOption(64 * MIB, MIB, 4096 * MIB, 'Bytes of unanswered sends beyond this are answered busy.'),
+  ...FLOW_OPTIONS,
 } as const;
 
 export type BrokerOptions = Options<typeof BROKER_OPTIONS>;

@@ -1,4 +1,5 @@
 import { encodeQueueTable, ResponseCode, type MessageQueue } from '@tallystick/remoting';
+import type { ShownLane } from '../flow-control/flow-control.ts';
 import type { HalfRow } from '../transaction/half-table.ts';
 import type { Parts } from './parts.ts';
 import { cold, Reply, topicNotExist, type HandlerTable } from './reply.ts';
@@ -72,7 +73,7 @@ function groupJson(parts: Parts, groupName: string): Record<string, unknown> {
 
 /** Keys that RocketMQ's tools print, then ours: counters and unsettled halves. All values are texts. */
 function runtimeInfo(parts: Parts, startedAtMs: number): Record<string, string> {
-  const { store, counters, clock, halves } = parts;
+  const { store, counters, clock, halves, options } = parts;
   const info = store.info();
   const table = halves.table;
   return {
@@ -82,26 +83,47 @@ function runtimeInfo(parts: Parts, startedAtMs: number): Record<string, string> 
     runtime: `${Math.floor((clock.now() - startedAtMs) / 1000)} s`,
     putTps: '0 0 0',
     getTransferredTps: '0 0 0',
-    sendThreadPoolQueueSize: String(parts.admission.count),
-    pullThreadPoolQueueSize: String(parts.hold.size),
-    sendThreadPoolQueueHeadWaitTimeMills: String(Math.round(info.oldestWaitMs)),
-    pullThreadPoolQueueHeadWaitTimeMills: '0',
-    pageCacheLockTimeMills: '0',
+    ...laneInfo(parts.lanes()),
+    pageCacheLockTimeMills: String(Math.round(parts.writeAgeMs())),
+    remainTransientStoreBufferNumbs: String(Math.min(store.availableBuffers(), JAVA_INT_MAX)),
+    remainHowManyDataToCommit: String(info.pendingBytes),
+    remainHowManyDataToFlush: String(info.unsyncedBytes),
     earliestMessageTimeStamp: '0',
     commitLogDiskRatio: '0.0',
     commitLogMinOffset: String(info.start),
     commitLogMaxOffset: String(info.writtenEnd),
-    waitTimeMillsInTransactionQueue: '0',
+    waitTimeMillsInTransactionQueue: String(options.waitTimeMillsInTransactionQueue),
     ...Object.fromEntries(Object.entries(counters).map(([name, value]) => [`ts.${name}`, String(value)])),
     'ts.store.state': info.state,
     'ts.store.durableEnd': String(info.durableEnd),
     'ts.store.unsyncedBytes': String(info.unsyncedBytes),
+    'ts.store.oldestWaitMs': String(Math.round(info.oldestWaitMs)),
+    'ts.sendsInFlight': String(parts.admission.count),
     'ts.halves.open': String(table.openCount),
     'ts.halves.parked': String(table.parkedCount),
     'ts.halves': JSON.stringify(table.rows(HALVES_SHOWN).map((row) => shownHalf(row, clock.now()))),
   };
 }
 
+/** Size, limit and longest wait of each lane, under the names that RocketMQ has for its queues. */
+function laneInfo(lanes: readonly ShownLane[]): Record<string, string> {
+  const table: Record<string, string> = {};
+  for (const { name, waiting, waitingBytes, capacity, headWaitMs, heldConnections } of lanes) {
+    const { size, limit } = QUEUE_KEYS[name] ?? { size: `${name}ThreadPoolQueueSize`, limit: `${name}ThreadPoolQueueCapacity` };
+    table[size] = String(waiting);
+    table[limit] = String(capacity);
+    table[`${name}ThreadPoolQueueHeadWaitTimeMills`] = String(Math.round(headWaitMs));
+    table[`ts.lane.${name}.bytes`] = String(waitingBytes);
+    table[`ts.lane.${name}.heldConnections`] = String(heldConnections);
+  }
+  return table;
+}
+
+const QUEUE_KEYS: Readonly<Record<string, { readonly size: string; readonly limit: string } | undefined>> = {
+  endTransaction: { size: 'EndTransactionQueueSize', limit: 'EndTransactionThreadPoolQueueCapacity' },
+};
+
+const JAVA_INT_MAX = 2_147_483_647;
 const HALVES_SHOWN = 1000;
 
 /** An unsettled half as people see it. */

@@ -3,6 +3,7 @@ import type { Peer } from '@tallystick/remoting';
 import type { Counters } from '../counters.ts';
 import type { PullHold } from '../delivery/pull-hold.ts';
 import type { Admission } from '../flow-control/admission.ts';
+import type { ShownLane } from '../flow-control/flow-control.ts';
 import type { ConsumerGroups } from '../groups/consumer-groups.ts';
 import type { ConsumerOffsets } from '../groups/consumer-offsets.ts';
 import type { ProducerGroups } from '../groups/producer-groups.ts';
@@ -32,5 +33,8 @@ export interface Parts {
   readonly halves: HalfState;
   readonly sequences: ProducerSequences;
   readonly admission: Admission;
+  readonly lanes: () => readonly ShownLane[];
+  /** How long the write of the log that is under way has taken. */
+  readonly writeAgeMs: () => number;
   readonly counters: Counters;
 }

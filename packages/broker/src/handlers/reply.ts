@@ -9,8 +9,9 @@ import {
   type Peer,
   type ReplyRef,
 } from '@tallystick/remoting';
+import type { Counters } from '../counters.ts';
 import type { AppendOutcome } from '../store/store-types.ts';
-import { OVERLOAD_TEXT } from '../flow-control/admission.ts';
+import { OVERLOAD_TEXT } from '../flow-control/busy-texts.ts';
 
 /** Serves one request. The frame is valid during the call only. */
 export type Handler = (peer: Peer, frame: Frame) => void;
@@ -59,6 +60,19 @@ export function cold<N extends CommandName>(name: N, run: (header: Header<N>, re
     if (typeof header === 'string') reply.fail(ResponseCode.SYSTEM_ERROR, `${name}: ${header}`);
     else run(header, reply, frame);
   };
+}
+
+/** Counts a send that the store did not take, or perhaps did not. */
+export function countFailure(counters: Counters, outcome: AppendOutcome): void {
+  if (outcome === 'timeout') {
+    counters.sendTimeouts++;
+    return;
+  }
+  counters.sendsRefused++;
+  if (outcome === 'full') counters.diskFull++;
+  if (outcome !== 'busy') return;
+  counters.busy++;
+  counters.busyStore++;
 }
 
 /** How an append that did not become `ok` is told: code and words of RocketMQ, chosen so that the code says whether it may be stored. */

@@ -1,4 +1,5 @@
 import { newMessageId, offsetMessageId, PropertyName, ResponseCode, type Header } from '@tallystick/remoting';
+import { PUT_BUSY_STATUS } from '../flow-control/busy-texts.ts';
 import { planRetry } from '../delivery/retry.ts';
 import { editProperties } from '../properties-edit.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
@@ -103,6 +104,12 @@ class SendBack {
       reply.appended(outcome);
     });
     // Synced in every mode: its consumer moves on, and nobody would send the copy again.
+    // RocketMQ's answer: the name of the store's status, with 1. The consumer keeps the message and tries again.
+    if (this.#parts.admission.isPageCacheBusy) {
+      counters.busy++;
+      counters.busyAtPut++;
+      return reply.fail(ResponseCode.SYSTEM_ERROR, PUT_BUSY_STATUS);
+    }
     store.append(m, 'synced', sink, 0);
   }
 }

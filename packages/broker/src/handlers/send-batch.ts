@@ -19,7 +19,7 @@ import type { AppendOutcome, AppendSink } from '../store/store-types.ts';
 import { RETRY_PREFIX } from '../topics/system-topics.ts';
 import type { Topic } from '../topics/topic.ts';
 import type { Parts } from './parts.ts';
-import { appendFailure } from './reply.ts';
+import { appendFailure, countFailure } from './reply.ts';
 import type { SequencedSends } from './sequenced-sends.ts';
 
 /**
@@ -70,13 +70,23 @@ export class SendBatch {
       return `the message is illegal, the batch takes ${bytesMax} bytes of the log, more than ${encodedMax}`;
     if (end >= 0) {
       const { bytes } = frame;
-      const first = { peer, frame, bytes, start, end, topic: topic.name, queueId, queue: m.queue, level: 'flush', count, key: NO_KEY } as const;
-      if (!this.#sequenced.passes(first)) {
-        this.#parts.admission.leave(admitted);
-        return undefined;
-      }
+      const first = {
+        peer,
+        frame,
+        bytes,
+        start,
+        end,
+        topic: topic.name,
+        queueId,
+        queue: m.queue,
+        level: 'flush',
+        count,
+        key: NO_KEY,
+      } as const;
+      if (!this.#sequenced.passes(first)) return undefined;
     }
     const ack = new BatchAck(this.#parts, this.#answers, peer, frame.ref(), queueId, count, admitted);
+    this.#parts.admission.enter(connectionOf(peer), admitted);
     const outcome = store.together(bytesMax, false, () => {
       let index = 0;
       this.#each(frame, () => {
@@ -152,7 +162,7 @@ class BatchAck implements AppendSink {
     if (index < this.positions.length - 1) return;
     if (outcome !== 'ok') return this.refused(outcome);
     const { counters, admission } = this.#parts;
-    admission.leave(this.#admitted);
+    admission.leave(connectionOf(this.#peer), this.#admitted);
     counters.sends += this.positions.length;
     counters.sendBytes += this.#admitted;
     if (this.#ref.oneway) return;
@@ -168,9 +178,8 @@ class BatchAck implements AppendSink {
 
   refused(outcome: AppendOutcome): void {
     const { counters, admission } = this.#parts;
-    admission.leave(this.#admitted);
-    if (outcome === 'timeout') counters.sendTimeouts++;
-    else counters.sendsRefused++;
+    admission.leave(connectionOf(this.#peer), this.#admitted);
+    countFailure(counters, outcome);
     const { code, text } = appendFailure(outcome);
     this.#peer.answer(this.#ref, code, text);
   }

@@ -10,7 +10,7 @@ import {
   type Peer,
 } from '@tallystick/remoting';
 import { connectionOf } from '../connection.ts';
-import { OVERLOAD_TEXT } from '../flow-control/admission.ts';
+import { OVERLOAD_TEXT, PUT_BUSY_TEXT } from '../flow-control/busy-texts.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
 import { isMarked } from '../sequences/sequence-mark.ts';
 import { AppendMessage } from '../store/append-message.ts';
@@ -20,7 +20,7 @@ import type { Topic } from '../topics/topic.ts';
 import { retryDestination } from './send-retry.ts';
 import type { Parts } from './parts.ts';
 import { KEY_BYTES, LONG_KEY, ONEWAY, PendingSends } from './pending-sends.ts';
-import { appendFailure } from './reply.ts';
+import { appendFailure, countFailure } from './reply.ts';
 import type { SendBatch } from './send-batch.ts';
 import type { SequencedSends } from './sequenced-sends.ts';
 import { illegalMessage, illegalQueue, isRefusal, SENDER_FLAGS, topicForSend } from './send-rules.ts';
@@ -53,53 +53,51 @@ export class SendMessage implements AppendSink {
   }
 
   handle(peer: Peer, frame: Frame): void {
-    const { admission, topics, options } = this.#parts;
+    const { topics, options } = this.#parts;
     const locator = this.#locator;
     if (!locator.locate(frame)) return this.#refuse(peer, frame, ResponseCode.SYSTEM_ERROR, `SEND_MESSAGE: ${locator.fault()}`);
-    const bytes = frame.bodyEnd - frame.bodyStart + locator.propertiesEnd - locator.propertiesStart + RECORD_BYTES;
-    if (!admission.enter(bytes)) {
-      this.#parts.counters.busy++;
-      return this.#refuse(peer, frame, ResponseCode.SYSTEM_BUSY, OVERLOAD_TEXT);
-    }
     const name = locator.topic();
     let topic = topics.get(name);
     if (topic === undefined || topic.system) {
       const found = topicForSend(topics, name, locator.defaultTopic(), locator.defaultTopicQueueNums());
-      if (isRefusal(found)) return this.#refuse(peer, frame, found.code, found.text, bytes);
+      if (isRefusal(found)) return this.#refuse(peer, frame, found.code, found.text);
       topic = found;
     }
     let queueId = locator.queueId();
     if (queueId >= topic.queueCount) {
       const { code, text } = illegalQueue(topic, queueId, peer.remote);
-      return this.#refuse(peer, frame, code, text, bytes);
+      return this.#refuse(peer, frame, code, text);
     }
     if (queueId < 0) queueId = this.#parts.random.u32() % Math.max(1, topic.config.writeQueues);
     const bodyBytes = frame.bodyEnd - frame.bodyStart;
     const propertiesBytes = locator.propertiesEnd - locator.propertiesStart;
     if (bodyBytes === 0 || bodyBytes > options.bodyBytesMax || propertiesBytes > options.propertiesBytesMax) {
       const { code, text } = illegalMessage(options.bodyBytesMax);
-      return this.#refuse(peer, frame, code, text, bytes);
+      return this.#refuse(peer, frame, code, text);
     }
     if (locator.batch()) {
+      const bytes = bodyBytes + RECORD_BYTES;
+      if (this.#isPutRefused(peer, frame)) return;
       const text = this.#batch.handle(peer, frame, locator, topic, queueId, bytes);
-      if (text !== undefined) this.#refuse(peer, frame, ResponseCode.MESSAGE_ILLEGAL, text, bytes);
+      if (text !== undefined) this.#refuse(peer, frame, ResponseCode.MESSAGE_ILLEGAL, text);
       return;
     }
     let delayAllowed = true;
     if (name.charCodeAt(0) === PERCENT && name.startsWith(RETRY_PREFIX)) {
       const found = retryDestination(this.#parts, topic, locator, peer);
-      if (isRefusal(found)) return this.#refuse(peer, frame, found.code, found.text, bytes);
+      if (isRefusal(found)) return this.#refuse(peer, frame, found.code, found.text);
       if (found !== topic) {
         topic = found;
         queueId = 0;
         delayAllowed = false;
       }
     }
-    this.#append(peer, frame, topic, queueId, delayAllowed, bytes);
+    this.#append(peer, frame, topic, queueId, delayAllowed, bodyBytes + propertiesBytes + RECORD_BYTES);
   }
 
   #append(peer: Peer, frame: Frame, topic: Topic, queueId: number, delayAllowed: boolean, bytes: number): void {
-    const { store, topics, counters } = this.#parts;
+    const { store, topics, admission } = this.#parts;
+    if (this.#isPutRefused(peer, frame)) return;
     const locator = this.#locator;
     const m = this.#m;
     const pending = this.#pending;
@@ -108,8 +106,9 @@ export class SendMessage implements AppendSink {
       delayAllowed && scan.has(Slot.DELAY) ? Math.min(scan.number(Slot.DELAY), this.#parts.options.delayLevelsMs.length) : 0;
     const isHalf = scan.has(Slot.TRANSACTION) && scan.isTrue(Slot.TRANSACTION) && !(level > 0 && locator.reconsumeTimes() > 0);
     if (isHalf && this.#parts.halves.table.openCount >= this.#parts.options.halvesMax) {
-      counters.busy++;
-      return this.#refuse(peer, frame, ResponseCode.SYSTEM_BUSY, OVERLOAD_TEXT, bytes);
+      this.#parts.counters.busy++;
+      this.#parts.counters.busyHalves++;
+      return this.#refuse(peer, frame, ResponseCode.SYSTEM_BUSY, OVERLOAD_TEXT);
     }
 
     const row = pending.take();
@@ -123,7 +122,8 @@ export class SendMessage implements AppendSink {
     m.flag = locator.flag();
     m.sysFlag = locator.sysFlag() & SENDER_FLAGS;
     m.bornTimestamp = locator.bornTimestamp();
-    m.bornHost = connectionOf(peer).bornHost;
+    const connection = connectionOf(peer);
+    m.bornHost = connection.bornHost;
     m.reconsumeTimes = locator.reconsumeTimes();
     m.setBody(frame.bytes, frame.bodyStart, frame.bodyEnd);
     m.setProperties(locator.propertiesBytes, locator.propertiesStart, locator.propertiesEnd);
@@ -145,16 +145,16 @@ export class SendMessage implements AppendSink {
     if (m.propertiesEnd - m.propertiesStart + m.extraEnd - m.extraStart > this.#parts.options.propertiesBytesMax) {
       pending.release(row);
       const { code, text } = illegalMessage(this.#parts.options.bodyBytesMax);
-      return this.#refuse(peer, frame, code, text, bytes);
+      return this.#refuse(peer, frame, code, text);
     }
     const isNumbered =
       isMarked(locator.propertiesBytes, locator.propertiesStart, locator.propertiesEnd) &&
       this.#parts.sequences.counts(topic.name, isHalf || level > 0, scan);
     if (isNumbered && !this.#passes(peer, frame, topic.name, queueId, isHalf)) {
       pending.release(row);
-      this.#parts.admission.leave(bytes);
       return;
     }
+    admission.enter(connection, bytes);
     if (store.append(m, isHalf ? 'synced' : 'flush', this, row)) pending.storeTimestamps[row] = m.storeTimestamp;
     if (isNumbered) this.#parts.sequences.settle();
   }
@@ -196,13 +196,12 @@ export class SendMessage implements AppendSink {
     const peer = pending.peers[row]!;
     const kind = pending.kinds[row]!;
     const isHalf = pending.isHalf[row] === 1;
-    admission.leave(pending.bytes[row]!);
+    admission.leave(connectionOf(peer), pending.bytes[row]!);
     if (outcome === 'ok') {
       counters.sends++;
       counters.sendBytes += pending.bytes[row]!;
       if (isHalf) counters.halves++;
-    } else if (outcome === 'timeout') counters.sendTimeouts++;
-    else counters.sendsRefused++;
+    } else countFailure(counters, outcome);
     if (kind !== ONEWAY) {
       if (outcome === 'ok') this.#acknowledge(peer, row, kind as HeaderKind, ResponseCode.SUCCESS, position, queueOffset);
       // The Java client rolls a half back on this code, and on no other that says "perhaps stored".
@@ -237,9 +236,16 @@ export class SendMessage implements AppendSink {
     peer.answerWith(this.#answers, answer, kind, pending.opaques[row]!);
   }
 
-  /** Answers an error; `bytes` are given back to the admission when it had let the send in. */
-  #refuse(peer: Peer, frame: Frame, code: number, text: string, bytes = 0): void {
-    if (bytes > 0) this.#parts.admission.leave(bytes);
+  /** The last look before the put, for what had passed the door before the disk became busy. */
+  #isPutRefused(peer: Peer, frame: Frame): boolean {
+    if (!this.#parts.admission.isPageCacheBusy) return false;
+    this.#parts.counters.busy++;
+    this.#parts.counters.busyAtPut++;
+    this.#refuse(peer, frame, ResponseCode.SYSTEM_BUSY, PUT_BUSY_TEXT);
+    return true;
+  }
+
+  #refuse(peer: Peer, frame: Frame, code: number, text: string): void {
     this.#parts.counters.sendsRefused++;
     peer.answer(frame.ref(), code, text);
   }

@@ -19,6 +19,8 @@ export interface QueueReaderParts {
   /** Makes the index file of a segment again; false when the segment itself is damaged. */
   readonly rebuildIndex: (segmentBase: number) => Steps<boolean>;
   readonly readsWaitingMax: number;
+  /** A read that waited for the disk has ended. */
+  readonly progress: () => void;
 }
 
 /**
@@ -84,6 +86,11 @@ export class QueueReader {
     else done();
   }
 
+  /** Requests that wait for their turn at the disk. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   // In the line.
 
   #wait<T>(steps: () => Steps<T>, done: (error: string | undefined, value: T) => void): void {
@@ -104,6 +111,7 @@ export class QueueReader {
       if (this.#isStopped) return this.#whenIdle();
       job.done(error, value);
       this.#next();
+      this.#parts.progress();
     });
   }
 

@@ -61,7 +61,7 @@ export interface StoreSignals {
   failed(reason: string): void;
   /** The disk is full (true) or has space again (false). */
   full(isFull: boolean): void;
-  /** A write or a sync of the log has returned: what waits for the disk may look again. */
+  /** A write, a sync or a read of the log has returned: what waits for the disk may look again. */
   progress?(): void;
 }
 

@@ -165,6 +165,7 @@ export class Store {
       visibleEnd: () => this.#visibleEnd,
       rebuildIndex: (segmentBase) => this.#housekeeping.rebuildIndex(segmentBase),
       readsWaitingMax: options.readsWaitingMax,
+      progress: () => this.#signals.progress?.(),
     });
   }
 
@@ -489,6 +490,17 @@ export class Store {
     return this.#writer.writeStartedMs;
   }
 
+  /** How long the oldest append has waited for its write or sync; 0 when none does. */
+  oldestWaitMs(): number {
+    const firstMs = Math.min(this.#waitWritten.firstSinceMs, this.#waitDurable.firstSinceMs);
+    return firstMs === Number.POSITIVE_INFINITY ? 0 : Math.max(0, this.#ports.clock.monotonic() - firstMs);
+  }
+
+  /** Requests that wait for a read of the disk. */
+  get readsWaiting(): number {
+    return this.#reader.waiting;
+  }
+
   /** Written but not yet synced bytes. */
   get unsyncedBytes(): number {
     return this.#writer.unsyncedBytes;
@@ -555,7 +567,6 @@ export class Store {
 
   info(): StoreInfo {
     const writer = this.#writer;
-    const firstMs = Math.min(this.#waitWritten.firstSinceMs, this.#waitDurable.firstSinceMs);
     return {
       state: this.#state,
       isFull: this.#housekeeping.isFull,
@@ -565,7 +576,7 @@ export class Store {
       durableEnd: writer.durableEnd,
       pendingBytes: this.#builder.end - writer.writtenEnd,
       unsyncedBytes: writer.unsyncedBytes,
-      oldestWaitMs: firstMs === Number.POSITIVE_INFINITY ? 0 : Math.max(0, this.#ports.clock.monotonic() - firstMs),
+      oldestWaitMs: this.oldestWaitMs(),
       waiting: this.#waitWritten.count + this.#waitDurable.count,
       segments: this.#segments.all.length,
       messages: this.#messages,

@@ -1,5 +1,6 @@
 import type { Timer, Timers } from '@tallystick/base';
 import { ResponseCode, SysFlag, type Peer, type ReplyRef } from '@tallystick/remoting';
+import { connectionOf, Hold } from '../connection.ts';
 import type { Counters } from '../counters.ts';
 import { CONTROL_VERSION } from '../journal.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
@@ -69,7 +70,7 @@ export class TransactionEnds implements AppendSink {
     this.#settle({ claim, peer, ref });
     if (this.unfinished < this.#laneMax || this.#paused.has(peer)) return;
     this.#paused.add(peer);
-    peer.pause();
+    connectionOf(peer).hold(Hold.ENDS);
   }
 
   /** A connection has closed: its answers go nowhere, its confirmations still count. */
@@ -222,7 +223,7 @@ export class TransactionEnds implements AppendSink {
     if (this.#paused.size === 0 || this.unfinished > this.#laneMax / 2) return;
     for (const peer of [...this.#paused]) {
       this.#paused.delete(peer);
-      peer.resume();
+      connectionOf(peer).release(Hold.ENDS);
     }
   }
 }

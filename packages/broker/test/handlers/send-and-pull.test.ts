@@ -139,17 +139,6 @@ describe('a send', () => {
     expect(client.bodies('orders')).toEqual(['plain', 'delayed']);
   });
 
-  it('is refused as busy when too much waits, and the next one is taken', () => {
-    const stage = new Stage({ sendsInFlightMax: 2 }).start();
-    const client = stage.client();
-    const header = client.sendHeader('BenchmarkTest');
-    const waiting = [1, 2, 3].map((n) => client.begin('SEND_MESSAGE_V2', header, Buffer.from(`m${n}`)));
-    stage.until(() => waiting.every(({ answer }) => answer !== undefined));
-    expect(waiting.map(({ answer }) => answer!.code)).toEqual([0, 0, 2]);
-    expect(waiting[2]!.answer!.remark).toBe('[OVERLOAD]system busy, start flow control for a while');
-    expect(client.send('BenchmarkTest', 'm4').code).toBe(0);
-  });
-
   it('one-way is stored and not answered', () => {
     const stage = new Stage().start();
     const client = stage.client();

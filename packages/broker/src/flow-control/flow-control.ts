@@ -1,0 +1,311 @@
+import type { Clock, Timer, Timers, Turn } from '@tallystick/base';
+import { ResponseCode, type Frame, type Peer, type ReplyRef } from '@tallystick/remoting';
+import { connectionOf, Hold } from '../connection.ts';
+import type { Counters } from '../counters.ts';
+import type { BrokerOptions } from '../options.ts';
+import type { Admission } from './admission.ts';
+import { cleanedText, OVERLOAD_TEXT, REJECT_TEXT } from './busy-texts.ts';
+import { DiskWatch } from './disk-watch.ts';
+import { LANES, type LaneName, type LaneRow } from './lane-table.ts';
+import { StoreGate, type GatedStore } from './store-gate.ts';
+import { WaitingLine } from './waiting-line.ts';
+
+/** What flow control asks the store. */
+export interface WatchedStore extends GatedStore {
+  /** Monotonic ms at which the oldest write of the log in flight was begun. */
+  oldestWriteStartedMs(): number | undefined;
+  /** Buffers the transient store pool has left; Infinity without a pool. */
+  availableBuffers(): number;
+  /** Requests that wait for a read of the disk. */
+  readonly readsWaiting: number;
+}
+
+/** Who serves a request: the registry of handlers. */
+export interface Server {
+  handle(peer: Peer, frame: Frame): void;
+}
+
+/**
+ * The door of the broker: every request passes here on its way to its handler. While its lane is empty, has credit left in this turn
+ * and nothing forbids it, a request is served at once, on the frame as it lies in the socket's chunk: one array read and one
+ * comparison. Otherwise it is copied into its lane, and the end of the turn serves lanes by precedence and share.
+ *
+ * Promises: in a lane, first come is first served; a request is served once, or answered busy with the cause named and counted
+ * (a one-way request is only counted), never both; confirmations (37) are always served; waiting takes no more memory than the
+ * lanes' limits and one chunk per connection. Knows nothing of messages.
+ *
+ * At the end of a turn, in this order: is the page cache busy, does the gate of the store stand open; fast failure (every 10 ms
+ * at most); serve the lanes; give credit for the next turn. While something waits or a write of the log is under way a timer
+ * sees to it that a turn ends every 10 ms.
+ */
+export class FlowControl {
+  readonly #clock: Clock;
+  readonly #timers: Timers;
+  readonly #turn: Turn;
+  readonly #store: WatchedStore;
+  readonly #server: Server;
+  readonly #counters: Counters;
+  readonly #admission: Admission;
+  readonly #watch: DiskWatch;
+  readonly #gate: StoreGate;
+  readonly #isFailing: boolean;
+  readonly #lanes: readonly Lane[];
+  readonly #byCode: Lane[];
+  readonly #rest: Lane;
+  readonly #sends: Lane;
+  readonly #endTurnAtEnd = (): void => this.#endTurn();
+  readonly #serve = (peer: Peer, frame: Frame): void => this.#server.handle(peer, frame);
+  #isArmed = false;
+  /** Something waits, or a lane is shut: the store's progress matters. */
+  #isWaiting = false;
+  #isStopped = false;
+  #scannedMs = -Infinity;
+  #tick: Timer | undefined;
+
+  constructor(
+    ports: { readonly clock: Clock; readonly timers: Timers; readonly turn: Turn },
+    options: BrokerOptions,
+    store: WatchedStore,
+    admission: Admission,
+    counters: Counters,
+    server: Server,
+  ) {
+    this.#clock = ports.clock;
+    this.#timers = ports.timers;
+    this.#turn = ports.turn;
+    this.#store = store;
+    this.#server = server;
+    this.#counters = counters;
+    this.#admission = admission;
+    this.#watch = new DiskWatch(options.osPageCacheBusyTimeOutMills);
+    this.#gate = new StoreGate(store, admission, options);
+    this.#isFailing = options.brokerFastFailureEnable;
+    this.#lanes = LANES.map((row) => new Lane(row, options));
+    this.#rest = this.#lanes.find(({ row }) => row.codes.length === 0)!;
+    this.#sends = this.#lanes.find(({ row }) => row.name === 'send')!;
+    this.#byCode = new Array<Lane>(512).fill(this.#rest);
+    for (const lane of this.#lanes) for (const code of lane.row.codes) this.#byCode[code] = lane;
+  }
+
+  /** Takes a request that has just been read. */
+  take(peer: Peer, frame: Frame): void {
+    const lane = this.#byCode[frame.code] ?? this.#rest;
+    if (!this.#isArmed) this.#arm();
+    if (lane.credit > 0) {
+      lane.credit -= frame.bodyEnd - frame.start + lane.cost;
+      this.#server.handle(peer, frame);
+    } else this.#later(lane, peer, frame);
+  }
+
+  /** The store has written, synced or read something. */
+  progress(): void {
+    if (this.#isWaiting && !this.#isArmed) this.#arm();
+  }
+
+  /** A connection has ended: what it asked for is served all the same. */
+  leave(peer: Peer): void {
+    for (const lane of this.#lanes) lane.held.delete(peer);
+  }
+
+  /** Serves the confirmations and other control requests that wait; `refuse` answers the rest, which nobody has begun with. */
+  stop(refuse: (peer: Peer, ref: ReplyRef) => void): void {
+    this.#isStopped = true;
+    if (this.#tick !== undefined) this.#timers.cancel(this.#tick);
+    this.#tick = undefined;
+    for (const lane of this.#lanes) {
+      const isBegun = lane.row.share === 'controlShareBytes';
+      while (lane.line.size > 0) {
+        if (isBegun) lane.line.serveFirst(this.#serve);
+        else lane.line.dropFirst(0, refuse);
+      }
+    }
+  }
+
+  /** How the lanes stand now, in order of precedence. */
+  lanes(): ShownLane[] {
+    const nowMs = this.#clock.monotonic();
+    return this.#lanes.map(({ row, line, capacity, held }) => ({
+      name: row.name,
+      waiting: line.size,
+      waitingBytes: line.bytes,
+      capacity,
+      headWaitMs: line.size === 0 ? 0 : Math.max(0, nowMs - line.headMs),
+      heldConnections: held.size,
+    }));
+  }
+
+  get isPageCacheBusy(): boolean {
+    return this.#watch.isBusy;
+  }
+
+  /** How long the write of the log that is under way has taken; 0 without one. */
+  get writeAgeMs(): number {
+    return this.#watch.writeAgeMs;
+  }
+
+  /** What could not be served at once. */
+  #later(lane: Lane, peer: Peer, frame: Frame): void {
+    const { line } = lane;
+    const bytes = frame.bodyEnd - frame.start;
+    if (lane === this.#sends && this.#isRejecting()) {
+      if (this.#watch.isBusy) this.#counters.busyPageCache++;
+      else this.#counters.busyNoBuffer++;
+      return this.#refuse(peer, frame.ref(), REJECT_TEXT);
+    }
+    const isManyBytes = line.size > 0 && line.bytes + bytes > lane.bytesMax;
+    if (line.size >= lane.capacity || isManyBytes) {
+      const isKept = lane.row.neverDrops === true;
+      // A lane that is full although the store keeps up is short of processor time, and to refuse costs half of what serving costs:
+      // its connections wait until it has half emptied. When the disk is short, they hear of it at once.
+      if (isKept || this.#mayServe(lane)) lane.hold(peer);
+      if (!isKept) {
+        if (isManyBytes) this.#counters.busyQueueBytes++;
+        else this.#counters.busyQueueCount++;
+        return this.#refuse(peer, frame.ref(), OVERLOAD_TEXT);
+      }
+    }
+    this.#counters.queued++;
+    line.push(peer, frame, this.#clock.monotonic());
+  }
+
+  /** Whether sends are refused at the door, RocketMQ's rejectRequest(). */
+  #isRejecting(): boolean {
+    return this.#watch.isBusy || this.#store.availableBuffers() === 0;
+  }
+
+  #arm(): void {
+    this.#isArmed = true;
+    this.#turn.atEnd(this.#endTurnAtEnd);
+  }
+
+  #endTurn(): void {
+    this.#isArmed = false;
+    if (this.#isStopped) return;
+    const nowMs = this.#clock.monotonic();
+    const startedMs = this.#store.oldestWriteStartedMs();
+    this.#watch.look(nowMs, startedMs);
+    this.#admission.isPageCacheBusy = this.#watch.isBusy;
+    this.#gate.look(nowMs);
+    let waiting = 0;
+    let isShut = false;
+    if (this.#isFailing && nowMs - this.#scannedMs >= SCAN_MS) this.#fail(nowMs);
+    for (const lane of this.#lanes) {
+      if (lane.line.size > 0) this.#serveLane(lane);
+      const mayServe = this.#mayServe(lane);
+      waiting += lane.line.size;
+      if (lane.line.size > 0) {
+        lane.credit = 0;
+        if (mayServe && !this.#isArmed) this.#arm();
+      } else if (!mayServe || (lane === this.#sends && this.#isRejecting())) {
+        lane.credit = 0;
+        isShut = true;
+      } else lane.credit = lane.creditMax;
+    }
+    this.#isWaiting = waiting > 0 || isShut;
+    if (this.#isWaiting || startedMs !== undefined) this.#tick ??= this.#timers.after(SCAN_MS, () => this.#look());
+  }
+
+  #look(): void {
+    this.#tick = undefined;
+    if (!this.#isArmed) this.#arm();
+  }
+
+  /** RocketMQ's fast failure: all waiting sends while the page cache is busy; heads of lanes whose time is up. */
+  #fail(nowMs: number): void {
+    this.#scannedMs = nowMs;
+    if (this.#watch.isBusy) while (this.#sends.line.size > 0) this.#clean(this.#sends, 'PCBUSY', nowMs);
+    for (const lane of this.#lanes) while (nowMs - lane.line.headMs >= lane.waitMs) this.#clean(lane, 'TIMEOUT', nowMs);
+  }
+
+  #clean(lane: Lane, cause: 'PCBUSY' | 'TIMEOUT', nowMs: number): void {
+    const { line } = lane;
+    if (cause === 'PCBUSY') this.#counters.busyCleanedPageCache++;
+    else this.#counters.busyCleanedTimeout++;
+    line.dropFirst(nowMs, (peer, ref, waitedMs) => this.#refuse(peer, ref, cleanedText(cause, waitedMs, line.size)));
+    lane.relax();
+  }
+
+  #serveLane(lane: Lane): void {
+    const { line } = lane;
+    let left = lane.share;
+    while (left > 0 && line.size > 0 && this.#mayServe(lane)) {
+      const before = line.bytes;
+      line.serveFirst(this.#serve);
+      left -= before - line.bytes + lane.cost;
+    }
+    lane.relax();
+  }
+
+  /** Whether a lane's requests may be handed on now. */
+  #mayServe(lane: Lane): boolean {
+    if (this.#store.readsWaiting >= lane.readsMax) return false;
+    if (lane !== this.#sends) return true;
+    // While the page cache is busy, fast failure answers those that wait; without it each learns at its put.
+    return this.#watch.isBusy ? !this.#isFailing : this.#gate.isOpen;
+  }
+
+  #refuse(peer: Peer, ref: ReplyRef, text: string): void {
+    this.#counters.busy++;
+    peer.answer(ref, ResponseCode.SYSTEM_BUSY, text);
+  }
+}
+
+/** A lane as people see it. */
+export interface ShownLane {
+  readonly name: LaneName;
+  readonly waiting: number;
+  readonly waitingBytes: number;
+  readonly capacity: number;
+  readonly headWaitMs: number;
+  /** Connections that are not read because the lane is full. */
+  readonly heldConnections: number;
+}
+
+/** One lane: its limits, who waits, and how much of it may be served at once in this turn. */
+class Lane {
+  readonly row: LaneRow;
+  readonly capacity: number;
+  readonly bytesMax: number;
+  readonly share: number;
+  readonly cost: number;
+  readonly waitMs: number;
+  readonly readsMax: number;
+  readonly creditMax: number;
+  /** Positive only while nobody waits and nothing forbids to serve. */
+  credit: number;
+  readonly line = new WaitingLine();
+  /** Connections that are not read until the lane has half emptied. */
+  readonly held = new Set<Peer>();
+
+  constructor(row: LaneRow, options: BrokerOptions) {
+    this.row = row;
+    this.capacity = options[row.capacity];
+    this.bytesMax = options[row.bytes];
+    this.share = options[row.share];
+    this.cost = row.cost;
+    this.waitMs = row.wait === undefined ? Infinity : options[row.wait];
+    this.readsMax = row.reads === undefined ? Infinity : options[row.reads];
+    this.credit = this.creditMax = this.share * SHARES_AT_ONCE;
+  }
+
+  hold(peer: Peer): void {
+    this.held.add(peer);
+    connectionOf(peer).hold(Hold.LANE);
+  }
+
+  /** Has the connections read again when there is room. */
+  relax(): void {
+    if (this.held.size === 0 || this.line.size > this.capacity / 2 || this.line.bytes > this.bytesMax / 2) return;
+    for (const peer of this.held) connectionOf(peer).release(Hold.LANE);
+    this.held.clear();
+  }
+}
+
+/** RocketMQ's period. */
+const SCAN_MS = 10;
+
+/**
+ * Requests served at once in a turn may cost this many shares: one socket read gives up to 2 MiB, some 8,000 small sends, and a lone
+ * connection must not fill a lane; and the end of a turn may come four times before sockets are read again.
+ */
+const SHARES_AT_ONCE = 4;

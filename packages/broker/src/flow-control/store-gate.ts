@@ -1,0 +1,85 @@
+import type { Admission } from './admission.ts';
+
+/** What the gate asks the store. */
+export interface GatedStore {
+  /** Written but not yet synced bytes. */
+  readonly unsyncedBytes: number;
+  /** How long the oldest append waits; 0 when none does. */
+  oldestWaitMs(): number;
+}
+
+/**
+ * Says whether the lane of sends may hand more to the store. Two limits:
+ *
+ * - bytes that are not synced (`unsyncedBytesMax`): what a power cut may cost, and what a sync has to carry;
+ * - time: when the oldest append waits for {@link BEHIND_MS} the store is behind, and from then on it is given no more than it
+ *   answers in `storeBacklogMs` at the speed it has shown. Bytes alone would let a slow disk collect so much that every answer comes
+ *   after its client has given up: 64 MiB are 0.3 s of a quick disk and 12 s of one that takes 20,000 small messages a second.
+ *
+ * What is not handed over waits in the lane, where it can still be refused for certain.
+ */
+export class StoreGate {
+  readonly #store: GatedStore;
+  readonly #admission: Admission;
+  readonly #isSync: boolean;
+  readonly #bytesMax: number;
+  readonly #backlogMs: number;
+  #speed = Infinity;
+  #windowMs = 0;
+  #windowBytes = 0;
+  #limit = Infinity;
+
+  constructor(
+    store: GatedStore,
+    admission: Admission,
+    options: { readonly flush: 'sync' | 'async'; readonly unsyncedBytesMax: number; readonly storeBacklogMs: number },
+  ) {
+    this.#store = store;
+    this.#admission = admission;
+    this.#isSync = options.flush === 'sync';
+    this.#bytesMax = options.unsyncedBytesMax;
+    this.#backlogMs = options.storeBacklogMs;
+  }
+
+  /** Bytes per ms that the store has answered lately; Infinity before it was measured. */
+  get speed(): number {
+    return this.#speed;
+  }
+
+  /** A look at the end of a turn. */
+  look(nowMs: number): void {
+    const { bytes, doneBytes } = this.#admission;
+    const lastedMs = nowMs - this.#windowMs;
+    // An idle store shows no speed.
+    if (bytes === 0 || lastedMs >= 2 * WINDOW_MS) this.#begin(nowMs);
+    else if (lastedMs >= WINDOW_MS) {
+      const shown = (doneBytes - this.#windowBytes) / lastedMs;
+      this.#speed = this.#speed === Infinity ? shown : (this.#speed + shown) / 2;
+      this.#begin(nowMs);
+    }
+    // Before the first window is over, what it has shown so far has to do.
+    const speed = this.#speed === Infinity && lastedMs > 0 ? (doneBytes - this.#windowBytes) / lastedMs : this.#speed;
+    const limit = Math.max(BACKLOG_BYTES_MIN, speed * this.#backlogMs);
+    this.#limit = bytes >= BACKLOG_BYTES_MIN && this.#store.oldestWaitMs() >= BEHIND_MS ? limit : Infinity;
+  }
+
+  get isOpen(): boolean {
+    const { bytes } = this.#admission;
+    if (bytes >= this.#limit) return false;
+    const { unsyncedBytes } = this.#store;
+    // A send that waits for its sync is among the unsynced bytes once it is written; otherwise it comes on top of them.
+    return (this.#isSync ? Math.max(bytes, unsyncedBytes) : bytes + unsyncedBytes) < this.#bytesMax;
+  }
+
+  #begin(nowMs: number): void {
+    this.#windowMs = nowMs;
+    this.#windowBytes = this.#admission.doneBytes;
+  }
+}
+
+/** A healthy disk answers the oldest append in a tenth of this. */
+const BEHIND_MS = 100;
+/** Over one window a disk shows its speed although it syncs in steps. */
+const WINDOW_MS = 250;
+/** So much the slowest disk is given: a group commit of some hundred small messages. */
+const BACKLOG_BYTES_MIN = 64 * 1024;
