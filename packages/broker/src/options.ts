@@ -64,6 +64,12 @@ export const BROKER_OPTIONS = {
   checkMax: integerOption(15, 1, 250, 'Questions sent before a half message is parked.'),
   checksPerRoundMax: integerOption(10_000, 1, 1_000_000, 'Questions in one round; the rest waits for the next.'),
   halvesMax: integerOption(1_000_000, 1, 100_000_000, 'More open half messages are refused; confirmations never are.'),
+  halvesPerGroupMax: integerOption(
+    100_000,
+    1,
+    100_000_000,
+    'More unsettled half messages of one producer group are refused; confirmations never are. Ten groups may have their fill.',
+  ),
   waitingAlarmMs: integerOption(
     10 * MINUTE_MS,
     1,

@@ -105,11 +105,7 @@ export class SendMessage implements AppendSink {
     const level =
       delayAllowed && scan.has(Slot.DELAY) ? Math.min(scan.number(Slot.DELAY), this.#parts.options.delayLevelsMs.length) : 0;
     const isHalf = scan.has(Slot.TRANSACTION) && scan.isTrue(Slot.TRANSACTION) && !(level > 0 && locator.reconsumeTimes() > 0);
-    if (isHalf && this.#parts.halves.table.openCount >= this.#parts.options.halvesMax) {
-      this.#parts.counters.busy++;
-      this.#parts.counters.busyHalves++;
-      return this.#refuse(peer, frame, ResponseCode.SYSTEM_BUSY, OVERLOAD_TEXT);
-    }
+    if (isHalf && this.#isHalfRefused(peer, frame)) return;
 
     const row = pending.take();
     pending.peers[row] = peer;
@@ -242,6 +238,22 @@ export class SendMessage implements AppendSink {
     this.#parts.counters.busy++;
     this.#parts.counters.busyAtPut++;
     this.#refuse(peer, frame, ResponseCode.SYSTEM_BUSY, PUT_BUSY_TEXT);
+    return true;
+  }
+
+  /** Too many halves wait for a verdict, in all or of this group. Confirmations make room, and are always let in. */
+  #isHalfRefused(peer: Peer, frame: Frame): boolean {
+    const { options, counters, halves } = this.#parts;
+    const { table } = halves;
+    if (table.openCount < options.halvesMax) {
+      // A group cannot have more than there are.
+      if (table.openCount + table.parkedCount < options.halvesPerGroupMax) return false;
+      const group = this.#scan.has(Slot.PRODUCER_GROUP) ? this.#scan.name(Slot.PRODUCER_GROUP) : this.#locator.producerGroup();
+      if (table.unsettledOf(group) < options.halvesPerGroupMax) return false;
+    }
+    counters.busy++;
+    counters.busyHalves++;
+    this.#refuse(peer, frame, ResponseCode.SYSTEM_BUSY, OVERLOAD_TEXT);
     return true;
   }
 

@@ -46,6 +46,8 @@ export class HalfTable {
   readonly #immune = new Map<number, number>();
   #spare: HalfFacts | undefined;
   #open = 0;
+  /** Open and parked halves of each group, by its number. */
+  #ofGroup: number[] = [];
 
   get openCount(): number {
     return this.#open;
@@ -53,6 +55,11 @@ export class HalfTable {
 
   get parkedCount(): number {
     return this.#parked.size;
+  }
+
+  /** Halves of a group that wait for a verdict, parked ones too. */
+  unsettledOf(group: string): number {
+    return this.#ofGroup[this.#groups.find(group)] ?? 0;
   }
 
   /** A half message has been stored. Adding the same one again changes nothing. */
@@ -69,7 +76,9 @@ export class HalfTable {
     facts.positions[slot] = position;
     facts.storedAtMs[slot] = storedAtMs;
     facts.checks[slot] = 0;
-    facts.groups[slot] = this.#groups.number(group);
+    const groupNumber = this.#groups.number(group);
+    facts.groups[slot] = groupNumber;
+    this.#ofGroup[groupNumber] = (this.#ofGroup[groupNumber] ?? 0) + 1;
     facts.topics[slot] = this.#topics.number(topic);
     facts.setId(slot, id);
     this.#forgetOldest();
@@ -123,6 +132,8 @@ export class HalfTable {
     if (page === undefined || (state !== OPEN && state !== PARKED)) return false;
     page.states[slot] = outcome === 'committed' ? COMMITTED : ROLLED_BACK;
     this.#immune.delete(offset);
+    const groupNumber = state === PARKED ? this.#groups.number(this.#parked.get(offset)!.group) : page.facts!.groups[slot]!;
+    this.#ofGroup[groupNumber]!--;
     if (state === PARKED) this.#parked.delete(offset);
     else this.#closed(page);
     return true;
@@ -215,6 +226,7 @@ export class HalfTable {
     this.#parked.clear();
     this.#immune.clear();
     this.#open = 0;
+    this.#ofGroup = [];
   }
 
   #page(offset: number): HalfPage | undefined {

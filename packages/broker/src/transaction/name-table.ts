@@ -11,6 +11,11 @@ export class NameTable {
     return number;
   }
 
+  /** The number of a name that is known; -1 for any other. */
+  find(name: string): number {
+    return this.#numbers.get(name) ?? -1;
+  }
+
   name(number: number): string {
     return this.#names[number] ?? '';
   }

@@ -35,6 +35,19 @@ describe('the table of half messages', () => {
     expect(ids.map((_, offset) => table.row(offset)?.id)).toEqual(ids);
   });
 
+  it('counts what each group has unsettled, open and parked', () => {
+    const table = filled(10_000);
+    expect(['g0', 'g1', 'g2', 'g3'].map((group) => table.unsettledOf(group))).toEqual([3334, 3333, 3333, 0]);
+    table.settle(0, 'committed');
+    table.settle(0, 'rolled-back');
+    table.park(1);
+    table.park(4);
+    table.settle(4, 'rolled-back');
+    expect(['g0', 'g1', 'g2'].map((group) => table.unsettledOf(group))).toEqual([3333, 3332, 3333]);
+    table.clear();
+    expect(table.unsettledOf('g0')).toBe(0);
+  });
+
   it('lets the first verdict win and tells which it was', () => {
     const table = filled(2);
     expect(table.settle(0, 'committed')).toBe(true);

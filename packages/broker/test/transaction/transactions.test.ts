@@ -166,6 +166,21 @@ describe('half messages', () => {
     expect(third.code).toBe(2);
     expect(client.call('END_TRANSACTION', client.end(half, 'commit')).code).toBe(0);
     expect(client.half('orders', 'c', 'K2').offset).toBe(2);
+    expect(client.stage.core.counters).toMatchObject({ busy: 1, busyHalves: 1 });
+  });
+
+  it('of a group that has its fill are refused, while other groups go on', () => {
+    const stage = new Stage({ halvesPerGroupMax: 2 }).start();
+    const client = stage.client();
+    const [first] = [client.half('orders', 'a', 'K0'), client.half('orders', 'b', 'K1')];
+    const refused = (id: string) => client.send('orders', 'x', { props: { TRAN_MSG: 'true', PGROUP: 'pay', UNIQ_KEY: id } });
+    expect(refused('K2')).toMatchObject({ code: 2, remark: '[OVERLOAD]system busy, start flow control for a while' });
+    expect(client.half('orders', 'c', 'K3', 'ship').offset).toBe(2);
+    expect(client.half('orders', 'd', 'K4', 'ship').offset).toBe(3);
+    const again = stage.restart().client();
+    expect(again.send('orders', 'x', { props: { TRAN_MSG: 'true', PGROUP: 'pay', UNIQ_KEY: 'K5' } }).code).toBe(2);
+    expect(again.call('END_TRANSACTION', again.end(first, 'rollback')).code).toBe(0);
+    expect(again.half('orders', 'e', 'K6').offset).toBe(4);
   });
 });
 
