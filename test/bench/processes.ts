@@ -10,11 +10,13 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const BIN = join(ROOT, 'packages/cli/bin/tallystick.js');
-const SOURCES = join(ROOT, 'packages/cli/bin/sources.js');
+/** The loader that lets Node run the sources as they are. */
+export const SOURCES = join(ROOT, 'packages/cli/bin/sources.js');
 
 export interface RunningBroker {
   readonly address: string;
   readonly folder: string;
+  readonly pid: number | undefined;
   stop(): Promise<void>;
 }
 
@@ -33,6 +35,7 @@ export async function startBroker(flush: 'sync' | 'async'): Promise<RunningBroke
   return {
     address: `127.0.0.1:${port}`,
     folder,
+    pid: child.pid,
     async stop() {
       const exited = once(child, 'exit');
       child.kill('SIGTERM');
@@ -64,7 +67,8 @@ async function lineWith(child: ChildProcess, pattern: RegExp): Promise<void> {
   throw new Error('the broker ended before it was ready');
 }
 
-async function freePort(): Promise<number> {
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };

@@ -11,6 +11,13 @@ export interface Row {
   readonly inFlight: number;
 }
 
+/** A row with what it showed. */
+export interface MeasuredRow extends Row {
+  readonly messagesPerSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
 const produce = (flush: Row['flush'], mode: Row['mode'], header: Row['header'], bytes: number, inFlight: number): Row => ({
   work: 'produce',
   flush,

@@ -1,43 +1,82 @@
 /**
  * `npm run bench -- produce | transfer [--json] [--seconds N] [--only TEXT]`: measures the rows of rows.ts, each against a fresh
  * broker process, and prints one line per row; with --json the last line is one object `{rows: [...]}`.
+ *
+ * `npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT] [--soak MINUTES]`: the same work against us and every peer
+ * that is on the machine; with --json the last line is one object that ends with `marks`.
+ *
+ * `npm run bench -- page [FILE …]`: takes results of `--json` runs into docs/benchmarks.json and writes docs/benchmarks.md from it.
  */
 import { parseArgs } from 'node:util';
 import type { Measured } from './measure.ts';
+import { publish } from './page.ts';
+import { marksText, peers } from './peers/peers.ts';
 import { measureIn, startBroker } from './processes.ts';
-import { PRODUCE_ROWS, type Row, TRANSFER_ROWS } from './rows.ts';
+import { type MeasuredRow, PRODUCE_ROWS, type Row, TRANSFER_ROWS } from './rows.ts';
+
+const USAGE = `usage: npm run bench -- produce|transfer [--json] [--seconds N (at least 0.5)] [--only TEXT]
+       npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT] [--soak MINUTES]
+       npm run bench -- page [FILE …]
+`;
+const PEERS_SECONDS = '2';
+const SECONDS = '6';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean' }, seconds: { type: 'string', default: '6' }, only: { type: 'string' } },
+  options: {
+    json: { type: 'boolean' },
+    seconds: { type: 'string' },
+    rounds: { type: 'string', default: '3' },
+    only: { type: 'string' },
+    soak: { type: 'string' },
+  },
 });
-const works: Record<string, readonly Row[]> = { produce: PRODUCE_ROWS, transfer: TRANSFER_ROWS };
-const work = positionals[0] ?? '';
-const rows = works[work];
-const windowMs = Number(values.seconds) * 1000;
-if (rows === undefined || positionals.length !== 1 || !(windowMs >= 500)) {
-  process.stderr.write('usage: npm run bench -- produce|transfer [--json] [--seconds N (at least 0.5)] [--only TEXT]\n');
-  process.exit(2);
+const [work, ...files] = positionals;
+const seconds = Number(values.seconds ?? (work === 'peers' ? PEERS_SECONDS : SECONDS));
+const rounds = Number(values.rounds);
+const soakMinutes = values.soak === undefined ? undefined : Number(values.soak);
+const areNumbersRight =
+  seconds >= 0.5 && Number.isInteger(rounds) && rounds >= 1 && (soakMinutes === undefined || soakMinutes > 0);
+
+if (work === 'page') publish(files);
+else if (files.length > 0 || !areNumbersRight) refuse();
+else if (work === 'peers') await runPeers();
+else if (work === 'produce') await runRows(PRODUCE_ROWS);
+else if (work === 'transfer') await runRows(TRANSFER_ROWS);
+else refuse();
+
+async function runPeers(): Promise<void> {
+  const progress = (line: string): void => void process.stderr.write(`${line}\n`);
+  const result = await peers({ seconds, rounds, only: values.only, soakMinutes, progress });
+  process.stdout.write(`${values.json ? JSON.stringify(result) : marksText(result.marks)}\n`);
 }
 
-const label = (row: Row): string =>
-  `${row.work} ${row.flush.padEnd(5)} ${row.mode.padEnd(7)} ${row.header.padEnd(6)} ${row.bytes} B, ${row.inFlight} in flight`;
-
-const results = [];
-for (const row of rows) {
-  if (values.only !== undefined && !label(row).includes(values.only)) continue;
-  const broker = await startBroker(row.flush);
-  try {
-    const { perSecond, p50Ms, p99Ms } = await measureIn<Measured>(`./${row.work}-client.ts`, [
-      broker.address,
-      JSON.stringify(row),
-      String(windowMs),
-    ]);
-    results.push({ ...row, messagesPerSecond: perSecond, p50Ms, p99Ms });
-    const line = `${label(row).padEnd(52)} ${String(perSecond).padStart(9)}/s  p50 ${p50Ms} ms  p99 ${p99Ms} ms`;
-    (values.json ? process.stderr : process.stdout).write(`${line}\n`);
-  } finally {
-    await broker.stop();
+async function runRows(rows: readonly Row[]): Promise<void> {
+  const results: MeasuredRow[] = [];
+  for (const row of rows) {
+    if (values.only !== undefined && !label(row).includes(values.only)) continue;
+    const broker = await startBroker(row.flush);
+    try {
+      const { perSecond, p50Ms, p99Ms } = await measureIn<Measured>(`./${row.work}-client.ts`, [
+        broker.address,
+        JSON.stringify(row),
+        String(seconds * 1000),
+      ]);
+      results.push({ ...row, messagesPerSecond: perSecond, p50Ms, p99Ms });
+      const line = `${label(row).padEnd(52)} ${String(perSecond).padStart(9)}/s  p50 ${p50Ms} ms  p99 ${p99Ms} ms`;
+      (values.json ? process.stderr : process.stdout).write(`${line}\n`);
+    } finally {
+      await broker.stop();
+    }
   }
+  if (values.json) process.stdout.write(`${JSON.stringify({ rows: results })}\n`);
 }
-if (values.json) process.stdout.write(`${JSON.stringify({ rows: results })}\n`);
+
+function label(row: Row): string {
+  return `${row.work} ${row.flush.padEnd(5)} ${row.mode.padEnd(7)} ${row.header.padEnd(6)} ${row.bytes} B, ${row.inFlight} in flight`;
+}
+
+function refuse(): void {
+  process.stderr.write(USAGE);
+  process.exitCode = 2;
+}
