@@ -6,6 +6,7 @@ import type { QueueRead } from '../checkers/ledger.ts';
 import { Probe, readQueue } from '../checkers/probe.ts';
 import { ConsumerActor, ProducerActor, TransactionActor } from './client-actors.ts';
 import { CONTESTANTS, Contestant } from './contestant.ts';
+import { NumberingProducer } from './numbering.ts';
 import { killWindowMs, poolOptions } from './plan.ts';
 import type { Play, PlayServer } from './play.ts';
 import { Prober } from './prober.ts';
@@ -24,6 +25,7 @@ export function brokerPlay(stage: Stage): Play {
   const groups = [...(plan.consumersA > 0 ? ['ledgers'] : []), ...(plan.consumersB > 0 ? ['audits'] : [])];
   const actors: Actor[] = [...clients];
   for (let n = 0; n < plan.contestants; n++) actors.push(new Contestant(stage));
+  if (plan.numbering) actors.push(new NumberingProducer(stage));
   if (groups.length > 0) actors.push(new Prober(stage, groups));
   return {
     actors,

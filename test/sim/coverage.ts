@@ -54,6 +54,10 @@ export const SOMETIMES = [
   'buffered suffix lost',
   'burst sent',
   'wall clock jumped',
+  'numbered batch sent',
+  'request out of order',
+  'repeated request recognised',
+  'numbers begun anew',
 ] as const;
 
 export type Sometimes = (typeof SOMETIMES)[number];

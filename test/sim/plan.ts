@@ -52,6 +52,8 @@ export interface Plan {
   readonly transactionProducers: number;
   /** Actors that speak the protocol by hand and send both verdicts on purpose. */
   readonly contestants: number;
+  /** A producer whose numbered requests are stored once however often they come. */
+  readonly numbering: boolean;
   readonly consumersA: number;
   readonly consumersB: number;
   readonly sendEveryMs: number;
@@ -71,6 +73,7 @@ export function drawPlan(seed: number): Plan {
     storeMaxBytes: random.chance(0.15) ? 3 * plan.segmentBytes : 0,
     syncFlushTimeoutMs: plan.trouble === 'slow-sync' ? 60 : 2000,
     pooled: random.chance(0.4) && plan.flush === 'async',
+    numbering: random.chance(0.35),
   };
 }
 
@@ -117,6 +120,7 @@ function drawBase(seed: number, random: Prng): Plan {
     producers: random.between(0, 2),
     transactionProducers: random.between(0, 2),
     contestants: random.chance(0.3) ? 1 : 0,
+    numbering: false,
     consumersA: random.between(0, 2),
     consumersB: random.chance(0.25) ? random.between(1, 2) : 0,
     sendEveryMs: random.pick([4, 8, 15, 30]),
