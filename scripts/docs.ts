@@ -34,18 +34,21 @@ const options = (): string =>
   ]);
 
 const errors = (): string =>
-  errorsPage([
-    {
-      title: '@tallystick/client',
-      note: 'A broker’s answer becomes an error too: its code is the name in the [answer table](protocol.md#answer-codes), and its outcome is *unknown* where the message may be stored.',
-      rows: client.ERRORS,
-    },
-    {
-      title: '@tallystick/reliable',
-      note: 'When `add` or `once` throws, nothing of the message was written.',
-      rows: reliable.ERRORS,
-    },
-  ]);
+  errorsPage(
+    [
+      {
+        title: '@tallystick/client',
+        note: 'A broker’s answer becomes an error too: its code is the name in the [answer table](protocol.md#answer-codes), and its outcome is *unknown* where the message may be stored.',
+        rows: client.ERRORS,
+      },
+      {
+        title: '@tallystick/reliable',
+        note: 'When `add` or `once` throws, nothing of the message was written.',
+        rows: reliable.ERRORS,
+      },
+    ],
+    client.SEND_FAILURES,
+  );
 
 const pages: readonly { path: string; make: () => string }[] = [
   { path: 'docs/reference/protocol.md', make: protocolPage },

@@ -12,17 +12,25 @@ export {
   PRODUCER_OPTIONS,
   TRANSACTION_OPTIONS,
 } from './options.ts';
+export { HeaderMap } from './producer/header-map.ts';
+export type { ProducerState } from './producer/inspect.ts';
+export type { ProducerInterceptor, SendPlace } from './producer/interceptors.ts';
+export type { ProducerMetrics } from './producer/metrics.ts';
+export type { Partitioner } from './producer/partitioning/partitioner.ts';
 export type { SendDone } from './producer/producer-batch.ts';
 export { ProducerCore } from './producer/producer-core.ts';
 export { SendReceipt } from './producer/receipt.ts';
 export type { HeaderValue, ProducerRecord, RecordHeaders } from './producer/record.ts';
+export { SEND_FAILURES, type SendFailure } from './producer/send-failures.ts';
+export type { Serializer } from './producer/serializers.ts';
 export { PushConsumerCore } from './consumer/push-consumer-core.ts';
 export type { QueueKey } from './route/queue-key.ts';
 export type { TopicRoute } from './route/topic-route.ts';
 export { Admin } from './shell/admin-shell.ts';
 export { Client, type ClientSettings } from './shell/client-shell.ts';
 export { Consumer, type ConsumerSettings } from './shell/consumer-shell.ts';
-export { type OutgoingMessage, Producer, type PublishOutcome } from './shell/producer-shell.ts';
+export { type OutgoingMessage, Producer, type ProducerSettings, type PublishOutcome } from './shell/producer-shell.ts';
+export { SendFuture } from './shell/send-future.ts';
 export {
   type PendingHalf,
   TransactionProducer,

@@ -313,7 +313,7 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
   ): WaitingSend | undefined {
     const { isPlain } = this.#serialization;
     if (this.#closing) return this.#refuse(done, fail('CLOSED'));
-    const fault = shapeFault(record, isPlain);
+    const fault = shapeFault(record, marks, isPlain);
     const error =
       fault !== undefined
         ? fail('ILLEGAL_RECORD', fault)

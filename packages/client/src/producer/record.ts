@@ -1,4 +1,5 @@
 /** What a caller hands to a producer. */
+import { SysFlag } from '@tallystick/remoting';
 import type { HeaderMap } from './header-map.ts';
 
 /**
@@ -46,7 +47,11 @@ export interface SendMarks {
 }
 
 /** What is wrong with the shape of a record; undefined when nothing is. `isPlain`: its key is text or bytes already. */
-export function shapeFault(record: ProducerRecord<unknown, unknown>, isPlain: boolean): string | undefined {
+export function shapeFault(
+  record: ProducerRecord<unknown, unknown>,
+  marks: SendMarks | undefined,
+  isPlain: boolean,
+): string | undefined {
   const { timestamp, queueId, key } = record;
   if (isPlain && key !== undefined && typeof key !== 'string' && !(key instanceof Uint8Array)) {
     return 'key must be text or bytes; a keySerializer would turn others into these';
@@ -56,6 +61,14 @@ export function shapeFault(record: ProducerRecord<unknown, unknown>, isPlain: bo
   }
   if (queueId !== undefined && !(Number.isSafeInteger(queueId) && queueId >= 0)) {
     return `queueId must be a whole number, not ${queueId}`;
+  }
+  if (
+    marks !== undefined &&
+    (marks.sysFlag & SysFlag.PREPARED) !== 0 &&
+    record.delayLevel !== undefined &&
+    record.delayLevel > 0
+  ) {
+    return 'a message of a transaction cannot be delayed';
   }
   return undefined;
 }

@@ -96,7 +96,7 @@ function serializer(name: string, turn: (data: unknown) => string | Uint8Array):
 function checked(given: unknown): string | Uint8Array | undefined {
   if (given === undefined || given === null) return undefined;
   if (typeof given === 'string' || given instanceof Uint8Array) return given;
-  if (typeof (given as PromiseLike<unknown>).then === 'function') {
+  if (typeof (given as { readonly then?: unknown }).then === 'function') {
     throw new TypeError('gave a promise, and serialize() must be synchronous: fetch what it needs before the send');
   }
   throw new TypeError(`gave ${kindOf(given)} instead of text or bytes`);

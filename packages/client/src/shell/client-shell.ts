@@ -3,10 +3,9 @@ import { hostname } from 'node:os';
 import type { Dialer, Turn, Wire } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers, systemTurn, tcpDialer } from '@tallystick/base/node';
 import { ClientCore, type ClientCoreOptions } from '../client-core.ts';
-import type { GivenProducerOptions } from '../options.ts';
 import { Admin } from './admin-shell.ts';
 import { Consumer, type ConsumerSettings } from './consumer-shell.ts';
-import { Producer } from './producer-shell.ts';
+import { Producer, type ProducerSettings } from './producer-shell.ts';
 import { TransactionProducer, type TransactionSettings } from './transaction-producer-shell.ts';
 
 export type ClientSettings = Omit<ClientCoreOptions, 'address'> & {
@@ -46,11 +45,14 @@ export class Client {
     return this.core.clientId;
   }
 
-  producer(options?: GivenProducerOptions): Producer {
+  /** `K` and `V`: what your serializers take. */
+  producer<K = Uint8Array | string, V = Uint8Array | string>(options?: ProducerSettings<K, V>): Producer<K, V> {
     return new Producer(this.core.producer(options));
   }
 
-  transactionProducer(settings: TransactionSettings): TransactionProducer {
+  transactionProducer<A = unknown, K = Uint8Array | string, V = Uint8Array | string>(
+    settings: TransactionSettings<A, K, V>,
+  ): TransactionProducer<A, K, V> {
     return new TransactionProducer(this.core, settings);
   }
 

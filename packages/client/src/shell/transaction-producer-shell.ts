@@ -6,15 +6,19 @@ import type { SendReceipt } from '../producer/receipt.ts';
 import type { ProducerRecord } from '../producer/record.ts';
 import { type Verdict, isVerdict } from '../transaction/end-request.ts';
 import type { Answer, Half, TransactionProducerCore } from '../transaction/transaction-producer-core.ts';
+import type { ProducerSettings } from './producer-shell.ts';
 
-export interface TransactionListener<A = unknown> {
+type Plain = Uint8Array | string;
+
+export interface TransactionListener<A = unknown, K = Plain, V = Plain> {
   /** What became of this message's local transaction? A throw, a rejection or anything else counts as unknown. */
   check(message: ReceivedMessage): Verdict | Promise<Verdict>;
   /** Runs the local transaction; for `sendInTransaction`. */
-  execute?(record: ProducerRecord, argument: A): Verdict | Promise<Verdict>;
+  execute?(record: ProducerRecord<K, V>, argument: A): Verdict | Promise<Verdict>;
 }
 
-export type TransactionSettings<A = unknown> = GivenTransactionOptions & { readonly listener: TransactionListener<A> };
+export type TransactionSettings<A = unknown, K = Plain, V = Plain> = Omit<GivenTransactionOptions, keyof ProducerSettings> &
+  ProducerSettings<K, V> & { readonly listener: TransactionListener<A, K, V> };
 
 /** A half message that is stored; say what became of your transaction. */
 export interface PendingHalf {
@@ -34,11 +38,11 @@ export interface TransactionResult {
 /** How long `close` waits for the last verdicts when nothing is said. */
 const CLOSE_TIMEOUT_MS = 30_000;
 
-export class TransactionProducer<A = unknown> {
+export class TransactionProducer<A = unknown, K = Plain, V = Plain> {
   readonly core: TransactionProducerCore;
   #closed: Promise<void> | undefined;
 
-  constructor(client: ClientCore, { listener, ...options }: TransactionSettings<A>) {
+  constructor(client: ClientCore, { listener, ...options }: TransactionSettings<A, K, V>) {
     const execute = listener.execute?.bind(listener);
     this.core = client.transactionProducer({
       ...options,
@@ -46,7 +50,8 @@ export class TransactionProducer<A = unknown> {
         check: (message, answer) => answerWith(() => listener.check(message), 'check', answer),
         execute:
           execute &&
-          ((record, _receipt, argument, answer) => answerWith(() => execute(record, argument as A), 'execute', answer)),
+          ((record, _receipt, argument, answer) =>
+            answerWith(() => execute(record as ProducerRecord<K, V>, argument as A), 'execute', answer)),
       },
     });
   }
@@ -57,7 +62,7 @@ export class TransactionProducer<A = unknown> {
   }
 
   /** Stores a half message. A rejection means that nothing must be committed for it. */
-  half(record: ProducerRecord): Promise<PendingHalf> {
+  half(record: ProducerRecord<K, V>): Promise<PendingHalf> {
     return new Promise((resolve, reject) => {
       this.core.half(record, (error, half) => {
         if (error === undefined) resolve(new ShellHalf(this.core, half));
@@ -67,7 +72,7 @@ export class TransactionProducer<A = unknown> {
   }
 
   /** Half message, `listener.execute`, confirmation. */
-  sendInTransaction(record: ProducerRecord, argument?: A): Promise<TransactionResult> {
+  sendInTransaction(record: ProducerRecord<K, V>, argument?: A): Promise<TransactionResult> {
     return new Promise((resolve, reject) => {
       this.core.sendInTransaction(record, argument, (error, half, verdict) => {
         if (error === undefined) resolve({ receipt: half.receipt, verdict });

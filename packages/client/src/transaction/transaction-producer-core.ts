@@ -35,7 +35,8 @@ export interface TransactionCallbacks {
   /** What became of the local transaction of this half message? */
   check(message: ReceivedMessage, answer: Answer): void;
   /** Runs the local transaction of a half message that has just been stored. */
-  execute?: ((record: ProducerRecord, receipt: SendReceipt, argument: unknown, answer: Answer) => void) | undefined;
+  execute?:
+    ((record: ProducerRecord<unknown, unknown>, receipt: SendReceipt, argument: unknown, answer: Answer) => void) | undefined;
 }
 
 /** A stored half message that waits for its confirmation. The first definite one wins; a lost one is made good by the check-back. */
@@ -98,11 +99,8 @@ export class TransactionProducerCore implements ProducerMember {
   }
 
   /** Stores a half message. */
-  half(record: ProducerRecord, done: (error: SendError | undefined, half: Half) => void): void {
+  half(record: ProducerRecord<unknown, unknown>, done: (error: SendError | undefined, half: Half) => void): void {
     const none = undefined as unknown as Half;
-    if (record.delayLevel !== undefined && record.delayLevel > 0) {
-      return done(fail('ILLEGAL_RECORD', 'a message of a transaction cannot be delayed'), none);
-    }
     this.producer.sendMarked(record, this.#marks, (error, receipt) => {
       if (error === undefined) {
         const name = halfOf(this.group, receipt);
@@ -137,7 +135,7 @@ export class TransactionProducerCore implements ProducerMember {
 
   /** Half message, local transaction, confirmation. `done` tells what was confirmed; an error means that nothing was executed. */
   sendInTransaction(
-    record: ProducerRecord,
+    record: ProducerRecord<unknown, unknown>,
     argument: unknown,
     done: (error: SendError | undefined, half: Half, verdict: Verdict) => void,
   ): void {
