@@ -9,7 +9,6 @@ import { CheckpointFile } from '../../packages/broker/src/store/checkpoint.ts';
 import { LogWriter } from '../../packages/broker/src/store/log-writer.ts';
 import { QueueReader } from '../../packages/broker/src/store/queue-reader.ts';
 import { ProducerSequences } from '../../packages/broker/src/sequences/producer-sequences.ts';
-import { ProducerSequences } from '../../packages/broker/src/sequences/producer-sequences.ts';
 import type { RecordView } from '../../packages/broker/src/store/record-view.ts';
 import { Store } from '../../packages/broker/src/store/store.ts';
 import { CheckAsker } from '../../packages/broker/src/transaction/check-asker.ts';
@@ -47,7 +46,6 @@ export function defectNamed(name: string): Defect {
 const CUTS = { powerCuts: 1, crashes: 4, trouble: 'none', rot: 'none' } as const;
 const BANKS = { play: 'broker', transactionProducers: 2, trouble: 'none', rot: 'none' } as const;
 
-const NUMBERS = { play: 'broker', numbering: true, trouble: 'none', rot: 'none', crashes: 4 } as const;
 const NUMBERS = { play: 'broker', numbering: true, trouble: 'none', rot: 'none', crashes: 4 } as const;
 const POOLED = { flush: 'async', pooled: true, powerCuts: 0, crashes: 4, trouble: 'none', rot: 'none' } as const;
 
@@ -255,53 +253,8 @@ export const DEFECTS: readonly Defect[] = [
   },
   {
     name: 'sequences-forgotten-at-restart',
-    sentence: 'which numbered requests are stored is not read back from the log: after a restart they are refused, or stored again',
-    budget: 100,
-    plant: () =>
-      replace(
-        ProducerSequences.prototype,
-        'apply',
-        (original) =>
-          function (this: ProducerSequences, record, live) {
-            if (live) original.call(this, record, live);
-          },
-      ),
-    plan: { ...NUMBERS, flush: 'sync' },
-  },
-  {
-    name: 'duplicate-appended-again',
-    sentence: 'a numbered request that comes again is stored again',
-    budget: 100,
-    plant: () =>
-      replace(
-        ProducerSequences.prototype,
-        'judge',
-        (original) =>
-          function (this: ProducerSequences, bytes, start, end, topic, queueId) {
-            const verdict = original.call(this, bytes, start, end, topic, queueId);
-            return verdict === 'duplicate' ? 'new' : verdict;
-          },
-      ),
-    plan: NUMBERS,
-  },
-  {
-    name: 'duplicate-acknowledged-early',
-    sentence: 'a repeated request is acknowledged while its original is still on its way to the disk',
-    budget: 300,
-    plant: () =>
-      replace(
-        Store.prototype,
-        'whenKept',
-        () =>
-          function (this: Store, position, queueOffset, _level, sink, token) {
-            sink.appended(token, 'ok', position, queueOffset);
-          },
-      ),
-    plan: { ...NUMBERS, flush: 'sync', powerCuts: 1, crashes: 6, diskSlowness: 10, sendEveryMs: 4 },
-  },
-  {
-    name: 'sequences-forgotten-at-restart',
-    sentence: 'which numbered requests are stored is not read back from the log: after a restart they are refused, or stored again',
+    sentence:
+      'which numbered requests are stored is not read back from the log: after a restart they are refused, or stored again',
     budget: 100,
     plant: () =>
       replace(
