@@ -1,11 +1,11 @@
-import { crc32, readI32, readI64, run, type Steps } from '@tallystick/base';
+import { crc32, readI32, readU16, run, type Steps } from '@tallystick/base';
 import { Gathered } from './gathered.ts';
 import type { IndexCache } from './index-cache.ts';
 import { entryPosition, entrySize, entryTags, INDEX_BLOCK_ENTRIES } from './index-file.ts';
 import type { LogReader, Span } from './log-reader.ts';
 import type { QueueRef } from './queue-ref.ts';
 import type { QueueTable } from './queue-table.ts';
-import { MESSAGE_AT, MESSAGE_BYTES_MIN, recordFault, RecordView } from './record-view.ts';
+import { MESSAGE_BYTES_MIN, MESSAGE_MAGIC_V2, recordFault, RecordView } from './record-view.ts';
 import type { ReadRequest, ReadResult, ReadStatus } from './store-types.ts';
 import type { Block, Tail } from './tail.ts';
 
@@ -202,7 +202,7 @@ export class QueueReader {
           span = yield* this.#parts.log.readSpan(entry.position, entry.size);
         }
       }
-      const fault = typeof span === 'string' ? span : messageFault(span!, entry, queue, offset, this.#view);
+      const fault = typeof span === 'string' ? span : messageFault(span!, entry, queue, offset);
       if (fault !== undefined) {
         if (gathered.count > 0) break;
         return this.#outside({ ...request, offset }) ?? failure(request, fault);
@@ -258,13 +258,7 @@ export class QueueReader {
     // A body may look like a record: only the queue's entry proves it to be one.
     if (queue === undefined || (yield* this.#entry(queue, offset, entry)) !== undefined || entry.position !== position)
       return noMessage(position);
-    const fault = messageFault(
-      { base: position, bytes: kept, length: kept.length, isTail: false },
-      entry,
-      queue,
-      offset,
-      this.#view,
-    );
+    const fault = messageFault({ base: position, bytes: kept, length: kept.length, isTail: false }, entry, queue, offset);
     return fault ?? kept;
   }
 
@@ -361,22 +355,35 @@ interface Job {
 }
 
 /** Checks a record against the entry that led to it, and its body against its checksum. */
-function messageFault(span: Span, entry: Entry, queue: QueueRef, offset: number, view: RecordView): string | undefined {
-  const at = entry.position - span.base;
-  const end = at + entry.size;
-  const { bytes } = span;
-  const damaged = (what: string): string =>
-    `the record at position ${entry.position} (${queue.topic}:${queue.queueId} offset ${offset}, ${entry.size} bytes) is damaged: ${what}`;
-  const fault = recordFault(bytes, at, end, entry.position);
-  if (fault !== undefined) return damaged(fault);
-  if (readI32(bytes, at) !== entry.size) return damaged('its size differs from its index entry');
-  if (readI64(bytes, at + MESSAGE_AT.queueOffset) !== offset) return damaged('it has another queue offset');
-  view.move(bytes, at, end, entry.position);
-  if (!sameBytes(queue.topicBytes, bytes, view.topicStart, view.topicEnd) || view.queueId !== queue.queueId)
-    return damaged('it is of another queue');
-  return (crc32(bytes, view.bodyStart, view.bodyEnd) & 0x7fffffff) === view.bodyCrc
+function messageFault(span: Span, entry: Entry, queue: QueueRef, offset: number): string | undefined {
+  const what = whatIsWrong(span, entry, queue, offset);
+  return what === undefined
     ? undefined
-    : damaged('body checksum differs');
+    : `the record at position ${entry.position} (${queue.topic}:${queue.queueId} offset ${offset}, ${entry.size} bytes) is damaged: ${what}`;
+}
+
+function whatIsWrong({ base, bytes }: Span, { position, size }: Entry, queue: QueueRef, offset: number): string | undefined {
+  const at = position - base;
+  const fault = recordFault(bytes, at, at + size, position);
+  if (fault !== undefined) return fault;
+  const view = VIEW.move(bytes, at, at + size, position);
+  if (view.isControl) return 'it is no message';
+  if (readI32(bytes, at) !== size) return 'its size differs from its index entry';
+  if (view.queueOffset !== offset) return 'it has another queue offset';
+  const { bodyStart } = view;
+  const bodyEnd = bodyStart + readI32(bytes, bodyStart - 4);
+  const isLong = readI32(bytes, at + 4) >>> 0 === MESSAGE_MAGIC_V2;
+  const topicBytes = isLong ? readU16(bytes, bodyEnd) : bytes[bodyEnd];
+  if (topicBytes !== queue.topicBytes.length || !startsWith(bytes, bodyEnd + (isLong ? 2 : 1), queue.topicBytes))
+    return 'it is of another queue';
+  if (view.queueId !== queue.queueId) return 'it is of another queue';
+  return (crc32(bytes, bodyStart, bodyEnd) & 0x7fffffff) === view.bodyCrc ? undefined : 'body checksum differs';
+}
+
+/** A topic is short: a loop beats the call of a comparison. */
+function startsWith(bytes: Buffer, at: number, expected: Buffer): boolean {
+  for (let n = 0; n < expected.length; n++) if (expected[n] !== bytes[at + n]) return false;
+  return true;
 }
 
 function found(queue: QueueRef, nextOffset: number, gathered: Gathered): ReadResult {
@@ -404,15 +411,9 @@ function noMessage(position: number): string {
   return `there is no message at position ${position}`;
 }
 
-/** A topic is short: a loop beats the call of a comparison. */
-function sameBytes(expected: Buffer, bytes: Buffer, start: number, end: number): boolean {
-  if (end - start !== expected.length) return false;
-  for (let at = 0; at < expected.length; at++) if (expected[at] !== bytes[start + at]) return false;
-  return true;
-}
-
 /** Entries looked at in one read at most, matching or not. */
 const SCAN_MAX = 8192;
 /** Reads of the disk for one answer at most: entries of a sparse queue lie far apart. */
 const SPANS_MAX = 4;
 const NONE = Buffer.alloc(0);
+const VIEW = new RecordView();

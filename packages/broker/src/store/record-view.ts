@@ -157,12 +157,15 @@ export function recordFault(bytes: Buffer, at: number, end: number, position: nu
   if (magic !== MESSAGE_MAGIC_V1 && magic !== MESSAGE_MAGIC_V2) return `record magic ${magic.toString(16)}`;
   if (size < MESSAGE_BYTES_MIN) return `message size ${size}`;
   if (readI64(bytes, at + MESSAGE_AT.physicalOffset) !== position) return 'record of another position';
-  const view = CHECKED.move(bytes, at, at + size, position);
-  const bodyEnd = view.bodyEnd;
-  if (view.bodyStart > at + size || bodyEnd < view.bodyStart || bodyEnd + 2 > at + size) return 'body length';
-  const topicEnd = view.topicEnd;
-  if (topicEnd + 2 > at + size) return 'topic length';
-  return topicEnd + 2 + readU16(bytes, topicEnd) === at + size ? undefined : 'properties length';
+  // By hand instead of through a view, which would walk the hosts again for each getter: every record read from disk passes here.
+  const recordEnd = at + size;
+  const sysFlag = readI32(bytes, at + MESSAGE_AT.sysFlag);
+  const bornHostEnd = at + MESSAGE_AT.bornHost + ((sysFlag & BORN_HOST_IPV6) === 0 ? 8 : 20);
+  const bodyStart = bornHostEnd + 8 + ((sysFlag & STORE_HOST_IPV6) === 0 ? 8 : 20) + 16;
+  if (bodyStart > recordEnd) return 'body length';
+  const bodyEnd = bodyStart + readI32(bytes, bodyStart - 4);
+  if (bodyEnd < bodyStart || bodyEnd + 2 > recordEnd) return 'body length';
+  const topicEnd = magic === MESSAGE_MAGIC_V2 ? bodyEnd + 2 + readU16(bytes, bodyEnd) : bodyEnd + 1 + bytes[bodyEnd]!;
+  if (topicEnd + 2 > recordEnd) return 'topic length';
+  return topicEnd + 2 + readU16(bytes, topicEnd) === recordEnd ? undefined : 'properties length';
 }
-
-const CHECKED = new RecordView();
