@@ -27,7 +27,6 @@ const broker = new Broker({
   segmentBytes: SEGMENT_BYTES,
   checkAfterMs: HOUR_MS,
   halvesMax: count,
-  halvesPerGroupMax: count,
 });
 try {
   await broker.start();

@@ -39,7 +39,7 @@ export class Loop {
   #countedFrom = -1;
   #countedAt = 0;
   #stopping = false;
-  #figure: LoopFigure | undefined;
+  #perSecond = 0;
 
   /** @param messagesPerOperation what one operation counts for in the figure */
   constructor(options: LoopOptions, messagesPerOperation = 1) {
@@ -62,7 +62,7 @@ export class Loop {
   readonly finished = (): void => {
     if (++this.#done === this.#lookAt) this.#look();
     if (!this.#stopping) this.#launch();
-    else if (this.#done === this.#next) this.#resolve(this.#figure!);
+    else if (this.#done === this.#next) this.#end();
   };
 
   readonly failed = (error: unknown): void => {
@@ -93,12 +93,13 @@ export class Loop {
     } else if (!this.#stopping && now - this.#countedAt >= windowMs) {
       this.#stopping = true;
       const counted = (this.#done - this.#countedFrom) * this.#messagesPerOperation;
-      this.#figure = {
-        perSecond: Math.round((counted / (now - this.#countedAt)) * 1000),
-        ...percentiles(this.#samples),
-        completed: this.#done * this.#messagesPerOperation,
-      };
+      this.#perSecond = Math.round((counted / (now - this.#countedAt)) * 1000);
     }
+  }
+
+  #end(): void {
+    const completed = this.#done * this.#messagesPerOperation;
+    this.#resolve({ perSecond: this.#perSecond, ...percentiles(this.#samples), completed });
   }
 }
 

@@ -40,7 +40,10 @@ process.on('exit', () => running.forEach(endGroup));
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
 /** Starts a server and waits until its port accepts; whoever starts one stops it. */
-export async function launch(name: string, given: Launch): Promise<{ readonly child: ChildProcess; stop(): Promise<void> }> {
+export async function launch(
+  name: string,
+  given: Launch,
+): Promise<{ readonly child: ChildProcess; readonly stop: () => Promise<void> }> {
   const child = spawn(given.command, given.args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...given.env },
@@ -73,7 +76,7 @@ export async function launch(name: string, given: Launch): Promise<{ readonly ch
 }
 
 /** A folder for one server's data, removed when the server has ended. */
-export function dataFolder(name: string): { readonly path: string; remove(): void } {
+export function dataFolder(name: string): { readonly path: string; readonly remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), `tallystick-bench-${name}-`));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
