@@ -1,5 +1,5 @@
 /**
- * `npm run docs` writes the reference pages from the tables in the code; with `--check` it only compares and fails when a page is
+ * `npm run docs` writes the reference pages from the tables in the code, and the benchmarks' page from their data; with `--check` it only compares and fails when a page is
  * not what its table says. A page's first line names its table, so nobody mends the page by hand.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { BROKER_OPTIONS } from '@tallystick/broker';
 import * as client from '@tallystick/client';
 import * as reliable from '@tallystick/reliable';
 import { protocolPage } from '@tallystick/remoting';
+import { benchmarksPage } from '../test/bench/page.ts';
 import { errorsPage } from './docs/errors-page.ts';
 import { optionsPage } from './docs/options-page.ts';
 
@@ -54,6 +55,7 @@ const pages: readonly { path: string; make: () => string }[] = [
   { path: 'docs/reference/protocol.md', make: protocolPage },
   { path: 'docs/reference/options.md', make: options },
   { path: 'docs/reference/errors.md', make: errors },
+  { path: 'docs/benchmarks.md', make: benchmarksPage },
 ];
 
 const onlyCheck = process.argv.includes('--check');
