@@ -1,4 +1,5 @@
 import { crc32 as nativeCrc32 } from 'node:zlib';
+import { ViewCache } from './words.ts';
 
 /**
  * CRC-32 (IEEE, reflected 0xEDB88320) over a range of bytes, as an unsigned number. Short ranges are summed here, eight bytes a
@@ -16,25 +17,37 @@ export function crc32(bytes: Uint8Array, start = 0, end = bytes.length, seed = 0
 const NATIVE_ABOVE_BYTES = 300;
 
 const TABLE = tables();
+const views = new ViewCache();
 
 function sliceBy8(bytes: Uint8Array, start: number, end: number, seed: number): number {
+  return ~(end - start < 32 ? byBytes(bytes, start, end, ~seed) : byWords(views.of(bytes), start, end, ~seed)) >>> 0;
+}
+
+/** Eight bytes a step: in words, which are one load each where four bytes would be four (100 B: 60 against 85 ns). */
+function byWords(view: DataView, start: number, end: number, crc: number): number {
   const t = TABLE;
-  let crc = ~seed;
   let at = start;
   for (const last = end - 8; at <= last; at += 8) {
-    const low = crc ^ (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24));
+    const low = crc ^ view.getInt32(at, true);
+    const high = view.getInt32(at + 4, true);
     crc =
       t[1792 + (low & 255)]! ^
       t[1536 + ((low >>> 8) & 255)]! ^
       t[1280 + ((low >>> 16) & 255)]! ^
       t[1024 + (low >>> 24)]! ^
-      t[768 + bytes[at + 4]!]! ^
-      t[512 + bytes[at + 5]!]! ^
-      t[256 + bytes[at + 6]!]! ^
-      t[bytes[at + 7]!]!;
+      t[768 + (high & 255)]! ^
+      t[512 + ((high >>> 8) & 255)]! ^
+      t[256 + ((high >>> 16) & 255)]! ^
+      t[high >>> 24]!;
   }
-  for (; at < end; at++) crc = t[(crc ^ bytes[at]!) & 255]! ^ (crc >>> 8);
-  return ~crc >>> 0;
+  for (; at < end; at++) crc = t[(crc ^ view.getUint8(at)) & 255]! ^ (crc >>> 8);
+  return crc;
+}
+
+function byBytes(bytes: Uint8Array, start: number, end: number, crc: number): number {
+  const t = TABLE;
+  for (let at = start; at < end; at++) crc = t[(crc ^ bytes[at]!) & 255]! ^ (crc >>> 8);
+  return crc;
 }
 
 /** Eight tables in one array: table k continues table k-1 over one more zero byte. */

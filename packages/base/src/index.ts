@@ -7,3 +7,4 @@ export * from './ports.ts';
 export * from './steps.ts';
 export * from './table-errors.ts';
 export * from './table-options.ts';
+export * from './words.ts';

@@ -1,4 +1,4 @@
-import { crc32, writeI32, writeI64, writeU16 } from '@tallystick/base';
+import { copyWords, crc32, setI64, ViewCache, WORDS_COPY_MAX, writeI32, writeU16 } from '@tallystick/base';
 import type { AppendMessage } from './append-message.ts';
 import { CONTROL_HEAD_BYTES, CONTROL_MAGIC } from './control-records.ts';
 import { MESSAGE_MAGIC_V1, MESSAGE_MAGIC_V2 } from './record-view.ts';
@@ -16,8 +16,6 @@ export const PROPERTIES_BYTES_MAX = 32_767;
 
 const BORN_HOST_IPV6 = 0x10;
 const STORE_HOST_IPV6 = 0x20;
-/** A call into native code costs more than so many bytes copied here. */
-const COPY_HERE_BYTES = 32;
 
 export function messageRecordBytes(m: AppendMessage, storeHostBytes: number): number {
   const topicBytes = m.queue.topicBytes.length;
@@ -27,34 +25,36 @@ export function messageRecordBytes(m: AppendMessage, storeHostBytes: number): nu
 
 /** Writes the record and gives its end. Reads the assigned fields (`position`, `queueOffset`, `storeTimestamp`, `recordBytes`) of `m`. */
 export function encodeMessageRecord(m: AppendMessage, storeHost: Uint8Array, bytes: Buffer, start: number): number {
-  const topic = m.queue.topicBytes;
+  const view = targets.of(bytes);
+  const { queue, bornHost } = m;
+  const topic = queue.topicBytes;
   const isV2 = topic.length > TOPIC_BYTES_V1_MAX;
   let sysFlag = m.sysFlag & ~(BORN_HOST_IPV6 | STORE_HOST_IPV6);
-  if (m.bornHost.length > 8) sysFlag |= BORN_HOST_IPV6;
+  if (bornHost.length > 8) sysFlag |= BORN_HOST_IPV6;
   if (storeHost.length > 8) sysFlag |= STORE_HOST_IPV6;
-  writeI32(bytes, start, m.recordBytes);
-  writeI32(bytes, start + 4, isV2 ? MESSAGE_MAGIC_V2 : MESSAGE_MAGIC_V1);
-  writeI32(bytes, start + 12, m.queue.queueId);
-  writeI32(bytes, start + 16, m.flag);
-  writeI64(bytes, start + 20, m.queueOffset);
-  writeI64(bytes, start + 28, m.position);
-  writeI32(bytes, start + 36, sysFlag);
-  writeI64(bytes, start + 40, m.bornTimestamp);
-  let at = copy(m.bornHost, 0, m.bornHost.length, bytes, start + 48);
-  writeI64(bytes, at, m.storeTimestamp);
-  at = copy(storeHost, 0, storeHost.length, bytes, at + 8);
-  writeI32(bytes, at, m.reconsumeTimes);
-  writeI64(bytes, at + 4, m.preparedTransactionOffset);
-  writeI32(bytes, at + 12, m.bodyEnd - m.bodyStart);
+  view.setInt32(start, m.recordBytes);
+  view.setInt32(start + 4, isV2 ? MESSAGE_MAGIC_V2 : MESSAGE_MAGIC_V1);
+  view.setInt32(start + 12, queue.queueId);
+  view.setInt32(start + 16, m.flag);
+  setI64(view, start + 20, m.queueOffset);
+  setI64(view, start + 28, m.position);
+  view.setInt32(start + 36, sysFlag);
+  setI64(view, start + 40, m.bornTimestamp);
+  let at = copyShort(bornHost, view, start + 48);
+  setI64(view, at, m.storeTimestamp);
+  at = copyShort(storeHost, view, at + 8);
+  view.setInt32(at, m.reconsumeTimes);
+  setI64(view, at + 4, m.preparedTransactionOffset);
+  view.setInt32(at + 12, m.bodyEnd - m.bodyStart);
   const bodyAt = at + 16;
-  at = copy(m.body, m.bodyStart, m.bodyEnd, bytes, bodyAt);
-  writeI32(bytes, start + 8, m.bodyCrc >= 0 ? m.bodyCrc : crc32(bytes, bodyAt, at) & 0x7fffffff);
-  if (isV2) writeU16(bytes, at, topic.length);
-  else bytes[at] = topic.length;
-  at = copy(topic, 0, topic.length, bytes, at + (isV2 ? 2 : 1));
-  writeU16(bytes, at, m.propertiesEnd - m.propertiesStart + (m.extraEnd - m.extraStart));
-  at = copy(m.properties, m.propertiesStart, m.propertiesEnd, bytes, at + 2);
-  return copy(m.extra, m.extraStart, m.extraEnd, bytes, at);
+  at = copy(m.body, m.bodyStart, m.bodyEnd, bytes, view, bodyAt, bodies);
+  view.setInt32(start + 8, m.bodyCrc >= 0 ? m.bodyCrc : crc32(bytes, bodyAt, at) & 0x7fffffff);
+  if (isV2) view.setUint16(at, topic.length);
+  else view.setUint8(at, topic.length);
+  at = copyShort(topic, view, at + (isV2 ? 2 : 1));
+  view.setUint16(at, m.propertiesEnd - m.propertiesStart + (m.extraEnd - m.extraStart));
+  at = copy(m.properties, m.propertiesStart, m.propertiesEnd, bytes, view, at + 2, properties);
+  return m.extraEnd === m.extraStart ? at : copy(m.extra, m.extraStart, m.extraEnd, bytes, view, at, extras);
 }
 
 export function controlRecordBytes(bodyBytes: number): number {
@@ -66,12 +66,27 @@ export function encodeControlRecord(type: number, version: number, body: Uint8Ar
   writeI32(bytes, at + 4, CONTROL_MAGIC);
   writeU16(bytes, at + 8, type);
   writeU16(bytes, at + 10, version);
-  return copy(body, 0, body.length, bytes, at + CONTROL_HEAD_BYTES);
+  bytes.set(body, at + CONTROL_HEAD_BYTES);
+  return at + CONTROL_HEAD_BYTES + body.length;
 }
 
-function copy(from: Uint8Array, start: number, end: number, to: Buffer, at: number): number {
-  const length = end - start;
-  if (length > COPY_HERE_BYTES) to.set(start === 0 && end === from.length ? from : from.subarray(start, end), at);
-  else for (let n = 0; n < length; n++) to[at + n] = from[start + n]!;
+/** Views of what is copied from and to; body and properties may lie in different buffers. */
+const targets = new ViewCache();
+const bodies = new ViewCache();
+const properties = new ViewCache();
+const extras = new ViewCache();
+
+function copy(from: Uint8Array, start: number, end: number, to: Buffer, view: DataView, at: number, views: ViewCache): number {
+  if (end - start <= WORDS_COPY_MAX) return copyWords(views.of(from), start, end, view, at);
+  to.set(start === 0 && end === from.length ? from : from.subarray(start, end), at);
+  return at + end - start;
+}
+
+function copyShort(from: Uint8Array, to: DataView, at: number): number {
+  const length = from.length;
+  let n = 0;
+  for (; n + 4 <= length; n += 4)
+    to.setInt32(at + n, (from[n]! << 24) | (from[n + 1]! << 16) | (from[n + 2]! << 8) | from[n + 3]!);
+  for (; n < length; n++) to.setUint8(at + n, from[n]!);
   return at + length;
 }
