@@ -110,8 +110,10 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     this.#waiting = new WaitingCount(options.maxPendingRecords, options.maxPendingBytes);
     this.#line = new WaitingLine('memory', this.#waiting);
     this.#reportThrown = (thrown) => context.report("a send's callback threw", thrown);
-    this.#unwatch = context.session.watchConnections(() => {
-      if (this.#accumulator.lanes.length > 0) this.#sender.schedule();
+    this.#unwatch = context.session.watchConnections((connection) => {
+      if (this.#accumulator.lanes.length === 0) return;
+      if (connection.state === 'pausing') this.#leave(connection);
+      this.#sender.schedule();
     });
   }
 
@@ -469,6 +471,23 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
       const failure = fail('TOPIC_UNKNOWN', topic.topic, error);
       for (const send of topic.unrouted.all()) this.#fail(send, failure);
       this.#tellReady();
+    }
+  }
+
+  /** Batches that have never left and may go anywhere do not wait for a broker that cannot be reached if another one can. */
+  #leave(connection: Connection): void {
+    for (const topic of this.#topics.values()) {
+      for (const lane of topic.all()) {
+        if (lane.batches.length === 0 || this.connectionOf(lane) !== connection) continue;
+        for (const batch of lane.batches.filter(({ pinned, attempts }) => !pinned && attempts === 0)) {
+          const to = topic.elsewhere(lane);
+          if (to === lane || this.isAvoided(to.brokerName)) break;
+          lane.batches.splice(lane.batches.indexOf(batch), 1);
+          batch.closed = true;
+          batch.lane = to;
+          this.#accumulator.requeue(batch);
+        }
+      }
     }
   }
 

@@ -49,6 +49,7 @@ export class QueueChoice<L extends ChoiceLane> {
   readonly #loads = new LoadTable();
   readonly #lengths: number[] = [];
   #loadsRound = -1;
+  #looksRound = -1;
   #at: number;
   /** The batch that the last record joined, and the bytes given to the present queue. */
   #batch: ChoiceBatch | undefined;
@@ -86,6 +87,11 @@ export class QueueChoice<L extends ChoiceLane> {
 
   #stays(present: L): boolean {
     const { open } = present;
+    // Once per round, because it is asked for every record.
+    if (this.#looksRound !== this.#around.round) {
+      this.#looksRound = this.#around.round;
+      if (this.#around.isAvoided(present.brokerName)) return false;
+    }
     switch (this.#rules.mode) {
       case 'sticky':
         return open !== undefined && open === this.#batch;
@@ -93,7 +99,7 @@ export class QueueChoice<L extends ChoiceLane> {
         const sizeBytes = this.#rules.batchSizeBytes;
         if (this.#givenBytes >= 2 * sizeBytes) return false;
         if (this.#givenBytes >= sizeBytes) return open !== undefined && open.end < sizeBytes;
-        return open !== undefined || !this.#around.isAvoided(present.brokerName);
+        return true;
       }
       case 'round-robin':
         return false;
