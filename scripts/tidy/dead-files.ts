@@ -1,6 +1,6 @@
 /**
  * Files nobody reaches. Alive is what the entries lead to: a package's `exports` and `bin`, scripts named in the root manifest,
- * configuration, examples, `run.ts` of a test program, and tests. Product sources must be reached by the product: what only a test
+ * configuration, examples, `run.ts` of a test program, benches of a package, and tests. Product sources must be reached by the product: what only a test
  * imports is not shipped to anyone and belongs to the test.
  */
 import type { Finding, Project } from './project.ts';
@@ -9,7 +9,7 @@ export function deadFiles(project: Project): Finding[] {
   const productEntries = [...project.packages.values()].flatMap((one) => project.entriesOf(one));
   const scripts = Object.values(project.rootManifest.scripts ?? {}).join(' ');
   const otherEntries = [...project.sources.keys()].filter(
-    (path) => scripts.includes(path) || /\.test\.ts$|\.config\.ts$|^examples\/|^test\/[^/]+\/run\.ts$/.test(path),
+    (path) => scripts.includes(path) || /\.test\.ts$|\.config\.ts$|^examples\/|^test\/[^/]+\/run\.ts$|^packages\/[^/]+\/bench\/[^/]+\.ts$/.test(path),
   );
   const shipped = reach(project, productEntries);
   const alive = reach(project, [...productEntries, ...otherEntries]);

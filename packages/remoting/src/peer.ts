@@ -1,5 +1,6 @@
 import { resolveOptions, type Clock, type Timer, type Timers, type Turn, type Wire } from '@tallystick/base';
 import { BINARY_HEADER, JSON_HEADER, ONEWAY_FLAG, RESPONSE_FLAG, type Frame, type HeaderKind, type ReplyRef } from './frame.ts';
+import { answerOpaque, numberFrames } from './frame-numbers.ts';
 import { FrameReader } from './frame-reader.ts';
 import { writeFrame, type FrameBody } from './frame-writer.ts';
 import type { FieldValues } from './header-fields.ts';
@@ -7,7 +8,6 @@ import { OUR_LANGUAGE, OUR_VERSION } from './language-codes.ts';
 import { Output } from './output.ts';
 import { PEER_OPTIONS, type PeerOptions, type ResolvedPeerOptions } from './peer-options.ts';
 import { PendingRequests, type PeerError, type ReplySink } from './pending-requests.ts';
-import { answerOpaque, numberFrames } from './send-frames.ts';
 
 /**
  * One connection, symmetric: either side asks, answers and tells. Promises:

@@ -1,7 +1,6 @@
-import { readI32, writeDecimal, writeI32, writeU16 } from '@tallystick/base';
+import { readDecimal, readI32, writeDecimal, writeI32, writeU16 } from '@tallystick/base';
 import { BINARY_HEADER, type HeaderKind } from './frame.ts';
 import { escapeJson } from './json-text.ts';
-import { OUR_VERSION } from './language-codes.ts';
 import { Output } from './output.ts';
 import { SendRequests, type SendRoute, emptySendRequest } from './send-requests.ts';
 
@@ -76,38 +75,29 @@ export class SendFrames {
     writeI32(bytes, start, end - start - 4);
   }
 
-  /** Where the properties of a frame of these begin and where they end. */
-  propertiesOf(bytes: Buffer, start: number): { readonly start: number; readonly end: number } {
-    const headerEnd = start + 8 + (readI32(bytes, start + 4) & 0xffffff);
-    return { start: start + this.#head.length, end: headerEnd - this.#tail.length };
+  /** Writes the frames of another template in bytes [0, end) anew as frames of this one; the end of them. */
+  rewrite(from: SendFrames, bytes: Buffer, end: number, into: Buffer): number {
+    let to = 0;
+    for (let start = 0; start < end;) {
+      const next = start + 4 + readI32(bytes, start);
+      const body = start + 8 + (readI32(bytes, start + 4) & 0xffffff);
+      const properties = bytes.subarray(start + from.#head.length, body - from.#tail.length);
+      const at = this.begin(into, to, readDecimal(bytes, start + from.#bornAt, start + from.#bornAt + BORN_DIGITS));
+      into.set(properties, at);
+      let bodyAt = at + properties.length;
+      if (this.escapes) {
+        into.set(this.#tail, bodyAt);
+        bodyAt += this.#tail.length;
+        headerEnds(into, to, bodyAt);
+      } else this.seal(into, to, bodyAt);
+      into.set(bytes.subarray(body, next), bodyAt);
+      const newEnd = bodyAt + next - body;
+      this.finish(into, to, newEnd);
+      to = newEnd;
+      start = next;
+    }
+    return to;
   }
-}
-
-/** Puts consecutive opaques, the first of them `opaque`, into finished frames that lie end to end in bytes [at, end). */
-export function numberFrames(bytes: Buffer, at: number, end: number, opaque: number): void {
-  const binary = bytes[at + 4] === BINARY_HEADER;
-  while (at < end) {
-    if (binary) writeI32(bytes, at + 13, opaque++);
-    else writeDecimal(bytes, at + 8 + (readI32(bytes, at + 4) & 0xffffff) - JSON_OPAQUE_FROM_END, opaque++);
-    at += 4 + readI32(bytes, at);
-  }
-}
-
-/**
- * The opaque of the frame in bytes [at, end) if it may be an answer to one of our numbered frames (ten digits), or -1. Looks at a few
- * bytes only: who goes on with it checks the rest.
- */
-export function answerOpaque(bytes: Buffer, at: number, end: number): number {
-  if (bytes[at + 4] === BINARY_HEADER) return end - at >= 29 && (bytes[at + 20]! & 1) === 1 ? readI32(bytes, at + 13) : -1;
-  const opaqueAt = end - JSON_OPAQUE_FROM_END;
-  if (opaqueAt < at + 20 || bytes[opaqueAt - 1] !== 58 || bytes[opaqueAt - 2] !== 34 || bytes[opaqueAt - 3] !== 101) return -1;
-  let opaque = 0;
-  for (let n = opaqueAt; n < opaqueAt + 10; n++) {
-    const digit = bytes[n]! - 48;
-    if (digit < 0 || digit > 9) return -1;
-    opaque = opaque * 10 + digit;
-  }
-  return opaque <= 0x7fffffff ? opaque : -1;
 }
 
 const BORN_DIGITS = 13;
@@ -116,8 +106,6 @@ const SAMPLE_OPAQUE = 0x40000000;
 /** The rows flag, reconsumeTimes and the key and length of properties. */
 const BINARY_BEHIND_BORN = 8 + 8 + 7;
 const JSON_BEHIND_BORN = '","h":"0","j":"0","i":"';
-const JSON_END = `,"version":${OUR_VERSION}}`;
-const JSON_OPAQUE_FROM_END = JSON_END.length + 10;
 
 function headerEnds(bytes: Buffer, start: number, end: number): void {
   const headerBytes = end - start - 8;

@@ -11,7 +11,8 @@ import { Peer } from '../src/peer.ts';
 import type { PeerError, ReplySink } from '../src/pending-requests.ts';
 import { SendAck } from '../src/send-ack.ts';
 import { SendAnswers, emptySendAnswer } from '../src/send-answers.ts';
-import { SendFrames, numberFrames } from '../src/send-frames.ts';
+import { numberFrames } from '../src/frame-numbers.ts';
+import { SendFrames } from '../src/send-frames.ts';
 import { SendRequests, emptySendRequest } from '../src/send-requests.ts';
 
 const ROUTE = {
@@ -69,14 +70,25 @@ describe('finished send frames', () => {
     );
   });
 
-  it('give their properties back', () => {
-    for (const kind of KINDS) {
-      const frames = new SendFrames(ROUTE, kind, 0);
-      const run = Buffer.alloc(4096);
-      lay(frames, run, 100, 1_700_000_000_000, Buffer.from('KEYS'), Buffer.from('body'));
-      const { start, end } = frames.propertiesOf(run, 100);
-      expect(run.toString('latin1', start, end)).toBe('KEYS');
-    }
+  it('are made anew for another queue as if they had been made for it', () => {
+    const elsewhere = { ...ROUTE, brokerName: 'broker-beta', queueId: 11 };
+    fc.assert(
+      fc.property(fc.constantFrom(...KINDS), fc.array(message, { minLength: 1, maxLength: 8 }), (kind, messages) => {
+        const [from, to] = [new SendFrames(ROUTE, kind, 4), new SendFrames(elsewhere, kind, 4)];
+        const [run, wanted, made] = [Buffer.alloc(32 * 1024), Buffer.alloc(32 * 1024), Buffer.alloc(32 * 1024)];
+        let end = 0;
+        let wantedEnd = 0;
+        for (const { born, properties, body } of messages) {
+          end = lay(from, run, end, born, properties, body);
+          wantedEnd = lay(to, wanted, wantedEnd, born, properties, body);
+        }
+        numberFrames(run, 0, end, 0x41234567);
+        const madeEnd = to.rewrite(from, run, end, made);
+        numberFrames(made, 0, madeEnd, 0x40000000);
+        numberFrames(wanted, 0, wantedEnd, 0x40000000);
+        expect(made.subarray(0, madeEnd)).toEqual(wanted.subarray(0, wantedEnd));
+      }),
+    );
   });
 });
 

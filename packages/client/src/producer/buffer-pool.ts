@@ -45,6 +45,12 @@ export class BufferPool {
     return Buffer.allocUnsafeSlow(size);
   }
 
+  /** As `borrow`, but rather one of `likedBytes`; of at least `bytes` when there is no memory for that. */
+  borrowUpTo(bytes: number, likedBytes: number): Buffer | undefined {
+    if (likedBytes <= bytes) return this.borrow(bytes);
+    return this.borrow(Math.min(likedBytes, this.#largestBytes)) ?? this.borrow(bytes);
+  }
+
   /** Takes a borrowed buffer back. Each buffer comes back exactly once, after nothing can read or write it any more. */
   return(buffer: Buffer): void {
     const size = buffer.length;

@@ -1,11 +1,19 @@
 /**
- * Records of one queue that travel in one request: their bytes in a borrowed buffer, their callbacks and ids in parallel arrays, so
- * that a record costs no object here.
+ * Records of one queue that leave together: their bytes in a borrowed buffer, their callbacks and ids in parallel arrays, so that a
+ * record costs no object here. It comes in two forms:
  *
- * States: open (records may join) → closed (waits for its turn) → in flight → done. A batch whose answer says "not stored" goes
- * from in flight back to closed. The buffer belongs to the batch until done.
+ *    elements   the body of one request: a batch request (320), or, with one element, a single send (310)
+ *    frames     a run of finished single sends (310) that are written in one piece and answered one by one
+ *
+ * States: open (records may join) → closed (waits for its turn) → in flight → done. What an answer says was not stored goes from in
+ * flight back to closed: the batch, or of a run the frames concerned. The buffer belongs to the batch until done; what goes out is a copy,
+ * so that no late write can meet the next borrower's bytes.
  */
+import { readI32 } from '@tallystick/base';
+import type { Frame, PeerError, ReplySink, SendFrames } from '@tallystick/remoting';
 import type { SendError } from '../errors.ts';
+import type { Connection } from '../peers.ts';
+import type { BrokerOutcome } from './latency-table.ts';
 import type { QueueLane } from './queue-lane.ts';
 import { type BatchAnswer, SendReceipt } from './receipt.ts';
 import type { SendMarks } from './record.ts';
@@ -16,21 +24,35 @@ export type Lane = QueueLane<ProducerBatch>;
 /** Told once per record: an error, or a receipt. Must not throw; what it throws is reported and dropped. */
 export type SendDone = (error: SendError | undefined, receipt: SendReceipt) => void;
 
-export class ProducerBatch {
+/** Who has a batch in flight. */
+export interface BatchFlight {
+  /** A request's answer has come, or never will; `index`: of a run, which. */
+  replied(batch: ProducerBatch, index: number, error: PeerError | undefined, reply: Frame): void;
+  /** Whether the bytes are a plain acknowledgement, which `acknowledged` then takes. */
+  reads(bytes: Buffer, at: number, end: number): boolean;
+  acknowledged(batch: ProducerBatch, index: number): void;
+}
+
+export class ProducerBatch implements ReplySink {
   lane: Lane;
   /** Ascends with creation; the order of batches in a lane. */
   readonly sequence: number;
   buffer: Buffer;
+  /** Whether the buffer is the pool's. */
+  pooled = true;
   /** Bytes used. */
   end = 0;
   closed = false;
   /** Monotonic ms of its first record; its delivery time-out runs from here. */
   readonly createdMs: number;
-  /** Monotonic ms before which a repeated attempt must not start. */
+  /** Monotonic ms before which a repeated attempt must not start, and of the last attempt. */
   notBeforeMs = 0;
+  sentMs = 0;
   attempts = 0;
   readonly bornTimestamp: number;
-  /** It travels as a single message with this sysFlag. */
+  /** Of a run: what its frames are made with. */
+  frames: SendFrames | undefined;
+  /** Of elements: it travels as a single message, with this sysFlag. */
   readonly single: boolean;
   readonly sysFlag: number;
   readonly marks: SendMarks | undefined;
@@ -38,9 +60,24 @@ export class ProducerBatch {
   pinned = false;
   /** Called once its callbacks have been; set by a flush that waits for it. */
   ended: (() => void) | undefined;
-  dones: SendDone[] = NONE;
-  idPrefixes: string[] = NONE;
+  /** Records in it, and of these, without a verdict. */
+  count = 0;
+  left = 0;
+  dones: (SendDone | undefined)[] = NONE;
   idLows: number[] = NONE;
+  /** In flight: whose, over which connection, and where in the list of those. */
+  flight: BatchFlight | undefined;
+  connection: Connection | undefined;
+  flightIndex = -1;
+  /** The worst that happened to it in this flight. */
+  worst: BrokerOutcome = 'answered';
+  /** The answer that the last receipt was made with. */
+  answer: BatchAnswer | undefined;
+  /** Of a run: frames that are to be sent again, with the last reason why. */
+  #refused: number[] = NONE;
+  refusal: SendError | undefined;
+  #idPrefix = '';
+  #idPrefixes: string[] | undefined;
 
   constructor(
     lane: Lane,
@@ -48,6 +85,7 @@ export class ProducerBatch {
     buffer: Buffer,
     createdMs: number,
     bornTimestamp: number,
+    frames: SendFrames | undefined,
     single: boolean,
     sysFlag: number,
     marks: SendMarks | undefined,
@@ -57,44 +95,118 @@ export class ProducerBatch {
     this.buffer = buffer;
     this.createdMs = createdMs;
     this.bornTimestamp = bornTimestamp;
+    this.frames = frames;
     this.single = single;
     this.sysFlag = sysFlag;
     this.marks = marks;
   }
 
-  get count(): number {
-    return this.dones.length;
+  /** Requests it is sent as. */
+  get requests(): number {
+    return this.frames === undefined ? 1 : this.count;
   }
 
-  /** Notes the record whose element has just been written up to `end`. */
+  /** Notes the record whose bytes have just been written up to `end`. */
   add(done: SendDone, idPrefix: string, idLow: number, end: number): void {
-    if (this.end === 0) {
+    if (this.count === 0) {
       // Arrays made with their first element hold just that: a batch of one is common, and an empty array's first push takes 17 places.
       this.dones = [done];
-      this.idPrefixes = [idPrefix];
       this.idLows = [idLow];
+      this.#idPrefix = idPrefix;
     } else {
       this.dones.push(done);
-      this.idPrefixes.push(idPrefix);
       this.idLows.push(idLow);
+      if (this.#idPrefixes !== undefined) this.#idPrefixes.push(idPrefix);
+      else if (idPrefix !== this.#idPrefix) this.#spreadPrefixes(idPrefix);
     }
+    this.count++;
+    this.left++;
     this.end = end;
+  }
+
+  idPrefix(index: number): string {
+    return this.#idPrefixes === undefined ? this.#idPrefix : this.#idPrefixes[index]!;
+  }
+
+  onReply(index: number, error: PeerError | undefined, reply: Frame): void {
+    this.flight!.replied(this, index, error, reply);
+  }
+
+  reads(bytes: Buffer, at: number, end: number): boolean {
+    return this.frames !== undefined && this.flight!.reads(bytes, at, end);
+  }
+
+  onRead(index: number): void {
+    this.flight!.acknowledged(this, index);
+  }
+
+  /** Takes the callback of a record that has its verdict now. */
+  settle(index: number): SendDone {
+    const done = this.dones[index]!;
+    this.dones[index] = undefined;
+    this.left--;
+    return done;
+  }
+
+  /** Notes that a frame is to be sent again once all have been answered. */
+  refuse(index: number, why: SendError): void {
+    if (this.#refused.length === 0) this.#refused = [index];
+    else this.#refused.push(index);
+    this.refusal = why;
+  }
+
+  /** Of a run: whether every frame has an answer. */
+  get answered(): boolean {
+    return this.left === this.#refused.length;
   }
 
   /** Calls every record's callback, in the order of their sends. */
   succeed(answer: BatchAnswer, report: (thrown: unknown) => void): void {
-    const { dones, idPrefixes, idLows } = this;
+    const { dones, idLows } = this;
+    this.left = 0;
     for (let i = 0; i < dones.length; i++) {
       try {
-        dones[i]!(undefined, new SendReceipt(answer, i, idPrefixes[i]!, idLows[i]!));
+        dones[i]!(undefined, new SendReceipt(answer, answer.baseOffset + i, 0, 0, this.idPrefix(i), idLows[i]!));
       } catch (thrown) {
         report(thrown);
       }
     }
   }
 
+  /** Calls the callbacks of all records that have none yet. */
   fail(error: SendError, report: (thrown: unknown) => void): void {
-    for (const done of this.dones) callDone(done, error, report);
+    this.left = 0;
+    for (const done of this.dones) if (done !== undefined) callDone(done, error, report);
+  }
+
+  /** Of a run whose every frame has an answer: throws away all but the refused frames; it can be sent again then. */
+  keepRefused(): void {
+    const keep = this.#refused.sort((a, b) => a - b);
+    const { buffer } = this;
+    let kept = 0;
+    let end = 0;
+    for (let index = 0, at = 0; kept < keep.length; index++) {
+      const next = at + 4 + readI32(buffer, at);
+      if (index === keep[kept]) {
+        buffer.copyWithin(end, at, next);
+        end += next - at;
+        this.dones[kept] = this.dones[index];
+        this.idLows[kept] = this.idLows[index]!;
+        if (this.#idPrefixes !== undefined) this.#idPrefixes[kept] = this.#idPrefixes[index]!;
+        kept++;
+      }
+      at = next;
+    }
+    this.dones.length = this.idLows.length = this.count = this.left = kept;
+    if (this.#idPrefixes !== undefined) this.#idPrefixes.length = kept;
+    this.end = end;
+    this.#refused = NONE;
+    this.answer = undefined;
+  }
+
+  #spreadPrefixes(next: string): void {
+    this.#idPrefixes = new Array<string>(this.count).fill(this.#idPrefix);
+    this.#idPrefixes.push(next);
   }
 }
 

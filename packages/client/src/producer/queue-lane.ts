@@ -1,9 +1,9 @@
 /**
- * The line of batches in front of one queue of a topic. The newest batch may be open; the sender takes from the front. A batch
+ * The line of batches in front of one queue. The newest batch may be open; the sender takes from the front. A batch
  * that comes back ("not stored") returns to its old place by its sequence, so the order within a queue is kept for everything
  * that has not been sent yet.
  */
-import type { SendRequests } from '@tallystick/remoting';
+import type { SendFrames, SendRequests } from '@tallystick/remoting';
 
 export interface LaneBatch {
   /** Ascends with creation. */
@@ -21,9 +21,13 @@ export class QueueLane<B extends LaneBatch> {
   inFlight = 0;
   /** True while the lane stands in the accumulator's list of lanes with batches. */
   listed = false;
-  /** Encoders of its requests, made at the first; the sender's. */
+  /** Bytes of its last full or sent batch: a guess at the next one's size. */
+  usualBytes = 0;
+  /** Encoders of its requests, made at the first of their kind. */
   single: SendRequests | undefined;
   several: SendRequests | undefined;
+  /** Templates of its single sends, one per sysFlag. */
+  readonly frames: SendFrames[] = [];
 
   constructor(topic: string, brokerName: string, queueId: number) {
     this.topic = topic;

@@ -1,14 +1,18 @@
 import { idText } from './unique-ids.ts';
 
-/** What a broker said about one batch; shared by its receipts. */
+/** What a broker said about messages of one batch; shared by their receipts. */
 export interface BatchAnswer {
   readonly topic: string;
   readonly brokerName: string;
   readonly address: string;
   readonly queueId: number;
+  /** When the broker stored them, in ms; -1 when it does not say. */
+  readonly storeTimestamp: number;
+  /** Offset of the first message, and the offset message ids, comma-joined; '' when each receipt has its own position. */
   readonly baseOffset: number;
-  /** Offset message ids, comma-joined when the batch had several messages. */
   readonly offsetIds: string;
+  /** Digits before the position in an offset message id: the broker's address in hex. */
+  readonly host: string;
 }
 
 /**
@@ -17,13 +21,18 @@ export interface BatchAnswer {
  */
 export class SendReceipt {
   readonly #answer: BatchAnswer;
-  readonly #index: number;
+  readonly #offset: number;
+  readonly #positionHigh: number;
+  readonly #positionLow: number;
   readonly #idPrefix: string;
   readonly #idLow: number;
 
-  constructor(answer: BatchAnswer, index: number, idPrefix: string, idLow: number) {
+  /** The position, in two halves, counts only when the answer has no `offsetIds`. */
+  constructor(answer: BatchAnswer, offset: number, positionHigh: number, positionLow: number, idPrefix: string, idLow: number) {
     this.#answer = answer;
-    this.#index = index;
+    this.#offset = offset;
+    this.#positionHigh = positionHigh;
+    this.#positionLow = positionLow;
     this.#idPrefix = idPrefix;
     this.#idLow = idLow;
   }
@@ -42,7 +51,7 @@ export class SendReceipt {
 
   /** The message's place in its queue (for delayed and half messages: in the queue they wait in). */
   get offset(): number {
-    return this.#answer.baseOffset + this.#index;
+    return this.#offset;
   }
 
   /** The sender's id: UNIQ_KEY, 32 upper-case hex digits. */
@@ -52,8 +61,21 @@ export class SendReceipt {
 
   /** The broker's id: its address and the message's position in its log. */
   get offsetMessageId(): string {
-    const ids = this.#answer.offsetIds;
-    return ids.includes(',') ? (ids.split(',')[this.#index] ?? '') : ids;
+    const { offsetIds, baseOffset, host } = this.#answer;
+    if (offsetIds === '') return host + hex8(this.#positionHigh) + hex8(this.#positionLow);
+    return offsetIds.includes(',') ? (offsetIds.split(',')[this.#offset - baseOffset] ?? '') : offsetIds;
+  }
+
+  /** The message's byte address in the broker's log; -1 when the broker's id does not hold one. */
+  get position(): number {
+    if (this.#answer.offsetIds === '') return (this.#positionHigh >>> 0) * 4294967296 + (this.#positionLow >>> 0);
+    const id = this.offsetMessageId;
+    return /^(?:[0-9A-Fa-f]{32}|[0-9A-Fa-f]{56})$/.test(id) ? Number.parseInt(id.slice(-16), 16) : -1;
+  }
+
+  /** When the broker stored it, in ms since 1970 by its clock; -1 when it does not say (Apache RocketMQ's does not). */
+  get storeTimestamp(): number {
+    return this.#answer.storeTimestamp;
   }
 
   /** The broker that took it, `host:port`. */
@@ -69,4 +91,8 @@ export class SendReceipt {
     const { topic, queueId, offset, messageId, offsetMessageId, status } = this;
     return { topic, queueId, offset, messageId, offsetMessageId, status };
   }
+}
+
+function hex8(value: number): string {
+  return (value >>> 0).toString(16).toUpperCase().padStart(8, '0');
 }

@@ -3,32 +3,64 @@
  * synchronous stretch: encode into the open batch, or into a new one. No memory is a plain answer (`false`): who has to wait is
  * {@link WaitingSends}' business, what goes out when is the sender's.
  *
- * A batch closes when it has no room for the next record, when a record cannot share it (delayed, compressed, half, another born
- * timestamp), or when the sender takes it. Nothing here looks at a clock.
+ * A record that can share a request becomes an element of a batch; one that cannot (batches are off, or it is delayed, compressed, a half)
+ * becomes a finished frame in a run of such. A batch closes when it has no room for the next record, when a record of the other form
+ * or born at another named time comes, or when the sender takes it. Nothing here looks at a clock.
  */
+import { SendFrames } from '@tallystick/remoting';
 import type { BufferPool } from './buffer-pool.ts';
 import { type Lane, ProducerBatch, type SendDone } from './producer-batch.ts';
 import type { RecordEncoder } from './record-encoder.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
+import type { SendRequest } from './send-request.ts';
 
 export interface AccumulatorLimits {
   /** Bytes of a full batch; 0: every record travels alone. */
   readonly batchSizeBytes: number;
+  /** A run holds no more frames than may be in flight. */
+  readonly maxInFlightPerQueue: number;
+  readonly maxInFlightMessages: number;
+}
+
+/** Told while records are appended. Must call nobody back. */
+export interface AccumulatorOwner {
+  /** A batch of this lane is full, or of no special lane, many frames wait: sending need not wait for the end of the turn. */
+  full(lane: Lane | undefined): void;
+  /** There was no memory for a record. */
+  exhausted(): void;
+}
+
+/** Bytes of a full run: what one write to a socket may well hold. */
+const RUN_BYTES = 32 * 1024;
+/** Frames appended since the last round, in bytes, at which it is time for another. */
+const FRAMES_WAIT_BYTES = 48 * 1024;
+/** Frames of a run: their opaques are consecutive, so a run should be small beside what may be in flight. */
+const RUN_FRAMES_MAX = 512;
+
+/** The size of buffers worth keeping for a producer with this batch size. */
+export function usualBufferBytes(batchSizeBytes: number): number {
+  return Math.max(batchSizeBytes, RUN_BYTES);
 }
 
 export class RecordAccumulator {
   /** Lanes with at least one batch that is not in flight, each once. */
   lanes: Lane[] = [];
+  owner: AccumulatorOwner | undefined;
   readonly #encoder: RecordEncoder;
   readonly #pool: BufferPool;
-  readonly #limits: AccumulatorLimits;
+  readonly #batchSizeBytes: number;
+  readonly #runFramesMax: number;
+  readonly #request: SendRequest;
   #sequence = 0;
   #records = 0;
+  #framesWaitBytes = 0;
 
-  constructor(encoder: RecordEncoder, pool: BufferPool, limits: AccumulatorLimits) {
+  constructor(encoder: RecordEncoder, pool: BufferPool, limits: AccumulatorLimits, request: SendRequest) {
     this.#encoder = encoder;
     this.#pool = pool;
-    this.#limits = limits;
+    this.#batchSizeBytes = limits.batchSizeBytes;
+    this.#runFramesMax = Math.min(RUN_FRAMES_MAX, limits.maxInFlightPerQueue, limits.maxInFlightMessages);
+    this.#request = request;
   }
 
   /** Records appended and not yet completed. */
@@ -50,25 +82,32 @@ export class RecordAccumulator {
     wallMs: number,
   ): boolean {
     const encoder = this.#encoder;
-    const single = encoder.single || this.#limits.batchSizeBytes === 0;
+    const born = record.timestamp ?? wallMs;
+    const frames = this.#framesFor(lane, marks, born);
+    const needBytes = frames === undefined ? encoder.boundBytes : encoder.frameBoundBytes(frames);
     let batch = lane.open;
-    if (batch !== undefined && !this.#mayJoin(batch, single, record.timestamp)) {
-      batch.closed = true;
+    if (batch !== undefined && !this.#mayJoin(batch, frames, needBytes, record.timestamp)) {
+      this.#close(batch);
       batch = undefined;
     }
     if (batch === undefined) {
-      const buffer = this.#pool.borrow(encoder.boundBytes);
-      if (buffer === undefined) return false;
-      const born = record.timestamp ?? wallMs;
-      batch = new ProducerBatch(lane, this.#sequence++, buffer, nowMs, born, single, encoder.sysFlag, marks);
+      const buffer = this.#pool.borrowUpTo(needBytes, lane.usualBytes);
+      if (buffer === undefined) {
+        this.owner?.exhausted();
+        return false;
+      }
+      const single = encoder.single || this.#batchSizeBytes === 0;
+      batch = new ProducerBatch(lane, this.#sequence++, buffer, nowMs, born, frames, single, encoder.sysFlag, marks);
       lane.batches.push(batch);
-      this.list(lane);
+      if (!lane.listed) this.list(lane);
     }
-    const end = encoder.write(record, marks, wallMs, batch.buffer, batch.end);
-    batch.add(done, encoder.idPrefix, encoder.idLow, end);
     if (pinned) batch.pinned = true;
-    if (single) batch.closed = true;
     this.#records++;
+    if (frames === undefined) {
+      const end = encoder.write(record, marks, wallMs, batch.buffer, batch.end);
+      batch.add(done, encoder.idPrefix, encoder.idLow, end);
+      if (batch.single) batch.closed = true;
+    } else this.#addFrame(batch, frames, record, marks, done, born, wallMs);
     return true;
   }
 
@@ -79,33 +118,93 @@ export class RecordAccumulator {
     this.lanes.push(lane);
   }
 
+  /** A round of sending begins. */
+  roundBegins(): void {
+    this.#framesWaitBytes = 0;
+  }
+
   /** Puts a batch that was not stored back in front of its lane. */
   requeue(batch: ProducerBatch): void {
     batch.lane.insert(batch);
     this.list(batch.lane);
   }
 
-  /** Ends a batch's life: its buffer is free again. Its callbacks have been or are about to be called. */
+  /** Makes a run's frames anew for another lane. The new ones lie outside the pool: they replace some that were inside. */
+  reframe(batch: ProducerBatch, to: Lane): void {
+    const from = batch.frames!;
+    const frames = this.#request.frames(to, from.sysFlag);
+    const into = Buffer.allocUnsafeSlow(batch.end + batch.count * Math.max(0, frames.fixedBytes - from.fixedBytes));
+    const end = frames.rewrite(from, batch.buffer, batch.end, into);
+    if (batch.pooled) this.#pool.return(batch.buffer);
+    batch.pooled = false;
+    batch.buffer = into;
+    batch.end = end;
+    batch.frames = frames;
+  }
+
+  /** One record of a run has its verdict. */
+  settled(): void {
+    this.#records--;
+  }
+
+  /** Ends a batch's life: its buffer is free again. The callbacks that are left are about to be called. */
   release(batch: ProducerBatch): void {
-    this.#records -= batch.count;
-    this.#pool.return(batch.buffer);
+    this.#records -= batch.left;
+    if (batch.pooled) this.#pool.return(batch.buffer);
     batch.buffer = EMPTY;
   }
 
-  #mayJoin(batch: ProducerBatch, single: boolean, timestamp: number | undefined): boolean {
-    if (single || (timestamp !== undefined && timestamp !== batch.bornTimestamp)) return false;
-    const needBytes = batch.end + this.#encoder.boundBytes;
-    return needBytes <= batch.buffer.length || this.#grow(batch, needBytes);
+  #addFrame(
+    batch: ProducerBatch,
+    frames: SendFrames,
+    record: ProducerRecord,
+    marks: SendMarks | undefined,
+    done: SendDone,
+    born: number,
+    wallMs: number,
+  ): void {
+    const encoder = this.#encoder;
+    const start = batch.end;
+    const end = encoder.writeFrame(frames, record, marks, born, wallMs, batch.buffer, start);
+    batch.add(done, encoder.idPrefix, encoder.idLow, end);
+    this.#framesWaitBytes += end - start;
+    if (this.#framesWaitBytes < FRAMES_WAIT_BYTES) return;
+    this.#framesWaitBytes = 0;
+    this.owner?.full(undefined);
   }
 
-  #grow(batch: ProducerBatch, needBytes: number): boolean {
-    if (needBytes > this.#limits.batchSizeBytes) return false;
+  /** The template for a record that leaves as a single send and needs nothing a template does not know. */
+  #framesFor(lane: Lane, marks: SendMarks | undefined, born: number): SendFrames | undefined {
+    const encoder = this.#encoder;
+    if (this.#batchSizeBytes !== 0 && !encoder.single) return undefined;
+    if (!SendFrames.canCarry(born)) return undefined;
+    if (marks !== undefined && (marks.reconsumeTimes !== 0 || marks.maxReconsumeTimes !== undefined)) return undefined;
+    for (const frames of lane.frames) if (frames.sysFlag === encoder.sysFlag) return frames;
+    return this.#request.frames(lane, encoder.sysFlag);
+  }
+
+  #mayJoin(batch: ProducerBatch, frames: SendFrames | undefined, needBytes: number, timestamp: number | undefined): boolean {
+    if (batch.frames !== frames) return false;
+    if (frames !== undefined) {
+      if (batch.count >= this.#runFramesMax) return false;
+    } else if (this.#encoder.single || (timestamp !== undefined && timestamp !== batch.bornTimestamp)) return false;
+    const bytes = batch.end + needBytes;
+    return bytes <= batch.buffer.length || this.#grow(batch, bytes, frames === undefined ? this.#batchSizeBytes : RUN_BYTES);
+  }
+
+  #grow(batch: ProducerBatch, needBytes: number, maxBytes: number): boolean {
+    if (needBytes > maxBytes) return false;
     const larger = this.#pool.borrow(needBytes);
     if (larger === undefined) return false;
-    batch.buffer.copy(larger, 0, 0, batch.end);
+    larger.set(batch.buffer.subarray(0, batch.end), 0);
     this.#pool.return(batch.buffer);
     batch.buffer = larger;
     return true;
+  }
+
+  #close(batch: ProducerBatch): void {
+    batch.closed = true;
+    this.owner?.full(batch.lane);
   }
 }
 

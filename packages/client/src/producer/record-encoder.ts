@@ -14,7 +14,7 @@
 import { isUtf8 } from 'node:buffer';
 import { deflateSync } from 'node:zlib';
 import { writeHexU32, writeI32, writeU16 } from '@tallystick/base';
-import { PROPERTIES_BYTES_MAX, SysFlag } from '@tallystick/remoting';
+import { PROPERTIES_BYTES_MAX, type SendFrames, SysFlag } from '@tallystick/remoting';
 import { fail, type SendError } from '../errors.ts';
 import { HeaderProperties } from './header-properties.ts';
 import { murmur2 } from './murmur2.ts';
@@ -57,6 +57,8 @@ export class RecordEncoder {
   #keyIsBase64 = false;
   #keyHasSpace = false;
   readonly #headers = new HeaderProperties();
+  /** Properties on their way into a JSON text. */
+  #scratch = Buffer.allocUnsafeSlow(1024);
 
   constructor(limits: EncoderLimits, ids: UniqueIds) {
     this.#limits = limits;
@@ -91,6 +93,36 @@ export class RecordEncoder {
     writeI32(to, at + 12, 0);
     writeI32(to, at + 16, this.#valueBytes);
     writeU16(to, propertiesAt - 2, end - propertiesAt);
+    return end;
+  }
+
+  /** Upper bound of the bytes of the record just prepared as a frame. */
+  frameBoundBytes(frames: SendFrames): number {
+    if (!frames.escapes) return frames.fixedBytes + this.boundBytes;
+    return frames.fixedBytes + (this.boundBytes - this.#valueBytes) * ESCAPED_BYTES_MAX + this.#valueBytes;
+  }
+
+  /** As `write`, but a whole frame: a single send. */
+  writeFrame(
+    frames: SendFrames,
+    record: ProducerRecord,
+    marks: SendMarks | undefined,
+    born: number,
+    wallMs: number,
+    to: Buffer,
+    start: number,
+  ): number {
+    const at = frames.begin(to, start, born);
+    let body: number;
+    if (frames.escapes) {
+      if (this.#scratch.length < this.boundBytes) this.#scratch = Buffer.allocUnsafeSlow(2 * this.boundBytes);
+      const end = this.#writeProperties(record, marks, wallMs, this.#scratch, 0);
+      body = frames.sealEscaped(to, start, this.#scratch, end);
+    } else body = frames.seal(to, start, this.#writeProperties(record, marks, wallMs, to, at));
+    if (typeof this.#value === 'string') to.write(this.#value, body, 'utf8');
+    else to.set(this.#value, body);
+    const end = body + this.#valueBytes;
+    frames.finish(to, start, end);
     return end;
   }
 
@@ -220,6 +252,8 @@ export class RecordEncoder {
   }
 }
 
+/** A property's byte becomes at most so many inside a JSON text. */
+const ESCAPED_BYTES_MAX = 6;
 const UNIQ_KEY = Buffer.from('UNIQ_KEY\u0001', 'latin1');
 const SHARDING_KEY = Buffer.from('__SHARDINGKEY\u0001', 'latin1');
 const KEYS = Buffer.from('KEYS\u0001', 'latin1');

@@ -1,9 +1,19 @@
 /**
- * A batch as a request: code 320 when it has several records, 310 when it has one, whose body and properties are slices of its
+ * A batch as a request or as a run of them. Elements: code 320 when it has several records, 310 when it has one, whose body and properties are slices of its
  * batch element. The encoders (constant fields made once) are kept per queue; a retried message, which is rare, takes the generic way.
  */
 import { readI32, readU16 } from '@tallystick/base';
-import { type Peer, type ReplySink, RequestCode, SendRequests, emptySendRequest } from '@tallystick/remoting';
+import {
+  BINARY_HEADER,
+  type HeaderKind,
+  JSON_HEADER,
+  type Peer,
+  RequestCode,
+  SendFrames,
+  SendRequests,
+  type SendRoute,
+  emptySendRequest,
+} from '@tallystick/remoting';
 import type { Lane, ProducerBatch } from './producer-batch.ts';
 
 /** The topic whose settings a broker takes for a new topic. */
@@ -19,14 +29,33 @@ export interface SendRequestOptions {
 
 export class SendRequest {
   readonly #options: SendRequestOptions;
+  readonly #kind: HeaderKind;
   readonly #send = emptySendRequest();
 
-  constructor(options: SendRequestOptions) {
+  constructor(options: SendRequestOptions, header: 'binary' | 'json') {
     this.#options = options;
+    this.#kind = header === 'binary' ? BINARY_HEADER : JSON_HEADER;
   }
 
-  /** Sends a batch; the verdict goes to `sink` with `token`, never inside this call. The batch's bytes are copied. */
-  send(peer: Peer, batch: ProducerBatch, timeoutMs: number, sink: ReplySink, token: number): void {
+  /** The template for single sends to a lane; made once per sysFlag. */
+  frames(lane: Lane, sysFlag: number): SendFrames {
+    for (const known of lane.frames) if (known.sysFlag === sysFlag) return known;
+    const made = new SendFrames(this.#route(lane, false), this.#kind, sysFlag);
+    lane.frames.push(made);
+    return made;
+  }
+
+  /**
+   * Sends a batch; its answers go to the batch, never inside this call. Its bytes are copied. False: the connection takes no run now,
+   * nothing was sent (other batches are told as an answer).
+   */
+  send(peer: Peer, batch: ProducerBatch, timeoutMs: number): boolean {
+    if (batch.frames !== undefined) return peer.requestFrames(batch.buffer, batch.end, batch.count, timeoutMs, batch);
+    this.#sendElements(peer, batch, timeoutMs);
+    return true;
+  }
+
+  #sendElements(peer: Peer, batch: ProducerBatch, timeoutMs: number): void {
     const send = this.#send;
     const { buffer, marks, lane } = batch;
     send.sysFlag = batch.sysFlag;
@@ -36,24 +65,23 @@ export class SendRequest {
     if (batch.count > 1) {
       send.bodyStart = send.propertiesStart = send.propertiesEnd = 0;
       send.bodyEnd = batch.end;
-      lane.several ??= this.#encoder(lane, true);
-      peer.requestWith(lane.several, send, timeoutMs, sink, token);
+      lane.several ??= new SendRequests(this.#route(lane, true));
+      peer.requestWith(lane.several, send, timeoutMs, batch, 0);
       return;
     }
     send.bodyStart = BODY_AT;
     send.bodyEnd = BODY_AT + readI32(buffer, BODY_LENGTH_AT);
     send.propertiesStart = send.bodyEnd + 2;
     send.propertiesEnd = send.propertiesStart + readU16(buffer, send.bodyEnd);
-    if (marks?.maxReconsumeTimes !== undefined)
-      return this.#sendRetried(peer, batch, marks.maxReconsumeTimes, timeoutMs, sink, token);
-    lane.single ??= this.#encoder(lane, false);
-    peer.requestWith(lane.single, send, timeoutMs, sink, token);
+    if (marks?.maxReconsumeTimes !== undefined) return this.#sendRetried(peer, batch, marks.maxReconsumeTimes, timeoutMs);
+    lane.single ??= new SendRequests(this.#route(lane, false));
+    peer.requestWith(lane.single, send, timeoutMs, batch, 0);
   }
 
-  #encoder(lane: Lane, batch: boolean): SendRequests {
+  #route(lane: Lane, batch: boolean): SendRoute {
     const { topic, queueId, brokerName } = lane;
     const { group, defaultQueues } = this.#options;
-    return new SendRequests({
+    return {
       producerGroup: group,
       topic,
       queueId,
@@ -61,18 +89,11 @@ export class SendRequest {
       batch,
       defaultTopic: DEFAULT_TOPIC,
       defaultTopicQueueNums: defaultQueues,
-    });
+    };
   }
 
   /** With the one field (l) that the fast encoder does not know. */
-  #sendRetried(
-    peer: Peer,
-    batch: ProducerBatch,
-    maxReconsumeTimes: number,
-    timeoutMs: number,
-    sink: ReplySink,
-    token: number,
-  ): void {
+  #sendRetried(peer: Peer, batch: ProducerBatch, maxReconsumeTimes: number, timeoutMs: number): void {
     const send = this.#send;
     const fields = {
       a: this.#options.group,
@@ -90,13 +111,7 @@ export class SendRequest {
       m: false,
       n: batch.lane.brokerName,
     };
-    peer.requestTo(
-      RequestCode.SEND_MESSAGE_V2,
-      fields,
-      batch.buffer.subarray(send.bodyStart, send.bodyEnd),
-      timeoutMs,
-      sink,
-      token,
-    );
+    const body = batch.buffer.subarray(send.bodyStart, send.bodyEnd);
+    peer.requestTo(RequestCode.SEND_MESSAGE_V2, fields, body, timeoutMs, batch, 0);
   }
 }

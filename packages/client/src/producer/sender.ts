@@ -1,14 +1,15 @@
 /**
  * Moves batches from the accumulator to brokers and verdicts back. It works at the end of a turn, never inside an event: sends and
- * answers only note that there is work (`schedule`).
+ * answers only note that there is work (`schedule`). Only what is full leaves earlier, so that the broker has something to do while
+ * this turn goes on; nobody is called back then.
  *
  *    a batch in front of its lane                       what happens
  *    older than deliveryTimeoutMs                       fails: NOT_SENT, it never left
  *    open and younger than lingerMs                     waits, unless somebody waits for memory, a flush or the end
  *    in its back-off                                    waits, and the lane behind it: order
  *    connection not there                               waits; the connection is asked for
- *    in-flight bounds of queue or connection reached    waits for an answer
- *    else                                               goes out: one request
+ *    in-flight bounds of queue or connection reached    waits for an answer; other lanes go on
+ *    else                                               goes out: one request, or a run of them in one piece
  *
  *    the verdict                                        what happens
  *    0                                                  receipts
@@ -16,18 +17,23 @@
  *    never written (refused)                            back in front of its lane
  *    may be stored, silence, connection lost            fails as unknown; never sent again by us
  *    any other                                          fails
+ *
+ * Of a run each frame has its own verdict at once; what is to be sent again waits until all have one and goes back together.
  */
 import { type Clock, type Random, type Timer, type Timers, type Turn, backoffMs } from '@tallystick/base';
-import { type Frame, type PeerError, type ReplySink, ResponseCode, SendAnswerLocator } from '@tallystick/remoting';
+import { type Frame, type PeerError, ResponseCode, SendAck, SendAnswerLocator, storedAfter } from '@tallystick/remoting';
 import { IndefiniteError, type SendError, answerError, callError, fail, isRetriable } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
 import type { Connection } from '../peers.ts';
-import type { Lane, ProducerBatch } from './producer-batch.ts';
-import type { RecordAccumulator } from './record-accumulator.ts';
+import type { BatchFlight, Lane, ProducerBatch } from './producer-batch.ts';
+import type { ProducerCounters } from './producer-counters.ts';
+import type { AccumulatorOwner, RecordAccumulator } from './record-accumulator.ts';
+import type { BrokerOutcome } from './latency-table.ts';
 import { type BatchAnswer, SendReceipt } from './receipt.ts';
 import type { SendRequest } from './send-request.ts';
 
 export interface SenderOwner {
+  readonly counters: ProducerCounters;
   /** The connection to a lane's broker; undefined when no route tells its address. */
   connectionOf(lane: Lane): Connection | undefined;
   /** A lane at another broker for a batch that may move; the same one when there is none. */
@@ -40,25 +46,30 @@ export interface SenderOwner {
   hurried(): boolean;
   /** Called at the start of each round, before anything is sent: sends that waited may go on. */
   beforeRound(nowMs: number): void;
+  /** A broker has answered a request, or has not, after so many ms; once per batch or run. */
+  answered(brokerName: string, latencyMs: number, outcome: BrokerOutcome): void;
   report(sentence: string, cause: unknown): void;
 }
 
-export class Sender implements ReplySink {
+/** Output staged on a connection by sends in the middle of a turn that is worth a write of its own. */
+const EARLY_WRITE_BYTES = 32 * 1024;
+
+export class Sender implements BatchFlight, AccumulatorOwner {
   /** Monotonic and wall-clock ms, read once per turn: valid after `schedule` until the round that it asked for. */
   nowMs = 0;
   wallMs = 0;
+  readonly #counters: ProducerCounters;
   readonly #ports: { readonly clock: Clock; readonly timers: Timers; readonly turn: Turn; readonly random: Random };
   readonly #options: ProducerOptions;
   readonly #accumulator: RecordAccumulator;
   readonly #request: SendRequest;
   readonly #owner: SenderOwner;
   readonly #answer = new SendAnswerLocator();
+  readonly #ack = new SendAck();
   readonly #reportThrown: (thrown: unknown) => void;
-  /** Batches in flight by token, and tokens that are free again. */
-  readonly #inFlight: (ProducerBatch | undefined)[] = [];
-  readonly #connections: (Connection | undefined)[] = [];
-  readonly #freeTokens: number[] = [];
+  readonly #inFlight: ProducerBatch[] = [];
   #scheduled = false;
+  #rounds = 0;
   #timer: Timer | undefined;
   #timerMs = Infinity;
 
@@ -74,7 +85,9 @@ export class Sender implements ReplySink {
     this.#accumulator = accumulator;
     this.#request = request;
     this.#owner = owner;
+    this.#counters = owner.counters;
     this.#reportThrown = (thrown) => owner.report("a send's callback threw", thrown);
+    accumulator.owner = this;
   }
 
   /** There is something to do at the end of this turn. */
@@ -99,17 +112,17 @@ export class Sender implements ReplySink {
   }
 
   /** Every batch in flight. */
-  *flying(): Iterable<ProducerBatch> {
-    for (const batch of this.#inFlight) if (batch !== undefined) yield batch;
+  flying(): Iterable<ProducerBatch> {
+    return this.#inFlight;
   }
 
   /** Ends everything now: what is in flight is unknown, what is not was never sent. */
   abort(why: string): void {
     if (this.#timer !== undefined) this.#ports.timers.cancel(this.#timer);
     this.#timer = undefined;
-    for (let token = 0; token < this.#inFlight.length; token++) {
-      const batch = this.#inFlight[token];
-      if (batch !== undefined) this.#end(this.#land(token), fail('CONNECTION_LOST', why));
+    for (const batch of [...this.#inFlight].sort((a, b) => a.sequence - b.sequence)) {
+      this.#land(batch);
+      this.#end(batch, fail('CONNECTION_LOST', why));
     }
     const lanes = this.#accumulator.lanes;
     this.#accumulator.lanes = [];
@@ -119,19 +132,58 @@ export class Sender implements ReplySink {
     }
   }
 
-  /** The answer to the request with this token, or why there is none. */
-  onReply(token: number, error: PeerError | undefined, reply: Frame): void {
-    const connection = this.#connections[token];
-    if (this.#inFlight[token] === undefined) return;
-    const batch = this.#land(token);
+  exhausted(): void {
+    this.#counters.exhausted++;
+  }
+
+  full(lane: Lane | undefined): void {
+    if (lane !== undefined) return this.#sendEarly(lane);
+    for (const each of this.#accumulator.lanes) this.#sendEarly(each);
+  }
+
+  reads(bytes: Buffer, at: number, end: number): boolean {
+    return this.#ack.read(bytes, at, end);
+  }
+
+  acknowledged(batch: ProducerBatch, index: number): void {
+    // A batch that was aborted hears of late answers too.
+    if (batch.flightIndex < 0) return;
     this.schedule();
-    if (error !== undefined) {
-      if (error.kind === 'timeout') this.#owner.suspect(connection!);
-      return this.#settle(batch, callError(error.kind, error.message));
+    const ack = this.#ack;
+    let answer = batch.answer;
+    if (
+      answer === undefined ||
+      answer.storeTimestamp !== ack.storeTimestamp ||
+      answer.queueId !== ack.queueId ||
+      answer.host !== ack.host
+    ) {
+      answer = this.#answerOf(batch, ack.queueId, ack.storeTimestamp, 0, '', ack.host);
+      batch.answer = answer;
     }
-    if (reply.code !== ResponseCode.SUCCESS) return this.#settle(batch, this.#refusal(batch, connection!, reply));
-    const said = this.#read(batch, connection!, reply);
+    const receipt = new SendReceipt(
+      answer,
+      ack.queueOffset,
+      ack.positionHigh,
+      ack.positionLow,
+      batch.idPrefix(index),
+      batch.idLows[index]!,
+    );
+    this.#settleOne(batch, index, undefined, receipt);
+  }
+
+  replied(batch: ProducerBatch, index: number, error: PeerError | undefined, reply: Frame): void {
+    if (batch.flightIndex < 0) return;
+    this.schedule();
+    const connection = batch.connection!;
+    if (error?.kind === 'timeout') this.#owner.suspect(connection);
+    if (batch.frames !== undefined) return this.#repliedOne(batch, index, error, reply);
+    this.#land(batch);
+    this.#tellLatency(batch, error !== undefined ? 'lost' : outcomeOf(reply.code));
+    if (error !== undefined) return this.#settle(batch, callError(error.kind, error.message));
+    if (reply.code !== ResponseCode.SUCCESS) return this.#settle(batch, this.#refusal(batch, 0, reply));
+    const said = this.#read(batch, reply);
     if (said === undefined) return this.#settle(batch, fail('MALFORMED_ANSWER', this.#answer.fault()));
+    this.#counters.acknowledged += batch.count;
     this.#accumulator.release(batch);
     batch.succeed(said, this.#reportThrown);
     batch.ended?.();
@@ -141,94 +193,204 @@ export class Sender implements ReplySink {
     this.#scheduled = false;
     const nowMs = this.#ports.clock.monotonic();
     this.#owner.beforeRound(nowMs);
+    this.#accumulator.roundBegins();
     const lanes = this.#accumulator.lanes;
     if (lanes.length === 0) return;
     this.#accumulator.lanes = [];
-    for (const lane of lanes) {
+    const hurried = this.#options.lingerMs === 0 || this.#owner.hurried();
+    // Each round begins with another lane: the first ones must not take all the room of a connection for ever.
+    const first = this.#rounds++ % lanes.length;
+    for (let n = 0; n < lanes.length; n++) {
+      const lane = lanes[(first + n) % lanes.length]!;
       lane.listed = false;
-      this.#serve(lane, nowMs);
+      this.#serve(lane, nowMs, hurried);
       if (lane.batches.length > 0) this.#accumulator.list(lane);
     }
   };
 
-  #serve(lane: Lane, nowMs: number): void {
+  #serve(lane: Lane, nowMs: number, hurried: boolean): void {
     const options = this.#options;
-    const hurried = options.lingerMs === 0 || this.#owner.hurried();
     for (let batch = lane.batches[0]; batch !== undefined; batch = lane.batches[0]) {
       const expiresMs = batch.createdMs + options.deliveryTimeoutMs;
       if (expiresMs <= nowMs) {
         lane.batches.shift();
+        this.#counters.expired += batch.count;
         this.#end(
           batch,
           fail('NOT_SENT', `${nowMs - batch.createdMs} ms have passed (deliveryTimeoutMs), ${batch.attempts} attempts`),
         );
         continue;
       }
-      const readyMs = hurried || batch.closed ? batch.notBeforeMs : batch.createdMs + options.lingerMs;
+      const readyMs =
+        hurried || batch.closed || batch.frames !== undefined ? batch.notBeforeMs : batch.createdMs + options.lingerMs;
       if (readyMs > nowMs) return this.wakeAt(Math.min(readyMs, expiresMs));
-      const connection = lane.inFlight < options.maxInFlightPerQueue ? this.#owner.connectionOf(lane) : undefined;
-      if (connection === undefined || !this.#hasRoom(connection, batch)) return this.wakeAt(expiresMs);
+      const connection = this.#roomFor(batch);
+      if (connection === undefined) return this.wakeAt(expiresMs);
       lane.batches.shift();
       this.#send(batch, connection, nowMs);
     }
   }
 
-  #hasRoom(connection: Connection, batch: ProducerBatch): boolean {
+  /** Sends what is full, and runs in any case, without calling anybody back. */
+  #sendEarly(lane: Lane): void {
+    const { nowMs } = this;
+    for (let batch = lane.batches[0]; batch !== undefined; batch = lane.batches[0]) {
+      if (!batch.closed && batch.frames === undefined) return;
+      if (batch.notBeforeMs > nowMs || batch.createdMs + this.#options.deliveryTimeoutMs <= nowMs) return;
+      const connection = this.#roomFor(batch);
+      if (connection === undefined) return;
+      lane.batches.shift();
+      this.#send(batch, connection, nowMs);
+      const { peer } = connection;
+      if (peer !== undefined && peer.outputBytes >= EARLY_WRITE_BYTES) peer.flush();
+    }
+  }
+
+  /** The connection over which a batch may go now. */
+  #roomFor(batch: ProducerBatch): Connection | undefined {
+    const { lane } = batch;
+    const options = this.#options;
+    if (lane.inFlight > 0 && lane.inFlight + batch.requests > options.maxInFlightPerQueue) return undefined;
+    const connection = this.#owner.connectionOf(lane);
+    if (connection === undefined) return undefined;
     if (connection.peer === undefined) {
       connection.want();
-      return false;
+      return undefined;
     }
-    if (connection.inFlightMessages === 0) return true;
-    return (
-      connection.inFlightMessages + batch.count <= this.#options.maxInFlightMessages &&
-      connection.inFlightBytes + batch.end <= this.#options.maxInFlightBytes
-    );
+    if (connection.inFlightMessages === 0) return connection;
+    const fits =
+      connection.inFlightMessages + batch.count <= options.maxInFlightMessages &&
+      connection.inFlightBytes + batch.end <= options.maxInFlightBytes;
+    return fits ? connection : undefined;
   }
 
   #send(batch: ProducerBatch, connection: Connection, nowMs: number): void {
+    const { lane } = batch;
     batch.closed = true;
+    if (batch.attempts === 0) this.#countFirst(batch, nowMs);
     batch.attempts++;
-    batch.lane.inFlight++;
+    batch.sentMs = nowMs;
+    lane.inFlight += batch.requests;
+    lane.usualBytes = batch.end;
     connection.inFlightMessages += batch.count;
     connection.inFlightBytes += batch.end;
-    const token = this.#freeTokens.pop() ?? this.#inFlight.length;
-    this.#inFlight[token] = batch;
-    this.#connections[token] = connection;
+    batch.flight = this;
+    batch.worst = 'answered';
+    batch.connection = connection;
+    batch.flightIndex = this.#inFlight.length;
+    this.#inFlight.push(batch);
     const leftMs = batch.createdMs + this.#options.deliveryTimeoutMs - nowMs;
-    this.#request.send(connection.peer!, batch, Math.min(this.#options.requestTimeoutMs, leftMs), this, token);
+    const timeoutMs = Math.min(this.#options.requestTimeoutMs, leftMs);
+    if (this.#request.send(connection.peer!, batch, timeoutMs)) return;
+    this.#land(batch);
+    this.#settle(batch, callError('refused', 'the connection takes no more requests'));
+  }
+
+  #countFirst(batch: ProducerBatch, nowMs: number): void {
+    const counters = this.#counters;
+    const queueTimeMs = nowMs - batch.createdMs;
+    counters.records += batch.count;
+    counters.bytes += batch.end;
+    counters.requests += batch.requests;
+    counters.batches++;
+    counters.queueTimeMsSum += queueTimeMs;
+    if (batch.count > counters.batchRecordsMax) counters.batchRecordsMax = batch.count;
+    if (batch.end > counters.batchBytesMax) counters.batchBytesMax = batch.end;
+    if (queueTimeMs > counters.queueTimeMsMax) counters.queueTimeMsMax = queueTimeMs;
   }
 
   /** Takes a batch out of flight. */
-  #land(token: number): ProducerBatch {
-    const batch = this.#inFlight[token]!;
-    const connection = this.#connections[token]!;
-    this.#inFlight[token] = undefined;
-    this.#connections[token] = undefined;
-    this.#freeTokens.push(token);
-    batch.lane.inFlight--;
-    connection.inFlightMessages -= batch.count;
+  #land(batch: ProducerBatch): void {
+    const connection = batch.connection!;
+    const last = this.#inFlight.pop()!;
+    if (last !== batch) {
+      this.#inFlight[batch.flightIndex] = last;
+      last.flightIndex = batch.flightIndex;
+    }
+    batch.flightIndex = -1;
+    batch.lane.inFlight -= batch.requests;
+    connection.inFlightMessages -= batch.left;
     connection.inFlightBytes -= batch.end;
-    return batch;
+  }
+
+  #answerOf(
+    batch: ProducerBatch,
+    queueId: number,
+    storeTimestamp: number,
+    baseOffset: number,
+    offsetIds: string,
+    host: string,
+  ): BatchAnswer {
+    const { topic, brokerName } = batch.lane;
+    const { address } = batch.connection!;
+    return { topic, brokerName, address, queueId, storeTimestamp, baseOffset, offsetIds, host };
   }
 
   /** The header of an answer to a send; undefined when it has none. */
-  #read(batch: ProducerBatch, connection: Connection, reply: Frame): BatchAnswer | undefined {
+  #read(batch: ProducerBatch, reply: Frame): BatchAnswer | undefined {
     const answer = this.#answer;
     if (!answer.locate(reply)) return undefined;
-    const { topic, brokerName } = batch.lane;
-    const { address } = connection;
-    return { topic, brokerName, address, queueId: answer.queueId(), baseOffset: answer.queueOffset(), offsetIds: answer.msgId() };
+    return this.#answerOf(batch, answer.queueId(), answer.storeTimestamp(), answer.queueOffset(), answer.msgId(), '');
+  }
+
+  #receipt(batch: ProducerBatch, index: number, said: BatchAnswer): SendReceipt {
+    return new SendReceipt(said, said.baseOffset, 0, 0, batch.idPrefix(index), batch.idLows[index]!);
   }
 
   /** The error for an answer that is no success. Codes 10 to 12 say where the message is all the same. */
-  #refusal(batch: ProducerBatch, connection: Connection, reply: Frame): SendError {
+  #refusal(batch: ProducerBatch, index: number, reply: Frame): SendError {
     const error = answerError(reply.code, reply.remark());
-    if (!(error instanceof IndefiniteError) || batch.count !== 1) return error;
-    const said = this.#read(batch, connection, reply);
-    if (said !== undefined) error.receipt = new SendReceipt(said, 0, batch.idPrefixes[0]!, batch.idLows[0]!);
+    if (!(error instanceof IndefiniteError) || (batch.frames === undefined && batch.count !== 1)) return error;
+    const said = this.#read(batch, reply);
+    if (said !== undefined) error.receipt = this.#receipt(batch, index, said);
     return error;
   }
 
+  /** The verdict on one frame of a run, when it is not the usual one. */
+  #repliedOne(batch: ProducerBatch, index: number, failure: PeerError | undefined, reply: Frame): void {
+    let error: SendError;
+    batch.worst = failure !== undefined ? 'lost' : outcomeOf(reply.code);
+    if (failure !== undefined) error = callError(failure.kind, failure.message);
+    else if (reply.code !== ResponseCode.SUCCESS) error = this.#refusal(batch, index, reply);
+    else {
+      const said = this.#read(batch, reply);
+      if (said !== undefined) return this.#settleOne(batch, index, undefined, this.#receipt(batch, index, said));
+      error = fail('MALFORMED_ANSWER', this.#answer.fault());
+    }
+    if (!isRetriable(error) || batch.attempts > this.#options.retries) return this.#settleOne(batch, index, error, undefined);
+    batch.refuse(index, error);
+    if (batch.answered) this.#runAnswered(batch);
+  }
+
+  #settleOne(batch: ProducerBatch, index: number, error: SendError | undefined, receipt: SendReceipt | undefined): void {
+    const done = batch.settle(index);
+    batch.connection!.inFlightMessages--;
+    this.#accumulator.settled();
+    const answered = batch.answered;
+    try {
+      done(error, receipt!);
+    } catch (thrown) {
+      this.#reportThrown(thrown);
+    }
+    if (error === undefined) this.#counters.acknowledged++;
+    else this.#countError(error, 1);
+    // Its callback may have closed the producer.
+    if (answered && batch.flightIndex >= 0) this.#runAnswered(batch);
+  }
+
+  /** Every frame of a run has an answer. */
+  #runAnswered(batch: ProducerBatch): void {
+    this.#land(batch);
+    this.#tellLatency(batch, batch.worst);
+    if (batch.left > 0) {
+      batch.keepRefused();
+      return this.#settle(batch, batch.refusal!);
+    }
+    this.#accumulator.release(batch);
+    batch.ended?.();
+  }
+
+  /** A batch is back without a success. */
   #settle(batch: ProducerBatch, error: SendError): void {
     const neverWritten = error.code === 'NO_CONNECTION';
     if (neverWritten) batch.attempts--;
@@ -236,20 +398,41 @@ export class Sender implements ReplySink {
     if (error.outcome === 'unroutable') this.#owner.staleRoute(batch.lane.topic);
     const backoff = { firstMs: this.#options.retryBackoffMs, maxMs: this.#options.retryBackoffMaxMs };
     batch.notBeforeMs = this.#ports.clock.monotonic() + backoffMs(backoff, Math.max(1, batch.attempts), this.#ports.random.u32());
+    this.#counters.retries += batch.count;
     if (!batch.pinned && !neverWritten) this.#move(batch, this.#owner.elsewhere(batch.lane));
     this.#accumulator.requeue(batch);
   }
 
   #move(batch: ProducerBatch, to: Lane): void {
     if (to === batch.lane) return;
+    if (batch.frames !== undefined) this.#accumulator.reframe(batch, to);
     batch.lane = to;
     // Another broker has not refused anything yet: no pause.
     batch.notBeforeMs = 0;
   }
 
   #end(batch: ProducerBatch, error: SendError): void {
+    this.#countError(error, batch.left);
     this.#accumulator.release(batch);
     batch.fail(error, this.#reportThrown);
     batch.ended?.();
   }
+
+  #tellLatency(batch: ProducerBatch, outcome: BrokerOutcome): void {
+    const counters = this.#counters;
+    const latencyMs = this.nowMs - batch.sentMs;
+    counters.answers++;
+    counters.answerTimeMsSum += latencyMs;
+    if (latencyMs > counters.answerTimeMsMax) counters.answerTimeMsMax = latencyMs;
+    this.#owner.answered(batch.lane.brokerName, latencyMs, outcome);
+  }
+
+  #countError(error: SendError, records: number): void {
+    this.#counters.errors += records;
+    if (error instanceof IndefiniteError) this.#counters.unknown += records;
+  }
+}
+
+function outcomeOf(code: number): BrokerOutcome {
+  return storedAfter(code) === 'no' ? 'refused' : 'answered';
 }

@@ -7,6 +7,7 @@ import type { ProducerBatch } from '../../src/producer/producer-batch.ts';
 import { QueueLane } from '../../src/producer/queue-lane.ts';
 import { RecordAccumulator } from '../../src/producer/record-accumulator.ts';
 import { RecordEncoder } from '../../src/producer/record-encoder.ts';
+import { SendRequest } from '../../src/producer/send-request.ts';
 import { UniqueIds } from '../../src/producer/unique-ids.ts';
 
 const time = new ManualTime();
@@ -14,7 +15,16 @@ const time = new ManualTime();
 function accumulator(batchSizeBytes: number, memoryBytes: number) {
   const encoder = new RecordEncoder({ maxMessageBytes: 1e6, compressOverBytes: 0 }, new UniqueIds(time, seededRandom(1)));
   const pool = new BufferPool(memoryBytes, Math.max(batchSizeBytes, 1024));
-  return { encoder, pool, accumulator: new RecordAccumulator(encoder, pool, { batchSizeBytes }) };
+  return {
+    encoder,
+    pool,
+    accumulator: new RecordAccumulator(
+      encoder,
+      pool,
+      { batchSizeBytes, maxInFlightPerQueue: 100, maxInFlightMessages: 100 },
+      new SendRequest({ group: 'g', defaultQueues: 4 }, 'binary'),
+    ),
+  };
 }
 
 /** Bodies and properties of the elements in a batch's buffer. */
