@@ -52,6 +52,11 @@ export class Stage {
   readonly failures: string[] = [];
   readonly alarms: string[] = [];
   syncDelayMs = 0;
+  /** How fast the disk takes writes of the log. */
+  writeBytesPerMs = Infinity;
+  /** Time in which the broker's loop stood still: its clock has moved, and nothing else has happened. */
+  stalledMs = 0;
+  #heldWrites: (() => void)[] | undefined;
   core!: BrokerCore;
   #process: SimProcess | undefined;
   #boots = 0;
@@ -77,7 +82,9 @@ export class Stage {
       failed: (reason) => void this.failures.push(reason),
       alarm: (sentence) => void this.alarms.push(sentence),
     };
-    const { clock, timers, turn, random } = process.ports;
+    const { timers, turn, random } = process.ports;
+    const { clock: worldClock } = process.ports;
+    const clock = { now: () => worldClock.now() + this.stalledMs, monotonic: () => worldClock.monotonic() + this.stalledMs };
     this.core = new BrokerCore(
       { disk: this.#slowed(this.disk.mount(process), process), clock, timers, turn, random },
       { ...this.options, ...more },
@@ -101,16 +108,37 @@ export class Stage {
   }
 
   kill(): void {
+    this.#heldWrites = undefined;
     this.#process?.kill();
     this.#process = undefined;
     this.#clients = [];
   }
 
-  /** The same disk, whose syncs begin `syncDelayMs` late. */
+  /** From now on writes of the log do not begin. */
+  holdWrites(): void {
+    this.#heldWrites ??= [];
+  }
+
+  /** Held writes begin, in order. */
+  releaseWrites(): void {
+    const held = this.#heldWrites ?? [];
+    this.#heldWrites = undefined;
+    for (const write of held) write();
+  }
+
+  /** The same disk, whose syncs begin `syncDelayMs` late and whose writes of the log may be held. */
   #slowed(disk: Disk, process: SimProcess): Disk {
     const slowFile = (file: DiskFile): DiskFile => ({
       path: file.path,
-      write: (chunks, position, done) => file.write(chunks, position, done),
+      write: (chunks, position, done) => {
+        const write = (): void => file.write(chunks, position, done);
+        if (this.#heldWrites !== undefined && file.path.startsWith('log/')) this.#heldWrites.push(write);
+        else if (this.writeBytesPerMs === Infinity) write();
+        else {
+          const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+          this.world.after(bytes / this.writeBytesPerMs, write, process);
+        }
+      },
       read: (into, position, done) => file.read(into, position, done),
       sync: (done) => void this.world.after(this.syncDelayMs, () => file.sync(done), process),
       size: (done) => file.size(done),

@@ -59,6 +59,8 @@ export class FlowControl {
   /** Something waits, or a lane is shut: the store's progress matters. */
   #isWaiting = false;
   #isStopped = false;
+  /** The turn that is ending was begun by the timer. */
+  #isLook = false;
   #scannedMs = -Infinity;
   #tick: Timer | undefined;
 
@@ -199,15 +201,20 @@ export class FlowControl {
       } else if (!mayServe || (lane === this.#sends && this.#isRejecting())) {
         lane.credit = 0;
         isShut = true;
-      } else lane.credit = lane.creditMax;
+      } else lane.credit = lane === this.#sends ? Math.min(lane.creditMax, this.#gate.room) : lane.creditMax;
     }
     this.#isWaiting = waiting > 0 || isShut;
-    if (this.#isWaiting || startedMs !== undefined) this.#tick ??= this.#timers.after(SCAN_MS, () => this.#look());
+    // Whatever this turn's requests have begun is looked after at least once.
+    if (!this.#isLook || this.#isWaiting || startedMs !== undefined || this.#admission.count > 0)
+      this.#tick ??= this.#timers.after(SCAN_MS, () => this.#look());
+    this.#isLook = false;
   }
 
   #look(): void {
     this.#tick = undefined;
-    if (!this.#isArmed) this.#arm();
+    if (this.#isArmed) return;
+    this.#isLook = true;
+    this.#arm();
   }
 
   /** RocketMQ's fast failure: all waiting sends while the page cache is busy; heads of lanes whose time is up. */
@@ -241,7 +248,7 @@ export class FlowControl {
     if (this.#store.readsWaiting >= lane.readsMax) return false;
     if (lane !== this.#sends) return true;
     // While the page cache is busy, fast failure answers those that wait; without it each learns at its put.
-    return this.#watch.isBusy ? !this.#isFailing : this.#gate.isOpen;
+    return this.#watch.isBusy ? !this.#isFailing : this.#gate.room > 0;
   }
 
   #refuse(peer: Peer, ref: ReplyRef, text: string): void {

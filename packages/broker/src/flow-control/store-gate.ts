@@ -63,12 +63,13 @@ export class StoreGate {
     this.#limit = bytes >= BACKLOG_BYTES_MIN && this.#store.oldestWaitMs() >= BEHIND_MS ? limit : Infinity;
   }
 
-  get isOpen(): boolean {
+  /** Bytes that may still be handed over; shut at 0 and below. */
+  get room(): number {
     const { bytes } = this.#admission;
-    if (bytes >= this.#limit) return false;
     const { unsyncedBytes } = this.#store;
     // A send that waits for its sync is among the unsynced bytes once it is written; otherwise it comes on top of them.
-    return (this.#isSync ? Math.max(bytes, unsyncedBytes) : bytes + unsyncedBytes) < this.#bytesMax;
+    const unsynced = this.#isSync ? Math.max(bytes, unsyncedBytes) : bytes + unsyncedBytes;
+    return Math.min(this.#limit - bytes, this.#bytesMax - unsynced);
   }
 
   #begin(nowMs: number): void {
@@ -81,5 +82,8 @@ export class StoreGate {
 const BEHIND_MS = 100;
 /** Over one window a disk shows its speed although it syncs in steps. */
 const WINDOW_MS = 250;
-/** So much the slowest disk is given: a group commit of some hundred small messages. */
-const BACKLOG_BYTES_MIN = 64 * 1024;
+/**
+ * So much any disk is given. One whose sync takes longer than `storeBacklogMs` whatever it carries would otherwise be given less and
+ * less, and be no faster for it.
+ */
+const BACKLOG_BYTES_MIN = 1024 * 1024;
