@@ -32,16 +32,25 @@ const meter = new WireMeter();
 const ports = { disk, clock: systemClock, timers: systemTimers(), turn: systemTurn(), random: systemRandom() };
 const early: Socket[] = [];
 let accept = (socket: Socket): void => void early.push(socket);
-const server = createServer((socket) => accept(socket));
+const server = createServer({ pauseOnConnect: true }, (socket) => accept(socket));
 await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
 const bound = (server.address() as AddressInfo).port;
 const core = new BrokerCore(
   ports,
   { ...options, advertise: `127.0.0.1:${bound}` },
-  { failed: (reason) => note({ failed: reason }) },
+  {
+    failed: (reason) => {
+      // As the command does: whoever comes now finds nobody.
+      server.close();
+      note({ failed: reason });
+    },
+  },
 );
 await new Promise<void>((resolve, reject) => core.start((error) => (error === undefined ? resolve() : reject(error))));
-accept = (socket) => core.accept(meter.around(socketWire(socket)));
+accept = (socket) => {
+  core.accept(meter.around(socketWire(socket)));
+  socket.resume();
+};
 for (const socket of early.splice(0)) accept(socket);
 
 serve(

@@ -28,5 +28,5 @@ serve({
     repeats ||= retries !== undefined;
     return flood.run(phases, drainMs, retries);
   },
-  readBack: () => readBack(flood, repeats),
+  readBack: ({ port }: { port?: number }) => readBack(flood, port ?? config.port, repeats),
 });

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import type { GivenBrokerOptions } from '@tallystick/broker';
 import type { BrokerConfig, BrokerReport } from './broker-child.ts';
 import { Child } from './children.ts';
+import type { ClientConfig } from './client-child.ts';
+import type { Answer } from './frame-heads.ts';
 import type { FloodConfig, FloodResult, Phase, Retries } from './flood.ts';
 import type { ProberConfig, ProberResult } from './prober-child.ts';
 import type { Verdict } from './read-back.ts';
@@ -46,8 +48,10 @@ export class Stage {
     return this.#add(await Child.start('./prober-child.ts', config));
   }
 
-  async child(file: string, config: unknown): Promise<Child> {
-    return this.#add(await Child.start(file, config));
+  /** Our own client, over several brokers. */
+  async client(brokers: ClientConfig['brokers'], producer: ClientConfig['producer'] = {}): Promise<Child> {
+    const config: ClientConfig = { brokers, topic: 'orders', queues: 4, bodyBytes: 100, producer };
+    return this.#add(await Child.start('./client-child.ts', config));
   }
 
   /** Ends every process and removes the files. */
@@ -77,8 +81,21 @@ export function report(broker: Child): Promise<BrokerReport> {
   return broker.ask<BrokerReport>({ do: 'report' });
 }
 
-export function readBack(flood: Child): Promise<Verdict> {
-  return flood.ask<Verdict>({ do: 'readBack' });
+/** `from`: the broker that has the store now, when it was started again. */
+export function readBack(flood: Child, from?: Child): Promise<Verdict> {
+  return flood.ask<Verdict>({ do: 'readBack', port: from?.ready });
+}
+
+/** The broker's counters of busy answers, by what is on the wire. */
+export function busyCounters(counters: BrokerReport['counters']): Partial<Record<Answer, number>> {
+  const sum = (...names: string[]): number => names.reduce((total, name) => total + Number(counters[name] ?? 0), 0);
+  return {
+    'reject-request': sum('busyPageCache', 'busyNoBuffer'),
+    overload: sum('busyQueueCount', 'busyQueueBytes', 'busyStore', 'busyHalves'),
+    'pc-synchronized': sum('busyAtPut'),
+    'pcbusy-clean-queue': sum('busyCleanedPageCache'),
+    'timeout-clean-queue': sum('busyCleanedTimeout'),
+  };
 }
 
 export async function probed<T>(
@@ -87,7 +104,7 @@ export async function probed<T>(
 ): Promise<{ readonly value: T; readonly probe: ProberResult }> {
   await prober.ask({ do: 'start' });
   const value = await work();
-  return { value, probe: await prober.ask<ProberResult>({ do: 'stop' }) };
+  return { value, probe: await prober.ask<ProberResult>({ do: 'stop', waitMs: 10_000 }) };
 }
 
 /**

@@ -108,10 +108,10 @@ serve({
     counts.clear();
     tick();
   },
-  /** Ends the schedule and waits for what is open, up to 10 s. */
-  stop: async (): Promise<ProberResult> => {
+  /** Ends the schedule and waits for what is open. */
+  stop: async ({ waitMs }: { waitMs: number }): Promise<ProberResult> => {
     running = false;
-    const untilMs = performance.now() + 10_000;
+    const untilMs = performance.now() + waitMs;
     while (open.size > 0 && performance.now() < untilMs) await new Promise((resolve) => setTimeout(resolve, 10));
     if (open.size > 0) failures['no answer'] = open.size;
     return {

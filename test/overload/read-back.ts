@@ -16,8 +16,8 @@ export interface Verdict {
 }
 
 /** `repeats`: the sender sent again what may have been stored; then a message may be there more than once, and out of order. */
-export async function readBack(flood: Flood, repeats: boolean): Promise<Verdict> {
-  const peer = await dial(flood.config.port);
+export async function readBack(flood: Flood, port: number, repeats: boolean): Promise<Verdict> {
+  const peer = await dial(port);
   const seen = new Uint8Array(flood.next);
   const problems: string[] = [];
   const problem = (text: string): void => {

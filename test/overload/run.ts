@@ -1,25 +1,32 @@
 /**
  * `npm run overload [-- --seconds N --case NAME --json]`: real processes under more load than they can take. See the cases below; all
- * of them by default. `--seconds` is the length of each flood (60). `--guide` prints the table of
+ * of them by default. `--seconds` is the length of each flood (60). `--broker JSON`: options for the brokers, to try
+ * them out. `--guide` prints the table of
  * docs/guides/when-the-broker-is-busy.md instead. Ends with 1 when a sentence did not hold, or when a run that had to fail did not.
  */
 import { parseArgs } from 'node:util';
+import type { GivenBrokerOptions } from '@tallystick/broker';
 import { failed, type CaseResult } from './checks.ts';
+import { causes, CAUSE_NAMES } from './causes.ts';
 import { cpuBound, diskBound } from './saturation.ts';
 
 const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '60' },
     case: { type: 'string' },
+    broker: { type: 'string', default: '{}' },
     json: { type: 'boolean', default: false },
   },
 });
 const seconds = Number(values.seconds);
+const given = JSON.parse(values.broker) as GivenBrokerOptions;
 
-const CASES: Readonly<Record<string, (seconds: number) => Promise<CaseResult>>> = {
-  'disk-bound': (each) => diskBound(each),
-  'cpu-bound': (each) => cpuBound(each),
+const CASES: Record<string, () => Promise<readonly CaseResult[]>> = {
+  'disk-bound': async () => [await diskBound(seconds, given)],
+  'cpu-bound': async () => [await cpuBound(seconds, given)],
+  causes: () => causes(undefined),
 };
+for (const name of CAUSE_NAMES) if (values.case === name) CASES[name] = () => causes(name);
 
 const chosen = Object.entries(CASES).filter(([name]) => values.case === undefined || name.includes(values.case));
 if (chosen.length === 0 || !(seconds >= 2)) {
@@ -32,10 +39,13 @@ if (chosen.length === 0 || !(seconds >= 2)) {
 const results: CaseResult[] = [];
 for (const [name, work] of chosen) {
   const startMs = performance.now();
-  const result = await work(seconds);
-  results.push(result);
-  say(`${name}: ${failed(result).length === 0 ? 'holds' : 'FAILS'} (${Math.round((performance.now() - startMs) / 1000)} s)`);
-  for (const { holds, sentence, seen } of result.checks) say(`  ${holds ? 'ok  ' : 'FAIL'} ${sentence}: ${seen}`);
+  const found = await work();
+  results.push(...found);
+  for (const result of found) {
+    say(`${result.name}: ${failed(result).length === 0 ? 'holds' : 'FAILS'}`);
+    for (const { holds, sentence, seen } of result.checks) say(`  ${holds ? 'ok  ' : 'FAIL'} ${sentence}: ${seen}`);
+  }
+  say(`${name} took ${Math.round((performance.now() - startMs) / 1000)} s`);
 }
 const bad = results.filter((result) => failed(result).length > 0);
 if (values.json) process.stdout.write(`${JSON.stringify({ seconds, results, failed: bad.map(({ name }) => name) })}\n`);

@@ -54,8 +54,15 @@ export function diskBound(seconds: number, options: GivenBrokerOptions = {}, nam
   });
 }
 
-export function cpuBound(seconds: number): Promise<CaseResult> {
-  return saturate({ name: 'cpu-bound', disk: FAST_DISK, options: { flush: 'async' }, times: 2, inFlight: 4096, seconds });
+export function cpuBound(seconds: number, options: GivenBrokerOptions = {}): Promise<CaseResult> {
+  return saturate({
+    name: 'cpu-bound',
+    disk: FAST_DISK,
+    options: { flush: 'async', ...options },
+    times: 2,
+    inFlight: 4096,
+    seconds,
+  });
 }
 
 async function saturate({ name, disk, options, times, inFlight, seconds }: Saturation): Promise<CaseResult> {

@@ -50,6 +50,7 @@ export class WireMeter {
         answers.read(chunk);
         return inner.write(chunk);
       },
+      isWritten: () => inner.isWritten?.() === true,
       close: (graceful) => inner.close(graceful),
       pause: () => inner.pause(),
       resume: () => inner.resume(),
