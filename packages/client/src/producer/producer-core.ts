@@ -47,6 +47,8 @@ import { WaitingCount, WaitingLine, WaitingSend } from './waiting-sends.ts';
 
 /** Beyond this many topics at once a producer refuses: names are kept for ever. */
 const TOPICS_MAX = 100_000;
+/** A queue gets so many bytes of records without a key at a time when there are no batches. */
+const SWITCH_BYTES = 32 * 1024;
 /** What a waiting send counts whose value is not text or bytes yet. */
 const UNKNOWN_BYTES = 1024;
 
@@ -99,7 +101,7 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     this.#choiceRules = {
       mode: typeof partitioner === 'string' ? partitioner : 'sticky',
       adaptive: options.partitionerAdaptive,
-      batchSizeBytes: Math.max(options.batchSizeBytes, 1),
+      batchSizeBytes: options.batchSizeBytes === 0 ? SWITCH_BYTES : options.batchSizeBytes,
       availabilityTimeoutMs: options.partitionerAvailabilityTimeoutMs,
     };
     this.#latencies = options.latencyAvoidance ? new LatencyTable() : undefined;
@@ -375,7 +377,7 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     } else if (this.#partitioner !== undefined) lane = topic.ofPartitioner(this.#partitioner, record);
     else if (hasKey) lane = options.keyHash === 'murmur2' ? topic.ofKey(encoder.keyHash) : topic.ofJavaHash(record.key!);
     else {
-      lane = topic.next();
+      lane = topic.next(encoder.boundBytes);
       isFree = true;
     }
     if (lane === undefined) return fail('NO_QUEUE', `${topic.topic} has no writable queue`);

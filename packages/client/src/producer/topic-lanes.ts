@@ -95,9 +95,9 @@ export class TopicLanes {
     );
   }
 
-  /** The queue for a record without a preference; `choice.joined` must follow. */
-  next(): Lane | undefined {
-    return this.choice.next(this.#lanes);
+  /** The queue for a record without a preference that needs at most `bytes`; `choice.joined` must follow. */
+  next(bytes: number): Lane | undefined {
+    return this.choice.next(this.#lanes, bytes);
   }
 
   /** A queue on another broker, for a batch that one has refused; the same lane when there is none. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SendError } from '../../src/errors.ts';
+import type { SendError } from '../../src/errors.ts';
 import type { ProducerInterceptor, SendPlace } from '../../src/producer/interceptors.ts';
 import { SendReceipt } from '../../src/producer/receipt.ts';
 import type { ProducerRecord } from '../../src/producer/record.ts';

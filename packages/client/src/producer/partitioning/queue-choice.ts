@@ -1,7 +1,7 @@
 /**
  * The queue for a record that neither names one nor has a key: which one is next, and how long the choice stays with it.
  *
- *    sticky        until the batch that it joined is on its way: full batches under load, one after the other without
+ *    sticky        until the batch that it joined is full or on its way: full batches under load, one after the other without
  *    uniform       until batchSizeBytes have gone to it and its batch is complete, at most twice as many (Kafka since 3.3): a slow
  *                  queue, whose batches grow, does not get more than its share
  *    round-robin   for one record
@@ -61,10 +61,10 @@ export class QueueChoice<L extends ChoiceLane> {
     this.#at = around.u32();
   }
 
-  /** The queue for the next record; undefined when there is none. */
-  next(lanes: readonly L[]): L | undefined {
+  /** The queue for the next record, which needs at most `bytes`; undefined when there is none. */
+  next(lanes: readonly L[], bytes: number): L | undefined {
     const present = lanes[this.#at % lanes.length];
-    if (present === undefined || this.#stays(present)) return present;
+    if (present === undefined || this.#stays(present, bytes)) return present;
     this.#givenBytes = 0;
     this.#at = this.#following(lanes);
     return lanes[this.#at];
@@ -85,8 +85,9 @@ export class QueueChoice<L extends ChoiceLane> {
     return among[this.#at % among.length];
   }
 
-  #stays(present: L): boolean {
+  #stays(present: L, bytes: number): boolean {
     const { open } = present;
+    const { batchSizeBytes } = this.#rules;
     // Once per round, because it is asked for every record.
     if (this.#looksRound !== this.#around.round) {
       this.#looksRound = this.#around.round;
@@ -94,13 +95,11 @@ export class QueueChoice<L extends ChoiceLane> {
     }
     switch (this.#rules.mode) {
       case 'sticky':
-        return open !== undefined && open === this.#batch;
-      case 'uniform': {
-        const sizeBytes = this.#rules.batchSizeBytes;
-        if (this.#givenBytes >= 2 * sizeBytes) return false;
-        if (this.#givenBytes >= sizeBytes) return open !== undefined && open.end < sizeBytes;
-        return true;
-      }
+        return open !== undefined && open === this.#batch && open.end + bytes <= batchSizeBytes;
+      case 'uniform':
+        if (this.#givenBytes < batchSizeBytes) return true;
+        if (this.#givenBytes >= 2 * batchSizeBytes) return false;
+        return open !== undefined && open.end + bytes <= batchSizeBytes;
       case 'round-robin':
         return false;
     }
