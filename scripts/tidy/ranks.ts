@@ -23,7 +23,7 @@ export const folderRanks: Readonly<Record<string, readonly (readonly string[])[]
   broker: [
     ['store'],
     ['groups', 'topics'],
-    ['sequences'],
+    ['sequences', 'registration'],
     ['transaction', 'delivery'],
     ['handlers', 'flow-control'],
     ['broker.ts'],

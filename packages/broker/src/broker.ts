@@ -1,4 +1,4 @@
-import type { Clock, Disk, Random, Timer, Timers, Turn, Wire } from '@tallystick/base';
+import type { Clock, Dialer, Disk, Random, Timer, Timers, Turn, Wire } from '@tallystick/base';
 import { Peer, type Frame, type PeerHandler, type PeerOptions } from '@tallystick/remoting';
 import { Connection, connectionOf, Hold } from './connection.ts';
 import { Counters } from './counters.ts';
@@ -16,9 +16,11 @@ import { notifyMembers } from './handlers/clients.ts';
 import type { Parts } from './handlers/parts.ts';
 import { Registry } from './handlers/registry.ts';
 import { appendFailure } from './handlers/reply.ts';
-import { identity, identityBody, StoredIdentity } from './identity.ts';
+import { identity, identityBody, StoredIdentity, type Identity } from './identity.ts';
 import { CONTROL_VERSION, type Journal } from './journal.ts';
 import { brokerOptions, type BrokerOptions, type GivenBrokerOptions } from './options.ts';
+import { RegisteredBrokers } from './registration/registered-brokers.ts';
+import { Registrar } from './registration/registrar.ts';
 import { ProducerSequences } from './sequences/producer-sequences.ts';
 import { ControlType } from './store/control-records.ts';
 import { STORE_OPTIONS, type StoreOptions } from './store/options.ts';
@@ -36,6 +38,8 @@ import { TransactionEnds } from './transaction/transaction-ends.ts';
 
 export interface BrokerPorts {
   readonly disk: Disk;
+  /** Needed to register at name servers. */
+  readonly dialer?: Dialer | undefined;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly turn: Turn;
@@ -85,6 +89,8 @@ export class BrokerCore implements PeerHandler {
   readonly #ends: TransactionEnds;
   readonly #checkBack: CheckBack;
   readonly #flow: FlowControl;
+  readonly #registered: RegisteredBrokers;
+  readonly #registrar: Registrar | undefined;
   readonly #peers = new Set<Peer>();
   readonly #peerOptions: PeerOptions;
   #state: 'new' | 'starting' | 'serving' | 'stopping' | 'failed' | 'stopped' = 'new';
@@ -124,6 +130,8 @@ export class BrokerCore implements PeerHandler {
     this.#delays = new DelayLevels(ports, this.#store, this.#delayState, this.#topics, this.counters, options.delayBatchMax);
 
     const admission = new Admission(options.connectionSendsMax, options.connectionSendBytesMax);
+    this.#registered = new RegisteredBrokers(options, self.brokerName);
+    this.#registrar = options.nameServers === '' ? undefined : this.#newRegistrar(self);
     const parts: Parts = {
       options,
       clock: ports.clock,
@@ -140,6 +148,7 @@ export class BrokerCore implements PeerHandler {
       hold: this.#hold,
       halves: this.#halves,
       sequences: this.#sequences,
+      registered: this.#registered,
       admission,
       lanes: () => this.#flow.lanes(),
       writeAgeMs: () => this.#flow.writeAgeMs,
@@ -187,7 +196,7 @@ export class BrokerCore implements PeerHandler {
       this.#opened(report, (problem) => {
         if (problem === undefined) {
           this.#serve();
-          return done(undefined, report);
+          return this.#register((refusal) => done(refusal, report));
         }
         this.#store.close(() => {
           this.#state = 'stopped';
@@ -212,12 +221,14 @@ export class BrokerCore implements PeerHandler {
     this.#flow.stop((peer, ref) => peer.answer(ref, appendFailure('closed').code, appendFailure('closed').text));
     this.#ends.stop();
     for (const peer of this.#peers) for (const pull of connectionOf(peer).held) if (this.#hold.drop(pull)) pull.wake();
-    this.#store.close((error) => {
-      this.#closePeers('the broker is stopping', () => {
-        this.#state = 'stopped';
-        done(error);
-      });
-    });
+    this.#unregister(() =>
+      this.#store.close((error) => {
+        this.#closePeers('the broker is stopping', () => {
+          this.#state = 'stopped';
+          done(error);
+        });
+      }),
+    );
   }
 
   /** Serves a connection until it ends. One too many, or one that comes when the broker does not serve, is closed. */
@@ -243,6 +254,7 @@ export class BrokerCore implements PeerHandler {
     for (const pull of connectionOf(peer).held) this.#hold.drop(pull);
     this.#flow.leave(peer);
     this.#ends.leave(peer);
+    this.#registered.leave(peer);
     this.#producers.leave(peer);
     this.#consumers.leave(peer);
     if (this.#peers.size === 0) this.#allClosed?.();
@@ -317,6 +329,7 @@ export class BrokerCore implements PeerHandler {
     this.#producers.expire(nowMs - this.options.clientExpiryMs);
     this.#consumers.expire(nowMs - this.options.clientExpiryMs);
     this.#locks.expire(nowMs);
+    this.#registered.expire(nowMs);
     this.#scanTimer = this.#ports.timers.after(this.options.clientScanMs, () => this.#scan());
   }
 
@@ -326,7 +339,38 @@ export class BrokerCore implements PeerHandler {
   }
 
   #topicsChanged(): void {
-    if (this.#state === 'serving') this.#topicsFile.export();
+    if (this.#state !== 'serving') return;
+    this.#topicsFile.export();
+    this.#registrar?.changed();
+  }
+
+  #newRegistrar(self: Identity): Registrar {
+    const { dialer, clock, timers, turn } = this.#ports;
+    if (dialer === undefined) throw new Error('a broker that registers at name servers needs a dialer');
+    if (self.address.endsWith(':0'))
+      throw new Error(`clients cannot reach ${self.address}: a broker that registers at name servers needs an advertised address`);
+    // Equal versions must mean equal topics; the counter starts where it was, so the start tells two lives apart.
+    const timestamp = clock.now();
+    const registered = {
+      version: () => ({ stateVersion: 0, timestamp, counter: this.#topics.version }),
+      topicConfigTable: () => this.#topics.json(timestamp)['topicConfigTable'],
+    };
+    const report = (sentence: string): void => this.#signals.alarm?.(sentence);
+    return new Registrar({ dialer, clock, timers, turn }, this.options, self, registered, report);
+  }
+
+  /** The name must be free where clients will look it up; otherwise the broker stops again. */
+  #register(done: (refusal: StoreError | undefined) => void): void {
+    if (this.#registrar === undefined) return done(undefined);
+    this.#registrar.start((refusal) => {
+      if (refusal === undefined) return done(undefined);
+      this.stop(() => done(new StoreError('refused', refusal, 'registration')));
+    });
+  }
+
+  #unregister(done: () => void): void {
+    if (this.#registrar === undefined) done();
+    else this.#registrar.stop(done);
   }
 
   #checked({ asked, parked, waiting, oldestWaitingMs }: CheckRound): void {
@@ -350,6 +394,7 @@ export class BrokerCore implements PeerHandler {
     this.#delays.stop();
     this.#flow.stop(() => {});
     this.#ends.stop();
+    this.#unregister(() => {});
     for (const peer of this.#peers) peer.close(true, `the store has failed: ${reason}`);
     this.#signals.failed?.(reason);
   }

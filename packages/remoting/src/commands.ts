@@ -6,7 +6,7 @@ import { may, must, type Field, type FieldTable, type HeaderOf } from './fields.
  * names and fields are RocketMQ's; rows without fields take or give only a body, or none.
  */
 
-/** `client`: client to broker; `lookup`: client or tool to name server; `broker`: broker to client; `admin`: tool to broker. */
+/** `client`: client to broker; `lookup`: client, tool or broker to name server; `broker`: broker to client; `admin`: tool to broker. */
 export type Direction = 'client' | 'lookup' | 'broker' | 'admin';
 
 export interface CommandRow<Q extends FieldTable = FieldTable, A extends FieldTable = FieldTable, C extends number = number> {
@@ -310,6 +310,50 @@ const rows = {
     'TopicRouteData as JSON',
   ),
   GET_BROKER_CLUSTER_INFO: command(106, 'lookup', 'Brokers and clusters.', {}, {}, undefined, 'ClusterInfo as JSON'),
+  REGISTER_BROKER: command(
+    103,
+    'lookup',
+    'A broker makes itself known to a name server, every 30 s.',
+    {
+      brokerName: must('text', 'Its name.'),
+      brokerAddr: must('text', 'Where clients find it, ip:port.'),
+      clusterName: must('text', 'Its cluster.'),
+      haServerAddr: may('text', 'Where its slaves find it.'),
+      brokerId: must('i64', '0: master.'),
+      heartbeatTimeoutMillis: may('i64', 'Silence after which it counts as gone.'),
+      enableActingMaster: may('flag', 'Ignored.'),
+      compressed: may('flag', 'The body is compressed; refused.'),
+      bodyCrc32: may('i32', "The body's CRC-32 without its highest bit; 0: not given."),
+    },
+    { haServerAddr: may('text', "The master's address for slaves."), masterAddr: may('text', "The master's address.") },
+    'topics and their version as JSON',
+  ),
+  UNREGISTER_BROKER: command(
+    104,
+    'lookup',
+    'A broker says goodbye to a name server.',
+    {
+      brokerName: must('text', 'Its name.'),
+      brokerAddr: must('text', 'Its address.'),
+      clusterName: may('text', 'Its cluster.'),
+      brokerId: must('i64', '0: master.'),
+    },
+    {},
+  ),
+  QUERY_DATA_VERSION: command(
+    322,
+    'lookup',
+    'A broker asks whether a name server knows its newest topics.',
+    {
+      brokerName: must('text', 'Its name.'),
+      brokerAddr: must('text', 'Its address.'),
+      clusterName: may('text', 'Its cluster.'),
+      brokerId: must('i64', '0: master.'),
+    },
+    { changed: must('flag', 'It does not: register.') },
+    'version as JSON',
+    'version as JSON',
+  ),
   PUT_KV_CONFIG: command(
     100,
     'lookup',

@@ -9,6 +9,7 @@ import type { ConsumerOffsets } from '../groups/consumer-offsets.ts';
 import type { ProducerGroups } from '../groups/producer-groups.ts';
 import type { QueueLocks } from '../groups/queue-locks.ts';
 import type { BrokerOptions } from '../options.ts';
+import type { RegisteredBrokers } from '../registration/registered-brokers.ts';
 import type { ProducerSequences } from '../sequences/producer-sequences.ts';
 import type { Store } from '../store/store.ts';
 import type { TopicTable } from '../topics/topic-table.ts';
@@ -32,6 +33,7 @@ export interface Parts {
   readonly hold: PullHold;
   readonly halves: HalfState;
   readonly sequences: ProducerSequences;
+  readonly registered: RegisteredBrokers;
   readonly admission: Admission;
   readonly lanes: () => readonly ShownLane[];
   /** How long the write of the log that is under way has taken. */

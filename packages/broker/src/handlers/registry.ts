@@ -9,6 +9,7 @@ import { offsetHandlers } from './offsets.ts';
 import type { Parts } from './parts.ts';
 import { PullMessage } from './pull-message.ts';
 import type { Handler, HandlerTable } from './reply.ts';
+import { registrationHandlers } from './registration.ts';
 import { routeHandlers } from './routes.ts';
 import { SendBatch } from './send-batch.ts';
 import { sendBackHandlers } from './send-back.ts';
@@ -44,6 +45,7 @@ export class Registry {
     this.#add(clientHandlers(parts));
     this.#add(offsetHandlers(parts));
     this.#add(routeHandlers(parts));
+    this.#add(registrationHandlers(parts));
     this.#add(topicHandlers(parts));
     this.#add(lockHandlers(parts));
     this.#add(messageHandlers(parts));

@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { pipe, type Wire } from '@tallystick/base';
-import { nodeDisk, parseAddress, socketWire, systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
+import { nodeDisk, parseAddress, socketWire, systemClock, systemRandom, systemTimers, systemTurn, tcpDialer } from '@tallystick/base/node';
 import { BrokerCore, type BrokerSignals } from '../broker.ts';
 import type { GivenBrokerOptions } from '../options.ts';
 import { StoreOwner } from './store-owner.ts';
@@ -78,6 +78,7 @@ export class Broker {
       const advertise = options.advertise ?? advertised(this.#address);
       const ports = {
         disk: nodeDisk(dataDir),
+        dialer: tcpDialer({ timeoutMs: DIAL_TIMEOUT_MS }),
         clock: systemClock,
         timers: systemTimers({ unref }),
         turn: this.#turn,
@@ -166,6 +167,8 @@ function serve(core: BrokerCore, socket: Socket): void {
   core.accept(socketWire(socket));
   socket.resume();
 }
+
+const DIAL_TIMEOUT_MS = 3000;
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
