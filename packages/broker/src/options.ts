@@ -29,11 +29,16 @@ export const BROKER_OPTIONS = {
   // name servers
   nameServers: textOption(
     '',
-    'Name servers, host:port with commas between, ours or Apache RocketMQ\'s, that this broker registers at besides serving as one (RocketMQ: namesrvAddr).',
+    "Name servers, host:port with commas between, ours or Apache RocketMQ's, that this broker registers at besides serving as one (RocketMQ: namesrvAddr).",
     /^$|^[^,;\s]+:\d{1,5}([,;][^,;\s]+:\d{1,5})*$/,
   ),
   registerPeriodMs: integerOption(30_000, 100, MINUTE_MS, 'How often it does (RocketMQ: registerNameServerPeriod).'),
-  registerTimeoutMs: integerOption(6000, 1, MINUTE_MS, 'How long a name server may take to answer (RocketMQ: registerBrokerTimeoutMills).'),
+  registerTimeoutMs: integerOption(
+    6000,
+    1,
+    MINUTE_MS,
+    'How long a name server may take to answer (RocketMQ: registerBrokerTimeoutMills).',
+  ),
   brokerExpiryMs: integerOption(120_000, 1, HOUR_MS, 'A broker that registered here is dropped after so long without a word.'),
   registeredBrokersMax: integerOption(1000, 0, 100_000, 'More brokers are refused.'),
 

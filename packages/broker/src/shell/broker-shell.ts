@@ -1,6 +1,15 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { pipe, type Wire } from '@tallystick/base';
-import { nodeDisk, parseAddress, socketWire, systemClock, systemRandom, systemTimers, systemTurn, tcpDialer } from '@tallystick/base/node';
+import {
+  nodeDisk,
+  parseAddress,
+  socketWire,
+  systemClock,
+  systemRandom,
+  systemTimers,
+  systemTurn,
+  tcpDialer,
+} from '@tallystick/base/node';
 import { BrokerCore, type BrokerSignals } from '../broker.ts';
 import type { GivenBrokerOptions } from '../options.ts';
 import { StoreOwner } from './store-owner.ts';
