@@ -1,6 +1,6 @@
 /**
- * `npm run docs` writes the reference pages from the tables in the code, and the benchmarks' page from their data; with `--check` it only compares and fails when a page is
- * not what its table says. A page's first line names its table, so nobody mends the page by hand.
+ * `npm run docs` writes the reference pages from the tables in the code, and the benchmarks' page from their data; with `--check` it
+ * only compares and fails when a page is not what its table says. A page's first line names its table, so nobody mends the page by hand.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -45,14 +45,17 @@ export async function startBroker(flush: 'sync' | 'async'): Promise<RunningBroke
   };
 }
 
-/** Runs a TypeScript file of this folder in its own process and returns its last line, parsed. */
-export async function measureIn<T>(file: string, args: readonly string[]): Promise<T> {
+/** Runs a TypeScript file of this folder in its own process, for at most `withinMs`, and returns its last line, parsed. */
+export async function measureIn<T>(file: string, args: readonly string[], withinMs?: number): Promise<T> {
   const path = fileURLToPath(new URL(file, import.meta.url));
-  const child = spawn(process.execPath, ['--import', SOURCES, path, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--import', SOURCES, path, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    ...(withinMs === undefined ? {} : { timeout: withinMs, killSignal: 'SIGKILL' }),
+  });
   let last = '';
   createInterface({ input: child.stdout }).on('line', (line) => (last = line));
-  const [code] = (await once(child, 'close')) as [number | null];
-  if (code !== 0) throw new Error(`${file} ended with ${code}`);
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+  if (code !== 0) throw new Error(`${basename(path)} ended with ${signal ?? code}`);
   return JSON.parse(last) as T;
 }
 

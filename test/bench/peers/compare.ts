@@ -1,7 +1,7 @@
 /**
  * Plays the works round by round: in each round every side of a work against a fresh server, one directly after the other, in turned
- * order every second round. The figure of a side is the median of its rounds. A side that cannot be started, or whose load fails,
- * stands in the result as missing with its reason, and the others go on.
+ * order every second round. The figure of a side is the median of its rounds. A side that cannot be started,
+ * or whose every load fails, stands in the result as missing with its reason; the others go on.
  */
 import type { Figure } from './loads/job.ts';
 import { runLoad, type Times } from './load-process.ts';
@@ -22,6 +22,7 @@ class Contestant {
   readonly side: Side;
   readonly rounds: Values[] = [];
   readonly bare: Values[] = [];
+  readonly failures: string[] = [];
   way: Way | undefined;
   missing: string | undefined;
 
@@ -43,38 +44,54 @@ export async function compare(works: readonly Work[], options: CompareOptions): 
 }
 
 async function play(contestant: Contestant, round: number, options: CompareOptions): Promise<void> {
-  const { work, side } = contestant;
+  const { work, side, rounds, failures } = contestant;
   if (contestant.missing !== undefined) return;
   const label = `${round}/${options.rounds} ${work.name} ${side.who}`;
-  let best: { figure: Figure; way: Way } | undefined;
-  try {
-    for (const way of contestant.way === undefined ? side.ways : [contestant.way]) {
-      const figure = await measure(side, way, options);
-      options.progress(`${label} ${wayText(way)}: ${JSON.stringify(figure)}`);
-      if (best === undefined || isBetter(figure, best.figure)) best = { figure, way };
+  const found: { readonly figure: Figure; readonly way: Way }[] = [];
+  const ways = contestant.way === undefined ? side.ways : [contestant.way];
+  for (const sharing of startsSlowly(side) ? [ways] : ways.map((way) => [way])) {
+    try {
+      await withServer(side, async (address) => {
+        for (const way of sharing) {
+          const figure = await runLoad(side, way, address, options);
+          options.progress(`${label} ${wayText(way)}: ${JSON.stringify(figure)}`);
+          found.push({ figure, way });
+        }
+      });
+    } catch (error) {
+      failures.push(error instanceof Error ? error.message : String(error));
+      options.progress(`${label} failed: ${failures.at(-1)}`);
     }
-  } catch (error) {
-    contestant.missing = error instanceof Error ? error.message : String(error);
-    options.progress(`${label} missing: ${contestant.missing}`);
+  }
+  const best = found.reduce<(typeof found)[number] | undefined>(
+    (before, one) => (before !== undefined && rateOf(before.figure) >= rateOf(one.figure) ? before : one),
+    undefined,
+  );
+  if (best === undefined) {
+    if (rounds.length === 0) contestant.missing = failures.at(-1);
     return;
   }
-  if (best === undefined) return;
   contestant.way = best.way;
-  contestant.rounds.push(valuesOf(best.figure));
+  rounds.push(valuesOf(best.figure));
   if (best.figure.barePerSecond !== undefined) contestant.bare.push({ perSecond: best.figure.barePerSecond });
 }
 
-async function measure(side: Side, way: Way, times: Times): Promise<Figure> {
-  const server = await SERVERS[side.server]();
+/** Servers that take long to start are kept for all the ways of a side. */
+function startsSlowly({ load }: Side): boolean {
+  return load === 'kafka' || load === 'rocketmq';
+}
+
+async function withServer({ server: name }: Side, run: (address: string) => Promise<void>): Promise<void> {
+  const server = await SERVERS[name]();
   try {
-    return await runLoad(side, way, server.address, times);
+    await run(server.address);
   } finally {
     await server.stop();
   }
 }
 
-function isBetter(figure: Figure, best: Figure): boolean {
-  return (figure.perSecond ?? 0) > (best.perSecond ?? 0);
+function rateOf({ perSecond }: Figure): number {
+  return perSecond ?? 0;
 }
 
 function wayText({ window, variant }: Way): string {
@@ -89,14 +106,16 @@ function valuesOf({ perSecond, p50Ms, p99Ms }: Figure): Values {
   };
 }
 
-function resultsOf({ work, side, rounds, bare, way, missing }: Contestant): SideResult[] {
+function resultsOf({ work, side, rounds, bare, way, failures, missing }: Contestant): SideResult[] {
   const common = { work: work.name, durability: side.durability, way: way === undefined ? '' : wayText(way) };
   const result: SideResult = {
     ...common,
     who: side.who,
     values: medians(rounds),
     rounds,
-    note: side.note ?? '',
+    note: [side.note, failures.length > 0 && missing === undefined ? `${failures.length} runs failed: ${failures[0]}` : undefined]
+      .filter((part) => part !== undefined)
+      .join('; '),
     ...(missing === undefined ? {} : { missing }),
   };
   if (bare.length === 0) return [result];

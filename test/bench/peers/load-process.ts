@@ -14,6 +14,8 @@ export interface Times {
 
 /** A virtual machine compiles for longer before it shows what it can. */
 const JAVA_WARM_UP_MS = 3000;
+/** A load that takes longer than this besides its window hangs. */
+const WITHIN_MS = 120_000;
 
 const files = {
   tallystick: './loads/tallystick-load.ts',
@@ -26,7 +28,11 @@ export function runLoad(side: Side, way: Way, address: string, times: Times): Pr
   const { load } = side;
   if (load === 'kafka' || load === 'rocketmq') return runJava(load, javaArguments(side, way, address, times));
   const job: Job = { ...side.job, window: way.window, ...times };
-  return measureIn<Figure>(new URL(files[load], import.meta.url).href, [address, JSON.stringify(job)]);
+  return measureIn<Figure>(
+    new URL(files[load], import.meta.url).href,
+    [address, JSON.stringify(job)],
+    WITHIN_MS + 2 * times.windowMs,
+  );
 }
 
 function javaArguments({ load, job }: Side, { window, variant }: Way, address: string, { warmUpMs, windowMs }: Times): string[] {
@@ -39,6 +45,8 @@ async function runJava(peer: JavaPeer, args: readonly string[]): Promise<Figure>
   const home = '-Duser.home=.tmp/bench/home';
   const child = spawn('java', [...SHORT_LIVED, home, '-cp', classPathOf(peer), main, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: WITHIN_MS,
+    killSignal: 'SIGKILL',
   });
   let last = '';
   let complaints = '';

@@ -25,7 +25,7 @@ export interface PeersResult {
   readonly marks: readonly MarkResult[];
 }
 
-const WARM_UP_MS_MAX = 1500;
+const WARM_UP_MS_MAX = 1000;
 
 export async function peers(options: PeersOptions): Promise<PeersResult> {
   const began = performance.now();

@@ -117,7 +117,7 @@ async function consume(): Promise<Figure> {
     handler: (message) => {
       const offsets = expected.get(message.topic)!;
       if (message.offset !== offsets[message.queueId]!++ || message.value.length !== job.bytes)
-        throw new Error(`${message.topic}/${message.queueId}: unexpected message at offset ${message.offset}`);
+        return giveUp(`${message.topic}/${message.queueId}: unexpected message at offset ${message.offset}`);
       backlog.handled();
     },
   });
@@ -125,6 +125,12 @@ async function consume(): Promise<Figure> {
   const figure = await backlog.done;
   await consumer.close();
   return figure;
+}
+
+/** What a handler throws would only be retried. */
+function giveUp(why: string): never {
+  process.stderr.write(`${why}\n`);
+  process.exit(1);
 }
 
 async function fill(total: number): Promise<void> {

@@ -5,12 +5,14 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Semaphore;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.producer.Callback;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
@@ -42,6 +44,8 @@ public final class KafkaLoad {
     try (Admin admin = Admin.create(Map.of("bootstrap.servers", address))) {
       List<NewTopic> topics = Arrays.stream(TOPICS).map(name -> new NewTopic(name, PARTITIONS, (short) 1)).toList();
       admin.createTopics(topics).all().get();
+    } catch (ExecutionException error) {
+      if (!(error.getCause() instanceof TopicExistsException)) throw error;
     }
 
     byte[][] values = new byte[POOL][];
