@@ -212,6 +212,28 @@ describe('a peer', () => {
     expect(log[1]).toMatch(reason);
   });
 
+  it('writes in a long turn as often as 32 KiB have come together, and again into memory that the wire has let go of', () => {
+    const { time, wire, peer } = stage();
+    const memory = new Set<ArrayBufferLike>();
+    const held = wire as ToldWire & { isWritten?: () => boolean };
+    held.write = (chunk) => {
+      memory.add(chunk.buffer);
+      return ToldWire.prototype.write.call(held, chunk);
+    };
+    for (let n = 0; n < 70; n++) peer.oneway(1, undefined, Buffer.alloc(1000, n));
+    expect(frames(wire)).toHaveLength(66);
+    time.settle();
+    expect(frames(wire)).toHaveLength(70);
+    expect(Buffer.concat(wire.written).filter((byte) => byte === 69).length).toBe(1000);
+    held.isWritten = () => true;
+    memory.clear();
+    for (let turn = 0; turn < 50; turn++) {
+      for (let n = 0; n < 70; n++) peer.oneway(1, undefined, Buffer.alloc(1000));
+      time.settle();
+    }
+    expect(memory.size).toBeLessThanOrEqual(2);
+  });
+
   it('stages while the wire asks to wait, writes at drain, tells its owner when congestion is over', () => {
     const { time, wire, log, peer } = stage({ outputSoftBytes: 1000, outputHardBytes: 100_000 });
     wire.accepts = false;

@@ -54,16 +54,11 @@ class InPlaceReader {
 }
 
 /**
- * Any byte Duplex (TLS, a child's stdio, a test's stream) as a wire. Several writes in one tick leave as one system call.
+ * Any byte Duplex (TLS, a child's stdio, a test's stream) as a wire. What is written leaves at once: whoever writes gathers.
  * An error of the stream is the reason given to `onClose`.
  */
 export function duplexWire(duplex: Duplex, remote = 'duplex'): Wire {
   let reason = 'closed by the other side';
-  let corked = false;
-  const uncork = (): void => {
-    corked = false;
-    duplex.uncork();
-  };
   const wire: Wire = {
     remote,
     onBytes: nothing,
@@ -71,14 +66,9 @@ export function duplexWire(duplex: Duplex, remote = 'duplex'): Wire {
     onClose: nothing,
     write(chunk) {
       if (duplex.destroyed || duplex.writableEnded) return false;
-      if (!corked) {
-        corked = true;
-        duplex.cork();
-        process.nextTick(uncork);
-      }
       return duplex.write(chunk);
     },
-    isWritten: () => !corked && duplex.writableLength === 0,
+    isWritten: () => duplex.writableLength === 0,
     close(graceful) {
       if (duplex.destroyed) return;
       reason = 'closed here';

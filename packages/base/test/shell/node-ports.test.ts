@@ -138,13 +138,16 @@ describe('the real wires', () => {
     });
     const near = await dial(address);
     // More than both kernels' buffers hold.
-    for (let n = 0; n < 64; n++) expect(near.write(Buffer.alloc(1024 * 1024))).toBe(false);
+    for (let n = 0; n < 64; n++) near.write(Buffer.alloc(1024 * 1024));
+    expect(near.write(Buffer.alloc(1024 * 1024))).toBe(false);
+    expect(near.isWritten?.()).toBe(false);
     const drained = new Promise<void>((resolve) => (near.onDrain = resolve));
     while (far === undefined) await new Promise((resolve) => systemTurn().atEnd(() => resolve(undefined)));
     let bytes = 0;
     far.onBytes = (chunk) => (bytes += chunk.length);
     far.resume();
     await drained;
+    expect(near.isWritten?.()).toBe(true);
     expect(bytes).toBeGreaterThan(0);
     const closed = new Promise<string>((resolve) => (near.onClose = resolve));
     near.close(false);

@@ -82,6 +82,11 @@ export class GroupBuilder {
     return this.#groupAt >= 0;
   }
 
+  /** Bytes in the open group. */
+  get openBytes(): number {
+    return this.#groupAt < 0 ? 0 : this.at - this.#groupAt;
+  }
+
   /** Address of the byte at `at`. */
   get position(): number {
     return this.block!.base + this.at;

@@ -93,6 +93,11 @@ export class LogWriter {
     else this.#onIdle = run;
   }
 
+  /** No write is on its way. */
+  get isIdle(): boolean {
+    return !this.#isWriting;
+  }
+
   /** Starts what can be started. Called whenever something has changed. */
   pump(): void {
     this.#write();
