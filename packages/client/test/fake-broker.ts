@@ -38,8 +38,8 @@ export interface Arrived {
   readonly reconsumeTimes: number;
 }
 
-/** What a script may say to a request: answer as usual, an answer code, nothing, or cut the connection. */
-export type Reaction = 'ok' | 'silent' | 'cut' | { readonly code: number; readonly remark?: string };
+/** What a script may say to a request: answer as usual, an answer code, nothing, an answer without fields, or cut the connection. */
+export type Reaction = 'ok' | 'silent' | 'garbled' | 'cut' | { readonly code: number; readonly remark?: string };
 
 export interface Stored {
   readonly topic: string;
@@ -139,6 +139,7 @@ export class FakeBroker {
     const isSend = frame.code === RequestCode.SEND_MESSAGE_V2 || frame.code === RequestCode.SEND_BATCH_MESSAGE;
     const count = isSend ? this.#take(frame) : 0;
     if (reaction === 'silent') return;
+    if (reaction === 'garbled') return peer.answer(frame.ref(), 0);
     if (reaction === 'cut') return peer.close(false);
     if (reaction !== 'ok' && !isSend) return peer.answer(frame.ref(), reaction.code, reaction.remark);
     if (isSend)

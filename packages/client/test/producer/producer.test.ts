@@ -1,26 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { SendError } from '../../src/errors.ts';
-import type { ProducerCore } from '../../src/producer/producer-core.ts';
 import type { ProducerRecord } from '../../src/producer/record.ts';
-import type { SendReceipt } from '../../src/producer/receipt.ts';
-import { Stage } from '../fake-broker.ts';
-
-type Told = { readonly error?: SendError | undefined; readonly receipt?: SendReceipt | undefined };
-
-function stageWith(topics: Record<string, number>): Stage {
-  const stage = new Stage();
-  for (const [topic, queues] of Object.entries(topics)) stage.broker.topics.set(topic, queues);
-  return stage;
-}
-
-function send(producer: ProducerCore, record: ProducerRecord): Told {
-  const told: { error?: SendError; receipt?: SendReceipt } = {};
-  producer.send(record, (error, receipt) => {
-    if (error === undefined) told.receipt = receipt;
-    else told.error = error;
-  });
-  return told;
-}
+import { type Told, send, stageWith } from './sent.ts';
 
 describe('producer', () => {
   it('sends one record alone and several of a turn as one batch per queue', () => {
@@ -90,7 +70,7 @@ describe('producer', () => {
     const producer = stage.client().producer({ maxBlockMs: 500 });
     const told = send(producer, { topic: 't', value: '1' });
     stage.time.advance(499);
-    expect(told).toEqual({});
+    expect(told.times).toBe(0);
     stage.time.advance(2);
     expect(told.error).toMatchObject({ code: 'NO_ROUTE', outcome: 'unavailable' });
   });

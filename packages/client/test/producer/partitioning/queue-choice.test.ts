@@ -70,7 +70,10 @@ const three = (): TestLane[] => [new TestLane('0'), new TestLane('1'), new TestL
 /** Letters renamed in the order of their first use: where it starts does not matter. */
 function pattern(names: string): string {
   const seen = [...new Set(names)];
-  return [...names].map((name) => 'xyz'[seen.indexOf(name)]).join('');
+  return names
+    .split('')
+    .map((name) => 'xyz'[seen.indexOf(name)])
+    .join('');
 }
 
 describe('the queue for a record without a key', () => {

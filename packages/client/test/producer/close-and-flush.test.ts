@@ -1,0 +1,121 @@
+import { describe, expect, it } from 'vitest';
+import { SENDS, send, stageWith, warmUp } from './sent.ts';
+
+describe('flush', () => {
+  it('waits for everything sent before it and not for what comes after', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ lingerMs: 1000 });
+    warmUp(stage, producer);
+    stage.time.advance(1001);
+    const before = Array.from({ length: 50 }, (_, n) => send(producer, { topic: 't', value: `${n}` }));
+    let flushed = false;
+    stage.broker.script = (code) => (SENDS.includes(code) && stage.broker.arrived.length > 52 ? 'silent' : 'ok');
+    producer.flush(() => (flushed = true));
+    const after = send(producer, { topic: 't', value: 'after'.repeat(2000) });
+    stage.time.settle();
+    expect([flushed, before.every(({ receipt }) => receipt !== undefined)]).toEqual([true, true]);
+    expect(after.times).toBeLessThanOrEqual(1);
+  });
+
+  it('waits for sends without a route, and does not fail when they do', () => {
+    const stage = stageWith({ t: 1 });
+    stage.broker.refuses = true;
+    const producer = stage.client().producer({ maxBlockMs: 500 });
+    const told = send(producer, { topic: 't', value: 'v' });
+    let flushed = false;
+    producer.flush(() => (flushed = true));
+    stage.time.advance(499);
+    expect(flushed).toBe(false);
+    stage.time.advance(2);
+    expect([flushed, told.error?.code]).toEqual([true, 'NO_ROUTE']);
+  });
+
+  it('of an idle producer is over at once', () => {
+    let flushed = false;
+    stageWith({})
+      .client()
+      .producer()
+      .flush(() => (flushed = true));
+    expect(flushed).toBe(true);
+  });
+});
+
+describe('close', () => {
+  it('does nothing twice and tells all who asked', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer();
+    warmUp(stage, producer);
+    send(producer, { topic: 't', value: 'v' });
+    const told: string[] = [];
+    producer.close(1000, () => told.push('first'));
+    producer.close(1000, () => told.push('second'));
+    stage.time.settle();
+    producer.close(0, () => told.push('third'));
+    stage.time.settle();
+    expect(told).toEqual(['first', 'second', 'third']);
+  });
+
+  it.each([-1, NaN])('refuses to wait %d ms', (timeoutMs) => {
+    expect(() =>
+      stageWith({})
+        .client()
+        .producer()
+        .close(timeoutMs, () => {}),
+    ).toThrow('timeoutMs must be 0 or more');
+  });
+
+  it('with 0 fails everything at once: unknown what is on its way, not sent what is not', () => {
+    const stage = stageWith({ t: 1 });
+    stage.broker.script = (code) => (SENDS.includes(code) ? 'silent' : 'ok');
+    const producer = stage.client().producer({ maxInFlightPerQueue: 1, batchSizeBytes: 1024 });
+    const told = Array.from({ length: 3 }, () => send(producer, { topic: 't', value: 'v'.repeat(800) }));
+    stage.time.settle();
+    told.push(send(producer, { topic: 'unknown-yet', value: 'v' }));
+    producer.close(0, () => {});
+    expect(told.map(({ error, times }) => [error?.outcome, times])).toEqual([
+      ['unknown', 1],
+      ['unavailable', 1],
+      ['unavailable', 1],
+      ['unavailable', 1],
+    ]);
+    expect(producer.pending).toBe(0);
+  });
+
+  it('with 0 ends the wait of a close before it', () => {
+    const stage = stageWith({ t: 1 });
+    stage.broker.script = (code) => (SENDS.includes(code) ? 'silent' : 'ok');
+    const producer = stage.client().producer();
+    const told = send(producer, { topic: 't', value: 'v' });
+    stage.time.settle();
+    const closed: string[] = [];
+    producer.close(10_000, () => closed.push('patient'));
+    stage.time.settle();
+    expect(closed).toEqual([]);
+    producer.close(0, () => closed.push('now'));
+    stage.time.settle();
+    expect([closed, told.error?.outcome]).toEqual([['patient', 'now'], 'unknown']);
+  });
+
+  it('works from inside a callback', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ batchSizeBytes: 0 });
+    const told: string[] = [];
+    producer.send({ topic: 't', value: '1' }, () => producer.close(0, () => told.push('closed')));
+    producer.send({ topic: 't', value: '2' }, (error) => told.push(error?.code ?? 'ok'));
+    stage.time.settle();
+    expect(told.toSorted()).toHaveLength(2);
+    expect(told).toContain('closed');
+    expect(producer.pending).toBe(0);
+  });
+
+  it('ignores an answer that comes after it', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer();
+    warmUp(stage, producer);
+    const told = send(producer, { topic: 't', value: 'v' });
+    stage.time.endTurn();
+    producer.close(0, () => {});
+    stage.time.settle();
+    expect(told.times).toBe(1);
+  });
+});
