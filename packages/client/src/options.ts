@@ -56,17 +56,40 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 export const CLIENT_OPTIONS = {
-  clientId: textOption('', 'Name of this client among its groups; made from random digits when empty.', /^[^\s]{0,255}$/),
+  clientId: alias(textOption('', 'Name of this client among its groups; made from random digits when empty.', /^[^\s]{0,255}$/), {
+    rocketmq: 'clientId',
+    kafka: 'client.id',
+  }),
   header: choiceOption('binary', ['binary', 'json'], 'Header kind of our requests.'),
-  connectTimeoutMs: integerOption(3000, 1, DAY, 'How long a connection may take to open.'),
-  requestTimeoutMs: integerOption(3000, 1, DAY, 'How long a broker may take to answer.'),
-  reconnectFirstMs: integerOption(100, 1, DAY, 'Pause before the first attempt to reconnect; doubles from there.'),
-  reconnectMaxMs: integerOption(5000, 1, DAY, 'Longest pause between two attempts to reconnect.'),
-  connectionIdleMs: integerOption(120_000, 1, DAY, 'A connection without traffic for so long is closed.'),
+  connectTimeoutMs: alias(integerOption(3000, 1, DAY, 'How long a connection may take to open.'), {
+    rocketmq: 'connectTimeoutMillis',
+    kafka: 'socket.connection.setup.timeout.ms',
+  }),
+  requestTimeoutMs: alias(integerOption(3000, 1, DAY, 'How long a broker may take to answer.'), {
+    rocketmq: 'mqClientApiTimeout',
+    kafka: 'request.timeout.ms',
+  }),
+  reconnectFirstMs: alias(integerOption(100, 1, DAY, 'Pause before the first attempt to reconnect; doubles from there.'), {
+    kafka: 'reconnect.backoff.ms',
+  }),
+  reconnectMaxMs: alias(integerOption(5000, 1, DAY, 'Longest pause between two attempts to reconnect.'), {
+    kafka: 'reconnect.backoff.max.ms',
+  }),
+  connectionIdleMs: alias(integerOption(120_000, 1, DAY, 'A connection without traffic for so long is closed.'), {
+    rocketmq: 'clientChannelMaxIdleTimeSeconds',
+    kafka: 'connections.max.idle.ms',
+  }),
   waitingCallsMax: integerOption(10_000, 1, 1_000_000, 'Calls that may wait for a connection to open.'),
-  heartbeatIntervalMs: integerOption(30_000, 1, DAY, 'How often brokers are told of our groups.'),
-  routeIntervalMs: integerOption(30_000, 1, DAY, 'How often routes are asked for again.'),
-  routeRetryMs: integerOption(500, 1, DAY, 'Pause before a failed route lookup is tried again.'),
+  heartbeatIntervalMs: alias(integerOption(30_000, 1, DAY, 'How often brokers are told of our groups.'), {
+    rocketmq: 'heartbeatBrokerInterval',
+  }),
+  routeIntervalMs: alias(integerOption(30_000, 1, DAY, 'How often routes are asked for again.'), {
+    rocketmq: 'pollNameServerInterval',
+    kafka: 'metadata.max.age.ms',
+  }),
+  routeRetryMs: alias(integerOption(500, 1, DAY, 'Pause before a failed route lookup is tried again.'), {
+    kafka: 'retry.backoff.ms',
+  }),
   startTimeoutMs: integerOption(30_000, 1, DAY, 'How long start() tries to reach a broker.'),
 } as const;
 
@@ -202,33 +225,59 @@ export const TRANSACTION_OPTIONS = {
 } as const;
 
 export const CONSUMER_OPTIONS = {
-  group: textOption('', 'Consumer group.', GROUP),
-  concurrency: integerOption(20, 1, 1_000_000, 'Handlers at work at once.'),
-  orderly: booleanOption(false, 'One message of a queue at a time, in order, under a lock.'),
-  maxReconsumeTimes: integerOption(
-    -1,
-    -1,
-    1_000_000,
-    'Failures before a message goes to the dead letters; -1: 16, orderly: without end.',
+  group: alias(textOption('', 'Consumer group.', GROUP), { rocketmq: 'consumerGroup', kafka: 'group.id' }),
+  concurrency: alias(integerOption(20, 1, 1_000_000, 'Handlers at work at once.'), { rocketmq: 'consumeThreadMax' }),
+  orderly: alias(booleanOption(false, 'One message of a queue at a time, in order, under a lock.'), {
+    rocketmq: 'MessageListenerOrderly',
+  }),
+  maxReconsumeTimes: alias(
+    integerOption(-1, -1, 1_000_000, 'Failures before a message goes to the dead letters; -1: 16, orderly: without end.'),
+    { rocketmq: 'maxReconsumeTimes' },
   ),
-  consumeTimeoutMs: integerOption(15 * MINUTE, 1, DAY, 'A handler that takes longer loses its message to a retry.'),
+  consumeTimeoutMs: alias(integerOption(15 * MINUTE, 1, DAY, 'A handler that takes longer loses its message to a retry.'), {
+    rocketmq: 'consumeTimeout',
+    kafka: 'max.poll.interval.ms',
+  }),
   localRetryMs: integerOption(5000, 1, DAY, 'Pause before a message that could not be handed back is handled again here.'),
-  suspendMs: integerOption(1000, 1, DAY, 'Orderly: pause before a failed message is handled again.'),
-  pullBatchMessages: integerOption(1024, 1, 65_536, 'Most messages asked for at once.'),
-  pullSuspendMs: integerOption(15_000, 0, DAY, 'How long a broker holds a pull that finds nothing.'),
-  pullTimeoutMs: integerOption(30_000, 1, DAY, 'How long a pull may take; longer than pullSuspendMs.'),
-  pullRetryMs: integerOption(1000, 1, DAY, 'Pause after a failed pull.'),
+  suspendMs: alias(integerOption(1000, 1, DAY, 'Orderly: pause before a failed message is handled again.'), {
+    rocketmq: 'suspendCurrentQueueTimeMillis',
+  }),
+  pullBatchMessages: alias(integerOption(1024, 1, 65_536, 'Most messages asked for at once.'), {
+    rocketmq: 'pullBatchSize',
+    kafka: 'max.poll.records',
+  }),
+  pullSuspendMs: alias(integerOption(15_000, 0, DAY, 'How long a broker holds a pull that finds nothing.'), {
+    rocketmq: 'brokerSuspendMaxTimeMillis',
+    kafka: 'fetch.max.wait.ms',
+  }),
+  pullTimeoutMs: alias(integerOption(30_000, 1, DAY, 'How long a pull may take; longer than pullSuspendMs.'), {
+    rocketmq: 'consumerTimeoutMillisWhenSuspend',
+  }),
+  pullRetryMs: alias(integerOption(1000, 1, DAY, 'Pause after a failed pull.'), {
+    rocketmq: 'pullTimeDelayMillsWhenException',
+    kafka: 'retry.backoff.ms',
+  }),
   pullIdleMs: integerOption(20, 1, DAY, 'Pause after an empty pull that was not held.'),
-  cachedMessagesMax: integerOption(4096, 1, 10_000_000, 'Messages of a queue pulled and unfinished; more are not pulled.'),
-  cachedBytesMax: integerOption(100 * 1024 * 1024, 1, Number.MAX_SAFE_INTEGER, 'Their bytes.'),
+  cachedMessagesMax: alias(
+    integerOption(4096, 1, 10_000_000, 'Messages of a queue pulled and unfinished; more are not pulled.'),
+    { rocketmq: 'pullThresholdForQueue' },
+  ),
+  cachedBytesMax: alias(integerOption(100 * 1024 * 1024, 1, Number.MAX_SAFE_INTEGER, 'Their bytes.'), {
+    rocketmq: 'pullThresholdSizeForQueue',
+  }),
   inflatedBytesMax: integerOption(64 * 1024 * 1024, 1, 1024 * 1024 * 1024, 'Longest body after decompression.'),
   rebalanceIntervalMs: integerOption(20_000, 1, DAY, 'How often queues are shared out anew.'),
   rebalanceRetryMs: integerOption(1000, 1, DAY, 'Pause before a queue that could not be taken over is tried again.'),
-  commitIntervalMs: integerOption(5000, 1, DAY, 'How often offsets are committed.'),
+  commitIntervalMs: alias(integerOption(5000, 1, DAY, 'How often offsets are committed.'), {
+    rocketmq: 'persistConsumerOffsetInterval',
+    kafka: 'auto.commit.interval.ms',
+  }),
   lockIntervalMs: integerOption(20_000, 1, DAY, 'Orderly: how often queue locks are renewed.'),
   lockLostMs: integerOption(30_000, 1, DAY, 'Orderly: a lock not renewed for so long counts as lost.'),
   sweepIntervalMs: integerOption(1000, 1, DAY, 'How often handlers that take too long are looked for.'),
-  closeTimeoutMs: integerOption(30_000, 0, DAY, 'How long close() waits for handlers at work.'),
+  closeTimeoutMs: alias(integerOption(30_000, 0, DAY, 'How long close() waits for handlers at work.'), {
+    rocketmq: 'awaitTerminationMillisWhenShutdown',
+  }),
 } as const;
 
 export type ClientOptions = Options<typeof CLIENT_OPTIONS>;

@@ -4,7 +4,7 @@ import type { ProducerRecord } from '../record.ts';
 
 /** For records without a key (or with keys ignored); a key chooses its queue by its hash under each of them. */
 export const PARTITIONERS = {
-  sticky: 'one queue until its batch is on its way, then the next',
+  sticky: 'one queue until its batch is full or on its way, then the next',
   uniform: 'one queue until batchSizeBytes have gone to it and its batch is complete, then the next',
   'round-robin': 'the next queue for every record',
 } as const;
