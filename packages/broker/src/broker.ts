@@ -6,6 +6,7 @@ import { DelayLevels } from './delivery/delay-levels.ts';
 import { DelayState } from './delivery/delay-state.ts';
 import { PullHold } from './delivery/pull-hold.ts';
 import { Admission } from './flow-control/admission.ts';
+import { Doorkeeper } from './flow-control/doorkeeper.ts';
 import { FlowControl, type ShownLane } from './flow-control/flow-control.ts';
 import { ConsumerGroups } from './groups/consumer-groups.ts';
 import { ConsumerOffsets } from './groups/consumer-offsets.ts';
@@ -89,6 +90,7 @@ export class BrokerCore implements PeerHandler {
   readonly #ends: TransactionEnds;
   readonly #checkBack: CheckBack;
   readonly #flow: FlowControl;
+  readonly #door: Doorkeeper;
   readonly #registered: RegisteredBrokers;
   readonly #registrar: Registrar | undefined;
   readonly #peers = new Set<Peer>();
@@ -157,11 +159,13 @@ export class BrokerCore implements PeerHandler {
     this.#ends = new TransactionEnds(parts, options.endsInFlightMax);
     const asker = new CheckAsker(this.#store, this.#producers, self.brokerName);
     this.#checkBack = new CheckBack(ports, options, this.#halves.table, asker, journal, (round) => this.#checked(round));
+    this.#door = new Doorkeeper(ports, options, this.counters);
     this.#flow = new FlowControl(ports, options, this.#store, admission, this.counters, new Registry(parts, this.#ends));
     this.#peerOptions = {
       maxFrameBytes: options.maxFrameBytes,
       outputSoftBytes: options.outputSoftBytes,
       outputHardBytes: options.outputHardBytes,
+      outputStallMs: options.outputStallMs,
       stopReadingWhenFull: true,
       idleMs: options.idleMs,
     };
@@ -218,6 +222,7 @@ export class BrokerCore implements PeerHandler {
     if (this.#scanTimer !== undefined) this.#ports.timers.cancel(this.#scanTimer);
     this.#checkBack.stop();
     this.#delays.stop();
+    this.#door.stop();
     this.#flow.stop((peer, ref) => peer.answer(ref, appendFailure('closed').code, appendFailure('closed').text));
     this.#ends.stop();
     for (const peer of this.#peers) for (const pull of connectionOf(peer).held) if (this.#hold.drop(pull)) pull.wake();
@@ -233,13 +238,14 @@ export class BrokerCore implements PeerHandler {
 
   /** Serves a connection until it ends. One too many, or one that comes when the broker does not serve, is closed. */
   accept(wire: Wire): void {
-    if (this.#state !== 'serving' || this.#peers.size >= this.options.connectionsMax) {
+    if (this.#state !== 'serving' || !this.#door.admits(wire.remote)) {
       wire.close(false);
       return;
     }
     const peer = new Peer(wire, this.#ports, this.#peerOptions, this);
     peer.state = new Connection(peer);
     this.#peers.add(peer);
+    this.#door.entered(peer);
     this.counters.connectionsOpened++;
     this.counters.connections = this.#peers.size;
   }
@@ -248,8 +254,9 @@ export class BrokerCore implements PeerHandler {
     this.#flow.take(peer, frame);
   }
 
-  onClose(peer: Peer): void {
+  onClose(peer: Peer, reason: string): void {
     this.#peers.delete(peer);
+    this.#door.left(peer, reason);
     this.counters.connections = this.#peers.size;
     for (const pull of connectionOf(peer).held) this.#hold.drop(pull);
     this.#flow.leave(peer);
@@ -348,7 +355,9 @@ export class BrokerCore implements PeerHandler {
     const { dialer, clock, timers, turn } = this.#ports;
     if (dialer === undefined) throw new Error('a broker that registers at name servers needs a dialer');
     if (self.address.endsWith(':0'))
-      throw new Error(`clients cannot reach ${self.address}: a broker that registers at name servers needs an advertised address`);
+      throw new Error(
+        `clients cannot reach ${self.address}: a broker that registers at name servers needs an advertised address`,
+      );
     // Equal versions must mean equal topics; the counter starts where it was, so the start tells two lives apart.
     const timestamp = clock.now();
     const registered = {
@@ -392,6 +401,7 @@ export class BrokerCore implements PeerHandler {
     if (this.#scanTimer !== undefined) this.#ports.timers.cancel(this.#scanTimer);
     this.#checkBack.stop();
     this.#delays.stop();
+    this.#door.stop();
     this.#flow.stop(() => {});
     this.#ends.stop();
     this.#unregister(() => {});

@@ -55,5 +55,14 @@ export class Counters {
   /** Requests with a code or a header that was not understood. */
   faultyRequests = 0;
   connectionsOpened = 0;
+  /** Connections that were not let in: too many in all, too many from one address. */
+  refusedConnections = 0;
+  refusedByAddress = 0;
+  /** Connections closed because no whole request came, its beginning was too long, nothing came any more, or answers were not taken. */
+  closedSilent = 0;
+  closedLongFirst = 0;
+  closedIdle = 0;
+  closedOutput = 0;
+  closedStalled = 0;
   connections = 0;
 }

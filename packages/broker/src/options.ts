@@ -133,6 +133,12 @@ export const BROKER_OPTIONS = {
   maxFrameBytes: integerOption(16 * MIB, 64 * KIB, 64 * MIB, 'A larger frame ends its connection.'),
   outputSoftBytes: integerOption(8 * MIB, 64 * KIB, 1024 * MIB, 'With more unsent answers a connection is not read.'),
   outputHardBytes: integerOption(32 * MIB, 64 * KIB, 1024 * MIB, 'With more unsent answers a connection is closed.'),
+  outputStallMs: integerOption(
+    10_000,
+    1,
+    HOUR_MS,
+    'A connection that has taken no answers for so long, and 1 ms more for each 64 bytes of them, is closed.',
+  ),
 
   // flow control
   ...FLOW_OPTIONS,

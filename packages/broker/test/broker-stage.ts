@@ -169,8 +169,8 @@ export class Stage {
     return this.start();
   }
 
-  client(name = `client-${this.#clients.length}`, options: PeerOptions = {}): TestClient {
-    const client = new TestClient(this, name, options);
+  client(name = `client-${this.#clients.length}`, options: PeerOptions = {}, remote = 'pipe:a'): TestClient {
+    const client = new TestClient(this, name, options, remote);
     this.#clients.push(client);
     return client;
   }
@@ -191,11 +191,11 @@ export class TestClient {
   readonly told: Told[] = [];
   closed: string | undefined;
 
-  constructor(stage: Stage, name: string, options: PeerOptions) {
+  constructor(stage: Stage, name: string, options: PeerOptions, remote: string) {
     this.stage = stage;
     this.name = name;
     const { ports } = stage.world.process(name);
-    const [ours, theirs] = pipe(ports.turn);
+    const [ours, theirs] = pipe(ports.turn, [remote, 'broker']);
     this.peer = new Peer(
       ours,
       ports,

@@ -31,6 +31,12 @@ export const PEER_OPTIONS = {
     4 * 1024 * 1024 * 1024,
     'Waiting output above which the connection is closed.',
   ),
+  outputStallMs: integerOption(
+    0,
+    0,
+    3_600_000,
+    'Close when the other side has taken no output for so long, and 1 ms more for each 64 bytes on their way; 0: never.',
+  ),
   stopReadingWhenFull: booleanOption(
     false,
     'Read no requests while congested. For the serving side only: if both sides did, both could wait for ever.',

@@ -92,6 +92,7 @@ export class FlowControl {
   /** Takes a request that has just been read. */
   take(peer: Peer, frame: Frame): void {
     const lane = this.#byCode[frame.code] ?? this.#rest;
+    connectionOf(peer).requests++;
     if (!this.#isArmed) this.#arm();
     if (lane.credit > 0) {
       lane.credit -= frame.bodyEnd - frame.start + lane.cost;
