@@ -3,9 +3,8 @@
  * The product has no branches for them: they wrap a port, or replace a method for the time of one schedule.
  */
 import type { Disk, DiskFile } from '@tallystick/base';
-import { cleanedText } from '../../packages/broker/src/flow-control/busy-texts.ts';
-import { WaitingLine } from '../../packages/broker/src/flow-control/waiting-line.ts';
 import { ConsumerOffsets } from '../../packages/broker/src/groups/consumer-offsets.ts';
+import { ReadingLimits } from '../../packages/broker/src/groups/reading-limits.ts';
 import { ControlType } from '../../packages/broker/src/store/control-records.ts';
 import { CheckpointFile } from '../../packages/broker/src/store/checkpoint.ts';
 import { LogWriter } from '../../packages/broker/src/store/log-writer.ts';
@@ -45,7 +44,6 @@ export function defectNamed(name: string): Defect {
   return defect;
 }
 
-const SENDS: ReadonlySet<number> = new Set([10, 310, 320]);
 const CUTS = { powerCuts: 1, crashes: 4, trouble: 'none', rot: 'none' } as const;
 const BANKS = { play: 'broker', transactionProducers: 2, trouble: 'none', rot: 'none' } as const;
 
@@ -53,22 +51,6 @@ const NUMBERS = { play: 'broker', numbering: true, trouble: 'none', rot: 'none',
 const POOLED = { flush: 'async', pooled: true, powerCuts: 0, crashes: 4, trouble: 'none', rot: 'none' } as const;
 
 export const DEFECTS: readonly Defect[] = [
-  {
-    name: 'busy-and-stored',
-    sentence: 'fast failure answers a waiting send busy and leaves it in its lane, where it is served later all the same',
-    budget: 200,
-    plant: () =>
-      replace(
-        WaitingLine.prototype,
-        'push',
-        (original) =>
-          function (this: WaitingLine, peer, frame, nowMs) {
-            original.call(this, peer, frame, nowMs);
-            if (SENDS.has(frame.code)) peer.answer(frame.ref(), 2, cleanedText('TIMEOUT', 200, this.size));
-          },
-      ),
-    plan: { play: 'broker', trouble: 'slow-sync', rot: 'none', flush: 'sync', sendEveryMs: 4, producers: 2 },
-  },
   {
     name: 'no-folder-sync',
     sentence: 'a new segment is synced, its folder is not: a power cut loses the whole file',
@@ -382,6 +364,24 @@ export const DEFECTS: readonly Defect[] = [
           },
       ),
     plan: { ...POOLED, ...BANKS, contestants: 1, checkAfterMs: 300 },
+  },
+  {
+    name: 'ahead-of-a-shortened-log',
+    sentence: 'a consumer that has read what a power cut took away goes on behind it, over the messages that took those places',
+    budget: 200,
+    plant: () => replace(ReadingLimits.prototype, 'begin', () => () => {}),
+    plan: {
+      ...CUTS,
+      play: 'broker',
+      flush: 'async',
+      crashes: 1,
+      crashInRecovery: 0,
+      orderlyStop: 0,
+      producers: 2,
+      consumersA: 2,
+      sendEveryMs: 4,
+      handlerFails: 0,
+    },
   },
 ];
 

@@ -48,6 +48,8 @@ export class Machine {
   refusal: string | undefined;
   crashes = 0;
   powerCuts = 0;
+  /** Times that it came up after a power cut, and after any crash since. */
+  upsAfterCut = 0;
   /** Flips done since the store was last found sound. */
   rotted: { readonly path: string; readonly mayRefuse: boolean }[] = [];
   /** A disk error was injected into this store: refusing to start is allowed from then on. */
@@ -102,6 +104,7 @@ export class Machine {
       this.#cutAtMs = undefined;
       this.#killedAtMs = undefined;
       this.#failedAtMs = undefined;
+      if (this.powerCuts > 0) this.upsAfterCut++;
       if (this.rotted.length > 0) this.#coverage.hit('rot harmless');
       this.#listener.up(cutAtMs, killedAtMs);
     });

@@ -188,8 +188,9 @@ class Schedule {
   #reread(): void {
     const first = this.#readAll();
     if (first === undefined) return;
-    // A consumer that has read beyond what an async broker still has after a power cut goes on from there, over the new messages.
-    const isAhead = this.#plan.flush === 'async' && this.#machine.powerCuts > 0;
+    // A consumer that has read beyond what an async broker still has after a power cut is sent back by the process that came up then;
+    // if it comes back to a later one, it may pass over what is new.
+    const isAhead = this.#plan.flush === 'async' && this.#machine.upsAfterCut > 1;
     // And what is deleted before a slow consumer comes is not consumed.
     if (!isAhead && this.#plan.storeMaxBytes === 0) for (const group of this.#play.groups) this.#awaitConsumption(group, first);
     for (const read of first) for (const sight of read.records) this.#ledger.saw(sight, 'the first full read');

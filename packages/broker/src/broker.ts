@@ -12,6 +12,7 @@ import { ConsumerGroups } from './groups/consumer-groups.ts';
 import { ConsumerOffsets } from './groups/consumer-offsets.ts';
 import { ProducerGroups } from './groups/producer-groups.ts';
 import { QueueLocks } from './groups/queue-locks.ts';
+import { ReadingLimits } from './groups/reading-limits.ts';
 import { shownHalf, type ShownHalf } from './handlers/admin.ts';
 import { notifyMembers } from './handlers/clients.ts';
 import type { Parts } from './handlers/parts.ts';
@@ -85,6 +86,7 @@ export class BrokerCore implements PeerHandler {
   readonly #producers: ProducerGroups<Peer>;
   readonly #consumers: ConsumerGroups<Peer>;
   readonly #locks: QueueLocks;
+  readonly #limits: ReadingLimits;
   readonly #hold: PullHold;
   readonly #delays: DelayLevels;
   readonly #ends: TransactionEnds;
@@ -112,6 +114,7 @@ export class BrokerCore implements PeerHandler {
     this.#topics = new TopicTable(options, journal, () => this.#topicsChanged());
     this.#topicsFile = new TopicsFile(ports.disk, () => this.#topics.json(ports.clock.now()));
     this.#offsets = new ConsumerOffsets(journal, ports.turn);
+    this.#limits = new ReadingLimits(this.#offsets);
     this.#sequences = new ProducerSequences(options);
     this.#store = new Store(
       ports,
@@ -146,6 +149,7 @@ export class BrokerCore implements PeerHandler {
       producers: this.#producers,
       consumers: this.#consumers,
       offsets: this.#offsets,
+      limits: this.#limits,
       locks: this.#locks,
       hold: this.#hold,
       halves: this.#halves,
@@ -308,6 +312,7 @@ export class BrokerCore implements PeerHandler {
       return done(new StoreError('refused', text, 'identity'));
     }
     const begin = (): void => {
+      if (!report.clean && this.options.flush === 'async') this.#limits.begin(this.#store.queues());
       if (stored !== undefined) return done(undefined);
       const sink = sinkOf((outcome) =>
         done(outcome === 'ok' ? undefined : new StoreError('io', `the store did not take the broker's name: ${outcome}`)),

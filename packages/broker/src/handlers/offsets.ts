@@ -7,7 +7,7 @@ import { appendFailure, cold, Reply, topicNotExist, type Handler, type HandlerTa
 
 /** Consumer offsets (14, 15) and the ends of queues (29 to 32). */
 export function offsetHandlers(parts: Parts): HandlerTable {
-  const { offsets, store, topics } = parts;
+  const { limits, offsets, store, topics } = parts;
 
   /** The queue of a request; answers for itself when there is none. */
   const queueOf = (topicName: string, queueId: number, reply: Reply): QueueRef | undefined => {
@@ -35,7 +35,9 @@ export function offsetHandlers(parts: Parts): HandlerTable {
 
     GET_MAX_OFFSET: cold('GET_MAX_OFFSET', ({ topic, queueId }, reply) => {
       const queue = queueOf(topic, queueId, reply);
-      if (queue !== undefined) reply.ok({ offset: queue.maxOffset });
+      if (queue === undefined) return;
+      limits.tell(queue, queue.maxOffset, reply.peer);
+      reply.ok({ offset: queue.maxOffset });
     }),
 
     GET_MIN_OFFSET: cold('GET_MIN_OFFSET', ({ topic, queueId }, reply) => {
@@ -49,7 +51,10 @@ export function offsetHandlers(parts: Parts): HandlerTable {
       const boundary = boundaryType?.toUpperCase() === 'UPPER' ? 'upper' : 'lower';
       store.offsetByTime(queue, timestamp, boundary, (error, offset) => {
         if (error !== undefined) reply.fail(ResponseCode.SYSTEM_ERROR, error);
-        else reply.ok({ offset });
+        else {
+          limits.tell(queue, offset, reply.peer);
+          reply.ok({ offset });
+        }
       });
     }),
 
@@ -72,18 +77,19 @@ function updateOffset(parts: Parts): Handler {
     const topic = parts.topics.get(topicName);
     const reply = frame.isOneway ? undefined : new Reply(peer, frame.ref());
     if (topic === undefined) return reply?.fail(ResponseCode.TOPIC_NOT_EXIST, `Topic ${topicName} not exist!`);
-    if (commitOffset(parts, group, topic, locator.queueId(), locator.commitOffset(), reply)) return;
+    if (commitOffset(parts, peer, group, topic, locator.queueId(), locator.commitOffset(), reply)) return;
     const text = `group[${group}], queueId[${locator.queueId()}] or offset[${locator.commitOffset()}] is illegal`;
     reply?.fail(ResponseCode.INVALID_PARAMETER, text);
   };
 }
 
 /**
- * Takes a committed offset in; false when group, queue or number are illegal. An offset beyond the end, left over from a log that
- * lost its unsynced tail, becomes the end: kept as it is, it would skip the messages that take those places.
+ * Takes a committed offset in; false when group, queue or number are illegal. An offset beyond the end, or beyond the group's limit
+ * in a log that lost its unsynced tail, becomes that: kept as it is, it would skip the messages that take those places.
  */
 export function commitOffset(
   parts: Parts,
+  peer: Peer,
   group: string,
   topic: Topic,
   queueId: number,
@@ -94,7 +100,7 @@ export function commitOffset(
   if (!parts.offsets.knows(group) && (groupNameFault(group) !== undefined || parts.offsets.groupCount >= parts.options.groupsMax))
     return false;
   const queue = (topic.queues[queueId] ??= parts.store.queue(topic.name, queueId));
-  const kept = Math.min(offset, queue.maxOffset);
+  const kept = Math.min(parts.limits.within(group, queue, offset, peer), queue.maxOffset);
   parts.counters.offsetCommits++;
   if (reply === undefined) parts.offsets.update(group, topic.name, queueId, kept);
   else {

@@ -8,6 +8,7 @@ import type { ConsumerGroups } from '../groups/consumer-groups.ts';
 import type { ConsumerOffsets } from '../groups/consumer-offsets.ts';
 import type { ProducerGroups } from '../groups/producer-groups.ts';
 import type { QueueLocks } from '../groups/queue-locks.ts';
+import type { ReadingLimits } from '../groups/reading-limits.ts';
 import type { BrokerOptions } from '../options.ts';
 import type { RegisteredBrokers } from '../registration/registered-brokers.ts';
 import type { ProducerSequences } from '../sequences/producer-sequences.ts';
@@ -29,6 +30,7 @@ export interface Parts {
   readonly producers: ProducerGroups<Peer>;
   readonly consumers: ConsumerGroups<Peer>;
   readonly offsets: ConsumerOffsets;
+  readonly limits: ReadingLimits;
   readonly locks: QueueLocks;
   readonly hold: PullHold;
   readonly halves: HalfState;

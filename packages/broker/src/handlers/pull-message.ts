@@ -30,7 +30,7 @@ export class PullMessage {
     const locator = this.#locator;
     const ref = frame.ref();
     if (!locator.locate(frame)) return peer.answer(ref, ResponseCode.SYSTEM_ERROR, `PULL_MESSAGE: ${locator.fault()}`);
-    const { counters, options, store, topics } = this.#parts;
+    const { counters, limits, options, store, topics } = this.#parts;
     counters.pulls++;
     const topic = topics.get(locator.topic());
     if (topic === undefined) return peer.answer(ref, ResponseCode.TOPIC_NOT_EXIST, topicNotExist(locator.topic()));
@@ -40,22 +40,29 @@ export class PullMessage {
     const queueId = locator.queueId();
     const sysFlag = locator.sysFlag();
     if ((sysFlag & PullFlag.COMMIT_OFFSET) !== 0) {
-      commitOffset(this.#parts, group, topic, queueId, locator.commitOffset(), undefined);
+      commitOffset(this.#parts, peer, group, topic, queueId, locator.commitOffset(), undefined);
     }
+    const queue = (topic.queues[queueId] ??= store.queue(topic.name, queueId));
+    const offset = locator.queueOffset();
+    // A pull that waits is a consumer's, which follows its queue; tools read where they like.
+    const follows = (sysFlag & PullFlag.SUSPEND) !== 0;
     const mayWait = (sysFlag & PullFlag.SUSPEND) !== 0 && options.longPolling;
     const asked = locator.maxMsgBytes();
     const pull = new Pull(
       this.#parts,
       peer,
       ref,
-      (topic.queues[queueId] ??= store.queue(topic.name, queueId)),
-      locator.queueOffset(),
+      follows ? group : undefined,
+      queue,
+      offset,
       Math.max(1, Math.min(locator.maxMsgNums(), options.pullCountMax)),
       asked > 0 ? Math.min(asked, options.pullBytesMax) : options.pullBytesMax,
       wanted.matches,
       mayWait ? Math.min(locator.suspendTimeoutMillis(), options.longPollMaxMs) : 0,
     );
-    pull.read();
+    const within = follows ? limits.within(group, queue, offset, peer) : offset;
+    if (within < offset) pull.sendBack(within);
+    else pull.read();
   }
 
   /** Why the group may not read there, in RocketMQ's order of checks. */
@@ -111,6 +118,8 @@ class Pull implements HeldPull {
   readonly #parts: Parts;
   readonly #peer: Peer;
   readonly #ref: ReplyRef;
+  /** The group that is led by the answers; undefined for who reads without following. */
+  readonly #group: string | undefined;
   readonly #maxCount: number;
   readonly #maxBytes: number;
   readonly #matches: ((tagsCode: number) => boolean) | undefined;
@@ -122,6 +131,7 @@ class Pull implements HeldPull {
     parts: Parts,
     peer: Peer,
     ref: ReplyRef,
+    group: string | undefined,
     queue: QueueRef,
     offset: number,
     maxCount: number,
@@ -132,6 +142,7 @@ class Pull implements HeldPull {
     this.#parts = parts;
     this.#peer = peer;
     this.#ref = ref;
+    this.#group = group;
     this.queue = queue;
     this.offset = offset;
     this.#maxCount = maxCount;
@@ -148,6 +159,12 @@ class Pull implements HeldPull {
     );
   }
 
+  /** The offset belongs to a log that has lost its end: the reader goes on at the end that was left. */
+  sendBack(offset: number): void {
+    const { minOffset, maxOffset } = this.queue;
+    this.#found({ status: 'overflow-badly', nextOffset: offset, minOffset, maxOffset, chunks: [], bytes: 0, count: 0 });
+  }
+
   /** A message has come, or the time is up. */
   wake(): void {
     connectionOf(this.#peer).held.delete(this);
@@ -156,7 +173,7 @@ class Pull implements HeldPull {
   }
 
   #found(result: ReadResult): void {
-    const { counters } = this.#parts;
+    const { counters, limits } = this.#parts;
     if (result.status === 'error')
       return this.#peer.answer(this.#ref, ResponseCode.SYSTEM_ERROR, `store getMessage return error: ${result.reason ?? ''}`);
     const { code, remark } = STATUSES[result.status];
@@ -170,6 +187,7 @@ class Pull implements HeldPull {
       topicSysFlag: 0,
       groupSysFlag: 0,
     };
+    if (this.#group !== undefined) limits.lead(this.#group, this.queue, result.nextOffset, this.#peer);
     counters.pulledMessages += result.count;
     counters.pulledBytes += result.bytes;
     this.#peer.answer(this.#ref, settled, remark, fields, result.count > 0 ? result.chunks : undefined);
