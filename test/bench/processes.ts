@@ -31,6 +31,8 @@ export async function startBroker(flush: 'sync' | 'async'): Promise<RunningBroke
       stdio: ['ignore', 'pipe', 'inherit'],
     },
   );
+  const kill = (): void => void child.kill('SIGKILL');
+  process.once('exit', kill);
   await lineWith(child, /ready/i);
   return {
     address: `127.0.0.1:${port}`,
@@ -40,6 +42,7 @@ export async function startBroker(flush: 'sync' | 'async'): Promise<RunningBroke
       const exited = once(child, 'exit');
       child.kill('SIGTERM');
       await exited;
+      process.off('exit', kill);
       rmSync(folder, { recursive: true, force: true });
     },
   };

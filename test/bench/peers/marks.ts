@@ -92,7 +92,7 @@ function againstOf(mark: Mark): string {
     case 'times':
       return mark.of === undefined || mark.against !== 'ours' ? mark.against : `own ${mark.of}`;
     case 'limit':
-      return `${mark.times} times ${mark.against}`;
+      return mark.against;
     case 'least':
       return `at least ${mark.required}`;
     case 'most':
