@@ -9,7 +9,9 @@ export function deadFiles(project: Project): Finding[] {
   const productEntries = [...project.packages.values()].flatMap((one) => project.entriesOf(one));
   const scripts = Object.values(project.rootManifest.scripts ?? {}).join(' ');
   const otherEntries = [...project.sources.keys()].filter(
-    (path) => scripts.includes(path) || /\.test\.ts$|\.config\.ts$|^examples\/|^test\/[^/]+\/run\.ts$|^packages\/[^/]+\/bench\/[^/]+\.ts$/.test(path),
+    (path) =>
+      scripts.includes(path) ||
+      /\.test\.ts$|\.config\.ts$|^examples\/|^test\/[^/]+\/run\.ts$|^packages\/[^/]+\/bench\/[^/]+\.ts$/.test(path),
   );
   const shipped = reach(project, productEntries);
   const alive = reach(project, [...productEntries, ...otherEntries]);

@@ -15,7 +15,7 @@ import {
 } from '@tallystick/remoting';
 
 export class NullBroker implements Dialer {
-  /** Time spent here, ms. */
+  /** CPU time spent here, ms. */
   spentMs = 0;
   readonly #address: string;
   readonly #queues: number;
@@ -40,9 +40,10 @@ export class NullBroker implements Dialer {
       onDrain: () => {},
       onClose: () => {},
       write: (chunk) => {
-        const before = performance.now();
+        const before = process.cpuUsage();
         reader.read(chunk);
-        this.spentMs += performance.now() - before;
+        const { user, system } = process.cpuUsage(before);
+        this.spentMs += (user + system) / 1000;
         if (!scheduled) setImmediate(deliver);
         scheduled = true;
         return true;

@@ -1,4 +1,4 @@
-import { readDecimal, readI32, writeDecimal, writeI32, writeU16 } from '@tallystick/base';
+import { readDecimal, readI32, viewOf, writeDecimal, writeI32, writeU16 } from '@tallystick/base';
 import { BINARY_HEADER, type HeaderKind } from './frame.ts';
 import { escapeJson } from './json-text.ts';
 import { Output } from './output.ts';
@@ -11,8 +11,8 @@ import { SendRequests, type SendRoute, emptySendRequest } from './send-requests.
  *    binary   lengths, header fields … "i" and its length | properties | body
  *    JSON     lengths, {… "i":"                           | properties, escaped | "},…"opaque":1073741824,"version":479} | body
  *
- * `begin` gives the place of the properties, `seal` closes the header behind them and gives the place of the body, `finish` closes
- * the frame. The bytes are those of {@link SendRequests}; born timestamps must have 13 digits (2001 to 2286).
+ * `begin` gives the place of the properties, `seal` closes the header behind them and gives the place of the body; the first four bytes,
+ * the frame's length without them, are for whoever knows the body. The bytes are those of {@link SendRequests}; born timestamps must have 13 digits (2001 to 2286).
  */
 export class SendFrames {
   readonly sysFlag: number;
@@ -53,30 +53,26 @@ export class SendFrames {
   }
 
   /** The properties end here; the place of the body. */
-  seal(bytes: Buffer, start: number, propertiesEnd: number): number {
+  seal(view: DataView, start: number, propertiesEnd: number): number {
     const propertiesAt = start + this.#head.length;
-    writeI32(bytes, propertiesAt - 4, propertiesEnd - propertiesAt);
-    writeI32(bytes, start + 25, propertiesEnd - start - 29);
-    headerEnds(bytes, start, propertiesEnd);
+    view.setInt32(propertiesAt - 4, propertiesEnd - propertiesAt);
+    view.setInt32(start + 25, propertiesEnd - start - 29);
+    view.setInt32(start + 4, (BINARY_HEADER << 24) | (propertiesEnd - start - 8));
     return propertiesEnd;
   }
 
-  /** As `seal`, for properties that lie elsewhere and go into a JSON text. */
-  sealEscaped(bytes: Buffer, start: number, properties: Uint8Array, propertiesEnd: number): number {
+  /** As `seal`, for properties that lie elsewhere, in bytes [from, to), and go into a JSON text. */
+  sealEscaped(bytes: Buffer, start: number, properties: Uint8Array, from: number, to: number): number {
     const tail = this.#tail;
-    const at = escapeJson(properties, 0, propertiesEnd, bytes, start + this.#head.length);
+    const at = escapeJson(properties, from, to, bytes, start + this.#head.length);
     bytes.set(tail, at);
     headerEnds(bytes, start, at + tail.length);
     return at + tail.length;
   }
 
-  /** Both lengths are known: the frame is whole but for its opaque. */
-  finish(bytes: Buffer, start: number, end: number): void {
-    writeI32(bytes, start, end - start - 4);
-  }
-
   /** Writes the frames of another template in bytes [0, end) anew as frames of this one; the end of them. */
   rewrite(from: SendFrames, bytes: Buffer, end: number, into: Buffer): number {
+    const view = viewOf(into);
     let to = 0;
     for (let start = 0; start < end;) {
       const next = start + 4 + readI32(bytes, start);
@@ -89,10 +85,10 @@ export class SendFrames {
         into.set(this.#tail, bodyAt);
         bodyAt += this.#tail.length;
         headerEnds(into, to, bodyAt);
-      } else this.seal(into, to, bodyAt);
+      } else this.seal(view, to, bodyAt);
       into.set(bytes.subarray(body, next), bodyAt);
       const newEnd = bodyAt + next - body;
-      this.finish(into, to, newEnd);
+      writeI32(into, to, newEnd - to - 4);
       to = newEnd;
       start = next;
     }

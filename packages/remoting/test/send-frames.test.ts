@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { pipe } from '@tallystick/base';
+import { pipe, viewOf } from '@tallystick/base';
 import { ManualTime } from '@tallystick/base/testing';
 
 import { parseFrame } from '../src/frame-reader.ts';
@@ -31,10 +31,10 @@ const HOST = Buffer.from([10, 0, 0, 1, 0, 0, 0x26, 0x94]);
 function lay(frames: SendFrames, into: Buffer, at: number, born: number, properties: Buffer, body: Buffer): number {
   const propertiesAt = frames.begin(into, at, born);
   const bodyAt = frames.escapes
-    ? frames.sealEscaped(into, at, properties, properties.length)
-    : frames.seal(into, at, propertiesAt + properties.copy(into, propertiesAt));
+    ? frames.sealEscaped(into, at, properties, 0, properties.length)
+    : frames.seal(viewOf(into), at, propertiesAt + properties.copy(into, propertiesAt));
   const end = bodyAt + body.copy(into, bodyAt);
-  frames.finish(into, at, end);
+  into.writeInt32BE(end - at - 4, at);
   return end;
 }
 
@@ -98,7 +98,7 @@ function answerBytes(kind: HeaderKind, opaque: number, numbers: Partial<ReturnTy
   return Buffer.from(out.bytes.subarray(0, out.at));
 }
 
-const viewOf = (bytes: Buffer): Frame => {
+const frameOf = (bytes: Buffer): Frame => {
   const frame = new Frame();
   expect(parseFrame(frame, bytes, 0, bytes.length)).toBeUndefined();
   return frame;
@@ -120,7 +120,7 @@ describe('the short reading of a send answer', () => {
       fc.property(fc.constantFrom(...KINDS), answer, (kind, numbers) => {
         const bytes = answerBytes(kind, 0x40000001, numbers);
         const located = new SendAnswerLocator();
-        expect(located.locate(viewOf(bytes))).toBe(true);
+        expect(located.locate(frameOf(bytes))).toBe(true);
         expect(ack.read(bytes, 0, bytes.length)).toBe(true);
         const position = (ack.positionHigh >>> 0) * 4294967296 + (ack.positionLow >>> 0);
         const id = ack.host + position.toString(16).toUpperCase().padStart(16, '0');

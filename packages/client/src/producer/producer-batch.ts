@@ -9,7 +9,7 @@
  * flight back to closed: the batch, or of a run the frames concerned. The buffer belongs to the batch until done; what goes out is a copy,
  * so that no late write can meet the next borrower's bytes.
  */
-import { readI32 } from '@tallystick/base';
+import { readI32, viewOf } from '@tallystick/base';
 import type { Frame, PeerError, ReplySink, SendFrames } from '@tallystick/remoting';
 import type { SendError } from '../errors.ts';
 import type { Connection } from '../peers.ts';
@@ -38,6 +38,7 @@ export class ProducerBatch implements ReplySink {
   /** Ascends with creation; the order of batches in a lane. */
   readonly sequence: number;
   buffer: Buffer;
+  view: DataView;
   /** Whether the buffer is the pool's. */
   pooled = true;
   /** Bytes used. */
@@ -93,6 +94,7 @@ export class ProducerBatch implements ReplySink {
     this.lane = lane;
     this.sequence = sequence;
     this.buffer = buffer;
+    this.view = viewOf(buffer);
     this.createdMs = createdMs;
     this.bornTimestamp = bornTimestamp;
     this.frames = frames;

@@ -7,6 +7,7 @@
  * becomes a finished frame in a run of such. A batch closes when it has no room for the next record, when a record of the other form
  * or born at another named time comes, or when the sender takes it. Nothing here looks at a clock.
  */
+import { viewOf } from '@tallystick/base';
 import { SendFrames } from '@tallystick/remoting';
 import type { BufferPool } from './buffer-pool.ts';
 import { type Lane, ProducerBatch, type SendDone } from './producer-batch.ts';
@@ -104,10 +105,10 @@ export class RecordAccumulator {
     if (pinned) batch.pinned = true;
     this.#records++;
     if (frames === undefined) {
-      const end = encoder.write(record, marks, wallMs, batch.buffer, batch.end);
+      const end = encoder.write(record, wallMs, batch.buffer, batch.view, batch.end, false);
       batch.add(done, encoder.idPrefix, encoder.idLow, end);
       if (batch.single) batch.closed = true;
-    } else this.#addFrame(batch, frames, record, marks, done, born, wallMs);
+    } else this.#addFrame(batch, frames, record, done, born, wallMs);
     return true;
   }
 
@@ -158,14 +159,13 @@ export class RecordAccumulator {
     batch: ProducerBatch,
     frames: SendFrames,
     record: ProducerRecord,
-    marks: SendMarks | undefined,
     done: SendDone,
     born: number,
     wallMs: number,
   ): void {
     const encoder = this.#encoder;
     const start = batch.end;
-    const end = encoder.writeFrame(frames, record, marks, born, wallMs, batch.buffer, start);
+    const end = encoder.writeFrame(frames, record, born, wallMs, batch.buffer, batch.view, start);
     batch.add(done, encoder.idPrefix, encoder.idLow, end);
     this.#framesWaitBytes += end - start;
     if (this.#framesWaitBytes < FRAMES_WAIT_BYTES) return;
@@ -199,6 +199,7 @@ export class RecordAccumulator {
     larger.set(batch.buffer.subarray(0, batch.end), 0);
     this.#pool.return(batch.buffer);
     batch.buffer = larger;
+    batch.view = viewOf(larger);
     return true;
   }
 
