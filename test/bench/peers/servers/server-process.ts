@@ -36,7 +36,11 @@ export interface Launch {
 const READY_WITHIN_MS = 60_000;
 const OUTPUT_KEPT = 4000;
 const running = new Set<ChildProcess>();
-process.on('exit', () => running.forEach(endGroup));
+const folders = new Set<string>();
+process.on('exit', () => {
+  running.forEach(endGroup);
+  folders.forEach(removeFolder);
+});
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
 /** Starts a server and waits until its port accepts; whoever starts one stops it. */
@@ -78,7 +82,14 @@ export async function launch(
 /** A folder for one server's data, removed when the server has ended. */
 export function dataFolder(name: string): { readonly path: string; readonly remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), `tallystick-bench-${name}-`));
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+  folders.add(path);
+  return {
+    path,
+    remove: () => {
+      folders.delete(path);
+      removeFolder(path);
+    },
+  };
 }
 
 /** What a command prints, or the reason why the peer is missing. */
@@ -100,6 +111,10 @@ async function accepts(port: number, withinMs: number): Promise<string | undefin
     if (open) return undefined;
   }
   return `did not accept connections within ${withinMs / 1000} s`;
+}
+
+function removeFolder(path: string): void {
+  rmSync(path, { recursive: true, force: true });
 }
 
 /** The data is thrown away, so nothing is gained by asking nicely. */
