@@ -128,6 +128,28 @@ describe('the state beside the messages', () => {
     expect(again.half('orders', 'next', 'K2').offset).toBe(1);
   });
 
+  it('keeps a delayed message until it has fired, however old its segment is', () => {
+    const stage = new Stage({
+      segmentBytes: 64 * 1024,
+      groupBytes: 4096,
+      storeMaxBytes: 128 * 1024,
+      retentionIntervalMs: 20,
+      delayLevelsMs: [60_000],
+    }).start();
+    const client = stage.client();
+    client.send('orders', 'later', { props: { DELAY: '1' } });
+    for (let n = 0; n < 30; n++) {
+      for (let one = 0; one < 15; one++) client.begin('SEND_MESSAGE_V2', client.sendHeader('bulk'), Buffer.alloc(1000));
+      stage.run(10);
+    }
+    stage.run(1000);
+    expect(stage.core.store.info().start).toBe(0);
+    stage.run(60_000);
+    expect(client.bodies('orders')).toEqual(['later']);
+    stage.run(1000);
+    expect(stage.core.store.info().start).toBeGreaterThan(0);
+  });
+
   it('keeps what a protected group has not read, and nothing for others', () => {
     const stage = new Stage({
       segmentBytes: 64 * 1024,

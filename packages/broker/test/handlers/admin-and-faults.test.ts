@@ -332,6 +332,7 @@ describe('a broker', () => {
     let answer: Answer | undefined;
     for (let n = 0; n < 500 && answer?.code !== 14; n++) answer = client.send('orders', 'x'.repeat(1000), { queueId: 1 });
     expect(answer).toMatchObject({ code: 14, remark: expect.stringContaining('service not available now') });
+    expect(() => client.half('orders', 'x'.repeat(1000), 'K2')).toThrow('half refused: 14');
     expect(client.call('END_TRANSACTION', client.end(half, 'commit')).code).toBe(0);
     expect(client.call('UPDATE_CONSUMER_OFFSET', { consumerGroup: 'g', topic: 'orders', queueId: 1, commitOffset: 1 }).code).toBe(
       0,
