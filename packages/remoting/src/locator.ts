@@ -50,6 +50,7 @@ export class Locator {
     const count = frame.fieldCount;
     const { starts, ends, numbers } = this;
     const index = this.#index;
+    const { single } = index;
     const kinds = this.#kinds;
     this.bytes = bytes;
     let seen = 0;
@@ -58,7 +59,9 @@ export class Locator {
     for (let n = 0, at = 0; n < count; n++, at += 4) {
       const marks = marked[n]!;
       if ((marks & 1) !== 0) continue;
-      const slot = index.find(bytes, places[at]!, places[at + 1]!);
+      const key = places[at]!;
+      const keyEnd = places[at + 1]!;
+      const slot = keyEnd - key === 1 ? single[bytes[key]!]! : index.find(bytes, key, keyEnd);
       if (slot < 0) continue;
       const start = places[at + 2]!;
       const end = places[at + 3]!;
@@ -70,7 +73,14 @@ export class Locator {
       const kind = kinds[slot]!;
       if (kind === TEXT) continue;
       if (kind === FLAG) {
-        numbers[slot] = isTrue(bytes, start, end) ? 1 : 0;
+        numbers[slot] = end - start === 4 && isTrue(bytes, start) ? 1 : 0;
+        continue;
+      }
+      // Most numbers are one digit.
+      const digit = bytes[start]! - 48;
+      if (end - start === 1 && digit >= 0 && digit <= 9) {
+        numbers[slot] = digit;
+        bad &= ~bit;
         continue;
       }
       const number = readDecimal(bytes, start, end);
@@ -139,9 +149,8 @@ const FLAG = 3;
 const KIND_NUMBERS: Readonly<Record<FieldKind, number>> = { text: TEXT, i32: I32, i64: 2, flag: FLAG };
 
 /** RocketMQ takes only "true", in any case, as true. */
-function isTrue(bytes: Uint8Array, start: number, end: number): boolean {
+function isTrue(bytes: Uint8Array, start: number): boolean {
   return (
-    end - start === 4 &&
     (bytes[start]! | 32) === 116 &&
     (bytes[start + 1]! | 32) === 114 &&
     (bytes[start + 2]! | 32) === 117 &&

@@ -3,7 +3,10 @@
  * One-letter names (the short send header) are one array read; the rest is a small open hash with a final comparison.
  */
 export class NameIndex {
-  readonly #single = new Int16Array(256).fill(-1);
+  /** Slots of the one-letter names, by byte; -1. */
+  readonly single = new Int16Array(256).fill(-1);
+  /** By length and first byte: whether a name begins so. Most of what is asked for is no name, and ends here. */
+  readonly #begun = new Uint8Array(16 * 256);
   readonly #mask: number;
   readonly #slots: Int16Array;
   readonly #names: readonly Buffer[];
@@ -17,7 +20,8 @@ export class NameIndex {
     this.#slots = new Int16Array(size).fill(-1);
     for (const [slot, name] of this.#names.entries()) {
       if (name.length === 0) throw new Error('a name must not be empty');
-      if (name.length === 1) this.#single[name[0]!] = slot;
+      this.#begun[((name.length & 15) << 8) | name[0]!] = 1;
+      if (name.length === 1) this.single[name[0]!] = slot;
       else this.#slots[this.#free(name)] = slot;
     }
   }
@@ -25,7 +29,8 @@ export class NameIndex {
   /** The slot of the name in bytes [start, end), or -1. */
   find(bytes: Uint8Array, start: number, end: number): number {
     const length = end - start;
-    if (length < 2) return length === 1 ? this.#single[bytes[start]!]! : -1;
+    if (length < 2) return length === 1 ? this.single[bytes[start]!]! : -1;
+    if (this.#begun[((length & 15) << 8) | bytes[start]!] === 0) return -1;
     for (let at = hash(bytes, start, end) & this.#mask; ; at = (at + 1) & this.#mask) {
       const slot = this.#slots[at]!;
       if (slot < 0) return -1;

@@ -1,3 +1,4 @@
+import { ViewCache } from '@tallystick/base';
 import { NameIndex } from './name-index.ts';
 
 /**
@@ -136,6 +137,7 @@ export class PropertyLocator {
   readonly starts: Int32Array;
   readonly ends: Int32Array;
   readonly #index: NameIndex;
+  readonly #views = new ViewCache();
 
   constructor(names: readonly string[]) {
     this.#index = new NameIndex(names);
@@ -148,12 +150,17 @@ export class PropertyLocator {
     const index = this.#index;
     this.bytes = bytes;
     for (let slot = 0; slot < starts.length; slot++) starts[slot] = -1;
+    if (start === end) return;
+    const view = this.#views.of(bytes);
     for (let at = start; at < end; at++) {
       const nameStart = at;
+      // Four bytes at a time as long as none of them can be a mark.
+      while (at + 4 <= end && !hasBelow3(view.getInt32(at, true))) at += 4;
       let byte = 0;
       while (at < end && ((byte = bytes[at]!) > VALUE_END || byte === 0)) at++;
       if (at === end || byte === VALUE_END) continue;
       const nameEnd = at++;
+      while (at + 4 <= end && !hasValueEnd(view.getInt32(at, true))) at += 4;
       while (at < end && bytes[at] !== VALUE_END) at++;
       if (nameEnd === nameStart || nameEnd + 1 === at) continue;
       const slot = index.find(bytes, nameStart, nameEnd);
@@ -202,6 +209,17 @@ export function tagHash(tag: string | Buffer, start = 0, end = tag.length): numb
     hash = (Math.imul(hash, 31) + byte) | 0;
   }
   return hash;
+}
+
+/** Whether one of four bytes is 0, 1 or 2; may also say yes when none is. */
+function hasBelow3(word: number): boolean {
+  return ((word - 0x03030303) & ~word & 0x80808080) !== 0;
+}
+
+/** Whether one of four bytes is 2; may also say yes when none is. */
+function hasValueEnd(word: number): boolean {
+  const marked = word ^ 0x02020202;
+  return ((marked - 0x01010101) & ~marked & 0x80808080) !== 0;
 }
 
 function endOf(bytes: Buffer, at: number, end: number, mark: number): number {
