@@ -1,3 +1,5 @@
+import { viewOf } from '@tallystick/base';
+
 /**
  * What a connection wants to send, staged until the end of the turn. Frames are encoded straight into the present block; blocks are
  * handed to the wire piece by piece and not written again, so the wire may keep what it got, unless it said that it has let go of
@@ -6,6 +8,8 @@
 export class Output {
   /** The present block. */
   bytes: Buffer = Buffer.alloc(0);
+  /** The same, for writing in words. */
+  view: DataView = viewOf(this.bytes);
   /** Where the next frame begins in it. */
   at = 0;
   #start = 0;
@@ -46,7 +50,7 @@ export class Output {
   /** Gives memory back after a quiet time. */
   shrink(): void {
     if (this.staged > 0) return;
-    this.bytes = NONE;
+    this.#use(NONE);
     this.at = this.#start = 0;
     this.#blockBytes = BLOCK_BYTES_MIN;
   }
@@ -61,11 +65,16 @@ export class Output {
       this.#sealed.push(old.subarray(start, at));
       this.#sealedBytes += left;
     }
-    this.bytes = Buffer.allocUnsafeSlow(Math.max(bytes + moved, this.#blockBytes));
+    this.#use(Buffer.allocUnsafeSlow(Math.max(bytes + moved, this.#blockBytes)));
     if (moved > 0) old.copy(this.bytes, 0, start, at);
     this.at = moved;
     this.#start = 0;
     this.#blockBytes = Math.min(this.#blockBytes * 2, BLOCK_BYTES_MAX);
+  }
+
+  #use(block: Buffer): void {
+    this.bytes = block;
+    this.view = viewOf(block);
   }
 }
 

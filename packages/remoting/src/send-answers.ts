@@ -1,8 +1,8 @@
-import { writeDecimal, writeHexU32, writeI32, writeU16 } from '@tallystick/base';
+import { copyWords, setHexU32, ViewCache, viewOf, writeDecimal, writeHexU32, writeI32, writeU16 } from '@tallystick/base';
 import { BINARY_HEADER, RESPONSE_FLAG, type HeaderKind } from './frame.ts';
 import { ESCAPED_MAX, escapeJson } from './json-text.ts';
 import { languageName, OUR_LANGUAGE, OUR_VERSION } from './language-codes.ts';
-import type { Output } from './output.ts';
+import { Output } from './output.ts';
 import type { FrameEncoder } from './peer.ts';
 
 /** What the answer to a send says. One object may serve all answers: it is read at once. */
@@ -50,6 +50,8 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
   readonly #jsonTail: Buffer;
   /** What comes before the position in the first id. It holds the store time, which thousands of answers share. */
   #headTime = NaN;
+  readonly #templates: (Template | undefined)[] = [];
+  readonly #keys = new ViewCache();
   #binaryHead: Buffer = NONE;
   #jsonHead: Buffer = NONE;
 
@@ -57,13 +59,67 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
     this.#region = region;
     this.#hostHex = Buffer.from(Buffer.from(storeHost).toString('hex').toUpperCase());
     this.#idBytes = this.#hostHex.length + 17;
-    this.#jsonTail = Buffer.from(`"},"flag":${RESPONSE_FLAG},"language":"${languageName(OUR_LANGUAGE)}","opaque":`);
+    this.#jsonTail = JSON_BEHIND_OFFSET;
   }
 
   encode(out: Output, kind: HeaderKind, opaque: number, answer: SendAnswer): void {
+    if (answer.count === 1 && answer.code === 0 && this.#usual(out, kind, opaque, answer)) return;
     if (answer.storeTimestamp !== this.#headTime) this.#makeHeads(answer.storeTimestamp);
     if (kind === BINARY_HEADER) this.#binary(out, opaque, answer);
     else this.#json(out, opaque, answer);
+  }
+
+  /** The answer to one message with a key of the usual length: a copy of a finished answer, and the numbers that differ. */
+  #usual(out: Output, kind: HeaderKind, opaque: number, answer: SendAnswer): boolean {
+    const { queueId, transactionIdStart } = answer;
+    if (answer.transactionIdEnd - transactionIdStart !== USUAL_KEY_BYTES || queueId < 0 || queueId > 99) return false;
+    const which = (kind === BINARY_HEADER ? 2 : 0) + (queueId > 9 ? 1 : 0);
+    const template = (this.#templates[which] ??= this.#template(kind, queueId > 9 ? 10 : 0));
+    const start = out.reserve(template.bytes + 48);
+    const { view } = out;
+    copyWords(template.view, 0, template.bytes, view, start);
+    if (answer.storeTimestamp !== template.storeTimestamp) {
+      if (!template.setTime(answer.storeTimestamp)) return false;
+      copyWords(template.view, template.timeAt, template.timeAt + TIME_DIGITS, view, start + template.timeAt);
+    }
+    const position = answer.positions[0]!;
+    const positionAt = start + template.positionAt;
+    setHexU32(view, setHexU32(view, positionAt, (position / 4294967296) | 0), (position % 4294967296) | 0);
+    const key = this.#keys.of(answer.transactionId);
+    const keyAt = start + template.keyAt;
+    for (let n = 0; n < USUAL_KEY_BYTES; n += 4) {
+      const word = key.getInt32(transactionIdStart + n, true);
+      // Only what stands for itself in JSON as well.
+      if (!isPlain(word)) return false;
+      view.setInt32(keyAt + n, word, true);
+    }
+    const queueIdAt = start + template.queueIdAt;
+    if (queueId > 9) view.setUint8(queueIdAt, 48 + ((queueId / 10) | 0));
+    view.setUint8(queueIdAt + (queueId > 9 ? 1 : 0), 48 + (queueId % 10));
+    const offsetAt = start + template.bytes;
+    let end = writeDecimal(out.bytes, offsetAt, answer.queueOffset);
+    if (kind === BINARY_HEADER) {
+      view.setInt32(offsetAt - 4, end - offsetAt);
+      view.setInt32(start + EXT_AT - 4, end - start - EXT_AT);
+      view.setInt32(start + 13, opaque);
+    } else {
+      end = writeDecimal(out.bytes, copyShort(JSON_BEHIND_OFFSET, out.bytes, end), opaque);
+      end = copyShort(JSON_VERSION, out.bytes, end);
+    }
+    this.#finish(out, start, end);
+    return true;
+  }
+
+  /** Up to where the queue offset begins. */
+  #template(kind: HeaderKind, queueId: number): Template {
+    const out = new Output();
+    const key = Buffer.from('k'.repeat(USUAL_KEY_BYTES));
+    const storeTimestamp = 10 ** (TIME_DIGITS - 1);
+    const answer = { ...emptySendAnswer(), queueId, storeTimestamp, transactionId: key, transactionIdEnd: key.length };
+    this.#makeHeads(storeTimestamp);
+    if (kind === BINARY_HEADER) this.#binary(out, 0, answer);
+    else this.#json(out, 0, answer);
+    return new Template(out.bytes.subarray(0, out.at), kind, storeTimestamp, queueId);
   }
 
   #makeHeads(storeTimestamp: number): void {
@@ -92,13 +148,13 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
     let at = start + head.length;
     writeI32(bytes, at - this.#hostHex.length - 4, idBytes);
     at = this.#ids(bytes, at, answer);
-    at = binaryNumber(bytes, at, QUEUE_ID_KEY, answer.queueId);
-    at = binaryNumber(bytes, at, QUEUE_OFFSET_KEY, answer.queueOffset);
     if (transactionBytes > 0) {
       at = copyShort(TRANSACTION_ID_KEY, bytes, at);
       writeI32(bytes, at, transactionBytes);
       at = copyRange(answer.transactionId, answer.transactionIdStart, answer.transactionIdEnd, bytes, at + 4);
     }
+    at = binaryNumber(bytes, at, QUEUE_ID_KEY, answer.queueId);
+    at = binaryNumber(bytes, at, QUEUE_OFFSET_KEY, answer.queueOffset);
     writeI32(bytes, start + EXT_AT - 4, at - start - EXT_AT);
     this.#finish(out, start, at);
   }
@@ -113,10 +169,10 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
     const bytes = out.bytes;
     let at = writeDecimal(bytes, copyShort(JSON_CODE, bytes, start + 8), answer.code);
     at = this.#ids(bytes, at + this.#jsonHead.copy(bytes, at), answer);
-    at = writeDecimal(bytes, copyShort(JSON_QUEUE_ID, bytes, at), answer.queueId);
-    at = writeDecimal(bytes, copyShort(JSON_QUEUE_OFFSET, bytes, at), answer.queueOffset);
     if (transactionBytes > 0)
       at = escapeJson(transactionId, transactionIdStart, transactionIdEnd, bytes, copyShort(JSON_TRANSACTION_ID, bytes, at));
+    at = writeDecimal(bytes, copyShort(JSON_QUEUE_ID, bytes, at), answer.queueId);
+    at = writeDecimal(bytes, copyShort(JSON_QUEUE_OFFSET, bytes, at), answer.queueOffset);
     at += this.#jsonTail.copy(bytes, at);
     at = copyShort(JSON_VERSION, bytes, writeDecimal(bytes, at, opaque));
     bytes[start + 4] = 0;
@@ -146,6 +202,54 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
     return at;
   }
 }
+
+/** The usual answer up to its queue offset, and where its other numbers stand. */
+class Template {
+  readonly view: DataView;
+  readonly bytes: number;
+  storeTimestamp: number;
+  readonly timeAt: number;
+  readonly positionAt: number;
+  readonly keyAt: number;
+  readonly queueIdAt: number;
+  readonly #buffer: Buffer;
+
+  constructor(sample: Buffer, kind: HeaderKind, storeTimestamp: number, queueId: number) {
+    const isBinary = kind === BINARY_HEADER;
+    const offsetKey = sample.indexOf('queueOffset');
+    this.bytes = offsetKey + 'queueOffset'.length + (isBinary ? 4 : 3);
+    this.#buffer = Buffer.from(sample.subarray(0, this.bytes));
+    this.view = viewOf(this.#buffer);
+    this.storeTimestamp = storeTimestamp;
+    this.timeAt = sample.indexOf(String(storeTimestamp));
+    this.keyAt = sample.indexOf('k'.repeat(USUAL_KEY_BYTES));
+    const idEnd = sample.indexOf('transactionId') - (isBinary ? 2 : 3);
+    this.positionAt = idEnd - 16;
+    this.queueIdAt = sample.indexOf('queueId') + 'queueId'.length + (isBinary ? 4 : 3);
+    if (sample.readUInt8(this.queueIdAt) !== String(queueId).charCodeAt(0)) throw new Error('the answer has another shape');
+  }
+
+  /** False when the time has not the usual number of digits. */
+  setTime(storeTimestamp: number): boolean {
+    if (storeTimestamp < 10 ** (TIME_DIGITS - 1) || storeTimestamp >= 10 ** TIME_DIGITS) return false;
+    writeDecimal(this.#buffer, this.timeAt, storeTimestamp);
+    this.storeTimestamp = storeTimestamp;
+    return true;
+  }
+}
+
+/** Whether none of four bytes is a control character, a quote, a backslash or beyond ASCII; rarely no for others. */
+function isPlain(word: number): boolean {
+  const quote = word ^ 0x22222222;
+  const slash = word ^ 0x5c5c5c5c;
+  const bad = (word - 0x20202020) | ((quote - 0x01010101) & ~quote) | ((slash - 0x01010101) & ~slash) | word;
+  return (bad & 0x80808080) === 0;
+}
+
+const USUAL_KEY_BYTES = 32;
+/** Of a time in ms from 2001 to 2286. */
+const TIME_DIGITS = 13;
+const JSON_BEHIND_OFFSET = Buffer.from(`"},"flag":${RESPONSE_FLAG},"language":"${languageName(OUR_LANGUAGE)}","opaque":`);
 
 /** Where the fields begin in a binary frame without a remark. */
 const EXT_AT = 8 + 21;
