@@ -1,6 +1,7 @@
 export * from './batch.ts';
 export * from './bodies.ts';
 export * from './commands.ts';
+export { type EndRequest, EndRequests } from './end-requests.ts';
 export * from './fast-json.ts';
 export type { Field, FieldKind, FieldTable } from './fields.ts';
 export * from './frame.ts';

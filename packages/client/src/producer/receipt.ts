@@ -59,6 +59,15 @@ export class SendReceipt {
     return idText(this.#idPrefix, this.#idLow);
   }
 
+  /** The id in two parts, for who writes it as bytes: see `idText`. */
+  get idPrefix(): string {
+    return this.#idPrefix;
+  }
+
+  get idLow(): number {
+    return this.#idLow;
+  }
+
   /** The broker's id: its address and the message's position in its log. */
   get offsetMessageId(): string {
     const { offsetIds, baseOffset, host } = this.#answer;

@@ -1,5 +1,4 @@
 /** The second confirmation (END_TRANSACTION): what is said about a half message, and the fields that name it. */
-import { parseOffsetMessageId } from '@tallystick/remoting';
 import type { Fields } from '../peers.ts';
 import type { SendReceipt } from '../producer/receipt.ts';
 
@@ -38,10 +37,12 @@ export function endFields(half: HalfName, verdict: Verdict, fromCheck: boolean):
   };
 }
 
+export function verdictCode(verdict: Verdict): number {
+  return VERDICT_CODES[verdict];
+}
+
 /** The name of a half message from the receipt of its send; undefined when the broker's id in it is not one. */
 export function halfOf(group: string, receipt: SendReceipt): HalfName | undefined {
-  const place = parseOffsetMessageId(receipt.offsetMessageId);
-  if (place === undefined) return undefined;
-  const { topic, brokerName, messageId } = receipt;
-  return { group, topic, brokerName, messageId, position: place.position, halfOffset: receipt.offset };
+  const { topic, brokerName, messageId, position } = receipt;
+  return position < 0 ? undefined : { group, topic, brokerName, messageId, position, halfOffset: receipt.offset };
 }

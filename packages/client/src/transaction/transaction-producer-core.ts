@@ -14,7 +14,7 @@
  * A group is announced to all brokers by `start`, before the first send, and again on each new connection: a broker must find somebody to
  * ask even when this process has not sent anything since it started.
  */
-import { type Frame, PropertyName, RequestCode, ResponseCode, SysFlag } from '@tallystick/remoting';
+import { type EndRequest, EndRequests, type Frame, PropertyName, RequestCode, ResponseCode, SysFlag } from '@tallystick/remoting';
 import type { ClientContext } from '../context.ts';
 import { type ClientError, IndefiniteError, type SendError, answerError, callError, fail } from '../errors.ts';
 import type { ReceivedMessage } from '../message/received-message.ts';
@@ -25,7 +25,7 @@ import type { SendReceipt } from '../producer/receipt.ts';
 import type { ProducerRecord, SendMarks } from '../producer/record.ts';
 import type { ProducerMember } from '../session.ts';
 import { readCheck } from './check-request.ts';
-import { type HalfName, type Verdict, endFields, halfOf } from './end-request.ts';
+import { type HalfName, type Verdict, endFields, halfOf, verdictCode } from './end-request.ts';
 
 /** Tells the outcome; only the first call counts. `remark` travels to the broker's log. */
 export type Answer = (verdict: Verdict, remark?: string) => void;
@@ -42,13 +42,11 @@ export interface TransactionCallbacks {
 /** A stored half message that waits for its confirmation. The first definite one wins; a lost one is made good by the check-back. */
 export class Half {
   readonly receipt: SendReceipt;
-  readonly name: HalfName;
   readonly #producer: TransactionProducerCore;
 
-  constructor(producer: TransactionProducerCore, receipt: SendReceipt, name: HalfName) {
+  constructor(producer: TransactionProducerCore, receipt: SendReceipt) {
     this.#producer = producer;
     this.receipt = receipt;
-    this.name = name;
   }
 
   get messageId(): string {
@@ -76,6 +74,9 @@ export class TransactionProducerCore implements ProducerMember {
   readonly #options: TransactionOptions;
   readonly #callbacks: TransactionCallbacks;
   readonly #marks: SendMarks;
+  readonly #ends = new Map<string, EndRequests>();
+  #lastEnds: EndRequests | undefined;
+  readonly #end: EndRequest = { halfOffset: 0, position: 0, verdict: 0, idPrefix: '', idLow: 0 };
   #checking = 0;
   #closed = false;
 
@@ -103,10 +104,8 @@ export class TransactionProducerCore implements ProducerMember {
     const none = undefined as unknown as Half;
     this.producer.sendMarked(record, this.#marks, (error, receipt) => {
       if (error === undefined) {
-        const name = halfOf(this.group, receipt);
-        return name === undefined
-          ? done(fail('MALFORMED_ANSWER', `message id ${receipt.offsetMessageId}`), none)
-          : done(undefined, new Half(this, receipt, name));
+        if (receipt.position < 0) return done(fail('MALFORMED_ANSWER', `message id ${receipt.offsetMessageId}`), none);
+        return done(undefined, new Half(this, receipt));
       }
       const late =
         error instanceof IndefiniteError && error.receipt !== undefined ? halfOf(this.group, error.receipt) : undefined;
@@ -118,13 +117,24 @@ export class TransactionProducerCore implements ProducerMember {
 
   /** Confirms one-way: a lost confirmation is made good by the check-back. */
   end(half: Half, verdict: Verdict, remark?: string): void {
-    this.#confirm(half.receipt.address, half.name, verdict, remark, false);
+    const { receipt } = half;
+    const { peer } = this.#context.peers.to(receipt.address);
+    if (peer === undefined || remark !== undefined) {
+      return this.#confirm(receipt.address, halfOf(this.group, receipt)!, verdict, remark, false);
+    }
+    const end = this.#end;
+    end.halfOffset = receipt.offset;
+    end.position = receipt.position;
+    end.verdict = verdictCode(verdict);
+    end.idPrefix = receipt.idPrefix;
+    end.idLow = receipt.idLow;
+    peer.onewayWith(this.#endsOf(receipt), end);
   }
 
   /** Confirms and waits for the broker's word. An error with outcome `unknown` leaves it to the check-back. */
   endConfirmed(half: Half, verdict: 'commit' | 'rollback', done: (error: ClientError | undefined) => void): void {
     const { requestTimeoutMs } = this.#options;
-    const fields = endFields(half.name, verdict, false);
+    const fields = endFields(halfOf(this.group, half.receipt)!, verdict, false);
     this.#context.peers
       .to(half.receipt.address)
       .request(RequestCode.END_TRANSACTION, fields, undefined, requestTimeoutMs, (error, reply) => {
@@ -180,6 +190,21 @@ export class TransactionProducerCore implements ProducerMember {
         },
       );
     });
+  }
+
+  /** The template for confirmations of a receipt's topic and broker. */
+  #endsOf(receipt: SendReceipt): EndRequests {
+    const { topic, brokerName } = receipt;
+    const last = this.#lastEnds;
+    if (last !== undefined && last.route.topic === topic && last.route.brokerName === brokerName) return last;
+    const key = `${topic}@${brokerName}`;
+    let ends = this.#ends.get(key);
+    if (ends === undefined) {
+      ends = new EndRequests({ producerGroup: this.group, topic, brokerName });
+      this.#ends.set(key, ends);
+    }
+    this.#lastEnds = ends;
+    return ends;
   }
 
   #confirm(address: string, half: HalfName, verdict: Verdict, remark: string | undefined, fromCheck: boolean): void {
