@@ -64,7 +64,10 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
   readonly #context: ClientContext;
   readonly #interceptors: Interceptors | undefined;
   readonly #serialization: Serialization;
+  readonly #isPlain: boolean;
   readonly #partitioner: Partitioner | undefined;
+  /** How a key chooses its queue. */
+  readonly #keys: 'murmur2' | 'java' | 'ignored';
   readonly #choiceRules: ChoiceRules;
   readonly #latencies: LatencyTable | undefined;
   readonly #encoder: RecordEncoder;
@@ -87,6 +90,8 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
   #closing = false;
   #closed = false;
   readonly #closers: (() => void)[] = [];
+  /** Sends admitted so far: shows whether a user's partitioner has sent something itself. */
+  #admitted = 0;
   #closeTimer: Timer | undefined;
 
   constructor(context: ClientContext, options: ProducerOptions) {
@@ -96,7 +101,9 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     this.ids = new UniqueIds(context.ports.clock, context.ports.random);
     this.#interceptors = options.interceptors.length === 0 ? undefined : new Interceptors(options.interceptors, report);
     this.#serialization = new Serialization(options.keySerializer, options.valueSerializer);
+    this.#isPlain = this.#serialization.isPlain;
     const { partitioner } = options;
+    this.#keys = options.partitionerIgnoreKeys ? 'ignored' : options.keyHash;
     this.#partitioner = typeof partitioner === 'string' ? undefined : partitioner;
     this.#choiceRules = {
       mode: typeof partitioner === 'string' ? partitioner : 'sticky',
@@ -316,7 +323,8 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     done: SendDone,
     followed: FollowedSend | undefined,
   ): WaitingSend | undefined {
-    const { isPlain } = this.#serialization;
+    const isPlain = this.#isPlain;
+    this.#admitted++;
     if (this.#closing) return this.#refuse(done, fail('CLOSED'));
     const fault = shapeFault(record, marks, isPlain);
     const error =
@@ -367,15 +375,18 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
   ): Placed {
     const encoder = this.#encoder;
     const { options } = this;
-    const hasKey = encoder.hasKey && !options.partitionerIgnoreKeys;
     const isNamed = record.queueId !== undefined;
     let lane: Lane | SendError | undefined;
     let isFree = false;
     if (isNamed) {
       lane = topic.ofQueue(record.queueId);
       if (lane === undefined) return 'no-queue';
-    } else if (this.#partitioner !== undefined) lane = topic.ofPartitioner(this.#partitioner, record);
-    else if (hasKey) lane = options.keyHash === 'murmur2' ? topic.ofKey(encoder.keyHash) : topic.ofJavaHash(record.key!);
+    } else if (this.#partitioner !== undefined) {
+      const admitted = this.#admitted;
+      lane = topic.ofPartitioner(this.#partitioner, record);
+      if (admitted !== this.#admitted) encoder.prepare(record, marks);
+    } else if (encoder.hasKey && this.#keys !== 'ignored')
+      lane = this.#keys === 'murmur2' ? topic.ofKey(encoder.keyHash) : topic.ofJavaHash(record.key!);
     else {
       lane = topic.next(encoder.boundBytes);
       isFree = true;

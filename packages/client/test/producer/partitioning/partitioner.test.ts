@@ -94,6 +94,23 @@ describe('partitioner', () => {
     expect(told.error!.message).toContain(text);
   });
 
+  it('of the user’s own may send something itself', () => {
+    const stage = stageWith({ t: 2, log: 1 });
+    const partitioner: Partitioner = {
+      partition({ topic, key }) {
+        if (topic === 't') producer.send({ topic: 'log', value: `choosing for ${String(key)}` }, () => {});
+        return 0;
+      },
+    };
+    const producer = stage.client().producer({ partitioner });
+    warmUp(stage, producer, 't');
+    send(producer, { topic: 't', key: 'k', value: 'v'.repeat(100) });
+    stage.time.settle();
+    const arrived = stage.broker.arrived.map(({ topic, body, properties }) => [topic, body, properties.get('KEYS')]);
+    expect(arrived).toContainEqual(['t', 'v'.repeat(100), 'k']);
+    expect(arrived).toContainEqual(['log', 'choosing for k', undefined]);
+  });
+
   it('starts at a queue by lot, so that many short-lived producers do not all meet at the first', () => {
     const starts = new Set<number>();
     const stage = stageWith({ t: 8 });
