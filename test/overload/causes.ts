@@ -11,7 +11,7 @@ import type { ClientResult, ClientVerdict } from './client-child.ts';
 import { Checks, type CaseResult } from './checks.ts';
 import type { Child } from './children.ts';
 import type { Answer } from './frame-heads.ts';
-import { busyCounters, deviceOf, readBack, report, run, Stage } from './loads.ts';
+import { busyCounters, deviceOf, pause, readBack, report, run, Stage, use } from './loads.ts';
 import type { ProberResult } from './prober-child.ts';
 import { FAST_DISK, type DiskMood } from './slow-disk.ts';
 
@@ -155,13 +155,13 @@ async function bringAbout(cause: Cause): Promise<CaseResult> {
       { brokerName: 'broker-a', port: sick.ready as number },
       { brokerName: 'broker-b', port: healthy.ready as number },
     ]);
-    const use = (seconds: number): Promise<ClientResult> => client.ask<ClientResult>({ do: 'run', rate: CLIENT_RATE, seconds });
-    const warm = await use(0.7);
+    const send = (seconds: number): Promise<ClientResult> => use(client, [{ rate: CLIENT_RATE, seconds }]);
+    const warm = await send(0.7);
 
     await prober.ask({ do: 'start' });
     const seconds = cause.holdMs / 1000 + 0.7;
     const flooded = run(flood, [{ seconds, rate: cause.rate }]);
-    const used = use(seconds);
+    const used = send(seconds);
     await pause(200);
     await sick.ask({ do: 'mood', mood: cause.mood });
     await pause(cause.holdMs);
@@ -172,7 +172,7 @@ async function bringAbout(cause: Cause): Promise<CaseResult> {
     const seen = await report(sick);
     const serving = cause.fatal === true ? await restarted(stage, sick, cause.options) : sick;
     const again = cause.fatal === true ? undefined : await run(flood, [{ seconds: 1, rate: 500 }]);
-    const after = cause.fatal === true ? undefined : await use(1);
+    const after = cause.fatal === true ? undefined : await send(1);
     // What lies in a transient store pool can be read once it is written, 200 ms later at most.
     await pause(300);
     const verdict = await client.ask<ClientVerdict>({ do: 'readBack', ports: [serving.ready, healthy.ready] });
@@ -253,8 +253,4 @@ async function restarted(stage: Stage, sick: Child, options: GivenBrokerOptions)
   await sick.end('SIGKILL');
   rmSync(join(stage.folder, 'a', 'FSYNC_FAILED'));
   return stage.broker(FAST_DISK, options, 'a');
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -17,6 +17,12 @@ export interface ClientConfig {
   readonly producer: GivenProducerOptions;
 }
 
+export interface ClientPhase {
+  /** Messages per second. */
+  readonly rate: number;
+  readonly seconds: number;
+}
+
 export interface ClientResult {
   readonly due: number;
   /** Acknowledged per second, and of these within a second of their time. */
@@ -29,6 +35,8 @@ export interface ClientResult {
   readonly errors: Readonly<Record<string, number>>;
   readonly unknown: number;
   readonly latency: Spread;
+  /** Of the messages that were due in each second: how many, and how many were acknowledged within a second. */
+  readonly perSecond: readonly { readonly due: number; readonly timely: number }[];
 }
 
 export interface ClientVerdict {
@@ -65,9 +73,10 @@ const verdicts: (string | undefined)[] = [];
 const UNKNOWN = 'unknown';
 const REFUSED = 'refused';
 
-async function run(rate: number, seconds: number): Promise<ClientResult> {
+async function run(phases: readonly ClientPhase[]): Promise<ClientResult> {
   const startMs = performance.now();
-  const endMs = startMs + seconds * 1000;
+  const seconds = phases.reduce((sum, phase) => sum + phase.seconds, 0);
+  const perSecond: { due: number; timely: number }[] = [];
   const first = verdicts.length;
   const latency = new Histogram();
   const storedAt: Record<string, number> = {};
@@ -82,13 +91,18 @@ async function run(rate: number, seconds: number): Promise<ClientResult> {
     const value = Buffer.alloc(config.bodyBytes, 'y');
     value.write(n.toString(16).padStart(8, '0'), 0, 'latin1');
     verdicts[n] = undefined;
+    const second = (perSecond[Math.floor((dueMs - startMs) / 1000)] ??= { due: 0, timely: 0 });
+    second.due++;
     producer.sendWith({ topic: config.topic, value }, (error, receipt) => {
       open--;
       const ms = performance.now() - dueMs;
       if (error === undefined) {
         stored++;
         latency.add(ms);
-        if (ms <= 1000) timely++;
+        if (ms <= 1000) {
+          timely++;
+          second.timely++;
+        }
         storedAt[receipt.brokerName] = (storedAt[receipt.brokerName] ?? 0) + 1;
         verdicts[n] = `${receipt.brokerName}/${receipt.queueId}@${receipt.offset}`;
         return;
@@ -99,13 +113,18 @@ async function run(rate: number, seconds: number): Promise<ClientResult> {
       verdicts[n] = error.outcome === 'unknown' ? UNKNOWN : REFUSED;
     });
   };
-  while (performance.now() < endMs) {
-    const nowMs = Math.min(performance.now(), endMs);
-    const wanted = Math.floor(((nowMs - startMs) * rate) / 1000);
-    for (; due < wanted; due++) send(first + due, startMs + (due * 1000) / rate);
-    await pause(1);
+  let phaseMs = startMs;
+  for (const { rate, seconds: length } of phases) {
+    const endMs = phaseMs + length * 1000;
+    const before = due;
+    while (performance.now() < endMs) {
+      const wanted = before + Math.floor(((Math.min(performance.now(), endMs) - phaseMs) * rate) / 1000);
+      for (; due < wanted; due++) send(first + due, phaseMs + ((due - before) * 1000) / rate);
+      await pause(1);
+    }
+    phaseMs = endMs;
   }
-  while (open > 0 && performance.now() < endMs + 60_000) await pause(10);
+  while (open > 0 && performance.now() < phaseMs + 60_000) await pause(10);
   return {
     due,
     goodput: Math.round(stored / seconds),
@@ -115,6 +134,7 @@ async function run(rate: number, seconds: number): Promise<ClientResult> {
     errors,
     unknown,
     latency: latency.summary(),
+    perSecond: Array.from(perSecond, (each) => each ?? { due: 0, timely: 0 }),
   };
 }
 
@@ -165,7 +185,7 @@ async function readBack(ports: readonly number[]): Promise<ClientVerdict> {
 }
 
 serve({
-  run: ({ rate, seconds }: { rate: number; seconds: number }) => run(rate, seconds),
+  run: ({ phases }: { phases: readonly ClientPhase[] }) => run(phases),
   readBack: ({ ports }: { ports: readonly number[] }) => readBack(ports),
 });
 

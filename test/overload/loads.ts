@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { GivenBrokerOptions } from '@tallystick/broker';
 import type { BrokerConfig, BrokerReport } from './broker-child.ts';
 import { Child } from './children.ts';
-import type { ClientConfig } from './client-child.ts';
+import type { ClientConfig, ClientPhase, ClientResult } from './client-child.ts';
 import type { Answer } from './frame-heads.ts';
 import type { FloodConfig, FloodResult, Phase, Retries } from './flood.ts';
 import type { ProberConfig, ProberResult } from './prober-child.ts';
@@ -77,6 +77,11 @@ export function run(flood: Child, phases: readonly Phase[], retries?: Retries): 
   return flood.ask<FloodResult>({ do: 'run', phases, drainMs: 10_000, retries });
 }
 
+/** Our own client, sending as scheduled. */
+export function use(client: Child, phases: readonly ClientPhase[]): Promise<ClientResult> {
+  return client.ask<ClientResult>({ do: 'run', phases });
+}
+
 export function report(broker: Child): Promise<BrokerReport> {
   return broker.ask<BrokerReport>({ do: 'report' });
 }
@@ -119,4 +124,8 @@ export async function recovery(flood: Child, rate: number, limit: number): Promi
     if (light.answers.ok === light.due && light.latency.p99Ms < 100) return Number(((beganMs - startMs) / 1000).toFixed(1));
   }
   return undefined;
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -10,6 +10,8 @@ import { type Flood, MAYBE, OPEN, REFUSED, STORED } from './flood.ts';
 export interface Verdict {
   readonly stored: number;
   readonly acknowledged: number;
+  /** Acknowledged and not there; each is a problem too. */
+  readonly lost: number;
   /** Nobody was told, and they are there. */
   readonly unknownButStored: number;
   readonly problems: readonly string[];
@@ -59,13 +61,16 @@ export async function readBack(flood: Flood, port: number, repeats: boolean): Pr
     }
   }
   let acknowledged = 0;
+  let lost = 0;
   for (let n = 0; n < flood.next; n++) {
     if (flood.state[n] !== STORED) continue;
     acknowledged++;
-    if (seen[n] === 0) problem(`message ${n}, acknowledged at ${flood.lane[n]}@${flood.offset[n]}, is not there`);
+    if (seen[n] === 1) continue;
+    lost++;
+    problem(`message ${n}, acknowledged at ${flood.lane[n]}@${flood.offset[n]}, is not there`);
   }
   peer.close(true);
-  return { stored, acknowledged, unknownButStored, problems };
+  return { stored, acknowledged, lost, unknownButStored, problems };
 }
 
 /** A connection of our own to ask a broker. */

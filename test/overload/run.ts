@@ -1,32 +1,43 @@
 /**
  * `npm run overload [-- --seconds N --case NAME --json]`: real processes under more load than they can take. See the cases below; all
- * of them by default. `--seconds` is the length of each flood (60). `--broker JSON`: options for the brokers, to try
+ * of them by default. `--seconds` is the length of each flood (60), or of each row of the guide (20). `--broker JSON`: options for the brokers, to try
  * them out. `--guide` prints the table of
  * docs/guides/when-the-broker-is-busy.md instead. Ends with 1 when a sentence did not hold, or when a run that had to fail did not.
  */
 import { parseArgs } from 'node:util';
 import type { GivenBrokerOptions } from '@tallystick/broker';
+import { controls } from './controls.ts';
 import { failed, type CaseResult } from './checks.ts';
 import { causes, CAUSE_NAMES } from './causes.ts';
+import { guide } from './guide.ts';
+import { metastable } from './metastable.ts';
 import { cpuBound, diskBound } from './saturation.ts';
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: 'string', default: '60' },
+    seconds: { type: 'string' },
     case: { type: 'string' },
     broker: { type: 'string', default: '{}' },
+    guide: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
-const seconds = Number(values.seconds);
+const seconds = Number(values.seconds ?? (values.guide ? '20' : '60'));
 const given = JSON.parse(values.broker) as GivenBrokerOptions;
 
 const CASES: Record<string, () => Promise<readonly CaseResult[]>> = {
   'disk-bound': async () => [await diskBound(seconds, given)],
   'cpu-bound': async () => [await cpuBound(seconds, given)],
+  metastable: async () => [await metastable(Math.min(seconds, 20), given)],
   causes: () => causes(undefined),
+  controls: async () => [await controls(Math.min(seconds, 6))],
 };
 for (const name of CAUSE_NAMES) if (values.case === name) CASES[name] = () => causes(name);
+
+if (values.guide) {
+  await guide(seconds, say);
+  process.exit(0);
+}
 
 const chosen = Object.entries(CASES).filter(([name]) => values.case === undefined || name.includes(values.case));
 if (chosen.length === 0 || !(seconds >= 2)) {

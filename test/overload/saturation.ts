@@ -7,7 +7,8 @@ import type { GivenBrokerOptions } from '@tallystick/broker';
 import type { BrokerReport } from './broker-child.ts';
 import { Checks, type CaseResult } from './checks.ts';
 import type { FloodResult } from './flood.ts';
-import { deviceOf, peakOf, probed, readBack, recovery, report, run, Stage } from './loads.ts';
+import type { Answer } from './frame-heads.ts';
+import { busyCounters, deviceOf, peakOf, probed, readBack, recovery, report, run, Stage } from './loads.ts';
 import type { ProberResult } from './prober-child.ts';
 import type { Verdict } from './read-back.ts';
 import { FAST_DISK, type DiskMood } from './slow-disk.ts';
@@ -21,17 +22,6 @@ const CONTROL_MS = 100;
 const RECOVERY_S = 10;
 /** Broker's whole process: 64 MiB tail, 64 MiB of waiting sends, Node itself, the meter of this test. */
 export const RSS_CAP_MIB = 448;
-
-/** What disables the broker's flow control, for runs that must fail. */
-export const NO_FLOW_CONTROL = {
-  brokerFastFailureEnable: false,
-  sendThreadPoolQueueCapacity: 10_000_000,
-  sendQueueBytesMax: 4096 * 1024 * 1024,
-  storeBacklogMs: 3_600_000,
-  connectionSendsMax: 10_000_000,
-  connectionSendBytesMax: 4096 * 1024 * 1024,
-  pendingBytesMax: 4096 * 1024 * 1024,
-} as GivenBrokerOptions;
 
 interface Saturation {
   readonly name: string;
@@ -150,6 +140,13 @@ function judge({ name, peak, load, probe, after, peakMiB, recoveredS, verdict, v
     verdict.problems.length === 0 ? `${verdict.acknowledged} acknowledged, ${verdict.stored} read` : verdict.problems.slice(0, 3),
   );
   if (name.startsWith('disk')) {
+    const counted = busyCounters(after.counters);
+    const told = Object.keys(counted).map((answer) => [answer, counted[answer as Answer], answers[answer as Answer].count]);
+    checks.that(
+      told.every(([, ours, seen]) => ours === seen),
+      'each busy answer is counted under its cause',
+      Object.fromEntries(told.map(([answer, ours]) => [answer, ours])),
+    );
     checks.that(answers.overload.count > 0, 'the run filled the queue: [OVERLOAD]', answers.overload.count);
     checks.that(
       answers['timeout-clean-queue'].count > 0,
