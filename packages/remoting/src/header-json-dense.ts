@@ -1,3 +1,4 @@
+import { ViewCache } from '@tallystick/base';
 import type { Frame } from './frame.ts';
 import { CODE, EXT_FIELDS, FLAG, headerKeys, LANGUAGE, OPAQUE, REMARK, VERSION } from './header-keys.ts';
 import { languageIndex, OUR_LANGUAGE } from './language-codes.ts';
@@ -43,9 +44,9 @@ export function parseDenseJsonHeader(frame: Frame, bytes: Buffer, at: number, en
       if (negative) at++;
       const start = at;
       let number = 0;
-      for (let digit = bytes[at]! - 48; digit >= 0 && digit <= 9 && at - start < 9; digit = bytes[++at]! - 48)
+      for (let digit = bytes[at]! - 48; digit >= 0 && digit <= 9 && at - start < 10; digit = bytes[++at]! - 48)
         number = number * 10 + digit;
-      if (at === start || slot === REMARK || slot === LANGUAGE) return false;
+      if (at === start || number > 0x7fffffff || slot === REMARK || slot === LANGUAGE) return false;
       if (negative) number = -number;
       if (slot === CODE) {
         frame.code = number;
@@ -62,6 +63,7 @@ export function parseDenseJsonHeader(frame: Frame, bytes: Buffer, at: number, en
 
 /** Reads `"key":"value"` pairs up to the closing brace; the place behind it, or -1. */
 function readDenseFields(frame: Frame, bytes: Buffer, at: number, end: number): number {
+  const view = views.of(bytes);
   while (bytes[at] === QUOTE) {
     const keyStart = at + 1;
     const keyEnd = endOfPlain(bytes, keyStart, end);
@@ -69,6 +71,8 @@ function readDenseFields(frame: Frame, bytes: Buffer, at: number, end: number): 
     const valueStart = keyEnd + 3;
     let escaped = 0;
     for (at = valueStart; at < end; at++) {
+      while (at + 4 <= end && !hasMark(view.getInt32(at, true))) at += 4;
+      if (at === end) break;
       const byte = bytes[at]!;
       if (byte === QUOTE) break;
       if (byte !== BACKSLASH) continue;
@@ -87,6 +91,15 @@ function readDenseFields(frame: Frame, bytes: Buffer, at: number, end: number): 
 function endOfPlain(bytes: Buffer, at: number, end: number): number {
   while (at < end && bytes[at] !== QUOTE && bytes[at] !== BACKSLASH) at++;
   return at;
+}
+
+const views = new ViewCache();
+
+/** Whether one of four bytes is a quote or a backslash; may also say yes when none is. */
+function hasMark(word: number): boolean {
+  const quote = word ^ 0x22222222;
+  const slash = word ^ 0x5c5c5c5c;
+  return ((((quote - 0x01010101) & ~quote) | ((slash - 0x01010101) & ~slash)) & 0x80808080) !== 0;
 }
 
 const OPEN_BRACE = 123;
