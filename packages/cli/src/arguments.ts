@@ -27,6 +27,14 @@ export function address(text: string): string {
   return text;
 }
 
+/** `host:port`, several with commas between them. */
+export function addresses(text: string): string {
+  return text
+    .split(/[,;]/)
+    .map((one) => address(one.trim()))
+    .join(',');
+}
+
 /** `name=value`, gathered over repetitions of the option. */
 export function header(text: string, before: ReadonlyMap<string, string> | undefined): Map<string, string> {
   const at = text.indexOf('=');

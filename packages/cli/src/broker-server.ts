@@ -56,6 +56,13 @@ function refusal(error: unknown, { host, port, dataDir, insecure }: ServerOption
       'usage',
       error,
     );
+  if ((error as { rule?: unknown }).rule === 'registration')
+    return new CliError(
+      text,
+      'give it a --broker-name of its own (with a new --data folder), or stop the other',
+      'failed',
+      error,
+    );
   return new CliError(
     `the store in ${dataDir} was not opened: ${text}`,
     'look at the reason, or give --data another folder',

@@ -13,6 +13,7 @@ describe('wrong arguments', () => {
     [['demo', 'bank', '--defect', 'no-fence', '--path', 'outbox'], 'needs transfers by half'],
     [['broker', '--port', '70000'], 'a whole number from 0 to 65535'],
     [['broker', '--flush', 'perhaps'], 'Allowed choices are sync, async'],
+    [['broker', '--name-server', 'here:9876,there'], 'an address as host:port'],
     [['broker', '--delay-levels', '100,soon'], 'a whole number'],
     [['send'], "missing required argument 'topic'"],
     [['send', 'orders', 'x', '--header', 'novalue'], 'a header as name=value'],

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { GivenBrokerOptions } from '@tallystick/broker';
 import { Option, type Command } from 'commander';
-import { integer, integers } from '../arguments.ts';
+import { addresses, integer, integers } from '../arguments.ts';
 import { CliError } from '../cli-error.ts';
 import type { ToChild, ToParent } from '../demo/child.ts';
 
@@ -15,6 +15,10 @@ interface BrokerFlags {
   readonly port: number;
   readonly host: string;
   readonly data?: string;
+  readonly brokerName?: string;
+  readonly clusterName?: string;
+  readonly advertise?: string;
+  readonly nameServer?: string;
   readonly insecure?: true;
   readonly flush: 'sync' | 'async';
   readonly transientStorePool?: true;
@@ -36,6 +40,13 @@ export function addBroker(program: Command): void {
     .option('--host <address>', 'address to listen on; other than loopback only with --insecure', '127.0.0.1')
     .option('--insecure', 'allow an address that others can reach, without authentication')
     .option('--data <dir>', 'folder of the store (default: a temporary one, removed at the end)')
+    .option(
+      '--broker-name <name>',
+      'name in routes, kept in the store; brokers of one name server need different ones (default: broker-a)',
+    )
+    .option('--cluster-name <name>', 'name of the cluster, kept in the store (default: DefaultCluster)')
+    .option('--advertise <ip:port>', 'where clients are told to find this broker (default: where it listens)')
+    .option('--name-server <host:port,…>', "also register at these name servers, ours or Apache RocketMQ's", addresses)
     .addOption(
       new Option('--flush <mode>', 'sync: acknowledge what is on the disk; async: what is written')
         .choices(['sync', 'async'])
@@ -84,6 +95,10 @@ async function serve(flags: BrokerFlags): Promise<void> {
 /** Options of the broker that were given on the command line; the rest keep their defaults. */
 function settingsOf(flags: BrokerFlags): GivenBrokerOptions {
   const given = {
+    brokerName: flags.brokerName,
+    clusterName: flags.clusterName,
+    advertise: flags.advertise,
+    nameServers: flags.nameServer,
     flush: flags.flush,
     transientStorePoolEnable: flags.transientStorePool,
     checkAfterMs: flags.checkAfter,

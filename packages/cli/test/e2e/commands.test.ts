@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -109,6 +109,23 @@ describe('broker, send and consume as real processes', () => {
     const { broker } = await startBroker('--host', '0.0.0.0', '--insecure');
     broker.child.kill('SIGTERM');
     expect((await broker.ended).out).toContain('INSECURE');
+  });
+
+  it('grow to two brokers behind one name server, and refuse two of one name', { timeout: 60_000 }, async () => {
+    const { address } = await startBroker();
+    const clash = await run(['broker', '--port', '0', '--name-server', address]);
+    expect(clash).toMatchObject({ code: 1, err: expect.stringContaining('knows a broker broker-a at') });
+    expect(clash.err).toContain('--broker-name of its own');
+    const folder = mkdtempSync(join(tmpdir(), 'commands-second-'));
+    const other = start(['broker', '--port', '0', '--data', folder, '--broker-name', 'broker-b', '--name-server', address]);
+    running.push(other);
+    await other.seen(/^ready on/m);
+    expect(await run(['topic', 'create', 'bills', '--queues', '2', '--broker', address])).toMatchObject({ code: 0 });
+    other.child.kill('SIGTERM');
+    expect((await other.ended).code).toBe(0);
+    expect(readFileSync(join(folder, 'config/topics.json'), 'utf8')).toContain('"bills"');
+    expect(await run(['send', 'bills', 'x', '--count', '20', '--broker', address])).toMatchObject({ code: 0 });
+    rmSync(folder, { recursive: true, force: true });
   });
 
   it('make and list topics, and list half messages', { timeout: 60_000 }, async () => {
