@@ -25,7 +25,7 @@ export interface PeersResult {
   readonly marks: readonly MarkResult[];
 }
 
-const WARM_UP_MS_MAX = 1000;
+const WARM_UP_MS_MAX = 1200;
 
 export async function peers(options: PeersOptions): Promise<PeersResult> {
   const began = performance.now();

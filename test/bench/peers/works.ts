@@ -173,7 +173,7 @@ export const WORKS: readonly Work[] = [
   },
   {
     name: 'promise',
-    title: '`await producer.send()`',
+    title: '`producer.send()`, a promise for each message',
     value: 'perSecond',
     sides: [ours('async', { mode: 'promise' })],
     marks: [{ kind: 'times', against: 'ours', mark: 0.7, of: 'async-single' }],

@@ -2,7 +2,7 @@
 
 export interface Job {
   /**
-   * produce: callbacks or plain promises; promise: `await send()`; pipeline: explicit pipelines; transaction; consume: a backlog, with
+   * produce: callbacks or plain promises; promise: a promise for each message, ours; pipeline: explicit pipelines; transaction; consume: a backlog, with
    * acknowledgements; latency: 1,000 messages a second from send to handler; bare: our messages beside bare writes and syncs.
    */
   readonly mode: 'produce' | 'promise' | 'pipeline' | 'transaction' | 'consume' | 'latency' | 'bare';

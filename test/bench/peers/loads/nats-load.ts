@@ -31,7 +31,7 @@ function produce(): Promise<Figure> {
   };
   return loop.run((n, sample) => {
     const published = stream.publish(TOPICS[n & 1]!, valueOf(content, n));
-    if (sample === undefined) published.then(settle).catch(loop.failed);
+    if (sample === undefined) published.then(settle, loop.failed);
     else
       published
         .then((ack) => {

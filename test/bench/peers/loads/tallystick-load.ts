@@ -52,17 +52,29 @@ function produce(loop = new Loop(job)): Promise<Figure> {
   });
 }
 
-/** Promises: what `await producer.send()` costs its caller. */
+/** The same with a promise for each message. */
 function promise(): Promise<Figure> {
   const producer = client.producer(options);
   const loop = new Loop(job);
-  const checks = TOPICS.map(checker);
-  const send = async (n: number, sample: (() => void) | undefined): Promise<void> => {
-    checks[n & 1]!(await producer.send(record(n)));
-    sample?.();
-    loop.finished();
-  };
-  return loop.run((n, sample) => void send(n, sample).catch(loop.failed));
+  const [first, second] = TOPICS.map((topic) => {
+    const check = checker(topic);
+    return (receipt: SendReceipt): void => {
+      check(receipt);
+      loop.finished();
+    };
+  });
+  return loop.run((n, sample) => {
+    const settle = (n & 1) === 0 ? first! : second!;
+    const sent = producer.send(record(n));
+    if (sample === undefined) sent.then(settle, loop.failed);
+    else
+      sent
+        .then((receipt) => {
+          sample();
+          settle(receipt);
+        })
+        .catch(loop.failed);
+  });
 }
 
 /**
