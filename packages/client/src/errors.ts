@@ -113,6 +113,18 @@ const ELSEWHERE: ReadonlySet<number> = new Set([
   ResponseCode.GO_AWAY,
 ]);
 
+/** True for an answer whose reason is the broker's state and not the message or its topic: such a broker is left out for a time. */
+export function meansBusy(code: number): boolean {
+  return BUSY.has(code);
+}
+
+const BUSY: ReadonlySet<number> = new Set([
+  ResponseCode.SYSTEM_BUSY,
+  ResponseCode.SERVICE_NOT_AVAILABLE,
+  ResponseCode.FLOW_CONTROL,
+  ResponseCode.GO_AWAY,
+]);
+
 function outcomeOf(code: number): Outcome {
   if (storedAfter(code) !== 'no') return 'unknown';
   if (code === ResponseCode.TOPIC_NOT_EXIST) return 'unroutable';

@@ -498,6 +498,7 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
           if (to === lane || this.isAvoided(to.brokerName)) break;
           lane.batches.splice(lane.batches.indexOf(batch), 1);
           batch.closed = true;
+          if (batch.frames !== undefined) this.#accumulator.reframe(batch, to);
           batch.lane = to;
           this.#accumulator.requeue(batch);
         }

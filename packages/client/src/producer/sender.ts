@@ -21,8 +21,8 @@
  * Of a run each frame has its own verdict at once; what is to be sent again waits until all have one and goes back together.
  */
 import { type Clock, type Random, type Timer, type Timers, type Turn, backoffMs } from '@tallystick/base';
-import { type Frame, type PeerError, ResponseCode, SendAck, SendAnswerLocator, storedAfter } from '@tallystick/remoting';
-import { IndefiniteError, type SendError, answerError, callError, fail, isRetriable } from '../errors.ts';
+import { type Frame, type PeerError, ResponseCode, SendAck, SendAnswerLocator } from '@tallystick/remoting';
+import { IndefiniteError, type SendError, answerError, callError, fail, isRetriable, meansBusy } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
 import type { Connection } from '../peers.ts';
 import type { BatchFlight, Lane, ProducerBatch } from './producer-batch.ts';
@@ -434,5 +434,5 @@ export class Sender implements BatchFlight, AccumulatorOwner {
 }
 
 function outcomeOf(code: number): BrokerOutcome {
-  return storedAfter(code) === 'no' ? 'refused' : 'answered';
+  return meansBusy(code) ? 'refused' : 'answered';
 }

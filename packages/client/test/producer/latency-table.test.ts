@@ -40,10 +40,13 @@ describe('latency table', () => {
 });
 
 describe('avoidance', () => {
-  it('keeps records that may go anywhere from a broker that cannot be reached, as long as another can', () => {
+  it.each([
+    ['in batches', 32 * 1024],
+    ['one by one', 0],
+  ])('keeps records that may go anywhere, %s, from a broker that cannot be reached while another can', (_, batchSizeBytes) => {
     const stage = stageWith({ t: 2 });
     const other = stage.addBroker('10.0.0.2:9876', 'broker-b');
-    const producer = stage.client().producer();
+    const producer = stage.client().producer({ batchSizeBytes });
     for (let n = 0; n < 8; n++) {
       send(producer, { topic: 't', value: `before ${n}` });
       stage.time.settle();
@@ -87,6 +90,23 @@ describe('avoidance', () => {
       return one;
     });
     expect(told.map(({ receipt }) => receipt!.brokerName).toSorted()).toEqual(wanted);
+  });
+
+  it.each([
+    [{ code: 2 }, true],
+    [{ code: 14 }, true],
+    [{ code: 13 }, false],
+    [{ code: 16 }, false],
+    ['silent' as const, true],
+    ['cut' as const, true],
+  ])('is caused by the broker and not by a message: %j: %s', (reaction, isAvoided) => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ retries: 0 });
+    warmUp(stage, producer);
+    stage.broker.script = (code) => (SENDS.includes(code) ? reaction : 'ok');
+    send(producer, { topic: 't', value: 'v' });
+    stage.time.advance(3000);
+    expect(producer.inspect().avoided.map(({ brokerName }) => brokerName)).toEqual(isAvoided ? ['broker-a'] : []);
   });
 
   it('does not move a record whose key or caller chose the queue', () => {
