@@ -28,7 +28,8 @@ export interface Server {
 /**
  * The door of the broker: every request passes here on its way to its handler. While its lane is empty, has credit left in this turn
  * and nothing forbids it, a request is served at once, on the frame as it lies in the socket's chunk: one array read and one
- * comparison. Otherwise it is copied into its lane, and the end of the turn serves lanes by precedence and share.
+ * comparison. Otherwise it is copied into its lane, and the end of the turn serves lanes by precedence and share. A connection whose
+ * request waits only for the next turn's credit is not read until then.
  *
  * Promises: in a lane, first come is first served; a request is served once, or answered busy with the cause named and counted
  * (a one-way request is only counted), never both; confirmations (37) are always served; waiting takes no more memory than the
@@ -56,6 +57,8 @@ export class FlowControl {
   readonly #endTurnAtEnd = (): void => this.#endTurn();
   readonly #serve = (peer: Peer, frame: Frame): void => this.#server.handle(peer, frame);
   #isArmed = false;
+  /** When the present turn began, as far as it is known here. */
+  #turnMs = 0;
   /** Something waits, or a lane is shut: the store's progress matters. */
   #isWaiting = false;
   #isStopped = false;
@@ -155,20 +158,20 @@ export class FlowControl {
       else this.#counters.busyNoBuffer++;
       return this.#refuse(peer, frame.ref(), REJECT_TEXT);
     }
+    const nowMs = this.#clock.monotonic();
     const isManyBytes = line.size > 0 && line.bytes + bytes > lane.bytesMax;
-    if (line.size >= lane.capacity || isManyBytes) {
-      const isKept = lane.row.neverDrops === true;
-      // A lane that is full although the store keeps up is short of processor time, and to refuse costs half of what serving costs:
-      // its connections wait until it has half emptied. When the disk is short, they hear of it at once.
-      if (isKept || this.#mayServe(lane)) lane.hold(peer);
-      if (!isKept) {
-        if (isManyBytes) this.#counters.busyQueueBytes++;
-        else this.#counters.busyQueueCount++;
-        return this.#refuse(peer, frame.ref(), OVERLOAD_TEXT);
-      }
+    const isFull = line.size >= lane.capacity || isManyBytes;
+    // When the disk is short, clients hear of it at once. When processor time is, their connections are not read for a while: to read
+    // and refuse a request costs nearly half of what serving it costs, and would leave too little for those that are served.
+    if (this.#mayServe(lane) || (isFull && nowMs - this.#turnMs > LONG_TURN_MS)) lane.hold(peer);
+    if (isFull && lane.row.neverDrops === true) lane.hold(peer);
+    else if (isFull) {
+      if (isManyBytes) this.#counters.busyQueueBytes++;
+      else this.#counters.busyQueueCount++;
+      return this.#refuse(peer, frame.ref(), OVERLOAD_TEXT);
     }
     this.#counters.queued++;
-    line.push(peer, frame, this.#clock.monotonic());
+    line.push(peer, frame, nowMs);
   }
 
   /** Whether sends are refused at the door, RocketMQ's rejectRequest(). */
@@ -178,6 +181,7 @@ export class FlowControl {
 
   #arm(): void {
     this.#isArmed = true;
+    this.#turnMs = this.#clock.monotonic();
     this.#turn.atEnd(this.#endTurnAtEnd);
   }
 
@@ -312,8 +316,11 @@ class Lane {
 /** RocketMQ's period. */
 const SCAN_MS = 10;
 
+/** A turn that has lasted longer is short of processor time: shares are made for turns of about this length. */
+const LONG_TURN_MS = 20;
+
 /**
- * Requests served at once in a turn may cost this many shares: one socket read gives up to 2 MiB, some 8,000 small sends, and a lone
- * connection must not fill a lane; and the end of a turn may come four times before sockets are read again.
+ * Requests served at once in a turn may cost this many shares: the end of a turn may come four times before sockets are read again, so
+ * reading and draining get the same. For sends 2 MiB: some 4,000 small ones, 10 ms.
  */
 const SHARES_AT_ONCE = 4;

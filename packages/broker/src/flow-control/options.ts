@@ -63,7 +63,7 @@ export const FLOW_OPTIONS = {
   sendQueueBytesMax: queueBytes(64 * MIB, 'sends'),
   pullQueueBytesMax: queueBytes(16 * MIB, 'pulls or queries'),
   controlQueueBytesMax: queueBytes(16 * MIB, 'control requests'),
-  sendShareBytes: share(MIB, 'sends, each at its bytes and 256 more,'),
+  sendShareBytes: share(512 * KIB, 'sends, each at its bytes and 256 more,'),
   pullShareBytes: share(4 * MIB, 'pulls and queries, each at 32 KiB,'),
   controlShareBytes: share(8 * MIB, 'control requests, each at its bytes and 1 KiB more,'),
   pullReadsWaitingMax: reads(64, 'Pulls and queries'),

@@ -63,7 +63,7 @@ class Yard {
   readonly #frame = new Frame();
   sent = 0;
 
-  constructor(given: GivenBrokerOptions) {
+  constructor(given: GivenBrokerOptions, connections = 3) {
     const { store } = this;
     const watched: WatchedStore = {
       get unsyncedBytes() {
@@ -85,7 +85,7 @@ class Yard {
       this.counters,
       server,
     );
-    this.peers = [0, 1, 2].map(() => new FakePeer(this));
+    this.peers = Array.from({ length: connections }, () => new FakePeer(this));
   }
 
   /** One request arrives in a chunk that is used again at once. Its number, or -1 when the connection is not read. */
@@ -134,25 +134,26 @@ describe('a lane', () => {
     expect(yard.counters.queued).toBe(0);
   });
 
-  it('has credit again in the next turn', () => {
-    const yard = new Yard(NARROW);
-    const ids = Array.from({ length: 30 }, () => yard.arrive(SEND, 500));
+  it('has credit again in the next turn; until then each connection that wants more is not read', () => {
+    const yard = new Yard(NARROW, 30);
+    const ids = Array.from({ length: 30 }, (_, n) => yard.arrive(SEND, 500, n));
     const atOnce = yard.served.length;
     expect(atOnce).toBeLessThan(8);
+    expect(yard.peers.map(({ isPaused }) => isPaused)).toEqual(ids.map((_, n) => n >= atOnce));
+    expect(yard.arrive(SEND, 500, 29)).toBe(-1);
     yard.time.settle();
     expect(yard.servedIds).toEqual(ids);
+    expect(yard.peers.some(({ isPaused }) => isPaused)).toBe(false);
     yard.arrive(SEND, 500);
     expect(yard.served).toHaveLength(31);
+    expect(yard.counters.busy).toBe(0);
   });
 
   it('serves in the order control, pull, send, each by its share and none left out', () => {
-    const yard = new Yard({ ...NARROW, pullShareBytes: 64 * 1024 });
-    for (let n = 0; n < 40; n++) {
-      yard.arrive(SEND, 500);
-      yard.arrive(PULL);
-      yard.arrive(HEARTBEAT);
-      yard.arrive(END);
-    }
+    const yard = new Yard({ ...NARROW, pullShareBytes: 64 * 1024 }, 160);
+    [SEND, PULL, HEARTBEAT, END].forEach((code, kind) => {
+      for (let n = 0; n < 40; n++) yard.arrive(code, code === SEND ? 500 : 0, kind * 40 + n);
+    });
     const served = yard.served.length;
     for (let turn = 0; turn < 3; turn++) {
       yard.served.length = 0;
@@ -200,15 +201,30 @@ describe('a lane', () => {
     expect(yard.servedIds.slice(3).sort()).toEqual([pull, query, late].sort());
   });
 
-  it('that is full although the store keeps up has its connections wait instead of refusing all they send', () => {
+  it('that is full while the disk is short refuses at once, and goes on reading', () => {
     const yard = new Yard({ sendThreadPoolQueueCapacity: 10 });
-    let refused = 0;
-    for (let n = 0; n < 40_000; n++) if (yard.arrive(SEND, 300, n % 3) < 0) refused++;
-    expect(refused).toBeGreaterThan(10_000);
+    yard.store.unsynced = 1e12;
+    yard.arrive(HEARTBEAT);
+    yard.time.settle();
+    for (let n = 0; n < 100; n++) expect(yard.arrive(SEND, 300, n % 3)).toBeGreaterThanOrEqual(0);
+    expect(yard.counters).toMatchObject({ queued: 10, busyQueueCount: 90 });
+    expect(yard.peers.some(({ isPaused }) => isPaused)).toBe(false);
+  });
+
+  it('that is full in a long turn refuses one of each connection and has the others wait in its socket', () => {
+    const yard = new Yard({ sendThreadPoolQueueCapacity: 10 });
+    yard.store.unsynced = 1e12;
+    yard.arrive(HEARTBEAT);
+    yard.time.settle();
+    yard.arrive(HEARTBEAT);
+    stall(yard.time, 30);
+    for (let n = 0; n < 100; n++) yard.arrive(SEND, 300, n % 3);
     expect(yard.counters.busyQueueCount).toBe(3);
     expect(yard.peers.every(({ isPaused }) => isPaused)).toBe(true);
+    yard.store.unsynced = 0;
     yard.time.settle();
     expect(yard.peers.some(({ isPaused }) => isPaused)).toBe(false);
+    expect(yard.served).toHaveLength(12);
   });
 
   it('of heartbeats, pulls and tools is cleaned by its own time', () => {
