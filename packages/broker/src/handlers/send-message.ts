@@ -61,6 +61,7 @@ export class SendMessage implements AppendSink {
     if (topic === undefined || topic.system) {
       const found = topicForSend(topics, name, locator.defaultTopic(), locator.defaultTopicQueueNums());
       if (isRefusal(found)) return this.#refuse(peer, frame, found.code, found.text);
+      isHandedBack = true;
       topic = found;
     }
     let queueId = locator.queueId();
@@ -83,6 +84,7 @@ export class SendMessage implements AppendSink {
       return;
     }
     let delayAllowed = true;
+    let isHandedBack = false;
     if (name.charCodeAt(0) === PERCENT && name.startsWith(RETRY_PREFIX)) {
       const found = retryDestination(this.#parts, topic, locator, peer);
       if (isRefusal(found)) return this.#refuse(peer, frame, found.code, found.text);
@@ -92,10 +94,18 @@ export class SendMessage implements AppendSink {
         delayAllowed = false;
       }
     }
-    this.#append(peer, frame, topic, queueId, delayAllowed, bodyBytes + propertiesBytes + RECORD_BYTES);
+    this.#append(peer, frame, topic, queueId, delayAllowed, isHandedBack, bodyBytes + propertiesBytes + RECORD_BYTES);
   }
 
-  #append(peer: Peer, frame: Frame, topic: Topic, queueId: number, delayAllowed: boolean, bytes: number): void {
+  #append(
+    peer: Peer,
+    frame: Frame,
+    topic: Topic,
+    queueId: number,
+    delayAllowed: boolean,
+    isHandedBack: boolean,
+    bytes: number,
+  ): void {
     const { store, topics, admission } = this.#parts;
     if (this.#isPutRefused(peer, frame)) return;
     const locator = this.#locator;
@@ -151,7 +161,8 @@ export class SendMessage implements AppendSink {
       return;
     }
     admission.enter(connection, bytes);
-    if (store.append(m, isHalf ? 'synced' : 'flush', this, row)) pending.storeTimestamps[row] = m.storeTimestamp;
+    // What a consumer hands back is synced in every mode, as a send-back is: the consumer moves on.
+    if (store.append(m, isHalf || isHandedBack ? 'synced' : 'flush', this, row)) pending.storeTimestamps[row] = m.storeTimestamp;
     if (isNumbered) this.#parts.sequences.settle();
   }
 
