@@ -32,7 +32,7 @@ const peers: PeersResult = {
     {
       work: 'async-single',
       who: 'ours',
-      values: { perSecond: 1_234_567, p50Ms: 1 },
+      values: { perSecond: 1_234_567, p50Ms: 1, clientCpuUs: 0.9, serverCpuUs: 1.1 },
       rounds: [{ perSecond: 1 }, { perSecond: 2_000_000 }],
       way: 'window 1024',
       durability: 'written | synced later',
@@ -103,6 +103,10 @@ test('what is missing is shown as missing, with its reason, and never with a fig
   const page = pageOf({ peers });
   expect(lineWith(page, '| async-single', '| nats |', '| 15 |')).toContain('| – | – | 15 | missing');
   expect(page).toContain('Missing: nats: nats-server is not installed.');
+});
+
+test('a rate stands with the processor time it cost, and without the latencies of its samples', () => {
+  expect(lineWith(pageOf({ peers }), '| async-single | ours')).toContain('| 1,234,567/s | 1/s, 2,000,000/s | 0.9 + 1.1 |');
 });
 
 test('text that would break a table cell does not', () => {

@@ -76,10 +76,10 @@ function peersParts({ machine, versions, settings, tookSeconds, results, marks, 
       '|---|---|---|--:|--:|--:|--:|---|---|',
       marks.map(markRow),
     ),
-    '### All figures',
+    '### All figures\n\n*CPU µs*: processor time per message, client + server (the client while it is measured, the server from its start of work on).',
     table(
-      ['work', 'who', 'median', 'rounds', 'way', 'durability', 'remarks'],
-      '|---|---|--:|---|---|---|---|',
+      ['work', 'who', 'median', 'rounds', 'CPU µs', 'way', 'durability', 'remarks'],
+      '|---|---|--:|---|---|---|---|---|',
       results.map(resultRow),
     ),
     ...(missing.length === 0 ? [] : [`Missing: ${missing.map(cell).join('; ')}.`]),
@@ -112,9 +112,10 @@ function markRow(mark: MarkResult): string[] {
 function resultRow({ work, who, values, rounds, way, durability, note, missing }: SideResult): string[] {
   const names = Object.keys(values) as Value[];
   // A rate comes with the latencies of its samples; they are another work's figures.
-  const primary = names.includes('perSecond') ? (['perSecond'] as const) : names;
+  const primary = names.includes('perSecond') ? (['perSecond'] as const) : names.filter((name) => !name.endsWith('CpuUs'));
   const text = (one: SideResult['values']): string => primary.map((name) => shown(name, one[name] ?? Number.NaN)).join(' / ');
-  return [work, who, missing === undefined ? text(values) : 'missing', rounds.map(text).join(', '), way, durability, note];
+  const cpu = [values.clientCpuUs, values.serverCpuUs].map((us) => us ?? '–').join(' + ');
+  return [work, who, missing === undefined ? text(values) : 'missing', rounds.map(text).join(', '), cpu, way, durability, note];
 }
 
 function shown(value: Value, figure: number): string {
@@ -128,6 +129,9 @@ function shown(value: Value, figure: number): string {
       return `${figure} MB`;
     case 'gigabytesPerSecond':
       return `${figure} GB/s`;
+    case 'clientCpuUs':
+    case 'serverCpuUs':
+      return `${figure} µs`;
   }
 }
 

@@ -7,6 +7,7 @@ import type { Figure } from './loads/job.ts';
 import { runLoad, type Times } from './load-process.ts';
 import { median, type SideResult } from './marks.ts';
 import { SERVERS } from './servers.ts';
+import { cpuSeconds, type RunningServer } from './servers/server-process.ts';
 import type { Side, Value, Way, Work } from './works.ts';
 
 type Values = Partial<Record<Value, number>>;
@@ -47,15 +48,17 @@ async function play(contestant: Contestant, round: number, options: CompareOptio
   const { work, side, rounds, failures } = contestant;
   if (contestant.missing !== undefined) return;
   const label = `${round}/${options.rounds} ${work.name} ${side.who}`;
-  const found: { readonly figure: Figure; readonly way: Way }[] = [];
+  const found: { readonly figure: Figure; readonly way: Way; readonly serverCpuUs: number | undefined }[] = [];
   const ways = contestant.way === undefined ? side.ways : [contestant.way];
   for (const sharing of startsSlowly(side) ? [ways] : ways.map((way) => [way])) {
     try {
-      await withServer(side, async (address) => {
+      await withServer(side, async ({ address, pid }) => {
         for (const way of sharing) {
+          const cpuBefore = cpuSeconds(pid);
           const figure = await runLoad(side, way, address, options);
+          const serverCpuUs = perMessage(cpuSeconds(pid) - cpuBefore, figure);
           options.progress(`${label} ${wayText(way)}: ${JSON.stringify(figure)}`);
-          found.push({ figure, way });
+          found.push({ figure, way, serverCpuUs });
         }
       });
     } catch (error) {
@@ -72,7 +75,7 @@ async function play(contestant: Contestant, round: number, options: CompareOptio
     return;
   }
   contestant.way = best.way;
-  rounds.push(valuesOf(best.figure));
+  rounds.push(valuesOf(best.figure, best.serverCpuUs));
   if (best.figure.barePerSecond !== undefined) contestant.bare.push({ perSecond: best.figure.barePerSecond });
 }
 
@@ -81,10 +84,10 @@ function startsSlowly({ load }: Side): boolean {
   return load === 'kafka' || load === 'rocketmq';
 }
 
-async function withServer({ server: name }: Side, run: (address: string) => Promise<void>): Promise<void> {
+async function withServer({ server: name }: Side, run: (server: RunningServer) => Promise<void>): Promise<void> {
   const server = await SERVERS[name]();
   try {
-    await run(server.address);
+    await run(server);
   } finally {
     await server.stop();
   }
@@ -98,12 +101,14 @@ function wayText({ window, variant }: Way): string {
   return [variant, window > 0 ? `window ${window}` : undefined].filter((part) => part !== undefined).join(', ');
 }
 
-function valuesOf({ perSecond, p50Ms, p99Ms }: Figure): Values {
-  return {
-    ...(perSecond === undefined ? {} : { perSecond }),
-    ...(p50Ms === undefined ? {} : { p50Ms }),
-    ...(p99Ms === undefined ? {} : { p99Ms }),
-  };
+function valuesOf({ perSecond, p50Ms, p99Ms, clientCpuUs }: Figure, serverCpuUs: number | undefined): Values {
+  const all = { perSecond, p50Ms, p99Ms, clientCpuUs, serverCpuUs };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}
+
+/** µs of the server per message, its share of preparing and warming up included. */
+function perMessage(seconds: number, { completed }: Figure): number | undefined {
+  return completed === undefined ? undefined : Number(((seconds * 1e6) / completed).toPrecision(3));
 }
 
 function resultsOf({ work, side, rounds, bare, way, failures, missing }: Contestant): SideResult[] {

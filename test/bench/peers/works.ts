@@ -38,7 +38,8 @@ export interface Side {
   readonly note?: string | undefined;
 }
 
-export type Value = 'perSecond' | 'p50Ms' | 'p99Ms' | 'megabytes' | 'gigabytesPerSecond';
+/** What may be measured; the processor times are per message, in µs. */
+export type Value = 'perSecond' | 'p50Ms' | 'p99Ms' | 'megabytes' | 'gigabytesPerSecond' | 'clientCpuUs' | 'serverCpuUs';
 
 /** What a row is held to. `against` is a side of this work, or of the work named by `of`. */
 export type Mark =

@@ -21,6 +21,9 @@ export interface Figure {
   readonly perSecond?: number | undefined;
   readonly p50Ms?: number | undefined;
   readonly p99Ms?: number | undefined;
+  /** Everything that was done, warm-up included. */
+  readonly completed?: number | undefined;
+  readonly clientCpuUs?: number | undefined;
   /** Beside ours in `bare`: writes and syncs per second without us. */
   readonly barePerSecond?: number | undefined;
 }

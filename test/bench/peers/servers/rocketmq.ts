@@ -11,23 +11,48 @@ export function rocketmqVersion(): string {
 }
 
 export async function startRocketmq(flushDiskType: 'ASYNC_FLUSH' | 'SYNC_FLUSH'): Promise<RunningServer> {
-  const classPath = classPathOf('rocketmq');
+  const nameServer = await startNameServer();
+  try {
+    const broker = await startBroker({ nameServer: nameServer.address, settings: { flushDiskType } });
+    const stop = async (): Promise<void> => {
+      await broker.stop();
+      await nameServer.stop();
+    };
+    return { address: nameServer.address, pid: broker.pid, stop };
+  } catch (error) {
+    await nameServer.stop();
+    throw error;
+  }
+}
+
+export async function startNameServer(): Promise<RunningServer> {
+  const folder = dataFolder('rocketmq-names');
+  const port = await freePort();
+  const file = join(folder.path, 'names.properties');
+  writeFileSync(file, `listenPort=${port}\n`);
+  const args = ['-Xms128m', '-Xmx256m', ...homeIn(folder.path), 'org.apache.rocketmq.namesrv.NamesrvStartup', '-c', file];
+  return serverOn(port, folder, () => launch('rocketmq name server', { command: 'java', args, port }));
+}
+
+/** A broker that registers at a name server, whosever it is. */
+export async function startBroker(given: {
+  readonly nameServer: string;
+  readonly settings?: Readonly<Record<string, string | number | boolean>>;
+  readonly memory?: readonly string[];
+}): Promise<RunningServer> {
   const folder = dataFolder('rocketmq');
-  const [names, port, high] = [await freePort(), await freePort(), await freePort()];
-  const home = [`-Duser.home=${folder.path}`, `-Drocketmq.home.dir=${folder.path}`, '-cp', classPath];
-  const nameFile = join(folder.path, 'names.properties');
-  writeFileSync(nameFile, `listenPort=${names}\n`);
+  const [port, high] = [await freePort(), await freePort()];
   const settings = {
     brokerName: 'broker-a',
     brokerIP1: '127.0.0.1',
     listenPort: port,
     haListenPort: high,
-    namesrvAddr: `127.0.0.1:${names}`,
+    namesrvAddr: given.nameServer,
     storePathRootDir: join(folder.path, 'store'),
     storePathCommitLog: join(folder.path, 'store/commitlog'),
     brokerRole: 'ASYNC_MASTER',
-    flushDiskType,
     autoCreateTopicEnable: true,
+    ...given.settings,
   };
   const file = join(folder.path, 'broker.conf');
   writeFileSync(
@@ -36,31 +61,33 @@ export async function startRocketmq(flushDiskType: 'ASYNC_FLUSH' | 'SYNC_FLUSH')
       .map(([name, value]) => `${name}=${value}\n`)
       .join(''),
   );
-  const nameServer = await launch('rocketmq name server', {
-    command: 'java',
-    args: ['-Xms128m', '-Xmx256m', ...home, 'org.apache.rocketmq.namesrv.NamesrvStartup', '-c', nameFile],
-    port: names,
-  });
+  const memory = given.memory ?? ['-Xms2g', '-Xmx2g', '-XX:MaxDirectMemorySize=2g', '-XX:+UseG1GC'];
+  const opens = [
+    '--add-exports=java.base/sun.nio.ch=ALL-UNNAMED',
+    '--add-opens=java.base/java.nio=ALL-UNNAMED',
+    '--add-opens=java.base/sun.nio.ch=ALL-UNNAMED',
+  ];
+  const args = [...memory, ...opens, ...homeIn(folder.path), 'org.apache.rocketmq.broker.BrokerStartup', '-c', file];
+  return serverOn(port, folder, () => launch('rocketmq broker', { command: 'java', args, port }));
+}
+
+function homeIn(folder: string): string[] {
+  return [`-Duser.home=${folder}`, `-Drocketmq.home.dir=${folder}`, '-cp', classPathOf('rocketmq')];
+}
+
+async function serverOn(
+  port: number,
+  folder: ReturnType<typeof dataFolder>,
+  start: () => ReturnType<typeof launch>,
+): Promise<RunningServer> {
   try {
-    const memory = ['-Xms2g', '-Xmx2g', '-XX:MaxDirectMemorySize=2g', '-XX:+UseG1GC'];
-    const opens = [
-      '--add-exports=java.base/sun.nio.ch=ALL-UNNAMED',
-      '--add-opens=java.base/java.nio=ALL-UNNAMED',
-      '--add-opens=java.base/sun.nio.ch=ALL-UNNAMED',
-    ];
-    const broker = await launch('rocketmq broker', {
-      command: 'java',
-      args: [...memory, ...opens, ...home, 'org.apache.rocketmq.broker.BrokerStartup', '-c', file],
-      port,
-    });
-    const stop = async (): Promise<void> => {
-      await broker.stop();
-      await nameServer.stop();
+    const { child, stop } = await start();
+    const stopAll = async (): Promise<void> => {
+      await stop();
       folder.remove();
     };
-    return { address: `127.0.0.1:${names}`, pid: broker.child.pid, stop };
+    return { address: `127.0.0.1:${port}`, pid: child.pid, stop: stopAll };
   } catch (error) {
-    await nameServer.stop();
     folder.remove();
     throw error;
   }

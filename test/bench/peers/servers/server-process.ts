@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,6 +35,7 @@ export interface Launch {
 
 const READY_WITHIN_MS = 60_000;
 const OUTPUT_KEPT = 4000;
+const TICKS_PER_SECOND = 100;
 const running = new Set<ChildProcess>();
 const folders = new Set<string>();
 process.on('exit', () => {
@@ -90,6 +91,24 @@ export function dataFolder(name: string): { readonly path: string; readonly remo
       removeFolder(path);
     },
   };
+}
+
+/** Processor time that a server's process and its group have used, s. */
+export function cpuSeconds(pid: number | undefined): number {
+  let ticks = 0;
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      // After the name in parentheses: state, parent, group, then ten more before user and system time.
+      const fields = readFileSync(`/proc/${name}/stat`, 'latin1')
+        .replace(/^.*\) /s, '')
+        .split(' ');
+      if (Number(name) === pid || Number(fields[2]) === pid) ticks += Number(fields[11]) + Number(fields[12]);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return ticks / TICKS_PER_SECOND;
 }
 
 /** What a command prints, or the reason why the peer is missing. */
