@@ -1,7 +1,8 @@
 /**
  * `npm run test:compat`: Apache RocketMQ's Java client, unmodified, against our broker. Builds the Java program with Maven, starts a
  * broker with short waits, plays all scenarios once with each of the protocol's two header formats, prints a table, and fails when a
- * check fails or when fewer checks ran than the program is known to have. `--address HOST:PORT` plays against another broker (Apache's
+ * check fails or when fewer checks ran than the program is known to have. Then name servers, ours and Apache's, with each other's brokers
+ * (`--name-servers`: these alone). `--address HOST:PORT` plays against another broker (Apache's
  * own, say), which shows whether a failure is the broker's or the program's.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -11,6 +12,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { BrokerProcess } from '../process/broker-process.ts';
+import { playNameServers } from './name-servers.ts';
 
 const checksExpected = 21;
 const headerFormats = ['JSON', 'ROCKETMQ'] as const;
@@ -25,34 +27,44 @@ interface Check {
   detail: string;
 }
 
-const { values } = parseArgs({ options: { address: { type: 'string' }, format: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { address: { type: 'string' }, format: { type: 'string' }, 'name-servers': { type: 'boolean' } },
+});
 
-build();
 const checks: Check[] = [];
-const data = mkdtempSync(join(tmpdir(), 'tallystick-compat-'));
-const broker = values.address === undefined ? await BrokerProcess.start({ data, flags: brokerFlags }) : undefined;
 let incomplete = false;
-try {
-  for (const format of headerFormats) {
-    if (values.format !== undefined && values.format !== format) continue;
-    const before = checks.length;
-    await play(broker?.address ?? values.address ?? '', format);
-    if (checks.length - before === checksExpected) continue;
-    incomplete = true;
-    console.log(`${format}: ${checks.length - before} of ${checksExpected} checks ran`);
-  }
-} finally {
-  const ended = await broker?.end('SIGTERM');
-  if (ended !== undefined && ended !== 0) {
-    incomplete = true;
-    console.log(`the broker ended with ${ended} after SIGTERM:\n${broker?.output}`);
-  }
-  rmSync(data, { recursive: true, force: true });
+if (values['name-servers'] !== true) await playJavaClient();
+if (values.address === undefined && values.format === undefined) {
+  for (const { name, fault, ms } of await playNameServers())
+    report({ format: 'servers', ok: fault === '', name, ms: String(ms), detail: fault });
 }
 const failed = checks.filter(({ ok }) => !ok);
-if (failed.length > 0 && broker !== undefined) console.log(`the broker said:\n${broker.output}`);
 console.log(`compat: ${checks.length - failed.length} checks passed, ${failed.length} failed`);
 if (failed.length > 0 || incomplete) process.exitCode = 1;
+
+async function playJavaClient(): Promise<void> {
+  build();
+  const data = mkdtempSync(join(tmpdir(), 'tallystick-compat-'));
+  const broker = values.address === undefined ? await BrokerProcess.start({ data, flags: brokerFlags }) : undefined;
+  try {
+    for (const format of headerFormats) {
+      if (values.format !== undefined && values.format !== format) continue;
+      const before = checks.length;
+      await play(broker?.address ?? values.address ?? '', format);
+      if (checks.length - before === checksExpected) continue;
+      incomplete = true;
+      console.log(`${format}: ${checks.length - before} of ${checksExpected} checks ran`);
+    }
+  } finally {
+    const ended = await broker?.end('SIGTERM');
+    if (ended !== undefined && ended !== 0) {
+      incomplete = true;
+      console.log(`the broker ended with ${ended} after SIGTERM:\n${broker?.output}`);
+    }
+    rmSync(data, { recursive: true, force: true });
+  }
+  if (broker !== undefined && checks.some(({ ok }) => !ok)) console.log(`the broker said:\n${broker.output}`);
+}
 
 /** Compiles the program and fetches the client; Maven is quiet unless something is wrong. */
 function build(): void {
@@ -83,8 +95,12 @@ async function play(address: string, format: string): Promise<void> {
   for await (const line of createInterface({ input: java.stdout })) {
     const [outcome, name, ms, detail] = line.split('\t');
     if (name === undefined || ms === undefined || detail === undefined) continue;
-    const check = { format, ok: outcome === 'ok', name, ms, detail };
-    checks.push(check);
-    console.log(`${check.ok ? 'ok    ' : 'FAILED'} ${format.padEnd(8)} ${name.padEnd(92)} ${ms.padStart(6)} ms  ${detail}`);
+    report({ format, ok: outcome === 'ok', name, ms, detail });
   }
+}
+
+function report(check: Check): void {
+  checks.push(check);
+  const { ok, format, name, ms, detail } = check;
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${format.padEnd(8)} ${name.padEnd(92)} ${ms.padStart(6)} ms  ${detail}`);
 }
