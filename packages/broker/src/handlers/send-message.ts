@@ -43,6 +43,9 @@ export class SendMessage implements AppendSink {
   readonly #answer = emptySendAnswer();
   readonly #positions = new Float64Array(1);
   #extra = Buffer.allocUnsafeSlow(1024);
+  /** Per queue of `#realTopic`: the properties that say so. */
+  #realTopic = '';
+  readonly #real: Buffer[] = [];
 
   constructor(parts: Parts, batch: SendBatch, sequenced: SequencedSends) {
     this.#parts = parts;
@@ -61,7 +64,6 @@ export class SendMessage implements AppendSink {
     if (topic === undefined || topic.system) {
       const found = topicForSend(topics, name, locator.defaultTopic(), locator.defaultTopicQueueNums());
       if (isRefusal(found)) return this.#refuse(peer, frame, found.code, found.text);
-      isHandedBack = true;
       topic = found;
     }
     let queueId = locator.queueId();
@@ -88,6 +90,7 @@ export class SendMessage implements AppendSink {
     if (name.charCodeAt(0) === PERCENT && name.startsWith(RETRY_PREFIX)) {
       const found = retryDestination(this.#parts, topic, locator, peer);
       if (isRefusal(found)) return this.#refuse(peer, frame, found.code, found.text);
+      isHandedBack = true;
       if (found !== topic) {
         topic = found;
         queueId = 0;
@@ -139,7 +142,8 @@ export class SendMessage implements AppendSink {
 
     if (isHalf) {
       m.queue = topics.half.queues[0] ??= store.queue(topics.half.name, 0);
-      this.#setExtra(row, { half: true, topic: topic.name, queueId });
+      if (scan.isClosed && scan.has(Slot.UNIQUE_KEY) && scan.has(Slot.PRODUCER_GROUP)) this.#setHalfExtra(topic.name, queueId);
+      else this.#setExtra(row, { half: true, topic: topic.name, queueId });
     } else if (level > 0) {
       m.queue = topics.schedule.queues[level - 1] ??= store.queue(topics.schedule.name, level - 1);
       m.tagsCode = this.#parts.clock.now() + this.#parts.options.delayLevelsMs[level - 1]!;
@@ -173,6 +177,28 @@ export class SendMessage implements AppendSink {
     const scan = this.#scan;
     const key = scan.bytes.subarray(scan.starts[Slot.UNIQUE_KEY], scan.ends[Slot.UNIQUE_KEY]);
     return this.#sequenced.passes({ peer, frame, bytes, start, end, topic, queueId, queue: this.#m.queue, level, count: 1, key });
+  }
+
+  /** As `#setExtra` for a half that says what clients say: its key is copied as bytes, where it belongs is made once per queue. */
+  #setHalfExtra(topic: string, queueId: number): void {
+    const scan = this.#scan;
+    const keyStart = scan.starts[Slot.UNIQUE_KEY]!;
+    const keyEnd = scan.ends[Slot.UNIQUE_KEY]!;
+    if (this.#realTopic !== topic) {
+      this.#realTopic = topic;
+      this.#real.length = 0;
+    }
+    const real = (this.#real[queueId] ??= Buffer.from(
+      `\u0002${property(PropertyName.REAL_TOPIC, topic)}${property(PropertyName.REAL_QUEUE_ID, String(queueId))}`,
+    ));
+    const length = TRANSACTION_ID.length + keyEnd - keyStart + real.length;
+    if (this.#extra.length < length) this.#extra = Buffer.allocUnsafeSlow(length * 2);
+    const extra = this.#extra;
+    let at = TRANSACTION_ID.length;
+    for (let n = 0; n < at; n++) extra[n] = TRANSACTION_ID[n]!;
+    for (let from = keyStart; from < keyEnd; from++) extra[at++] = scan.bytes[from]!;
+    for (let n = 0; n < real.length; n++) extra[at++] = real[n]!;
+    this.#m.setExtra(extra, 0, at);
   }
 
   /** Properties the broker adds: a unique key if there is none, and where the message really belongs. */
@@ -277,6 +303,8 @@ export class SendMessage implements AppendSink {
 function property(name: string, value: string): string {
   return `${name}\u0001${value}\u0002`;
 }
+
+const TRANSACTION_ID = Buffer.from(`${PropertyName.TRANSACTION_ID}\u0001`);
 
 /** What a record needs besides body and properties, roughly. */
 const RECORD_BYTES = 160;
