@@ -22,45 +22,38 @@ import type { ClientContext } from '../context.ts';
 import { type ClientError, type SendError, fail } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
 import type { Connection } from '../peers.ts';
-import type { RouteWatcher } from '../route/route-table.ts';
-import { topicFault } from '../route/topic-name.ts';
-import type { TopicRoute } from '../route/topic-route.ts';
 import { BufferPool } from './buffer-pool.ts';
+import { flush } from './flush.ts';
 import { HeaderMap } from './header-map.ts';
 import { type ProducerState, inspectProducer } from './inspect.ts';
 import { FollowedSend, Interceptors } from './interceptors.ts';
-import { type BrokerOutcome, LatencyTable } from './latency-table.ts';
-import { type ProducerMetrics, WaitTimes, producerMetrics } from './metrics.ts';
+import type { BrokerOutcome } from './latency-table.ts';
+import { type ProducerMetrics, producerMetrics } from './metrics.ts';
 import type { Partitioner } from './partitioning/partitioner.ts';
-import { type ChoiceRules, type ChoiceSurroundings, QueueChoice } from './partitioning/queue-choice.ts';
 import { type Lane, type SendDone, callDone } from './producer-batch.ts';
 import { ProducerCounters } from './producer-counters.ts';
+import { ProducerTopics, type TopicsOwner } from './producer-topics.ts';
 import { RecordAccumulator, usualBufferBytes } from './record-accumulator.ts';
 import { RecordEncoder } from './record-encoder.ts';
 import { type ProducerRecord, type SendMarks, shapeFault } from './record.ts';
 import { SendRequest } from './send-request.ts';
 import { Sender, type SenderOwner } from './sender.ts';
 import { Serialization, entriesOf } from './serializers.ts';
-import { TopicLanes } from './topic-lanes.ts';
+import type { TopicLanes } from './topic-lanes.ts';
 import { UniqueIds } from './unique-ids.ts';
-import { WaitingCount, WaitingLine, WaitingSend } from './waiting-sends.ts';
+import { type RoomOwner, WaitingRoom } from './waiting-room.ts';
+import { type WaitingLine, WaitingSend } from './waiting-sends.ts';
 
-/** Beyond this many topics at once a producer refuses: names are kept for ever. */
-const TOPICS_MAX = 100_000;
-/** A queue gets so many bytes of records without a key at a time when there are no batches. */
-const SWITCH_BYTES = 32 * 1024;
 /** What a waiting send counts whose value is not text or bytes yet. */
 const UNKNOWN_BYTES = 1024;
 
 /** Where a record went: into a batch, nowhere yet, or not at all. */
 type Placed = 'taken' | 'no-memory' | 'no-queue' | SendError;
 
-export class ProducerCore implements SenderOwner, ChoiceSurroundings {
+export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   readonly options: ProducerOptions;
   readonly ids: UniqueIds;
   readonly counters = new ProducerCounters();
-  /** Rounds of the sender so far. */
-  round = 0;
   readonly #context: ClientContext;
   readonly #interceptors: Interceptors | undefined;
   readonly #serialization: Serialization;
@@ -68,24 +61,16 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
   readonly #partitioner: Partitioner | undefined;
   /** How a key chooses its queue. */
   readonly #keys: 'murmur2' | 'java' | 'ignored';
-  readonly #choiceRules: ChoiceRules;
-  readonly #latencies: LatencyTable | undefined;
   readonly #encoder: RecordEncoder;
   readonly #pool: BufferPool;
   readonly #accumulator: RecordAccumulator;
   readonly #sender: Sender;
-  readonly #topics = new Map<string, TopicLanes>();
-  readonly #watchers = new Map<string, RouteWatcher>();
-  readonly #waiting: WaitingCount;
-  readonly #waitTimes = new WaitTimes();
-  /** Sends that wait for memory. */
-  readonly #line: WaitingLine;
+  readonly #topics: ProducerTopics;
+  readonly #room: WaitingRoom;
   readonly #reportThrown: (thrown: unknown) => void;
   readonly #unwatch: () => void;
   /** Called once when it has closed, before `close` tells so. */
   onClosed: ((done: () => void) => void) | undefined;
-  /** Who wants to know when nothing waits any more. */
-  #readies: (() => void)[] = [];
   #flushes = 0;
   #closing = false;
   #closed = false;
@@ -105,20 +90,13 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     const { partitioner } = options;
     this.#keys = options.partitionerIgnoreKeys ? 'ignored' : options.keyHash;
     this.#partitioner = typeof partitioner === 'string' ? undefined : partitioner;
-    this.#choiceRules = {
-      mode: typeof partitioner === 'string' ? partitioner : 'sticky',
-      adaptive: options.partitionerAdaptive,
-      batchSizeBytes: options.batchSizeBytes === 0 ? SWITCH_BYTES : options.batchSizeBytes,
-      availabilityTimeoutMs: options.partitionerAvailabilityTimeoutMs,
-    };
-    this.#latencies = options.latencyAvoidance ? new LatencyTable() : undefined;
     this.#encoder = new RecordEncoder(options, this.ids);
     this.#pool = new BufferPool(options.bufferMemoryBytes, usualBufferBytes(options.batchSizeBytes));
     const request = new SendRequest(options, context.options.header);
     this.#accumulator = new RecordAccumulator(this.#encoder, this.#pool, options, request);
     this.#sender = new Sender(context.ports, options, this.#accumulator, request, this);
-    this.#waiting = new WaitingCount(options.maxPendingRecords, options.maxPendingBytes);
-    this.#line = new WaitingLine('memory', this.#waiting);
+    this.#room = new WaitingRoom(options, this);
+    this.#topics = new ProducerTopics(context, options, this.#room.count, this);
     this.#reportThrown = (thrown) => context.report("a send's callback threw", thrown);
     this.#unwatch = context.session.watchConnections((connection) => {
       if (this.#accumulator.lanes.length === 0) return;
@@ -129,12 +107,12 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
 
   /** Records without a verdict. */
   get pending(): number {
-    return this.#accumulator.records + this.#waiting.records;
+    return this.#accumulator.records + this.#room.count.records;
   }
 
   /** Sends that wait for memory or a route. */
   get waiting(): number {
-    return this.#waiting.records;
+    return this.#room.count.records;
   }
 
   /** Monotonic ms, read once per turn. */
@@ -159,63 +137,32 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
 
   /** Sends unless others wait already: false then, and nothing has happened. See `whenReady`. */
   trySend(record: ProducerRecord<unknown, unknown>, done: SendDone): boolean {
-    if (this.#waiting.records > 0 && !this.#closing) return false;
+    if (this.#room.count.records > 0 && !this.#closing) return false;
     this.sendMarked(record, undefined, done);
     return true;
   }
 
   /** `done` as soon as no send waits for memory or a route: at once, or at most maxBlockMs later. */
   whenReady(done: () => void): void {
-    if (this.#waiting.records === 0) done();
-    else this.#readies.push(done);
+    this.#room.whenEmpty(done);
   }
 
   /** Takes back a send that still waits: it fails as WITHDRAWN. False: it does not wait any more. */
   withdraw(send: WaitingSend, why: unknown): boolean {
-    if (send.line === undefined) return false;
-    send.line.leave(send);
-    callDone(send.done, fail('WITHDRAWN', `it waited for ${send.record.topic}`, why), this.#reportThrown);
-    this.#tellReady();
-    return true;
+    const isTaken = this.#room.fail(send, fail('WITHDRAWN', `it waited for ${send.record.topic}`, why));
+    this.#room.tellIfEmpty();
+    return isTaken;
   }
 
   /** `done` once every record sent before this call has its verdict. */
   flush(done: () => void): void {
-    let left = 1;
     this.#flushes++;
-    const one = (): void => {
-      if (--left > 0) return;
+    const lines = [this.#room.memory, ...this.#topics.lines()];
+    flush(lines, this.#topics.lanes(), this.#sender.flying(), () => {
       this.#flushes--;
       done();
-    };
-    const follow = (send: WaitingSend): void => {
-      const told = send.done;
-      left++;
-      send.done = (error, receipt) => {
-        try {
-          told(error, receipt);
-        } finally {
-          one();
-        }
-      };
-    };
-    for (const send of this.#line.all()) follow(send);
-    for (const topic of this.#topics.values()) {
-      for (const line of [topic.unrouted, topic.missing]) for (const send of line.all()) follow(send);
-      for (const lane of topic.all()) {
-        for (const batch of lane.batches) {
-          left++;
-          batch.closed = true;
-          batch.ended = chain(batch.ended, one);
-        }
-      }
-    }
-    for (const batch of this.#sender.flying()) {
-      left++;
-      batch.ended = chain(batch.ended, one);
-    }
+    });
     this.#sender.schedule();
-    one();
   }
 
   /**
@@ -240,10 +187,10 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     const nowMs = this.#context.ports.clock.monotonic();
     const { totalBytes, lentBytes } = this.#pool;
     const memory = { totalBytes, availableBytes: totalBytes - lentBytes };
-    return producerMetrics(this.counters, memory, this.#waitTimes, this.#topics.values(), nowMs, {
+    return producerMetrics(this.counters, memory, this.#room.times, this.#topics.all(), nowMs, {
       pendingRecords: this.pending,
-      waitingRecords: this.#waiting.records,
-      waitingBytes: this.#waiting.bytes,
+      waitingRecords: this.#room.count.records,
+      waitingBytes: this.#room.count.bytes,
       flying: this.#sender.flying(),
     });
   }
@@ -251,24 +198,17 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
   /** What waits where, and for how long: for a look at a producer that stands still. */
   inspect(): ProducerState {
     const nowMs = this.#context.ports.clock.monotonic();
-    const connections = new Map<string, Connection>();
-    for (const topic of this.#topics.values()) {
-      for (const lane of topic.all()) {
-        const connection = this.connectionOf(lane);
-        if (connection !== undefined) connections.set(lane.brokerName, connection);
-      }
-    }
-    const avoided = this.#latencies?.avoided(nowMs) ?? [];
-    return inspectProducer(this.#line, this.#topics.values(), this.#sender.flying(), connections, avoided, nowMs);
+    const topics = this.#topics;
+    const avoided = topics.latencies?.avoided(nowMs) ?? [];
+    return inspectProducer(this.#room.memory, topics.all(), this.#sender.flying(), topics.connections(), avoided, nowMs);
   }
 
   connectionOf(lane: Lane): Connection | undefined {
-    const address = this.#context.routes.addressOf(lane.brokerName);
-    return address === undefined ? undefined : this.#context.peers.to(address);
+    return this.#topics.connectionOf(lane);
   }
 
   elsewhere(lane: Lane): Lane {
-    return this.#topics.get(lane.topic)?.elsewhere(lane) ?? lane;
+    return this.#topics.elsewhere(lane);
   }
 
   suspect(connection: Connection): void {
@@ -281,35 +221,63 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
 
   /** One request's end, for the latency table. */
   answered(brokerName: string, latencyMs: number, outcome: BrokerOutcome): void {
-    this.#latencies?.answered(brokerName, latencyMs, outcome, this.#context.ports.clock.monotonic());
-  }
-
-  /** A broker that was slow or busy lately, or that cannot be reached. */
-  isAvoided(brokerName: string): boolean {
-    if (this.#latencies?.isAvoided(brokerName, this.#sender.nowMs) === true) return true;
-    const address = this.#context.routes.addressOf(brokerName);
-    return address !== undefined && this.#context.peers.to(address).state === 'pausing';
-  }
-
-  u32(): number {
-    return this.#context.ports.random.u32();
+    this.#topics.latencies?.answered(brokerName, latencyMs, outcome, this.#context.ports.clock.monotonic());
   }
 
   hurried(): boolean {
-    return this.#line.length > 0 || this.#flushes > 0 || this.#closing;
+    return this.#room.memory.length > 0 || this.#flushes > 0 || this.#closing;
   }
 
   beforeRound(nowMs: number): void {
-    this.round++;
-    if (this.#waiting.records === 0) return;
-    this.#expire(this.#line, nowMs);
-    for (const topic of this.#topics.values()) {
-      this.#expire(topic.unrouted, nowMs);
-      this.#expire(topic.missing, nowMs);
+    this.#topics.round++;
+    const room = this.#room;
+    if (room.count.records === 0) return;
+    room.expire(room.memory, nowMs);
+    for (const topic of this.#topics.all()) {
+      room.expire(topic.unrouted, nowMs);
+      room.expire(topic.missing, nowMs);
       if (topic.missing.length > 0) this.#askForQueue(topic, nowMs);
     }
-    for (let send = this.#line.first; send !== undefined; send = this.#line.first) if (!this.#resume(send, nowMs)) break;
-    this.#tellReady();
+    for (let send = room.memory.first; send !== undefined; send = room.memory.first) if (!this.#resume(send, nowMs)) break;
+    room.tellIfEmpty();
+  }
+
+  wakeAt(ms: number): void {
+    this.#sender.wakeAt(ms);
+  }
+
+  failed(done: SendDone, error: SendError): void {
+    this.counters.errors++;
+    callDone(done, error, this.#reportThrown);
+  }
+
+  lateness({ record: { topic, queueId }, bytes }: WaitingSend, { reason }: WaitingLine): SendError {
+    const waited = `${this.options.maxBlockMs} ms (maxBlockMs)`;
+    switch (reason) {
+      case 'route':
+        return fail('NO_ROUTE', `${waited}, topic ${topic}`);
+      case 'queue': {
+        const count = this.#topics.get(topic)?.queueCount ?? 0;
+        return fail('NO_QUEUE', `queue ${queueId} of ${topic}, which has ${count}, also after ${waited}`);
+      }
+      case 'memory':
+        return fail(
+          'BUFFER_EXHAUSTED',
+          `${waited}, ${bytes} bytes of ${this.#pool.totalBytes} (bufferMemoryBytes), topic ${topic}`,
+        );
+    }
+  }
+
+  routed(topic: TopicLanes): void {
+    const { memory } = this.#room;
+    memory.takeOver(topic.unrouted);
+    memory.takeOver(topic.missing, (send) => topic.ofQueue(send.record.queueId!) !== undefined);
+    if (memory.length > 0) this.#sender.schedule();
+  }
+
+  unroutable(topic: TopicLanes, error: ClientError): void {
+    this.#room.failAll(topic.unrouted, fail('TOPIC_UNKNOWN', topic.topic, error));
+    this.#room.tellIfEmpty();
   }
 
   report(sentence: string, cause: unknown): void {
@@ -334,7 +302,7 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
           ? this.#encoder.prepare(record as ProducerRecord, marks)
           : undefined;
     if (error !== undefined) return this.#refuse(done, error);
-    const topic = this.#topics.get(record.topic) ?? this.#addTopic(record.topic);
+    const topic = this.#topics.get(record.topic) ?? this.#topics.add(record.topic);
     if (typeof topic === 'string') return this.#refuse(done, fail('ILLEGAL_RECORD', topic));
     this.#sender.schedule();
     let ready = record as ProducerRecord;
@@ -347,10 +315,10 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
       if (serialized instanceof Error) return this.#refuse(done, serialized);
       ready = serialized;
     }
-    if (this.#line.length > 0) return this.#wait(this.#line, ready, true, marks, done, followed);
+    if (this.#room.memory.length > 0) return this.#wait(this.#room.memory, ready, true, marks, done, followed);
     const placed = this.#append(topic, ready, marks, done, followed);
     if (placed === 'taken') return undefined;
-    if (placed === 'no-memory') return this.#wait(this.#line, ready, true, marks, done, followed);
+    if (placed === 'no-memory') return this.#wait(this.#room.memory, ready, true, marks, done, followed);
     if (placed !== 'no-queue') return this.#refuse(done, placed);
     const send = this.#wait(topic.missing, ready, true, marks, done, followed);
     if (send !== undefined) this.#askForQueue(topic, this.#sender.nowMs);
@@ -418,14 +386,11 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     followed: FollowedSend | undefined,
   ): WaitingSend | undefined {
     const bytes = isSerialized ? this.#encoder.boundBytes : unserializedBytes(record);
-    const refusal = this.#waiting.refusal(bytes);
-    if (refusal !== undefined) return this.#refuse(done, fail('TOO_MANY_WAITING', refusal));
     const { nowMs } = this.#sender;
-    const untilMs = nowMs + this.options.maxBlockMs;
+    const untilMs = this.#room.untilMs(nowMs);
     const send = new WaitingSend(withOwnHeaders(record), isSerialized, marks, done, followed, bytes, nowMs, untilMs);
-    line.join(send);
-    this.#sender.wakeAt(untilMs);
-    return send;
+    const refusal = this.#room.join(line, send);
+    return refusal === undefined ? send : this.#refuse(done, refusal);
   }
 
   /** Tries to append the first who waits for memory. False: there is still none. */
@@ -434,7 +399,7 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     if (send.isSerialized) prepared = this.#encoder.prepare(prepared, send.marks) ?? prepared;
     else prepared = this.#serialize(send.record, send.marks);
     // Serializers are the user's code: it may have withdrawn the send.
-    if (send.line !== this.#line) return true;
+    if (send.line !== this.#room.memory) return true;
     if (!(prepared instanceof Error)) {
       send.record = prepared;
       send.isSerialized = true;
@@ -442,117 +407,31 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
     const topic = this.#topics.get(send.record.topic)!;
     const placed = prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed);
     if (placed === 'no-memory') return false;
-    if (send.line !== this.#line) return true;
-    this.#line.leave(send);
-    this.#waitTimes.note(nowMs - send.sinceMs);
+    if (send.line !== this.#room.memory) return true;
+    this.#room.leave(send, nowMs);
     if (placed === 'no-queue') {
       topic.missing.join(send);
       this.#askForQueue(topic, nowMs);
-    } else if (placed !== 'taken') callDone(send.done, placed, this.#reportThrown);
+    } else if (placed !== 'taken') this.failed(send.done, placed);
     return true;
   }
 
   #refuse(done: SendDone, error: SendError): undefined {
-    this.counters.errors++;
-    callDone(done, error, this.#reportThrown);
-  }
-
-  /** A topic seen for the first time; a sentence when its name is impossible. */
-  #addTopic(name: string): TopicLanes | string {
-    const fault =
-      topicFault(name) ?? (this.#topics.size >= TOPICS_MAX ? `this producer has ${TOPICS_MAX} topics already` : undefined);
-    if (fault !== undefined) return fault;
-    const { routes } = this.#context;
-    const unrouted = new WaitingLine('route', this.#waiting);
-    const missing = new WaitingLine('queue', this.#waiting);
-    const topic = new TopicLanes(name, unrouted, missing, new QueueChoice(this.#choiceRules, this));
-    const watcher: RouteWatcher = (error, route) => this.#routeCame(topic, error, route);
-    this.#topics.set(name, topic);
-    this.#watchers.set(name, watcher);
-    routes.watch(name, this.options.defaultQueues, watcher);
-    const known = routes.get(name);
-    if (known !== undefined) topic.learn(known, this.#context.ports.clock.monotonic());
-    return topic;
-  }
-
-  #routeCame(topic: TopicLanes, error: ClientError | undefined, route: TopicRoute | undefined): void {
-    if (route !== undefined) {
-      if (error === undefined) topic.learn(route, this.#context.ports.clock.monotonic());
-      this.#line.takeOver(topic.unrouted);
-      this.#line.takeOver(topic.missing, (send) => topic.ofQueue(send.record.queueId!) !== undefined);
-      if (this.#line.length > 0) this.#sender.schedule();
-    } else if (error?.outcome === 'unroutable') {
-      const failure = fail('TOPIC_UNKNOWN', topic.topic, error);
-      for (const send of topic.unrouted.all()) this.#fail(send, failure);
-      this.#tellReady();
-    }
+    this.failed(done, error);
   }
 
   /** Batches that have never left and may go anywhere do not wait for a broker that cannot be reached if another one can. */
   #leave(connection: Connection): void {
-    for (const topic of this.#topics.values()) {
-      for (const lane of topic.all()) {
-        if (lane.batches.length === 0 || this.connectionOf(lane) !== connection) continue;
-        for (const batch of lane.batches.filter(({ pinned, attempts }) => !pinned && attempts === 0)) {
-          const to = topic.elsewhere(lane);
-          if (to === lane || this.isAvoided(to.brokerName)) break;
-          lane.batches.splice(lane.batches.indexOf(batch), 1);
-          batch.closed = true;
-          if (batch.frames !== undefined) this.#accumulator.reframe(batch, to);
-          batch.lane = to;
-          this.#accumulator.requeue(batch);
-        }
-      }
+    for (const { batch, to } of this.#topics.stranded(connection)) {
+      batch.closed = true;
+      if (batch.frames !== undefined) this.#accumulator.reframe(batch, to);
+      batch.lane = to;
+      this.#accumulator.requeue(batch);
     }
   }
 
-  /** Asks for a topic's route because a queue is missing, not more often than a failed lookup is repeated. */
   #askForQueue(topic: TopicLanes, nowMs: number): void {
-    if (nowMs >= topic.askAgainMs) {
-      topic.askAgainMs = nowMs + this.#context.options.routeRetryMs;
-      this.#context.routes.refresh(topic.topic);
-    }
-    this.#sender.wakeAt(topic.askAgainMs);
-  }
-
-  #expire(line: WaitingLine, nowMs: number): void {
-    for (const send of line.expired(nowMs)) {
-      this.#waitTimes.note(nowMs - send.sinceMs);
-      this.counters.errors++;
-      callDone(send.done, this.#lateness(line, send), this.#reportThrown);
-    }
-    if (line.length > 0) this.#sender.wakeAt(line.earliestMs);
-  }
-
-  #lateness(line: WaitingLine, send: WaitingSend): SendError {
-    const { maxBlockMs } = this.options;
-    const { topic, queueId } = send.record;
-    const waited = `${maxBlockMs} ms (maxBlockMs)`;
-    switch (line.reason) {
-      case 'route':
-        return fail('NO_ROUTE', `${waited}, topic ${topic}`);
-      case 'queue':
-        return fail(
-          'NO_QUEUE',
-          `queue ${queueId} of ${topic}, which has ${this.#topics.get(topic)!.queueCount}, also after ${waited}`,
-        );
-      case 'memory':
-        return fail(
-          'BUFFER_EXHAUSTED',
-          `${waited}, ${send.bytes} bytes of ${this.#pool.totalBytes} (bufferMemoryBytes), topic ${topic}`,
-        );
-    }
-  }
-
-  #fail(send: WaitingSend, error: SendError): void {
-    send.line?.leave(send);
-    this.counters.errors++;
-    callDone(send.done, error, this.#reportThrown);
-  }
-
-  #tellReady(): void {
-    if (this.#waiting.records > 0 || this.#readies.length === 0) return;
-    for (const ready of this.#readies.splice(0)) ready();
+    this.#sender.wakeAt(this.#topics.askForQueue(topic, nowMs));
   }
 
   #finish(why: string): void {
@@ -576,12 +455,9 @@ export class ProducerCore implements SenderOwner, ChoiceSurroundings {
 
   #abort(why: string): void {
     this.#unwatch();
-    for (const [topic, watcher] of this.#watchers) this.#context.routes.unwatch(topic, watcher);
-    const lines = [...this.#topics.values()].flatMap((topic) => [topic.unrouted, topic.missing]);
-    for (const line of [this.#line, ...lines]) {
-      for (let send = line.first; send !== undefined; send = line.first) this.#fail(send, fail('NOT_SENT', why));
-    }
-    this.#tellReady();
+    this.#topics.close();
+    for (const line of [this.#room.memory, ...this.#topics.lines()]) this.#room.failAll(line, fail('NOT_SENT', why));
+    this.#room.tellIfEmpty();
     this.#sender.abort(why);
   }
 }
@@ -597,12 +473,4 @@ function withOwnHeaders(record: ProducerRecord<unknown, unknown>): ProducerRecor
   const { headers } = record;
   if (headers === undefined || headers instanceof HeaderMap) return record;
   return { ...record, headers: new Map(entriesOf(headers)) };
-}
-
-function chain(first: (() => void) | undefined, then: () => void): () => void {
-  if (first === undefined) return then;
-  return () => {
-    first();
-    then();
-  };
 }
