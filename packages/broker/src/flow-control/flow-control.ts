@@ -190,7 +190,8 @@ export class FlowControl {
     if (this.#isStopped) return;
     const nowMs = this.#clock.monotonic();
     const startedMs = this.#store.oldestWriteStartedMs();
-    this.#watch.look(nowMs, startedMs);
+    // With a pool a put ends in a buffer and touches the page cache not at all: only an empty pool is busy then.
+    this.#watch.look(nowMs, this.#store.availableBuffers() === Infinity ? startedMs : undefined);
     this.#admission.isPageCacheBusy = this.#watch.isBusy;
     this.#gate.look(nowMs);
     let waiting = 0;

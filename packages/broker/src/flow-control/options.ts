@@ -69,10 +69,10 @@ export const FLOW_OPTIONS = {
   pullReadsWaitingMax: reads(64, 'Pulls and queries'),
   otherReadsWaitingMax: reads(512, 'All requests but confirmations'),
   storeBacklogMs: integerOption(
-    400,
+    50,
     1,
     HOUR_MS,
-    'Sends wait in their lane while the store is behind and would need longer than this, at its present speed, for those it has.',
+    'When an append waits longer the store is behind: sends wait in their lane while it has more than it answers in this time at its present speed.',
   ),
 
   connectionSendsMax: integerOption(

@@ -12,8 +12,8 @@ export interface GatedStore {
  * Says whether the lane of sends may hand more to the store. Two limits:
  *
  * - bytes that are not synced (`unsyncedBytesMax`): what a power cut may cost, and what a sync has to carry;
- * - time: when the oldest append waits for {@link BEHIND_MS} the store is behind, and from then on it is given no more than it
- *   answers in `storeBacklogMs` at the speed it has shown. Bytes alone would let a slow disk collect so much that every answer comes
+ * - time: when the oldest append waits for `storeBacklogMs` the store is behind, and from then on it is given no more than it answers
+ *   in that time at the speed it has shown. A confirmation lies behind those sends in the log and is answered after them. Bytes alone would let a slow disk collect so much that every answer comes
  *   after its client has given up: 64 MiB are 0.3 s of a quick disk and 12 s of one that takes 20,000 small messages a second.
  *
  * What is not handed over waits in the lane, where it can still be refused for certain.
@@ -28,6 +28,8 @@ export class StoreGate {
   #windowMs = 0;
   #windowBytes = 0;
   #limit = Infinity;
+  /** When the store was last seen to be behind. */
+  #behindMs = -Infinity;
 
   constructor(
     store: GatedStore,
@@ -60,7 +62,11 @@ export class StoreGate {
     // Before the first window is over, what it has shown so far has to do.
     const speed = this.#speed === Infinity && lastedMs > 0 ? (doneBytes - this.#windowBytes) / lastedMs : this.#speed;
     const limit = Math.max(BACKLOG_BYTES_MIN, speed * this.#backlogMs);
-    this.#limit = bytes >= BACKLOG_BYTES_MIN && this.#store.oldestWaitMs() >= BEHIND_MS ? limit : Infinity;
+    if (bytes >= BACKLOG_BYTES_MIN && this.#store.oldestWaitMs() >= this.#backlogMs) {
+      this.#behindMs = nowMs;
+      this.#limit = limit;
+    } else if (nowMs - this.#behindMs < EASED_MS) this.#limit = 2 * limit;
+    else this.#limit = Infinity;
   }
 
   /** Bytes that may still be handed over; shut at 0 and below. */
@@ -78,12 +84,12 @@ export class StoreGate {
   }
 }
 
-/** A healthy disk answers the oldest append in a tenth of this. */
-const BEHIND_MS = 100;
+/** For so long after it was behind the store is given twice as much and no more: it would be behind again in one turn. */
+const EASED_MS = 500;
 /** Over one window a disk shows its speed although it syncs in steps. */
 const WINDOW_MS = 250;
 /**
  * So much any disk is given. One whose sync takes longer than `storeBacklogMs` whatever it carries would otherwise be given less and
  * less, and be no faster for it.
  */
-const BACKLOG_BYTES_MIN = 1024 * 1024;
+const BACKLOG_BYTES_MIN = 128 * 1024;

@@ -192,6 +192,18 @@ describe('a transient store pool without a buffer', () => {
     stage.run(500);
     expect(client.bodies('orders')).toEqual([...bodies, 'after']);
   });
+
+  it('is what makes a broker with a pool busy, and not a slow write: a put ends in a buffer', () => {
+    const { stage, client } = stuck({ flush: 'async', transientStorePoolEnable: true });
+    stage.run(1500);
+    const sends = [1, 2, 3].map((n) => begin(client, `m${n}`));
+    stage.run(100);
+    expect(sends.map(({ answer }) => answer?.code)).toEqual([0, 0, 0]);
+    expect(stage.core.counters.busy).toBe(0);
+    stage.releaseWrites();
+    stage.run(500);
+    expect(client.bodies('orders')).toEqual(['before', 'held', 'm1', 'm2', 'm3']);
+  });
 });
 
 describe('a lane that is full', () => {
