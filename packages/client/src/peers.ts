@@ -93,6 +93,8 @@ export class Connection {
   /** Sends without an answer, in messages and bytes; the senders' account. */
   inFlightMessages = 0;
   inFlightBytes = 0;
+  /** The broker has said that it stores a numbered request once, however often it comes. */
+  deduplicates = false;
   readonly #peers: Peers;
   #held = false;
   #failures = 0;

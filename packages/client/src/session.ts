@@ -229,7 +229,10 @@ export class Session implements PeersOwner {
         if (error.kind === 'timeout' && connection.generation === generation) connection.drop();
         return done(callError(error.kind, error.message));
       }
-      if (reply.code === ResponseCode.SUCCESS) return done(undefined);
+      if (reply.code === ResponseCode.SUCCESS) {
+        connection.deduplicates = reply.fields().get('TS_DEDUP') === '1';
+        return done(undefined);
+      }
       const refusal = answerError(reply.code, reply.remark());
       this.#report(`${connection.address} refused our heartbeat`, refusal);
       done(refusal);

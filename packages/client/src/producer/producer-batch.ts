@@ -9,7 +9,7 @@
  * flight back to closed: the batch, or of a run the frames concerned. The buffer belongs to the batch until done; what goes out is a copy,
  * so that no late write can meet the next borrower's bytes.
  */
-import { readI32, viewOf } from '@tallystick/base';
+import { readI32, readU16, viewOf, writeI32, writeU16 } from '@tallystick/base';
 import type { Frame, PeerError, ReplySink, SendFrames } from '@tallystick/remoting';
 import type { SendError } from '../errors.ts';
 import type { Connection } from '../peers.ts';
@@ -17,6 +17,7 @@ import type { BrokerOutcome } from './latency-table.ts';
 import type { QueueLane } from './queue-lane.ts';
 import { type BatchAnswer, SendReceipt } from './receipt.ts';
 import type { SendMarks } from './record.ts';
+import { SEQUENCE_BYTES } from './record-properties.ts';
 
 /** The line of batches in front of one queue. */
 export type Lane = QueueLane<ProducerBatch>;
@@ -41,6 +42,14 @@ export class ProducerBatch implements ReplySink {
   view: DataView;
   /** Whether the buffer is the pool's. */
   pooled = true;
+  /** A piece of a batch that was too large; how much of the order of batches is its own. */
+  isPiece = false;
+  share = 1;
+  /** The number its request bears towards the broker (idempotence); -1: none yet. */
+  epoch = 0;
+  number = -1;
+  /** An earlier attempt may have been stored. */
+  maybeStored = false;
   /** Bytes used. */
   end = 0;
   closed = false;
@@ -168,7 +177,8 @@ export class ProducerBatch implements ReplySink {
     this.left = 0;
     for (let i = 0; i < dones.length; i++) {
       try {
-        dones[i]!(undefined, new SendReceipt(answer, answer.baseOffset + i, 0, 0, this.idPrefix(i), idLows[i]!));
+        const offset = answer.baseOffset < 0 ? -1 : answer.baseOffset + i;
+        dones[i]!(undefined, new SendReceipt(answer, offset, 0, 0, this.idPrefix(i), idLows[i]!));
       } catch (thrown) {
         report(thrown);
       }
@@ -206,10 +216,61 @@ export class ProducerBatch implements ReplySink {
     this.answer = undefined;
   }
 
+  /**
+   * Cuts elements in two of about equal size, each with at least one record, in buffers of their own outside the pool. Their delivery
+   * time still runs from the same first record; their attempts begin anew. `makeRoom`: the second one's first element gets room for
+   * a number, as the first one's has.
+   */
+  halves(makeRoom: boolean): [ProducerBatch, ProducerBatch] {
+    const { buffer, end, count } = this;
+    let cut = 0;
+    let at = 0;
+    while (cut === 0 || (cut < count - 1 && at < end / 2)) {
+      at += readI32(buffer, at);
+      cut++;
+    }
+    const first = this.#piece(0, cut, Buffer.from(buffer.subarray(0, at)), this.sequence);
+    const rest = buffer.subarray(at, end);
+    const second = this.#piece(cut, count, makeRoom ? numberable(rest) : Buffer.from(rest), this.sequence + this.share / 2);
+    return [first, second];
+  }
+
+  #piece(from: number, to: number, bytes: Buffer, sequence: number): ProducerBatch {
+    const piece = new ProducerBatch(
+      this.lane,
+      sequence,
+      bytes,
+      this.createdMs,
+      this.bornTimestamp,
+      undefined,
+      this.single,
+      this.sysFlag,
+      this.marks,
+    );
+    piece.isPiece = piece.closed = true;
+    piece.pooled = false;
+    piece.share = this.share / 2;
+    piece.pinned = this.pinned;
+    for (let index = from; index < to; index++)
+      piece.add(this.dones[index]!, this.idPrefix(index), this.idLows[index]!, bytes.length);
+    return piece;
+  }
+
   #spreadPrefixes(next: string): void {
     this.#idPrefixes = new Array<string>(this.count).fill(this.#idPrefix);
     this.#idPrefixes.push(next);
   }
+}
+
+/** Elements with room for TS_SEQ in front of the first one's properties. */
+function numberable(elements: Buffer): Buffer {
+  const propertiesAt = 22 + readI32(elements, 16);
+  const wider = Buffer.allocUnsafeSlow(elements.length + SEQUENCE_BYTES);
+  wider.set(elements.subarray(0, propertiesAt));
+  wider.set(elements.subarray(propertiesAt), propertiesAt + SEQUENCE_BYTES);
+  writeI32(wider, 0, readI32(elements, 0) + SEQUENCE_BYTES);
+  writeU16(wider, propertiesAt - 2, readU16(elements, propertiesAt - 2) + SEQUENCE_BYTES);
+  return wider;
 }
 
 /** Stands in until the first record; never written to. */

@@ -6,6 +6,8 @@
 import type { SendFrames, SendRequests } from '@tallystick/remoting';
 
 export interface LaneBatch {
+  /** Of a numbered request; -1 else. */
+  readonly number: number;
   /** Ascends with creation. */
   readonly sequence: number;
   /** False while records may join. */
@@ -23,6 +25,12 @@ export class QueueLane<B extends LaneBatch> {
   listed = false;
   /** Bytes of its last full or sent batch: a guess at the next one's size. */
   usualBytes = 0;
+  /** Numbers of its requests (idempotence): the next one of this epoch, and the first that will never be used; -1: none. */
+  epoch = 0;
+  nextNumber = 0;
+  gapAt = -1;
+  /** Numbered batches in flight. */
+  readonly flying: B[] = [];
   /** Encoders of its requests, made at the first of their kind. */
   single: SendRequests | undefined;
   several: SendRequests | undefined;
@@ -39,6 +47,11 @@ export class QueueLane<B extends LaneBatch> {
   get open(): B | undefined {
     const last = this.batches[this.batches.length - 1];
     return last === undefined || last.closed ? undefined : last;
+  }
+
+  /** A batch in flight with a lower number. */
+  lowestInFlight(batch: B): B | undefined {
+    return this.flying.find((other) => other.number < batch.number);
   }
 
   /** Puts a batch (back) in its place. */

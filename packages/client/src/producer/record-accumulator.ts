@@ -13,6 +13,7 @@ import type { BufferPool } from './buffer-pool.ts';
 import { type Lane, ProducerBatch, type SendDone } from './producer-batch.ts';
 import type { RecordEncoder } from './record-encoder.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
+import { SEQUENCE_BYTES } from './record-properties.ts';
 import type { SendRequest } from './send-request.ts';
 
 export interface AccumulatorLimits {
@@ -21,6 +22,8 @@ export interface AccumulatorLimits {
   /** A run holds no more frames than may be in flight. */
   readonly maxInFlightPerQueue: number;
   readonly maxInFlightMessages: number;
+  /** Requests bear numbers: they leave room for them, and do not come in runs. */
+  readonly idempotence: boolean;
 }
 
 /** Told while records are appended. Must call nobody back. */
@@ -51,6 +54,7 @@ export class RecordAccumulator {
   readonly #pool: BufferPool;
   readonly #batchSizeBytes: number;
   readonly #runFramesMax: number;
+  readonly #numbered: boolean;
   readonly #request: SendRequest;
   #sequence = 0;
   #records = 0;
@@ -61,6 +65,7 @@ export class RecordAccumulator {
     this.#pool = pool;
     this.#batchSizeBytes = limits.batchSizeBytes;
     this.#runFramesMax = Math.min(RUN_FRAMES_MAX, limits.maxInFlightPerQueue, limits.maxInFlightMessages);
+    this.#numbered = limits.idempotence;
     this.#request = request;
   }
 
@@ -85,13 +90,14 @@ export class RecordAccumulator {
     const encoder = this.#encoder;
     const born = record.timestamp ?? wallMs;
     const frames = this.#framesFor(lane, marks, born);
-    const needBytes = frames === undefined ? encoder.boundBytes : encoder.frameBoundBytes(frames);
+    let needBytes = frames === undefined ? encoder.boundBytes : encoder.frameBoundBytes(frames);
     let batch = lane.open;
     if (batch !== undefined && !this.#mayJoin(batch, frames, needBytes, record.timestamp)) {
       this.#close(batch);
       batch = undefined;
     }
     if (batch === undefined) {
+      if (this.#numbered) needBytes += SEQUENCE_BYTES;
       const buffer = this.#pool.borrowUpTo(needBytes, lane.usualBytes);
       if (buffer === undefined) {
         this.owner?.exhausted();
@@ -105,7 +111,7 @@ export class RecordAccumulator {
     if (pinned) batch.pinned = true;
     this.#records++;
     if (frames === undefined) {
-      const end = encoder.write(record, wallMs, batch.buffer, batch.view, batch.end, false);
+      const end = encoder.write(record, wallMs, batch.buffer, batch.view, batch.end, this.#numbered && batch.count === 0);
       batch.add(done, encoder.idPrefix, encoder.idLow, end);
       if (batch.single) batch.closed = true;
     } else this.#addFrame(batch, frames, record, done, born, wallMs);
@@ -127,6 +133,14 @@ export class RecordAccumulator {
   /** Puts a batch that was not stored back in front of its lane. */
   requeue(batch: ProducerBatch): void {
     batch.lane.insert(batch);
+    this.list(batch.lane);
+  }
+
+  /** Puts pieces in the place of a batch, which is done. */
+  replace(batch: ProducerBatch, pieces: readonly ProducerBatch[]): void {
+    if (batch.pooled) this.#pool.return(batch.buffer);
+    batch.buffer = EMPTY;
+    for (const piece of pieces) batch.lane.insert(piece);
     this.list(batch.lane);
   }
 
@@ -177,7 +191,7 @@ export class RecordAccumulator {
   #framesFor(lane: Lane, marks: SendMarks | undefined, born: number): SendFrames | undefined {
     const encoder = this.#encoder;
     if (this.#batchSizeBytes !== 0 && !encoder.single) return undefined;
-    if (!SendFrames.canCarry(born)) return undefined;
+    if (this.#numbered || !SendFrames.canCarry(born)) return undefined;
     if (marks !== undefined && (marks.reconsumeTimes !== 0 || marks.maxReconsumeTimes !== undefined)) return undefined;
     for (const frames of lane.frames) if (frames.sysFlag === encoder.sysFlag) return frames;
     return this.#request.frames(lane, encoder.sysFlag);

@@ -14,7 +14,7 @@ import { deflateSync } from 'node:zlib';
 import { type SendFrames, SysFlag } from '@tallystick/remoting';
 import { fail, type SendError } from '../errors.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
-import { RecordProperties, SEQUENCE_BYTES } from './record-properties.ts';
+import { RecordProperties } from './record-properties.ts';
 import { type UniqueIds, isMessageId } from './unique-ids.ts';
 
 /** Bytes of a batch element besides body and properties. */
@@ -168,9 +168,6 @@ export class RecordEncoder {
     else to.write(value, at, 'utf8');
   }
 }
-
-/** Bytes that an element or frame needs more when its request carries a producer's number. */
-export const NUMBER_BYTES = SEQUENCE_BYTES;
 
 function isShort(text: string): boolean {
   if (text.length > SHORT) return false;

@@ -15,7 +15,10 @@
  *    0                                                  receipts
  *    "not stored", retries left                         back in front of its lane, or to another broker's when nobody fixed the queue
  *    never written (refused)                            back in front of its lane
- *    may be stored, silence, connection lost            fails as unknown; never sent again by us
+ *    may be stored, silence, connection lost            fails as unknown; with numbers that the broker honours: sent again until
+ *                                                       deliveryTimeoutMs, then unknown
+ *    an earlier number is missing                       back in front of its lane, in a new epoch if no earlier one is to come
+ *    13 for several records                             cut in two, each half goes on for itself
  *    any other                                          fails
  *
  * Of a run each frame has its own verdict at once; what is to be sent again waits until all have one and goes back together.
@@ -30,6 +33,7 @@ import type { ProducerCounters } from './producer-counters.ts';
 import type { AccumulatorOwner, RecordAccumulator } from './record-accumulator.ts';
 import type { BrokerOutcome } from './latency-table.ts';
 import { type BatchAnswer, SendReceipt } from './receipt.ts';
+import { RequestNumbers } from './request-numbers.ts';
 import type { SendRequest } from './send-request.ts';
 
 export interface SenderOwner {
@@ -68,6 +72,9 @@ export class Sender implements BatchFlight, AccumulatorOwner {
   readonly #ack = new SendAck();
   readonly #reportThrown: (thrown: unknown) => void;
   readonly #inFlight: ProducerBatch[] = [];
+  readonly #numbers: RequestNumbers | undefined;
+  readonly #epochBegan = (): void => void this.#counters.epochs++;
+  #toldUnprotected = false;
   #scheduled = false;
   #rounds = 0;
   #timer: Timer | undefined;
@@ -87,6 +94,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
     this.#owner = owner;
     this.#counters = owner.counters;
     this.#reportThrown = (thrown) => owner.report("a send's callback threw", thrown);
+    this.#numbers = options.idempotence ? new RequestNumbers(ports.random) : undefined;
     accumulator.owner = this;
   }
 
@@ -128,7 +136,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
     this.#accumulator.lanes = [];
     for (const lane of lanes) {
       lane.listed = false;
-      for (const batch of lane.batches.splice(0)) this.#end(batch, fail('NOT_SENT', why));
+      for (const batch of lane.batches.splice(0)) this.#end(batch, fail(batch.maybeStored ? 'CONNECTION_LOST' : 'NOT_SENT', why));
     }
   }
 
@@ -180,13 +188,53 @@ export class Sender implements BatchFlight, AccumulatorOwner {
     this.#land(batch);
     this.#tellLatency(batch, error !== undefined ? 'lost' : outcomeOf(reply.code));
     if (error !== undefined) return this.#settle(batch, callError(error.kind, error.message));
-    if (reply.code !== ResponseCode.SUCCESS) return this.#settle(batch, this.#refusal(batch, 0, reply));
+    if (reply.code !== ResponseCode.SUCCESS) return this.#refused(batch, reply);
     const said = this.#read(batch, reply);
     if (said === undefined) return this.#settle(batch, fail('MALFORMED_ANSWER', this.#answer.fault()));
+    this.#succeed(batch, said);
+  }
+
+  /** The broker has said no, or perhaps, to a batch of elements. */
+  #refused(batch: ProducerBatch, reply: Frame): void {
+    if (reply.code === ResponseCode.MESSAGE_ILLEGAL && batch.count > 1 && !this.#isLate(batch)) return this.#split(batch);
+    const reason = this.#numbers === undefined ? undefined : reply.fields().get('TS_REASON');
+    if (reason === 'OUT_OF_ORDER') return this.#outOfOrder(batch);
+    if (reason === 'DUPLICATE_TOO_OLD') {
+      this.#counters.duplicates++;
+      return this.#succeed(batch, this.#answerOf(batch, batch.lane.queueId, -1, -1, '', ''));
+    }
+    this.#settle(batch, this.#refusal(batch, 0, reply));
+  }
+
+  #succeed(batch: ProducerBatch, answer: BatchAnswer): void {
     this.#counters.acknowledged += batch.count;
     this.#accumulator.release(batch);
-    batch.succeed(said, this.#reportThrown);
+    batch.succeed(answer, this.#reportThrown);
     batch.ended?.();
+  }
+
+  /** The batch is known not to be stored: an earlier number has not arrived. Not counted as an attempt. */
+  #outOfOrder(batch: ProducerBatch): void {
+    this.#numbers!.missesEarlier(batch);
+    batch.attempts = Math.max(1, batch.attempts - 1);
+    this.#counters.retries += batch.count;
+    this.#accumulator.requeue(batch);
+  }
+
+  /** Two batches take the place of one; who waits for its end waits for both. */
+  #split(batch: ProducerBatch): void {
+    this.#counters.splits++;
+    this.#numbers?.forget(batch);
+    const { ended } = batch;
+    let left = 2;
+    const one = ended && ((): void => void (--left === 0 && ended()));
+    const halves = batch.halves(this.#numbers !== undefined);
+    this.#accumulator.replace(batch, halves);
+    for (const half of halves) half.ended = one;
+  }
+
+  #isLate(batch: ProducerBatch): boolean {
+    return batch.createdMs + this.#options.deliveryTimeoutMs <= this.nowMs;
   }
 
   readonly #atEnd = (): void => {
@@ -215,10 +263,9 @@ export class Sender implements BatchFlight, AccumulatorOwner {
       if (expiresMs <= nowMs) {
         lane.batches.shift();
         this.#counters.expired += batch.count;
-        this.#end(
-          batch,
-          fail('NOT_SENT', `${nowMs - batch.createdMs} ms have passed (deliveryTimeoutMs), ${batch.attempts} attempts`),
-        );
+        const passed = `${nowMs - batch.createdMs} ms have passed (deliveryTimeoutMs), ${batch.attempts} attempts`;
+        if (!batch.maybeStored) this.#numbers?.forget(batch);
+        this.#end(batch, fail(batch.maybeStored ? 'TIMEOUT' : 'NOT_SENT', passed));
         continue;
       }
       const readyMs =
@@ -251,6 +298,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
     const { lane } = batch;
     const options = this.#options;
     if (lane.inFlight > 0 && lane.inFlight + batch.requests > options.maxInFlightPerQueue) return undefined;
+    if (this.#numbers !== undefined && !this.#numbers.mayGo(batch, this.#epochBegan)) return undefined;
     const connection = this.#owner.connectionOf(lane);
     if (connection === undefined) return undefined;
     if (connection.peer === undefined) {
@@ -267,7 +315,12 @@ export class Sender implements BatchFlight, AccumulatorOwner {
   #send(batch: ProducerBatch, connection: Connection, nowMs: number): void {
     const { lane } = batch;
     batch.closed = true;
-    if (batch.attempts === 0) this.#countFirst(batch, nowMs);
+    if (batch.attempts === 0 && !batch.isPiece) this.#countFirst(batch, nowMs);
+    else this.#counters.requests += batch.requests;
+    if (this.#numbers !== undefined) {
+      this.#numbers.number(batch);
+      lane.flying.push(batch);
+    }
     batch.attempts++;
     batch.sentMs = nowMs;
     lane.inFlight += batch.requests;
@@ -308,6 +361,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
       last.flightIndex = batch.flightIndex;
     }
     batch.flightIndex = -1;
+    if (this.#numbers !== undefined) batch.lane.flying.splice(batch.lane.flying.indexOf(batch), 1);
     batch.lane.inFlight -= batch.requests;
     connection.inFlightMessages -= batch.left;
     connection.inFlightBytes -= batch.end;
@@ -394,13 +448,34 @@ export class Sender implements BatchFlight, AccumulatorOwner {
   #settle(batch: ProducerBatch, error: SendError): void {
     const neverWritten = error.code === 'NO_CONNECTION';
     if (neverWritten) batch.attempts--;
-    if (!isRetriable(error) || batch.attempts > this.#options.retries) return this.#end(batch, error);
+    if (this.#mayRepeat(batch, error)) batch.maybeStored = true;
+    else if (!isRetriable(error) || batch.attempts > this.#options.retries) return this.#giveUp(batch, error);
     if (error.outcome === 'unroutable') this.#owner.staleRoute(batch.lane.topic);
     const backoff = { firstMs: this.#options.retryBackoffMs, maxMs: this.#options.retryBackoffMaxMs };
     batch.notBeforeMs = this.#ports.clock.monotonic() + backoffMs(backoff, Math.max(1, batch.attempts), this.#ports.random.u32());
     this.#counters.retries += batch.count;
-    if (!batch.pinned && !neverWritten) this.#move(batch, this.#owner.elsewhere(batch.lane));
+    if (!batch.pinned && batch.number < 0 && !neverWritten) this.#move(batch, this.#owner.elsewhere(batch.lane));
     this.#accumulator.requeue(batch);
+  }
+
+  /** Whether a batch that may be stored can be sent again all the same, because its broker tells repetitions. */
+  #mayRepeat(batch: ProducerBatch, error: SendError): boolean {
+    if (this.#numbers === undefined || !(error instanceof IndefiniteError) || error.code === 'MALFORMED_ANSWER') return false;
+    if (batch.connection!.deduplicates) return true;
+    if (!this.#toldUnprotected) {
+      this.#toldUnprotected = true;
+      this.#owner.report('idempotence is on, but a broker does not honour it: sends that may be stored are not repeated', error);
+    }
+    return false;
+  }
+
+  /** A refusal does not make an earlier attempt undone. */
+  #giveUp(batch: ProducerBatch, error: SendError): void {
+    if (!batch.maybeStored && !(error instanceof IndefiniteError)) this.#numbers?.forget(batch);
+    this.#end(
+      batch,
+      batch.maybeStored ? fail('TIMEOUT', `an earlier attempt may be stored; the last one: ${error.message}`) : error,
+    );
   }
 
   #move(batch: ProducerBatch, to: Lane): void {

@@ -21,7 +21,7 @@ function accumulator(batchSizeBytes: number, memoryBytes: number) {
     accumulator: new RecordAccumulator(
       encoder,
       pool,
-      { batchSizeBytes, maxInFlightPerQueue: 100, maxInFlightMessages: 100 },
+      { batchSizeBytes, maxInFlightPerQueue: 100, maxInFlightMessages: 100, idempotence: false },
       new SendRequest({ group: 'g', defaultQueues: 4 }, 'binary'),
     ),
   };

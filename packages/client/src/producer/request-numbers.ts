@@ -1,0 +1,81 @@
+/**
+ * Numbers on requests, so that a broker stores each once however often it comes (idempotence). A number is given at a batch's first
+ * departure and stays over all attempts, as long as nobody knows what became of the batch; numbers of a queue run on without gaps, in the
+ * order of its batches. It travels as the first property of the first record:
+ *
+ *    TS_SEQ 01 <32 hex digits: the producer> : <5 digits: epoch> : <12 digits: number> 02
+ *
+ * A number that will never be used (its batch failed for good, or was cut in pieces) is a gap behind which the broker takes nothing more
+ * of this epoch: so whatever comes behind it cannot have been stored, and may be numbered anew in the next epoch, once nothing of the queue
+ * is in flight.
+ */
+import { type Random, readI32, writeDecimal } from '@tallystick/base';
+import type { Lane, ProducerBatch } from './producer-batch.ts';
+
+const ID_AT = 7;
+const EPOCH_AT = ID_AT + 33;
+const EPOCH_DIGITS = 5;
+const NUMBER_AT = EPOCH_AT + EPOCH_DIGITS + 1;
+const NUMBER_DIGITS = 12;
+
+export class RequestNumbers {
+  readonly #text: string;
+
+  constructor(random: Random) {
+    // 32 hex digits, of this producer alone.
+    const producerId = [0, 1, 2, 3].map(() => random.u32().toString(16).toUpperCase().padStart(8, '0')).join('');
+    this.#text = `TS_SEQ\u0001${producerId}:${'0'.repeat(EPOCH_DIGITS)}:${'0'.repeat(NUMBER_DIGITS)}\u0002`;
+  }
+
+  /** Whether the first batch of a lane may go as far as numbers are concerned. May begin a new epoch: `began` then. */
+  mayGo(batch: ProducerBatch, began: () => void): boolean {
+    const { lane } = batch;
+    if (lane.gapAt >= 0 && (batch.number < 0 || batch.number > lane.gapAt)) {
+      if (lane.inFlight > 0) return false;
+      this.#beginEpoch(lane);
+      began();
+    }
+    // A repeated request must not overtake an earlier one that is on its way.
+    return batch.attempts === 0 || lane.lowestInFlight(batch) === undefined;
+  }
+
+  /** Numbers a batch that leaves, if it has no number yet. */
+  number(batch: ProducerBatch): void {
+    if (batch.number >= 0) return;
+    const { lane, buffer } = batch;
+    batch.epoch = lane.epoch;
+    batch.number = lane.nextNumber++;
+    const at = 22 + readI32(buffer, 16);
+    buffer.write(this.#text, at, 'latin1');
+    writePadded(buffer, at + EPOCH_AT, EPOCH_DIGITS, batch.epoch);
+    writePadded(buffer, at + NUMBER_AT, NUMBER_DIGITS, batch.number);
+  }
+
+  /** A batch ends whose number the broker has not and will not get. */
+  forget(batch: ProducerBatch): void {
+    const { lane } = batch;
+    if (batch.number < 0 || batch.epoch !== lane.epoch) return;
+    if (lane.gapAt < 0 || batch.number < lane.gapAt) lane.gapAt = batch.number;
+  }
+
+  /** The broker misses an earlier number. If none is still to come, there is a gap that only a new epoch ends. */
+  missesEarlier(batch: ProducerBatch): void {
+    const { lane } = batch;
+    if (batch.epoch !== lane.epoch || lane.lowestInFlight(batch) !== undefined) return;
+    if (lane.batches.some((other) => other.number >= 0 && other.number < batch.number)) return;
+    if (lane.gapAt < 0 || batch.number - 1 < lane.gapAt) lane.gapAt = Math.max(0, batch.number - 1);
+    if (batch.number === 0) batch.number = -1;
+  }
+
+  #beginEpoch(lane: Lane): void {
+    for (const batch of lane.batches) if (batch.number > lane.gapAt) batch.number = -1;
+    lane.epoch++;
+    lane.nextNumber = 0;
+    lane.gapAt = -1;
+  }
+}
+
+function writePadded(bytes: Buffer, at: number, digits: number, value: number): void {
+  const length = value === 0 ? 1 : Math.floor(Math.log10(value)) + 1;
+  writeDecimal(bytes, at + digits - length, value);
+}
