@@ -21,6 +21,8 @@ export interface BrokerReport {
   readonly answers: ReturnType<WireMeter['report']>;
   readonly bytesIn: number;
   readonly disk: { readonly bytes: number; readonly writes: number; readonly syncs: number };
+  /** Appended and not yet written: of a pool, not to be read yet. */
+  readonly pendingBytes: number;
   /** CPU since the start, ms. */
   readonly cpuMs: number;
 }
@@ -64,6 +66,7 @@ serve(
         answers: meter.report(),
         bytesIn: meter.bytesIn,
         disk: { bytes: disk.bytes, writes: disk.writes, syncs: disk.syncs },
+        pendingBytes: core.store.info().pendingBytes,
         cpuMs: Math.round((user + system) / 1000),
       };
     },

@@ -11,7 +11,7 @@ import type { ClientResult, ClientVerdict } from './client-child.ts';
 import { Checks, type CaseResult } from './checks.ts';
 import type { Child } from './children.ts';
 import type { Answer } from './frame-heads.ts';
-import { busyCounters, deviceOf, pause, readBack, report, run, Stage, use } from './loads.ts';
+import { busyCounters, deviceOf, pause, readBack, report, run, settled, Stage, use } from './loads.ts';
 import type { ProberResult } from './prober-child.ts';
 import { FAST_DISK, type DiskMood } from './slow-disk.ts';
 
@@ -187,8 +187,7 @@ async function bringAbout(cause: Cause): Promise<CaseResult> {
     const serving = cause.fatal === true ? await restarted(stage, sick, cause.options) : sick;
     const again = cause.fatal === true ? undefined : await run(flood, [{ seconds: 1, rate: 500 }]);
     const after = cause.fatal === true ? undefined : await send(1);
-    // What lies in a transient store pool can be read once it is written, 200 ms later at most.
-    await pause(300);
+    await settled(serving);
     const verdict = await client.ask<ClientVerdict>({ do: 'readBack', ports: [serving.ready, healthy.ready] });
     const floodVerdict = await readBack(flood, serving);
 

@@ -52,6 +52,8 @@ export interface FloodResult {
   readonly goodput: number;
   /** Acknowledged within a second of their time, per second. */
   readonly timely: number;
+  /** Acknowledged after more than {@link GIVEN_UP_MS}. */
+  readonly late: number;
   /** Schedule to acknowledgement. */
   readonly latency: Spread;
   /** Schedule to refusal: with the sockets' buffers on the way. */
@@ -59,6 +61,9 @@ export interface FloodResult {
   readonly perSecond: readonly { readonly ok: number; readonly timely: number; readonly refused: number }[];
   readonly connectionsLost: number;
 }
+
+/** RocketMQ's clients, and ours, wait so long for an answer. */
+const GIVEN_UP_MS = 3000;
 
 /** State of a message. */
 export const NEVER_SENT = 0;
@@ -158,6 +163,7 @@ class Run {
   #shed = 0;
   #sent = 0;
   #okInTime = 0;
+  #late = 0;
   #timelyInTime = 0;
 
   constructor(flood: Flood, lanes: readonly FloodLane[], phases: readonly Phase[], retries: Retries | undefined) {
@@ -265,6 +271,7 @@ class Run {
     this.#latency.add(ms);
     second.ok++;
     if (ms <= 1000) second.timely++;
+    if (ms > GIVEN_UP_MS) this.#late++;
     if (nowMs > this.#endMs) return;
     this.#okInTime++;
     if (ms <= 1000) this.#timelyInTime++;
@@ -293,6 +300,7 @@ class Run {
       unanswered,
       goodput: Math.round(this.#okInTime / seconds),
       timely: Math.round(this.#timelyInTime / seconds),
+      late: this.#late,
       latency: this.#latency.summary(),
       refusal: this.#refusal.summary(),
       perSecond,

@@ -1,13 +1,14 @@
 /**
- * The figures of docs/guides/when-the-broker-is-busy.md: our client at a fixed schedule against a broker whose disk stalls, and against one
- * whose disk is too slow for good; as it is, then with each change that people make when they read "broker busy". Besides, what a
+ * The figures of docs/guides/when-the-broker-is-busy.md: our client at a fixed schedule against a broker whose disk stalls, and many senders
+ * against one whose disk is too slow for good; as it is, then with each change that people make when they read "broker busy". Besides, what a
  * transient store pool gains and costs. Prints Markdown.
  */
 import type { GivenBrokerOptions } from '@tallystick/broker';
 import type { BrokerReport } from './broker-child.ts';
 import type { Child } from './children.ts';
 import type { ClientResult, ClientVerdict } from './client-child.ts';
-import { busyCounters, deviceOf, pause, peakOf, readBack, report, run, Stage, use } from './loads.ts';
+import type { FloodResult } from './flood.ts';
+import { busyCounters, deviceOf, pause, peakOf, readBack, report, run, settled, Stage, use } from './loads.ts';
 import { FAST_DISK, type DiskMood } from './slow-disk.ts';
 
 interface Cure {
@@ -67,7 +68,8 @@ const TROUBLES: readonly Trouble[] = [
 /** The tables; `seconds` for each row. */
 export async function guide(seconds: number, say: (line: string) => void): Promise<void> {
   for (const trouble of TROUBLES) {
-    say(`\n**${trouble.name}**, our client, 100 B, ${seconds} s a row:\n`);
+    const who = trouble.stall === undefined ? 'single messages of many senders that never repeat' : 'our client';
+    say(`\n**${trouble.name}**: ${who}, 100 B, ${seconds} s a row\n`);
     say('| changed | acknowledged | within 1 s | p99 | refused for good | not known | busy answers | broker memory |');
     say('|---|---|---|---|---|---|---|---|');
     for (const cure of CURES) say(await row(trouble, cure, seconds));
@@ -89,49 +91,92 @@ async function row(trouble: Trouble, cure: Cure, seconds: number): Promise<strin
     const brokers: Child[] = [];
     for (const brokerName of names)
       brokers.push(await stage.broker(disk, { flush: 'async', brokerName, ...cure.options }, brokerName));
-    const client = await stage.client(names.map((brokerName, at) => ({ brokerName, port: brokers[at]!.ready as number })));
-    await use(client, [{ rate: 1000, seconds: 1 }]);
-    const stalls =
-      trouble.stall === undefined || cure.calm === true ? [] : brokers.map((each, at) => stallOften(each, trouble.stall!, at));
-    const used = await use(client, [{ rate: trouble.rate, seconds }]);
-    for (const stall of stalls) await stall();
+    const { stall } = trouble;
+    const seen =
+      stall === undefined
+        ? await flooded(stage, brokers, trouble.rate, seconds)
+        : await sent(stage, brokers, names, trouble.rate, seconds, () =>
+            cure.calm === true ? [] : brokers.map((each, at) => stallOften(each, stall, at)),
+          );
     const reports = await Promise.all(brokers.map(report));
     const memory = Math.max(...brokers.map((each) => each.memory().peakMiB));
-    for (const each of brokers) await settled(each);
-    const ports = brokers.map((each) => each.ready);
-    const verdict = await client.ask<ClientVerdict>({ do: 'readBack', ports });
-    if (verdict.problems.length > 0) throw new Error(`${cure.name}: ${verdict.problems.join('; ')}`);
-    return line(cure, used, reports, memory);
+    return line(cure, seen, reports, memory);
   } finally {
     await stage.clear();
   }
 }
 
-/** A pool shows its messages once they are written, which a slow disk takes its time for. */
-async function settled(broker: Child): Promise<void> {
-  for (let before = -1; ;) {
-    const { bytes } = (await report(broker)).disk;
-    if (bytes === before) return;
-    before = bytes;
-    await pause(500);
-  }
+/** What became of the messages that were due. */
+interface Fates {
+  readonly due: number;
+  readonly stored: number;
+  readonly timely: number;
+  readonly unknown: number;
+  readonly p99Ms: number;
 }
 
-function line(cure: Cure, used: ClientResult, reports: readonly BrokerReport[], memory: number): string {
-  const refused = used.due - used.stored - used.unknown;
-  const share = (count: number): string => `${((100 * count) / used.due).toFixed(1)} %`;
+/** Our client over all brokers. */
+async function sent(
+  stage: Stage,
+  brokers: readonly Child[],
+  names: readonly string[],
+  rate: number,
+  seconds: number,
+  stall: () => readonly (() => Promise<void>)[],
+): Promise<Fates> {
+  const client = await stage.client(names.map((brokerName, at) => ({ brokerName, port: brokers[at]!.ready as number })));
+  await use(client, [{ rate: 1000, seconds: 1 }]);
+  const stalls = stall();
+  const used: ClientResult = await use(client, [{ rate, seconds }]);
+  for (const end of stalls) await end();
+  for (const each of brokers) await settled(each);
+  const ports = brokers.map((each) => each.ready);
+  const { problems } = await client.ask<ClientVerdict>({ do: 'readBack', ports });
+  if (problems.length > 0) throw new Error(problems.join('; '));
+  const { due, stored, unknown, latency } = used;
   const timely = used.perSecond.reduce((sum, each) => sum + each.timely, 0);
+  return { due, stored, unknown, timely, p99Ms: latency.p99Ms };
+}
+
+/** Many senders of single messages, half of them to each of two brokers; what is answered after 3 s is known to nobody any more. */
+async function flooded(stage: Stage, brokers: readonly Child[], rate: number, seconds: number): Promise<Fates> {
+  const floods: Child[] = [];
+  for (const broker of brokers) floods.push(await stage.flood(broker));
+  await Promise.all(floods.map((each) => run(each, [{ seconds: 1, rate: 1000 }])));
+  const each = await Promise.all(floods.map((flood) => run(flood, [{ seconds, rate: rate / floods.length }])));
+  for (const broker of brokers) await settled(broker);
+  for (const flood of floods) {
+    const { problems } = await readBack(flood);
+    if (problems.length > 0) throw new Error(problems.join('; '));
+  }
+  const sum = (of: (result: FloodResult) => number): number => each.reduce((total, result) => total + of(result), 0);
+  return {
+    due: sum(({ due }) => due),
+    stored: sum(({ answers, late }) => answers.ok - late),
+    unknown: sum(({ answers, late, unanswered }) => answers.maybe + late + unanswered),
+    timely: sum(({ perSecond }) => perSecond.reduce((total, { timely }) => total + timely, 0)),
+    p99Ms: Math.max(...each.map(({ latency }) => latency.p99Ms)),
+  };
+}
+
+function line(
+  cure: Cure,
+  { due, stored, unknown, timely, p99Ms }: Fates,
+  reports: readonly BrokerReport[],
+  memory: number,
+): string {
+  const share = (count: number): string => `${((100 * count) / due).toFixed(1)} %`;
   const busy = reports.reduce(
     (sum, { counters }) => sum + Object.values(busyCounters(counters)).reduce((total, count) => total + count, 0),
     0,
   );
   const cells = [
     cure.name,
-    share(used.stored),
+    share(stored),
     share(timely),
-    `${text(used.latency.p99Ms)} ms`,
-    share(refused),
-    text(used.unknown),
+    `${text(p99Ms)} ms`,
+    share(due - stored - unknown),
+    share(unknown),
     text(busy),
     `${memory} MiB`,
   ];

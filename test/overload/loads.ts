@@ -86,6 +86,12 @@ export function report(broker: Child): Promise<BrokerReport> {
   return broker.ask<BrokerReport>({ do: 'report' });
 }
 
+/** A transient store pool shows its messages once they are written, which a slow disk takes its time for. */
+export async function settled(broker: Child): Promise<void> {
+  await pause(300);
+  while ((await report(broker)).pendingBytes > 0) await pause(100);
+}
+
 /** `from`: the broker that has the store now, when it was started again. */
 export function readBack(flood: Child, from?: Child): Promise<Verdict> {
   return flood.ask<Verdict>({ do: 'readBack', port: from?.ready });

@@ -1,9 +1,13 @@
 /**
- * `npm run overload [-- --seconds N --case NAME --json]`: real processes under more load than they can take. See the cases below; all
- * of them by default. `--seconds` is the length of each flood (60), or of each row of the guide (20). `--broker JSON`: options for the brokers, to try
- * them out. `--guide` prints the table of
- * docs/guides/when-the-broker-is-busy.md instead. Ends with 1 when a sentence did not hold, or when a run that had to fail did not.
+ * `npm run overload [-- --seconds N --case NAME --json]`: real processes under more load than they can take; all cases by default.
+ * Ends with 1 when a sentence did not hold, or when a run that had to fail did not.
+ *
+ *   --seconds N    length of each flood (60), or of each row of the guide (20)     --json          end with one JSON object
+ *   --broker JSON  options for the brokers, to try them out                       --case NAME     one case, or one cause
+ *   --guide        print the tables of docs/guides/when-the-broker-is-busy.md      --guide --write and put them there
  */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { GivenBrokerOptions } from '@tallystick/broker';
 import { controls } from './controls.ts';
@@ -19,9 +23,12 @@ const { values } = parseArgs({
     case: { type: 'string' },
     broker: { type: 'string', default: '{}' },
     guide: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
+const BEGIN = '<!-- npm run overload -- --guide -->';
+const END = '<!-- end -->';
 const seconds = Number(values.seconds ?? (values.guide ? '20' : '60'));
 const given = JSON.parse(values.broker) as GivenBrokerOptions;
 
@@ -35,7 +42,12 @@ const CASES: Record<string, () => Promise<readonly CaseResult[]>> = {
 for (const name of CAUSE_NAMES) if (values.case === name) CASES[name] = () => causes(name);
 
 if (values.guide) {
-  await guide(seconds, say);
+  const lines: string[] = [];
+  await guide(seconds, (line) => {
+    lines.push(line);
+    say(line);
+  });
+  if (values.write) writeGuide(lines.join('\n'));
   process.exit(0);
 }
 
@@ -66,4 +78,11 @@ process.exitCode = bad.length > 0 ? 1 : 0;
 
 function say(line: string): void {
   (values.json ? process.stderr : process.stdout).write(`${line}\n`);
+}
+
+/** Between the guide's marks. */
+function writeGuide(tables: string): void {
+  const path = fileURLToPath(new URL('../../docs/guides/when-the-broker-is-busy.md', import.meta.url));
+  const [before, rest] = readFileSync(path, 'utf8').split(BEGIN) as [string, string];
+  writeFileSync(path, `${before}${BEGIN}\n${tables}\n\n${END}${rest.split(END)[1]}`);
 }
