@@ -75,7 +75,7 @@ export class SendAnswers implements FrameEncoder<SendAnswer> {
     if (answer.transactionIdEnd - transactionIdStart !== USUAL_KEY_BYTES || queueId < 0 || queueId > 99) return false;
     const which = (kind === BINARY_HEADER ? 2 : 0) + (queueId > 9 ? 1 : 0);
     const template = (this.#templates[which] ??= this.#template(kind, queueId > 9 ? 10 : 0));
-    const start = out.reserve(template.bytes + 48);
+    const start = out.reserve(template.bytes + BEHIND_TEMPLATE_BYTES);
     const { view } = out;
     copyWords(template.view, 0, template.bytes, view, start);
     if (answer.storeTimestamp !== template.storeTimestamp) {
@@ -263,6 +263,8 @@ const JSON_QUEUE_OFFSET = Buffer.from('","queueOffset":"');
 const JSON_TRANSACTION_ID = Buffer.from('","transactionId":"');
 const JSON_VERSION = Buffer.from(`,"version":${OUR_VERSION}}`);
 
+/** More than an offset, in JSON with the opaque number, the version and the names between them. */
+const BEHIND_TEMPLATE_BYTES = 128;
 /** More than all the short keys, lengths and numbers together. */
 const VARIABLE_BYTES = 256;
 

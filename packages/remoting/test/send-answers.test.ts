@@ -55,4 +55,22 @@ describe('answers to sends', () => {
       { numRuns: 500 },
     );
   });
+
+  it.each<HeaderKind>([0, 1])('are whole at whatever place of a block they begin (header kind %i)', (kind) => {
+    const answers = new SendAnswers(HOST);
+    const transactionId = Buffer.from('0123456789ABCDEF0123456789ABCDEF');
+    const long = { queueId: 42, queueOffset: Number.MAX_SAFE_INTEGER, storeTimestamp: 1.5e12, positions: [2 ** 40] };
+    const answer = { ...emptySendAnswer(), ...long, transactionId, transactionIdEnd: transactionId.length };
+    const first = new Output();
+    answers.encode(first, kind, 0x7fffffff, answer);
+    const alone = Buffer.from(first.bytes.subarray(0, first.at));
+    for (let gap = 1; gap < 600; gap++) {
+      const out = new Output();
+      out.at = out.reserve(4096 - gap) + 4096 - gap;
+      answers.encode(out, kind, 0x7fffffff, answer);
+      const chunks: Buffer[] = [];
+      out.take((chunk) => chunks.push(Buffer.from(chunk)));
+      expect(Buffer.concat(chunks).subarray(4096 - gap).equals(alone)).toBe(true);
+    }
+  });
 });
