@@ -162,6 +162,8 @@ class Schedule {
     this.#stage.chaos = false;
     this.#stage.network.heal();
     this.#machine.heal();
+    // What lies in a pool is acknowledged and still on its way to the disk, where it may fail.
+    if (this.#plan.pooled) this.#world.runFor(SETTLE_MS);
     if (this.#machine.state === 'refused') return this.#judgeRefusal();
     if (this.#machine.state === 'down') this.#machine.start();
     const { actors } = this.#play;
