@@ -92,6 +92,7 @@ export class ProducerActor extends ClientActor {
       lingerMs: batching ? 2 : 0,
       batchSizeBytes: this.random.pick([0, 500, 4000]),
       bufferMemoryBytes: 65_536,
+      idempotence: this.stage.plan.numbering,
     });
     this.#work();
   }
