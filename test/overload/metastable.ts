@@ -26,8 +26,10 @@ interface Found {
 
 /** `seconds` for each of the two loads. */
 export async function metastable(seconds: number, options: GivenBrokerOptions): Promise<CaseResult> {
-  const ours = await withOurClient(seconds, { flush: 'async', ...options });
-  const hurried = await withRepeats(HURRIED, seconds, { flush: 'async', ...options });
+  const [ours, hurried] = await Promise.all([
+    withOurClient(seconds, { flush: 'async', ...options }),
+    withRepeats(HURRIED, seconds, { flush: 'async', ...options }),
+  ]);
   const checks = new Checks();
   const within = Math.min(RECOVERY_S, seconds - 1);
   const sentence = (who: string): string => `${who}: ${within} s after the load has come down to 90 %, all is served in time`;

@@ -35,9 +35,9 @@ const given = JSON.parse(values.broker) as GivenBrokerOptions;
 const CASES: Record<string, () => Promise<readonly CaseResult[]>> = {
   'disk-bound': async () => [await diskBound(seconds, given)],
   'cpu-bound': async () => [await cpuBound(seconds, given)],
-  metastable: async () => [await metastable(Math.min(seconds, 20), given)],
+  metastable: async () => [await metastable(Math.min(20, Math.max(5, seconds / 2)), given)],
   causes: () => causes(undefined),
-  controls: async () => [await controls(Math.min(seconds, 6))],
+  controls: async () => [await controls(Math.min(seconds, 5))],
 };
 for (const name of CAUSE_NAMES) if (values.case === name) CASES[name] = () => causes(name);
 
