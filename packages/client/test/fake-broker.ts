@@ -39,7 +39,8 @@ export interface Arrived {
 }
 
 /** What a script may say to a request: answer as usual, an answer code, nothing, an answer without fields, or cut the connection. */
-export type Reaction = 'ok' | 'silent' | 'garbled' | 'cut' | { readonly code: number; readonly remark?: string };
+export type Reaction =
+  'ok' | 'silent' | 'garbled' | 'cut' | { readonly code: number; readonly remark?: string; readonly reason?: string };
 
 export interface Stored {
   readonly topic: string;
@@ -76,6 +77,8 @@ export class FakeBroker {
   readonly log: Stored[] = [];
   members: string[] = [];
   refuses = false;
+  /** Whether it says that it honours the numbers of requests. */
+  deduplicates = false;
   /** Whether it answers for the list of all brokers. */
   listsCluster = false;
   /** Called for each request before it is answered. */
@@ -142,6 +145,8 @@ export class FakeBroker {
     if (reaction === 'garbled') return peer.answer(frame.ref(), 0);
     if (reaction === 'cut') return peer.close(false);
     if (reaction !== 'ok' && !isSend) return peer.answer(frame.ref(), reaction.code, reaction.remark);
+    if (reaction !== 'ok' && reaction.reason !== undefined)
+      return peer.answer(frame.ref(), reaction.code, reaction.remark, { TS_REASON: reaction.reason });
     if (isSend)
       return this.#answerSend(
         peer,
@@ -173,7 +178,7 @@ export class FakeBroker {
           this.members.push(heartbeat.clientID);
         for (const { groupName } of typeof heartbeat === 'string' ? [] : heartbeat.consumerDataSet)
           this.topics.set(`%RETRY%${groupName}`, 1);
-        return peer.answer(ref, 0);
+        return peer.answer(ref, 0, undefined, this.deduplicates ? { TS_DEDUP: 1 } : {});
       }
       case RequestCode.GET_CONSUMER_LIST_BY_GROUP:
         return peer.answer(ref, 0, undefined, {}, encodeConsumerList(this.members));

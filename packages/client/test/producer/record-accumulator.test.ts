@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ManualTime, seededRandom } from '@tallystick/base/testing';
-import { decodeProperties } from '@tallystick/remoting';
+import { FrameReader, SendLocator, decodeProperties } from '@tallystick/remoting';
 import { BufferPool } from '../../src/producer/buffer-pool.ts';
 import type { ProducerBatch } from '../../src/producer/producer-batch.ts';
 import { QueueLane } from '../../src/producer/queue-lane.ts';
@@ -10,9 +10,12 @@ import { RecordEncoder } from '../../src/producer/record-encoder.ts';
 import { SendRequest } from '../../src/producer/send-request.ts';
 import { UniqueIds } from '../../src/producer/unique-ids.ts';
 
+const WALL_MS = 1_700_000_000_000;
+/** The largest buffer that one record of this test can need: a JSON frame of long text, rounded up to a size of the pool. */
+const NEED_BYTES_MAX = 8192;
 const time = new ManualTime();
 
-function accumulator(batchSizeBytes: number, memoryBytes: number) {
+function accumulator(batchSizeBytes: number, memoryBytes: number, header: 'binary' | 'json' = 'binary') {
   const encoder = new RecordEncoder({ maxMessageBytes: 1e6, compressOverBytes: 0 }, new UniqueIds(time, seededRandom(1)));
   const pool = new BufferPool(memoryBytes, Math.max(batchSizeBytes, 1024));
   return {
@@ -22,13 +25,29 @@ function accumulator(batchSizeBytes: number, memoryBytes: number) {
       encoder,
       pool,
       { batchSizeBytes, maxInFlightPerQueue: 100, maxInFlightMessages: 100, idempotence: false },
-      new SendRequest({ group: 'g', defaultQueues: 4 }, 'binary'),
+      new SendRequest({ group: 'g', defaultQueues: 4 }, header),
     ),
   };
 }
 
+/** Bodies and properties of a run's frames. */
+function framesOf(batch: ProducerBatch): { body: string; properties: Map<string, string> }[] {
+  const list: { body: string; properties: Map<string, string> }[] = [];
+  const send = new SendLocator();
+  const reader = new FrameReader({ frameBytesMax: 1e6, headerBytesMax: 1e6 }, (frame) => {
+    expect(send.locate(frame)).toBe(true);
+    expect([send.topic(), send.queueId(), send.bornTimestamp()]).toEqual(['t', batch.lane.queueId, WALL_MS]);
+    const properties = decodeProperties(send.propertiesBytes, send.propertiesStart, send.propertiesEnd);
+    list.push({ body: frame.body().toString(), properties });
+  });
+  expect(reader.read(batch.buffer.subarray(0, batch.end))).toBeUndefined();
+  expect(reader.heldBytes).toBe(0);
+  return list;
+}
+
 /** Bodies and properties of the elements in a batch's buffer. */
 function elements(batch: ProducerBatch): { body: string; properties: Map<string, string> }[] {
+  if (batch.frames !== undefined) return framesOf(batch);
   const list = [];
   for (let at = 0; at < batch.end; at += batch.buffer.readInt32BE(at)) {
     const bodyEnd = at + 20 + batch.buffer.readInt32BE(at + 16);
@@ -55,43 +74,49 @@ const step = fc.oneof({ weight: 20, arbitrary: record }, { weight: 1, arbitrary:
 describe('record accumulator', () => {
   it('keeps every record, in order per queue, within its memory, as a naive model does', () => {
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 150 }), fc.constantFrom(0, 1024, 4096), (steps, batchSizeBytes) => {
-        const { encoder, pool, accumulator: under } = accumulator(batchSizeBytes, 16 * 1024);
-        const lanes = [0, 1, 2].map((queueId) => new QueueLane<ProducerBatch>('t', 'b', queueId));
-        const expected: string[][] = [[], [], []];
-        const drained: string[][] = [[], [], []];
-        let records = 0;
-        const drain = (): void => {
-          for (const lane of under.lanes.splice(0)) {
-            lane.listed = false;
-            for (const batch of lane.batches.splice(0)) {
-              const list = elements(batch);
-              expect(list.length).toBe(batch.count);
-              if (batch.single) expect(batch.count).toBe(1);
-              drained[lane.queueId]!.push(...list.map(({ body }) => body));
-              records -= batch.count;
-              under.release(batch);
+      fc.property(
+        fc.array(step, { maxLength: 150 }),
+        fc.constantFrom(0, 1024, 4096),
+        fc.constantFrom('binary', 'json'),
+        (steps, batchSizeBytes, header) => {
+          const { encoder, pool, accumulator: under } = accumulator(batchSizeBytes, 16 * 1024, header);
+          const lanes = [0, 1, 2].map((queueId) => new QueueLane<ProducerBatch>('t', 'b', queueId));
+          const expected: string[][] = [[], [], []];
+          const drained: string[][] = [[], [], []];
+          let records = 0;
+          const drain = (): void => {
+            for (const lane of under.lanes.splice(0)) {
+              lane.listed = false;
+              for (const batch of lane.batches.splice(0)) {
+                const list = elements(batch);
+                expect(list.length).toBe(batch.count);
+                if (batch.single && batch.frames === undefined) expect(batch.count).toBe(1);
+                if (batchSizeBytes === 0) expect(batch.frames).toBeDefined();
+                drained[lane.queueId]!.push(...list.map(({ body }) => body));
+                records -= batch.count;
+                under.release(batch);
+              }
             }
+          };
+          for (const one of steps) {
+            if (one === 'drain') drain();
+            else {
+              const lane = lanes[one.lane]!;
+              const wanted = { topic: 't', value: one.value, key: one.key, delayLevel: one.single ? 1 : undefined };
+              expect(encoder.prepare(wanted, undefined)).toBeUndefined();
+              if (under.append(lane, wanted, undefined, false, () => {}, 0, WALL_MS)) {
+                expected[one.lane]!.push(Buffer.from(one.value).toString());
+                records++;
+              } else expect(pool.lentBytes).toBeGreaterThan(pool.totalBytes - NEED_BYTES_MAX);
+            }
+            expect(under.records).toBe(records);
+            expect(pool.lentBytes).toBeLessThanOrEqual(pool.totalBytes);
           }
-        };
-        for (const one of steps) {
-          if (one === 'drain') drain();
-          else {
-            const lane = lanes[one.lane]!;
-            const wanted = { topic: 't', value: one.value, key: one.key, delayLevel: one.single ? 1 : undefined };
-            expect(encoder.prepare(wanted, undefined)).toBeUndefined();
-            if (under.append(lane, wanted, undefined, false, () => {}, 0, 0)) {
-              expected[one.lane]!.push(Buffer.from(one.value).toString());
-              records++;
-            } else expect(pool.lentBytes + Math.max(1024, encoder.boundBytes)).toBeGreaterThan(pool.totalBytes - 4096);
-          }
-          expect(under.records).toBe(records);
-          expect(pool.lentBytes).toBeLessThanOrEqual(pool.totalBytes);
-        }
-        drain();
-        expect(drained).toEqual(expected);
-        expect([under.records, pool.lentBytes]).toEqual([0, 0]);
-      }),
+          drain();
+          expect(drained).toEqual(expected);
+          expect([under.records, pool.lentBytes]).toEqual([0, 0]);
+        },
+      ),
       { numRuns: 60 },
     );
   });

@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import type { GivenProducerOptions } from '../../src/options.ts';
+import { type Reaction, Stage } from '../fake-broker.ts';
+
+const BUSY: Reaction = { code: 2 };
+const GAP: Reaction = { code: 1, reason: 'OUT_OF_ORDER' };
+const OLD: Reaction = { code: 1, reason: 'DUPLICATE_TOO_OLD' };
+
+/** One letter a turn to one queue, or several as a batch; the n-th request gets the n-th reaction. */
+function run(
+  turns: readonly string[],
+  reactions: readonly (Reaction | ((mark: string) => Reaction))[],
+  options: GivenProducerOptions = {},
+  honoured = true,
+) {
+  const stage = new Stage();
+  stage.broker.topics.set('t', 1);
+  stage.broker.deduplicates = honoured;
+  let at = 0;
+  stage.broker.script = (code, { fields }) => {
+    if (code !== 310 && code !== 320) return 'ok';
+    const reaction = reactions[at++] ?? 'ok';
+    return typeof reaction !== 'function'
+      ? reaction
+      : reaction((fields.get('i') ?? '').split('\u0001')[1]?.split('\u0002')[0] ?? '');
+  };
+  const producer = stage.client().producer({ idempotence: true, retryBackoffMs: 10, requestTimeoutMs: 500, ...options });
+  const told: string[] = [];
+  for (const [n, letters] of turns.entries()) {
+    for (const value of letters) {
+      producer.send({ topic: 't', value, queueId: 0 }, (error) => told.push(value + (error?.code ?? '')));
+    }
+    // Only the first waits for its answer: the connection is open then.
+    if (n === 0) stage.time.settle();
+    else for (let turn = 0; turn < 2; turn++) stage.time.endTurn();
+  }
+  stage.time.advance(25_000);
+  const numbered = stage.broker.arrived.map(({ body, properties }) => {
+    const mark = properties.get('TS_SEQ');
+    return mark === undefined ? body : `${body}${Number(mark.slice(33, 38))}:${Number(mark.slice(39))}`;
+  });
+  return { stage, producer, told, numbered };
+}
+
+describe('numbered requests', () => {
+  it('count requests, not records, as the first property of the first record', () => {
+    const { stage, numbered, told } = run(['a', 'bcd', 'e'], []);
+    expect(told).toEqual(['a', 'b', 'c', 'd', 'e']);
+    expect(numbered).toEqual(['a0:0', 'b0:1', 'c', 'd', 'e0:2']);
+    const marks = stage.broker.arrived.map(({ properties }) => [...properties][0]!);
+    expect([marks[0]![0], marks[2]![0]]).toEqual(['TS_SEQ', 'UNIQ_KEY']);
+    expect(marks[0]![1]).toMatch(/^[0-9A-F]{32}:00000:000000000000$/);
+    expect(marks[1]![1].slice(0, 32)).toBe(marks[0]![1].slice(0, 32));
+  });
+
+  it.each([
+    // the broker's reactions to the sends of a, b, what is sent, what is told
+    ['a lost connection', ['cut'], ['a0:0', 'a0:0', 'b0:1'], ['a', 'b']],
+    ['silence', ['silent'], ['a0:0', 'b0:1', 'a0:0'], ['b', 'a']],
+    ['a code that leaves it open', [{ code: 1 }], ['a0:0', 'b0:1', 'a0:0'], ['b', 'a']],
+    ['a refusal', [BUSY], ['a0:0', 'b0:1', 'a0:0'], ['b', 'a']],
+    ['a refusal and a gap behind it', [BUSY, GAP], ['a0:0', 'b0:1', 'a0:0', 'b0:1'], ['a', 'b']],
+    ['a repetition too old to be told where', [{ code: 1 }, 'ok', OLD], ['a0:0', 'b0:1', 'a0:0'], ['b', 'a']],
+  ] as [string, Reaction[], string[], string[]][])(
+    'are sent again with the same number after %s',
+    (_name, reactions, sent, told) => {
+      const got = run(['x', 'a', 'b'], ['ok', ...reactions]);
+      const minusOne = (line: string): string => line.replace(/:(\d+)/, (_, digits) => `:${Number(digits) - 1}`);
+      expect(got.numbered.slice(1).map(minusOne)).toEqual(sent);
+      expect(got.told.slice(1)).toEqual(told);
+    },
+  );
+
+  it('begin a new epoch when a number will never be used', () => {
+    const gaps = (mark: string): Reaction => (/:00000:0{11}[23]$/.test(mark) ? GAP : 'ok');
+    const { numbered, told, producer } = run(['x', 'a', 'b', 'c'], ['ok', { code: 13 }, gaps, gaps, gaps, gaps]);
+    expect(told).toEqual(['x', 'aMESSAGE_ILLEGAL', 'b', 'c']);
+    expect(numbered.slice(0, 2)).toEqual(['x0:0', 'a0:1']);
+    expect(numbered.filter((line) => line.includes('1:'))).toEqual(['b1:0', 'c1:1']);
+    expect(producer.metrics().errors).toBe(1);
+  });
+
+  it('begin a new epoch when the broker has forgotten the earlier ones', () => {
+    const { numbered, told } = run(['x', 'a'], ['ok', GAP]);
+    expect(told).toEqual(['x', 'a']);
+    expect(numbered).toEqual(['x0:0', 'a0:1', 'a1:0']);
+  });
+
+  it('are unknown, not unsent, when their time is over after an attempt that may be stored', () => {
+    const reactions = new Array<Reaction>(200).fill({ code: 1 });
+    const { told } = run(['a'], reactions, { deliveryTimeoutMs: 2000 });
+    expect(told).toEqual(['aTIMEOUT']);
+  });
+
+  it('never leave their queue, nor more than five at a time', () => {
+    const { stage, producer } = run(['x'], []);
+    stage.broker.script = (code) => (code === 310 ? 'silent' : 'ok');
+    for (let n = 0; n < 9; n++) {
+      producer.send({ topic: 't', value: `${n}`, queueId: 0 }, () => {});
+      stage.time.endTurn();
+      stage.time.endTurn();
+    }
+    expect(producer.metrics().requestsInFlight).toBe(5);
+  });
+
+  it('protect nobody where the broker does not honour them, which is said once', () => {
+    const { stage, told } = run(['x', 'a', 'b'], ['ok', { code: 1 }, { code: 1 }], {}, false);
+    expect(told).toEqual(['x', 'aSYSTEM_ERROR', 'bSYSTEM_ERROR']);
+    expect(stage.reports.filter((line) => line.includes('idempotence')).length).toBe(1);
+  });
+});
