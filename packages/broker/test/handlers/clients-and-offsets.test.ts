@@ -16,7 +16,7 @@ describe('a heartbeat', () => {
     const answer = client.heartbeat({ consumers: ['readers'], producers: ['writers'] });
     expect([answer.code, Object.fromEntries(answer.fields)]).toEqual([
       0,
-      { IS_SUPPORT_HEART_BEAT_V2: 'true', IS_SUB_CHANGE: 'true' },
+      { IS_SUPPORT_HEART_BEAT_V2: 'true', IS_SUB_CHANGE: 'true', TS_DEDUP: '1' },
     ]);
   });
 
