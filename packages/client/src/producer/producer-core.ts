@@ -294,13 +294,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     const isPlain = this.#isPlain;
     this.#admitted++;
     if (this.#closing) return this.#refuse(done, fail('CLOSED'));
-    const fault = shapeFault(record, marks, isPlain);
-    const error =
-      fault !== undefined
-        ? fail('ILLEGAL_RECORD', fault)
-        : isPlain
-          ? this.#encoder.prepare(record as ProducerRecord, marks)
-          : undefined;
+    const error = this.#fault(record, marks, isPlain);
     if (error !== undefined) return this.#refuse(done, error);
     const topic = this.#topics.get(record.topic) ?? this.#topics.add(record.topic);
     if (typeof topic === 'string') return this.#refuse(done, fail('ILLEGAL_RECORD', topic));
@@ -325,12 +319,23 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     return send;
   }
 
+  /** What is wrong with a record; one that is right is prepared for the batch if it can be. Programs without types hand in anything. */
+  #fault(record: ProducerRecord<unknown, unknown>, marks: SendMarks | undefined, isPlain: boolean): SendError | undefined {
+    try {
+      const fault = shapeFault(record, marks, isPlain);
+      if (fault !== undefined) return fail('ILLEGAL_RECORD', fault);
+      return isPlain ? this.#encoder.prepare(record as ProducerRecord, marks) : undefined;
+    } catch (thrown) {
+      return fail('ILLEGAL_RECORD', 'headers, tag, id or delayLevel is of the wrong kind', thrown);
+    }
+  }
+
   /** The record as it will travel, checked and prepared for the batch. */
   #serialize(record: ProducerRecord<unknown, unknown>, marks: SendMarks | undefined): ProducerRecord | SendError {
     const serialized = this.#serialization.serialize(record);
     if (serialized instanceof Error) return serialized;
     if (serialized.headers instanceof HeaderMap) serialized.headers.setReadOnly();
-    return this.#encoder.prepare(serialized, marks) ?? serialized;
+    return this.#fault(serialized, marks, true) ?? serialized;
   }
 
   /** Chooses a queue for the record just prepared and appends it there. */

@@ -46,21 +46,23 @@ export interface SendMarks {
   readonly maxReconsumeTimes: number | undefined;
 }
 
-/** What is wrong with the shape of a record; undefined when nothing is. `isPlain`: its key is text or bytes already. */
+/** What is wrong with the shape of a record; undefined when nothing is. `isPlain`: key and value are as they will travel. */
 export function shapeFault(
   record: ProducerRecord<unknown, unknown>,
   marks: SendMarks | undefined,
   isPlain: boolean,
 ): string | undefined {
-  const { timestamp, queueId, key } = record;
-  if (isPlain && key !== undefined && typeof key !== 'string' && !(key instanceof Uint8Array)) {
-    return 'key must be text or bytes; a keySerializer would turn others into these';
+  const { timestamp, queueId, key, value } = record;
+  if (isPlain) {
+    if (!isTextOrBytes(value)) return 'value must be text or bytes; a valueSerializer would turn others into these';
+    if (key !== undefined && !isTextOrBytes(key))
+      return 'key must be text or bytes; a keySerializer would turn others into these';
   }
   if (timestamp !== undefined && !(Number.isSafeInteger(timestamp) && timestamp >= 0)) {
-    return `timestamp must be whole ms since 1970, not ${timestamp}`;
+    return `timestamp must be whole ms since 1970, not ${shown(timestamp)}`;
   }
   if (queueId !== undefined && !(Number.isSafeInteger(queueId) && queueId >= 0)) {
-    return `queueId must be a whole number, not ${queueId}`;
+    return `queueId must be a whole number, not ${shown(queueId)}`;
   }
   if (
     marks !== undefined &&
@@ -71,4 +73,12 @@ export function shapeFault(
     return 'a message of a transaction cannot be delayed';
   }
   return undefined;
+}
+
+function isTextOrBytes(data: unknown): boolean {
+  return typeof data === 'string' || data instanceof Uint8Array;
+}
+
+function shown(given: unknown): string {
+  return typeof given === 'number' ? String(given) : `a ${typeof given}`;
 }

@@ -85,7 +85,8 @@ export class Serialization {
 /** Headers of any kind, one by one. */
 export function entriesOf(headers: RecordHeaders | undefined): Iterable<readonly [string, HeaderValue]> {
   if (headers === undefined) return [];
-  return headers instanceof Map ? (headers as ReadonlyMap<string, HeaderValue>) : Object.entries(headers);
+  const map = headers as ReadonlyMap<string, HeaderValue>;
+  return typeof map.entries === 'function' ? map : Object.entries(headers);
 }
 
 function serializer(name: string, turn: (data: unknown) => string | Uint8Array): Serializer {

@@ -6,7 +6,7 @@ import type { ProducerOptions } from '../options.ts';
 import { type SendError, fail } from '../errors.ts';
 import { WaitTimes } from './metrics.ts';
 import type { SendDone } from './producer-batch.ts';
-import { WaitingCount, WaitingLine, WaitingSend } from './waiting-sends.ts';
+import { WaitingCount, WaitingLine, type WaitingSend } from './waiting-sends.ts';
 
 export interface RoomOwner {
   /** There is something to do at this monotonic time. */
