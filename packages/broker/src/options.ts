@@ -107,7 +107,7 @@ export const BROKER_OPTIONS = {
     1_000_000,
     'Producers whose numbered sends are remembered; the longest silent is forgotten.',
   ),
-  sequenceWindowsMax: integerOption(250_000, 1, 10_000_000, 'The same for pairs of producer and queue, each some 300 bytes.'),
+  sequenceWindowsMax: integerOption(100_000, 1, 10_000_000, 'The same for pairs of producer and queue, each some 300 bytes.'),
   sequenceKeepMs: integerOption(
     24 * HOUR_MS,
     MINUTE_MS,
