@@ -13,7 +13,8 @@ export interface GatedStore {
  *
  * - bytes that are not synced (`unsyncedBytesMax`): what a power cut may cost, and what a sync has to carry;
  * - time: when the oldest append waits for `storeBacklogMs` the store is behind, and from then on it is given no more than it answers
- *   in that time at the speed it has shown. A confirmation lies behind those sends in the log and is answered after them. Bytes alone would let a slow disk collect so much that every answer comes
+ *   in that time at the speed it has shown (a disk whose every sync takes long is given more time, by the shortest wait it ever
+ *   showed). A confirmation lies behind those sends in the log and is answered after them. Bytes alone would let a slow disk collect so much that every answer comes
  *   after its client has given up: 64 MiB are 0.3 s of a quick disk and 12 s of one that takes 20,000 small messages a second.
  *
  * What is not handed over waits in the lane, where it can still be refused for certain.
@@ -28,6 +29,10 @@ export class StoreGate {
   #windowMs = 0;
   #windowBytes = 0;
   #limit = Infinity;
+  /** The longest wait seen since something was answered, and the shortest of those. */
+  #longestMs = 0;
+  #leastMs = 0;
+  #learntBytes = 0;
   /** When the store was last seen to be behind. */
   #behindMs = -Infinity;
 
@@ -61,8 +66,12 @@ export class StoreGate {
     }
     // Before the first window is over, what it has shown so far has to do.
     const speed = this.#speed === Infinity && lastedMs > 0 ? (doneBytes - this.#windowBytes) / lastedMs : this.#speed;
-    const limit = Math.max(BACKLOG_BYTES_MIN, speed * this.#backlogMs);
-    if (bytes >= BACKLOG_BYTES_MIN && this.#store.oldestWaitMs() >= this.#backlogMs) {
+    const waitedMs = bytes === 0 ? 0 : this.#store.oldestWaitMs();
+    this.#learn(waitedMs);
+    // A disk whose every sync takes long is not behind for that.
+    const fairMs = Math.min(Math.max(this.#backlogMs, 2.5 * this.#leastMs), Math.max(this.#backlogMs, FAIR_MS_MAX));
+    const limit = Math.max(BACKLOG_BYTES_MIN, speed * fairMs);
+    if (bytes >= BACKLOG_BYTES_MIN && waitedMs >= fairMs) {
       this.#behindMs = nowMs;
       this.#limit = limit;
     } else if (nowMs - this.#behindMs < EASED_MS) this.#limit = 2 * limit;
@@ -78,6 +87,17 @@ export class StoreGate {
     return Math.min(this.#limit - bytes, this.#bytesMax - unsynced);
   }
 
+  /** The shortest wait that the store has ever shown is what a sync takes whatever it carries. */
+  #learn(waitedMs: number): void {
+    const { doneBytes } = this.#admission;
+    if (doneBytes !== this.#learntBytes) {
+      if (this.#longestMs > 0) this.#leastMs = this.#leastMs === 0 ? this.#longestMs : Math.min(this.#leastMs, this.#longestMs);
+      this.#learntBytes = doneBytes;
+      this.#longestMs = 0;
+    }
+    this.#longestMs = Math.max(this.#longestMs, waitedMs);
+  }
+
   #begin(nowMs: number): void {
     this.#windowMs = nowMs;
     this.#windowBytes = this.#admission.doneBytes;
@@ -86,6 +106,8 @@ export class StoreGate {
 
 /** For so long after it was behind the store is given twice as much and no more: it would be behind again in one turn. */
 const EASED_MS = 500;
+/** A disk slower than this for every sync is behind all the same: clients wait 3 s in all. */
+const FAIR_MS_MAX = 400;
 /** Over one window a disk shows its speed although it syncs in steps. */
 const WINDOW_MS = 250;
 /**

@@ -42,6 +42,7 @@ function shut(options: GivenBrokerOptions = {}): { stage: Stage; client: TestCli
 }
 
 const LARGE = 'x'.repeat(4000);
+const BODY = Buffer.alloc(100, 'b');
 
 describe('a write of the log that takes longer than osPageCacheBusyTimeOutMills', () => {
   it('has sends rejected at the door, and lets everything else pass', () => {
@@ -385,6 +386,35 @@ describe('a connection', () => {
     const { options } = new Stage().start().core;
     expect(options.connectionSendsMax).toBeGreaterThanOrEqual(16_384);
     expect(options.connectionSendBytesMax).toBeGreaterThanOrEqual(2 * 8 * 1024 * 1024);
+  });
+});
+
+describe('a window of 16,384 small sends at once, the most that our client has on one connection', () => {
+  it.each([0, 40])('is taken without a refusal when every sync takes %i ms more', (syncDelayMs) => {
+    const stage = new Stage({ segmentBytes: 32 * 1024 * 1024, blockBytes: 1024 * 1024, groupBytes: 256 * 1024 }).start();
+    const client = stage.client();
+    const header = client.sendHeader('orders');
+    stage.syncDelayMs = syncDelayMs;
+    client.send('orders', 'first');
+    for (let round = 0; round < 2; round++) {
+      let settled = 0;
+      const codes = new Set<number>();
+      for (let n = 0; n < 16_384; n++) {
+        client.peer.request(
+          RequestCode.SEND_MESSAGE_V2,
+          wireFields('SEND_MESSAGE_V2', header),
+          BODY,
+          undefined,
+          (_error, reply) => {
+            settled++;
+            codes.add(reply.code);
+          },
+        );
+      }
+      stage.until(() => settled === 16_384);
+      expect([...codes]).toEqual([0]);
+    }
+    expect(stage.core.counters).toMatchObject({ busy: 0, sends: 1 + 2 * 16_384 });
   });
 });
 
