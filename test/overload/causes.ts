@@ -42,7 +42,7 @@ const MIB = 1024 * 1024;
 
 const CAUSES: readonly Cause[] = [
   {
-    name: 'slow sync',
+    name: 'slow-sync',
     options: { flush: 'sync' },
     mood: { syncMs: 400 },
     holdMs: 3000,
@@ -54,7 +54,7 @@ const CAUSES: readonly Cause[] = [
     mayBeUnknown: false,
   },
   {
-    name: 'held write',
+    name: 'held-write',
     options: { flush: 'async' },
     mood: { held: 'writes' },
     holdMs: 1800,
@@ -65,7 +65,7 @@ const CAUSES: readonly Cause[] = [
     mayBeUnknown: false,
   },
   {
-    name: 'held write, no fast failure',
+    name: 'held-write-no-fast-failure',
     options: { flush: 'async', brokerFastFailureEnable: false },
     mood: { held: 'writes' },
     holdMs: 1800,
@@ -77,7 +77,7 @@ const CAUSES: readonly Cause[] = [
   },
   {
     // With a pool the page cache is no measure: an append waits for a buffer only.
-    name: 'held write, buffers left',
+    name: 'held-write-buffers-left',
     options: { flush: 'async', transientStorePoolEnable: true },
     mood: { held: 'writes' },
     holdMs: 1800,
@@ -89,7 +89,7 @@ const CAUSES: readonly Cause[] = [
     serves: true,
   },
   {
-    name: 'empty pool',
+    name: 'empty-pool',
     options: {
       flush: 'async',
       transientStorePoolEnable: true,
@@ -105,7 +105,7 @@ const CAUSES: readonly Cause[] = [
     mayBeUnknown: false,
   },
   {
-    name: 'full queue',
+    name: 'full-queue',
     options: { flush: 'async', sendThreadPoolQueueCapacity: 200 },
     disk: deviceOf(2000),
     mood: {},
@@ -117,7 +117,7 @@ const CAUSES: readonly Cause[] = [
     mayBeUnknown: false,
   },
   {
-    name: 'stuck disk',
+    name: 'stuck-disk',
     options: { flush: 'sync' },
     mood: { held: 'both' },
     holdMs: 4000,
@@ -128,7 +128,7 @@ const CAUSES: readonly Cause[] = [
     mayBeUnknown: true,
   },
   {
-    name: 'failing disk',
+    name: 'failing-disk',
     options: { flush: 'async' },
     mood: { failing: 'write' },
     holdMs: 1500,
@@ -141,9 +141,9 @@ const CAUSES: readonly Cause[] = [
   },
 ];
 
-/** All causes, some at a time: each leaves the machine mostly idle. */
-export async function causes(only: string | undefined): Promise<CaseResult[]> {
-  const left = CAUSES.filter(({ name }) => only === undefined || only.includes(name.replaceAll(/[ ,]+/g, '-')));
+/** These causes, all if none are named; some at a time, for each leaves the machine mostly idle. */
+export async function causes(names: readonly string[] = CAUSE_NAMES): Promise<CaseResult[]> {
+  const left = CAUSES.filter(({ name }) => names.includes(name));
   const results: CaseResult[] = [];
   const worker = async (): Promise<void> => {
     for (let cause = left.shift(); cause !== undefined; cause = left.shift()) results.push(await bringAbout(cause));
@@ -152,7 +152,7 @@ export async function causes(only: string | undefined): Promise<CaseResult[]> {
   return results;
 }
 
-export const CAUSE_NAMES: readonly string[] = CAUSES.map(({ name }) => name.replaceAll(/[ ,]+/g, '-'));
+export const CAUSE_NAMES: readonly string[] = CAUSES.map(({ name }) => name);
 
 const AT_ONCE = 3;
 const CLIENT_RATE = 500;
@@ -202,14 +202,14 @@ async function bringAbout(cause: Cause): Promise<CaseResult> {
     reaction(checks, cause, warm, during, after);
     const beats = [probe.latency['heartbeat']!, probe.latency['lock']!];
     if (cause.fatal !== true)
-      checks.that(
+      checks.inTime(
         beats.every(({ count, p99Ms }) => count > 0 && p99Ms <= CONTROL_MS),
         `heartbeats and locks are answered within ${CONTROL_MS} ms meanwhile (p99)`,
         beats,
       );
     if (again !== undefined) {
       const { ok } = again.answers;
-      checks.that(ok === again.due, 'service resumes: a light load afterwards is all acknowledged', {
+      checks.inTime(ok === again.due, 'service resumes: a light load afterwards is all acknowledged', {
         due: again.due,
         ...again.answers,
       });
@@ -249,7 +249,7 @@ function reaction(checks: Checks, cause: Cause, warm: ClientResult, during: Clie
   const known = Object.entries(during.errors).filter(([error]) => !error.startsWith('unknown'));
   checks.that(known.length === 0, 'our client gives up nothing that it could send elsewhere', Object.fromEntries(known));
   if (cause.mayBeUnknown)
-    checks.that(
+    checks.inTime(
       during.unknown < during.due / 2 && during.stored + during.unknown === during.due,
       'it says "unknown" only of what was on its way to the sick broker',
       { unknown: during.unknown, due: during.due },
@@ -262,7 +262,7 @@ function reaction(checks: Checks, cause: Cause, warm: ClientResult, during: Clie
       'it sends to both brokers meanwhile',
       `${elsewhere} of ${during.due} to the other`,
     );
-  else checks.that(elsewhere > during.due * 0.5, 'it sends to the healthy broker meanwhile', `${elsewhere} of ${during.due}`);
+  else checks.inTime(elsewhere > during.due * 0.5, 'it sends to the healthy broker meanwhile', `${elsewhere} of ${during.due}`);
   if (after === undefined) return;
   checks.that(Object.keys(after.errors).length === 0, 'afterwards, our client has no errors', after.errors);
 }

@@ -33,8 +33,8 @@ export async function metastable(seconds: number, options: GivenBrokerOptions): 
   const checks = new Checks();
   const within = Math.min(RECOVERY_S, seconds - 1);
   const sentence = (who: string): string => `${who}: ${within} s after the load has come down to 90 %, all is served in time`;
-  checks.that(isBack(ours, within), sentence('our client'), told(ours));
-  checks.that(isBack(hurried, within), sentence('senders that try twice more, at once'), told(hurried));
+  checks.inTime(isBack(ours, within), sentence('our client'), told(ours));
+  checks.inTime(isBack(hurried, within), sentence('senders that try twice more, at once'), told(hurried));
   return { name: 'metastable', checks: checks.list, figures: { ours, hurried } };
 }
 

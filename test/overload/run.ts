@@ -32,14 +32,14 @@ const END = '<!-- end -->';
 const seconds = Number(values.seconds ?? (values.guide ? '20' : '60'));
 const given = JSON.parse(values.broker) as GivenBrokerOptions;
 
-const CASES: Record<string, () => Promise<readonly CaseResult[]>> = {
+const CASES: Record<string, (failed?: readonly string[]) => Promise<readonly CaseResult[]>> = {
   'disk-bound': async () => [await diskBound(seconds, given)],
   'cpu-bound': async () => [await cpuBound(seconds, given)],
   metastable: async () => [await metastable(Math.min(20, Math.max(5, seconds / 2)), given)],
-  causes: () => causes(undefined),
+  causes: (names) => causes(names),
   controls: async () => [await controls(Math.min(seconds, 5))],
 };
-for (const name of CAUSE_NAMES) if (values.case === name) CASES[name] = () => causes(name);
+for (const name of CAUSE_NAMES) CASES[name] = () => causes([name]);
 
 if (values.guide) {
   const lines: string[] = [];
@@ -51,7 +51,9 @@ if (values.guide) {
   process.exit(0);
 }
 
-const chosen = Object.entries(CASES).filter(([name]) => values.case === undefined || name.includes(values.case));
+const chosen = Object.entries(CASES).filter(([name]) =>
+  values.case === undefined ? !CAUSE_NAMES.includes(name) : name === values.case,
+);
 if (chosen.length === 0 || !(seconds >= 2)) {
   process.stderr.write(
     `usage: npm run overload [-- --seconds N (at least 2)] [--case ${Object.keys(CASES).join(' | ')}] [--json]\n`,
@@ -62,12 +64,18 @@ if (chosen.length === 0 || !(seconds >= 2)) {
 const results: CaseResult[] = [];
 for (const [name, work] of chosen) {
   const startMs = performance.now();
-  const found = await work();
-  results.push(...found);
-  for (const result of found) {
-    say(`${result.name}: ${failed(result).length === 0 ? 'holds' : 'FAILS'}`);
-    for (const { holds, sentence, seen } of result.checks) say(`  ${holds ? 'ok  ' : 'FAIL'} ${sentence}: ${seen}`);
+  const found = [...(await work())];
+  for (const result of found) tell(result);
+  // Other work on the machine can cost time, but no message: what failed by the clock alone is run once more, and that counts.
+  const late = found.filter((result) => failed(result).length > 0 && failed(result).every(({ isTimed }) => isTimed));
+  if (late.length > 0 && name !== 'controls') {
+    say(`once more, because only times failed: ${late.map((result) => result.name).join(', ')}`);
+    for (const result of await work(late.map((each) => each.name))) {
+      tell(result);
+      found[found.findIndex((each) => each.name === result.name)] = result;
+    }
   }
+  results.push(...found);
   say(`${name} took ${Math.round((performance.now() - startMs) / 1000)} s`);
 }
 const bad = results.filter((result) => failed(result).length > 0);
@@ -75,6 +83,11 @@ if (values.json) process.stdout.write(`${JSON.stringify({ seconds, results, fail
 else say(bad.length === 0 ? `${results.length} cases hold` : `${bad.length} of ${results.length} cases fail`);
 if (bad.length > 0) say(`repeat: npm run overload -- --seconds ${seconds} --case ${bad[0]!.name}`);
 process.exitCode = bad.length > 0 ? 1 : 0;
+
+function tell(result: CaseResult): void {
+  say(`${result.name}: ${failed(result).length === 0 ? 'holds' : 'FAILS'}`);
+  for (const { holds, sentence, seen } of result.checks) say(`  ${holds ? 'ok  ' : 'FAIL'} ${sentence}: ${seen}`);
+}
 
 function say(line: string): void {
   (values.json ? process.stderr : process.stdout).write(`${line}\n`);

@@ -96,19 +96,19 @@ function judge({ name, peak, load, probe, after, peakMiB, recoveredS, verdict, v
   const checks = new Checks();
   const { answers } = after;
   const share = load.goodput / peak.goodput;
-  checks.that(
+  checks.inTime(
     share >= GOODPUT_SHARE,
     `goodput is at least ${GOODPUT_SHARE * 100} % of the peak`,
     `${load.goodput}/s of ${peak.goodput}/s, ${Math.round(share * 100)} %`,
   );
   const atOnce = [answers.overload, answers['reject-request'], answers['pc-synchronized'], answers.busy];
-  checks.that(
+  checks.inTime(
     atOnce.every(({ p99Ms }) => p99Ms <= REFUSAL_MS),
     `refusals at the door leave the broker within ${REFUSAL_MS} ms of the frame's arrival (p99)`,
     atOnce.map(({ count, p99Ms, maxMs }) => ({ count, p99Ms, maxMs })).filter(({ count }) => count > 0),
   );
   const cleaned = [answers['timeout-clean-queue'], answers['pcbusy-clean-queue']];
-  checks.that(
+  checks.inTime(
     cleaned.every(({ p99Ms }) => p99Ms <= WAIT_MS + REFUSAL_MS),
     `those that waited in vain are told within their ${WAIT_MS} ms and ${REFUSAL_MS} more (p99)`,
     cleaned.map(({ count, p99Ms, maxMs }) => ({ count, p99Ms, maxMs })).filter(({ count }) => count > 0),
@@ -122,14 +122,14 @@ function judge({ name, peak, load, probe, after, peakMiB, recoveredS, verdict, v
     },
   );
   checks.that(peakMiB <= RSS_CAP_MIB, `the broker's memory stays under ${RSS_CAP_MIB} MiB`, `${peakMiB} MiB at most`);
-  checks.that(probe.all.p99Ms <= CONTROL_MS, `control requests are answered within ${CONTROL_MS} ms (p99)`, probe.latency);
+  checks.inTime(probe.all.p99Ms <= CONTROL_MS, `control requests are answered within ${CONTROL_MS} ms (p99)`, probe.latency);
   checks.that(Object.keys(probe.failures).length === 0, 'no control request fails', probe.failures);
   checks.that(
     visible >= probe.committed,
     'every confirmed commit can be read',
     `${probe.committed} confirmed, ${visible} to be read`,
   );
-  checks.that(
+  checks.inTime(
     recoveredS !== undefined && recoveredS < RECOVERY_S,
     `${RECOVERY_S} s after the load a light one is served as if nothing had been`,
     recoveredS === undefined ? 'not in time' : `after ${recoveredS} s`,
