@@ -141,7 +141,7 @@ export class ProducerTopics implements ChoiceSurroundings {
     const moves: { batch: ProducerBatch; to: Lane }[] = [];
     for (const lane of this.lanes()) {
       if (lane.batches.length === 0 || this.connectionOf(lane) !== connection) continue;
-      for (const batch of lane.batches.filter(({ pinned, attempts }) => !pinned && attempts === 0)) {
+      for (const batch of lane.batches.filter(({ pinned, attempts, number }) => !pinned && attempts === 0 && number < 0)) {
         const to = this.elsewhere(lane);
         if (to === lane || this.isAvoided(to.brokerName)) break;
         lane.batches.splice(lane.batches.indexOf(batch), 1);

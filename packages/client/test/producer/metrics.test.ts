@@ -8,6 +8,33 @@ describe('metrics', () => {
     expect(Object.values(rest).every((value) => value === 0)).toBe(true);
   });
 
+  it('count records, bytes, batches and their sizes, times, retries and errors', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ lingerMs: 10, retryBackoffMs: 5 });
+    warmUp(stage, producer);
+    stage.time.advance(20);
+    const before = producer.metrics();
+    expect(before).toMatchObject({ records: 1, batches: 1, acknowledged: 1, queueTimeMsMax: 10 });
+    let refusals = 1;
+    stage.broker.script = (code) => (SENDS.includes(code) && refusals-- > 0 ? { code: 2 } : 'ok');
+    for (let n = 0; n < 9; n++) send(producer, { topic: 't', key: 'k', value: 'v'.repeat(100) });
+    stage.time.advance(1000);
+    const after = producer.metrics();
+    expect(after).toMatchObject({
+      records: 10,
+      batches: 2,
+      acknowledged: 10,
+      retries: 9,
+      requests: 2,
+      errors: 0,
+      pendingRecords: 0,
+    });
+    expect([after.batchRecordsAverage, after.batchRecordsMax]).toEqual([5, 9]);
+    expect(after.batchBytesMax).toBeGreaterThan(900);
+    expect(after.bytes).toBe(after.batchBytesAverage * 2);
+    expect(after.bufferAvailableBytes).toBe(after.bufferTotalBytes);
+  });
+
   it('tell what waits, for how long it did, and what was refused', () => {
     const stage = stageWith({ t: 1 });
     const producer = stage.client().producer({ bufferMemoryBytes: 1024, batchSizeBytes: 1024, maxBlockMs: 100 });
