@@ -65,15 +65,21 @@ abstract class ClientActor implements Actor {
   }
 }
 
-/** Sends plain messages, alone and in bursts that the accumulator makes batches of. */
+/**
+ * Sends plain messages, alone and in bursts that the accumulator makes batches of. By the seed, its requests are numbered, its memory is short,
+ * or its batches are larger than a segment of the log and have to be cut.
+ */
 export class ProducerActor extends ClientActor {
   readonly name: string;
+  readonly #kind: number;
+  #seen = { splits: 0, retries: 0, bufferExhausted: 0 };
   #pending = new Set<Intent>();
   #producer!: ReturnType<ClientCore['producer']>;
 
   constructor(stage: Stage, index: number) {
     super(stage);
     this.name = `producer${index}`;
+    this.#kind = stage.plan.seed + index;
   }
 
   atRest(): boolean {
@@ -107,7 +113,17 @@ export class ProducerActor extends ClientActor {
     this.later(this.random.unit() * 2 * plan.sendEveryMs, () => this.#work());
     const count = this.random.chance(plan.batches) ? this.random.between(2, 8) : 1;
     this.stage.coverage.hit('burst sent', count - 1);
+    this.#look();
     for (let n = 0; n < count; n++) this.#send();
+  }
+
+  #look(): void {
+    const { coverage } = this.stage;
+    const { splits, retries, bufferExhausted } = this.#producer.metrics();
+    coverage.hit('batch cut in two', splits - this.#seen.splits);
+    coverage.hit(this.#kind % 3 === 0 ? 'numbered send repeated' : 'refused send repeated', retries - this.#seen.retries);
+    coverage.hit('send waited for memory', bufferExhausted - this.#seen.bufferExhausted);
+    this.#seen = { splits, retries, bufferExhausted };
   }
 
   #send(): void {

@@ -18,6 +18,7 @@ import { HalfTable } from '../../packages/broker/src/transaction/half-table.ts';
 import { TransactionEnds } from '../../packages/broker/src/transaction/transaction-ends.ts';
 import type { EndClaim } from '../../packages/broker/src/transaction/verdict.ts';
 import { ProducerCore } from '../../packages/client/src/producer/producer-core.ts';
+import { RequestNumbers } from '../../packages/client/src/producer/request-numbers.ts';
 import type { Defect } from './defect.ts';
 import { truncateAtCorruption } from './repair.ts';
 import { runSchedule } from './schedule.ts';
@@ -313,6 +314,40 @@ export const DEFECTS: readonly Defect[] = [
               if (error?.outcome !== 'unknown') return done(error as never, receipt as never);
               done(undefined as never, { queueId: record.queueId ?? 0, offset: 1_000_000, offsetMessageId: '' } as never);
             });
+          },
+      ),
+    plan: { play: 'broker', producers: 2, crashes: 4, trouble: 'none', rot: 'none' },
+  },
+  {
+    name: 'repeated-after-maybe',
+    sentence: 'the client sends again what may be stored, without numbers that would make it harmless',
+    budget: 200,
+    plant: () =>
+      replace(
+        ProducerCore.prototype,
+        'sendMarked',
+        (original) =>
+          function (this: ProducerCore, record, marks, done) {
+            return original.call(this, record, marks, (error, receipt) => {
+              if (error?.outcome === 'unknown') original.call(this, record, marks, done);
+              else done(error, receipt);
+            });
+          },
+      ),
+    plan: { play: 'broker', producers: 2, crashes: 4, trouble: 'none', rot: 'none' },
+  },
+  {
+    name: 'another-number-each-time',
+    sentence: 'a repeated request gets a new number: its broker takes it for another one',
+    budget: 200,
+    plant: () =>
+      replace(
+        RequestNumbers.prototype,
+        'number',
+        (original) =>
+          function (this: RequestNumbers, batch) {
+            batch.number = -1;
+            original.call(this, batch);
           },
       ),
     plan: { play: 'broker', producers: 2, crashes: 4, trouble: 'none', rot: 'none' },
