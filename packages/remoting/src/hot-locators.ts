@@ -244,6 +244,9 @@ const END = slotsOf(COMMANDS.END_TRANSACTION.request);
 /** Request 37, the second confirmation. */
 export class EndTransactionLocator {
   readonly #now = new Locator(COMMANDS.END_TRANSACTION.request);
+  /** Place of the unique key in the frame, after `placeKey`. */
+  keyStart = 0;
+  keyEnd = 0;
 
   locate(frame: Frame): boolean {
     return this.#now.locate(frame);
@@ -272,6 +275,16 @@ export class EndTransactionLocator {
 
   fromTransactionCheck(): boolean {
     return this.#now.number(END.fromTransactionCheck!, 0) === 1;
+  }
+
+  /** Places the key: the transaction id, else the message id. False when neither is there as it stands. */
+  placeKey(): boolean {
+    const now = this.#now;
+    const slot = now.has(END.transactionId!) ? END.transactionId! : END.msgId!;
+    if (!now.has(slot) || now.isEscaped(slot)) return false;
+    this.keyStart = now.starts[slot]!;
+    this.keyEnd = now.ends[slot]!;
+    return true;
   }
 
   /** '' when absent; makes a string. */

@@ -25,13 +25,21 @@ export class EndTransaction {
     }
     const said = locator.commitOrRollback();
     if (said !== SysFlag.COMMIT && said !== SysFlag.ROLLBACK) return;
+    const group = locator.producerGroup();
+    const offset = locator.tranStateTableOffset();
+    const position = locator.commitLogOffset();
+    // The usual case makes no text of the key: it is compared where it lies.
+    const fits =
+      locator.placeKey() &&
+      this.#parts.halves.table.isOpenAs(offset, position, group, frame.bytes, locator.keyStart, locator.keyEnd);
     const claim: EndClaim = {
       outcome: said === SysFlag.COMMIT ? 'committed' : 'rolled-back',
-      group: locator.producerGroup(),
-      offset: locator.tranStateTableOffset(),
-      position: locator.commitLogOffset(),
-      messageId: locator.msgId(),
-      transactionId: locator.transactionId(),
+      group,
+      offset,
+      position,
+      fits,
+      messageId: fits ? '' : locator.msgId(),
+      transactionId: fits ? '' : locator.transactionId(),
     };
     this.#ends.submit(claim, peer, frame.isOneway ? undefined : frame.ref());
   }

@@ -43,9 +43,8 @@ export class SendMessage implements AppendSink {
   readonly #answer = emptySendAnswer();
   readonly #positions = new Float64Array(1);
   #extra = Buffer.allocUnsafeSlow(1024);
-  /** Per queue of `#realTopic`: the properties that say so. */
-  #realTopic = '';
-  readonly #real: Buffer[] = [];
+  /** Per topic and queue: the properties that say where a half belongs. */
+  readonly #real = new Map<string, Buffer[]>();
 
   constructor(parts: Parts, batch: SendBatch, sequenced: SequencedSends) {
     this.#parts = parts;
@@ -184,11 +183,12 @@ export class SendMessage implements AppendSink {
     const scan = this.#scan;
     const keyStart = scan.starts[Slot.UNIQUE_KEY]!;
     const keyEnd = scan.ends[Slot.UNIQUE_KEY]!;
-    if (this.#realTopic !== topic) {
-      this.#realTopic = topic;
-      this.#real.length = 0;
+    let ofTopic = this.#real.get(topic);
+    if (ofTopic === undefined) {
+      if (this.#real.size >= REAL_TOPICS_MAX) this.#real.clear();
+      this.#real.set(topic, (ofTopic = []));
     }
-    const real = (this.#real[queueId] ??= Buffer.from(
+    const real = (ofTopic[queueId] ??= Buffer.from(
       `\u0002${property(PropertyName.REAL_TOPIC, topic)}${property(PropertyName.REAL_QUEUE_ID, String(queueId))}`,
     ));
     const length = TRANSACTION_ID.length + keyEnd - keyStart + real.length;
@@ -304,6 +304,8 @@ function property(name: string, value: string): string {
   return `${name}\u0001${value}\u0002`;
 }
 
+/** Topics whose properties are kept; made anew when there are more. */
+const REAL_TOPICS_MAX = 1024;
 const TRANSACTION_ID = Buffer.from(`${PropertyName.TRANSACTION_ID}\u0001`);
 
 /** What a record needs besides body and properties, roughly. */

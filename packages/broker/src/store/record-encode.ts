@@ -53,7 +53,7 @@ export function encodeMessageRecord(m: AppendMessage, storeHost: Uint8Array, byt
   else view.setUint8(at, topic.length);
   at = copyShort(topic, view, at + (isV2 ? 2 : 1));
   view.setUint16(at, m.propertiesEnd - m.propertiesStart + (m.extraEnd - m.extraStart));
-  at = copy(m.properties, m.propertiesStart, m.propertiesEnd, bytes, view, at + 2, properties);
+  at = copy(m.properties, m.propertiesStart, m.propertiesEnd, bytes, view, at + 2, m.properties === m.body ? bodies : properties);
   return m.extraEnd === m.extraStart ? at : copy(m.extra, m.extraStart, m.extraEnd, bytes, view, at, extras);
 }
 

@@ -1,7 +1,7 @@
 /**
- * Facts about 4,096 neighbouring half messages, in typed arrays: 41 bytes each instead of some 240 for an object in a Map. While
- * one of them is open the page has its arrays; when the last is settled only one byte each remains, the outcome, so that a late
- * second answer can still be told "same" or "opposite".
+ * Facts about 4,096 neighbouring half messages, in typed arrays: 15 bytes each, the state included, instead of some 240 for an object
+ * in a Map. While one of them is open the page has its arrays; when the last is settled only one byte each remains, the outcome, so
+ * that a late second answer can still be told "same" or "opposite".
  */
 export class HalfPage {
   readonly states = new Uint8Array(PAGE_HALVES);
@@ -21,40 +21,166 @@ export const PARKED = 2;
 export const COMMITTED = 3;
 export const ROLLED_BACK = 4;
 
+/**
+ * What is known of the open halves of a page. What neighbours share is kept once: positions and times count from the page's first
+ * ones, and group, topic and the first 24 digits of the key are a *maker*'s (a client draws these digits anew each millisecond).
+ * What does not fit stands in maps.
+ */
 export class HalfFacts {
-  readonly positions = new Float64Array(PAGE_HALVES);
-  readonly storedAtMs = new Float64Array(PAGE_HALVES);
   readonly checks = new Uint8Array(PAGE_HALVES);
-  readonly groups = new Uint32Array(PAGE_HALVES);
-  readonly topics = new Uint32Array(PAGE_HALVES);
-  /** Unique keys of 32 hex digits as 16 bytes; others are in `oddIds` and have zeros here. */
-  readonly ids = new Uint8Array(PAGE_HALVES * ID_BYTES);
-  readonly oddIds = new Map<number, string>();
+  /** Position less the base, plus one; 0: none, or in `#far`. */
+  readonly #positions = new Uint32Array(PAGE_HALVES);
+  /** Age against the base in ms, 24 bits. */
+  readonly #ages = new Uint16Array(PAGE_HALVES);
+  readonly #ageTops = new Uint8Array(PAGE_HALVES);
+  readonly #makerOf = new Uint16Array(PAGE_HALVES);
+  /** Last eight digits of the key. */
+  readonly #lows = new Uint32Array(PAGE_HALVES);
+  /** Rows of group number, topic number and three words of the key. */
+  #makers = new Uint32Array(16 * MAKER_WORDS);
+  #makerCount = 0;
+  #basePosition = 0;
+  #baseMs = 0;
+  readonly #far = new Map<number, number>();
+  readonly #aged = new Map<number, number>();
+  /** Keys that are not 32 upper-case hex digits. */
+  readonly #oddKeys = new Map<number, string>();
 
-  setId(slot: number, id: string): void {
-    if (!HEX_ID.test(id)) {
-      this.oddIds.set(slot, id);
-      return;
+  /** Forgets everything; the page's first half is at `position`, stored at `ms`. */
+  begin(position: number, ms: number): void {
+    this.#positions.fill(0);
+    this.#makerCount = 0;
+    this.#basePosition = position;
+    this.#baseMs = ms;
+    this.#far.clear();
+    this.#aged.clear();
+    this.#oddKeys.clear();
+  }
+
+  /** Notes a half; its key is bytes [start, end). */
+  set(slot: number, position: number, ms: number, group: number, topic: number, key: Buffer, start: number, end: number): void {
+    this.checks[slot] = 0;
+    const distance = position - this.#basePosition;
+    const isNear = distance >= 0 && distance < 0xffffffff;
+    this.#positions[slot] = isNear ? distance + 1 : 0;
+    if (!isNear) this.#far.set(slot, position);
+    const age = ms - this.#baseMs;
+    const isYoung = age >= 0 && age < 1 << 24;
+    this.#ages[slot] = isYoung ? age & 0xffff : 0;
+    this.#ageTops[slot] = isYoung ? age >>> 16 : 0;
+    if (!isYoung) this.#aged.set(slot, ms);
+    if (!readKey(key, start, end)) {
+      this.#oddKeys.set(slot, key.toString('utf8', start, end));
+      KEY.fill(0);
     }
-    this.oddIds.delete(slot);
-    const at = slot * ID_BYTES;
-    for (let byte = 0; byte < ID_BYTES; byte++) {
-      this.ids[at + byte] = (nibble(id.charCodeAt(2 * byte)) << 4) | nibble(id.charCodeAt(2 * byte + 1));
-    }
+    this.#lows[slot] = KEY[3]!;
+    this.#makerOf[slot] = this.#maker(group, topic);
+  }
+
+  positionOf(slot: number): number {
+    const distance = this.#positions[slot]!;
+    return distance > 0 ? this.#basePosition + distance - 1 : (this.#far.get(slot) ?? -1);
+  }
+
+  storedAtOf(slot: number): number {
+    return this.#aged.get(slot) ?? this.#baseMs + this.#ages[slot]! + this.#ageTops[slot]! * 65536;
+  }
+
+  groupOf(slot: number): number {
+    return this.#makers[this.#makerOf[slot]! * MAKER_WORDS]!;
+  }
+
+  topicOf(slot: number): number {
+    return this.#makers[this.#makerOf[slot]! * MAKER_WORDS + 1]!;
   }
 
   idOf(slot: number): string {
-    const odd = this.oddIds.get(slot);
+    const odd = this.#oddKeys.get(slot);
     if (odd !== undefined) return odd;
-    const at = slot * ID_BYTES;
-    return Buffer.from(this.ids.buffer, at, ID_BYTES).toString('hex').toUpperCase();
+    const at = this.#makerOf[slot]! * MAKER_WORDS + 2;
+    const makers = this.#makers;
+    return hex8(makers[at]!) + hex8(makers[at + 1]!) + hex8(makers[at + 2]!) + hex8(this.#lows[slot]!);
+  }
+
+  /** Whether the half's key is bytes [start, end). */
+  hasKey(slot: number, key: Buffer, start: number, end: number): boolean {
+    if (!readKey(key, start, end)) return this.#oddKeys.get(slot) === key.toString('utf8', start, end);
+    const at = this.#makerOf[slot]! * MAKER_WORDS + 2;
+    const makers = this.#makers;
+    return (
+      this.#lows[slot] === KEY[3] &&
+      makers[at] === KEY[0] &&
+      makers[at + 1] === KEY[1] &&
+      makers[at + 2] === KEY[2] &&
+      !this.#oddKeys.has(slot)
+    );
+  }
+
+  /** The slot of the half at a position, -1 when there is none. */
+  slotAt(position: number): number {
+    const distance = position - this.#basePosition;
+    if (distance >= 0 && distance < 0xffffffff) return this.#positions.indexOf(distance + 1);
+    for (const [slot, far] of this.#far) if (far === position) return slot;
+    return -1;
+  }
+
+  /** The maker with the beginning of `KEY`; the latest ones are the likely ones. */
+  #maker(group: number, topic: number): number {
+    const makers = this.#makers;
+    for (let maker = this.#makerCount - 1, left = MAKERS_TRIED; maker >= 0 && left > 0; maker--, left--) {
+      const at = maker * MAKER_WORDS;
+      if (
+        makers[at + 4] === KEY[2] &&
+        makers[at + 3] === KEY[1] &&
+        makers[at + 2] === KEY[0] &&
+        makers[at] === group &&
+        makers[at + 1] === topic
+      )
+        return maker;
+    }
+    const maker = this.#makerCount++;
+    const at = maker * MAKER_WORDS;
+    if (at === makers.length) {
+      this.#makers = new Uint32Array(makers.length * 2);
+      this.#makers.set(makers);
+    }
+    this.#makers[at] = group;
+    this.#makers[at + 1] = topic;
+    this.#makers[at + 2] = KEY[0]!;
+    this.#makers[at + 3] = KEY[1]!;
+    this.#makers[at + 4] = KEY[2]!;
+    return maker;
   }
 }
 
-const ID_BYTES = 16;
-/** Upper case only: the text must come back as it was. */
-const HEX_ID = /^[0-9A-F]{32}$/;
+const MAKER_WORDS = 5;
+/** Makers looked at before one is added: it need not be the only one of its kind. */
+const MAKERS_TRIED = 16;
 
-function nibble(code: number): number {
-  return code <= 57 ? code - 48 : code - 55;
+/** The key that was read last, as four words. */
+const KEY = new Uint32Array(4);
+const KEY_DIGITS = 32;
+
+/** Reads 32 upper-case hex digits into `KEY`; false for anything else: the text must come back as it was. */
+function readKey(bytes: Buffer, start: number, end: number): boolean {
+  if (end - start !== KEY_DIGITS) return false;
+  let bad = 0;
+  for (let word = 0, at = start; word < 4; word++) {
+    let value = 0;
+    for (const stop = at + 8; at < stop; at++) {
+      const digit = DIGITS[bytes[at]!]!;
+      bad |= digit;
+      value = (value << 4) | (digit & 15);
+    }
+    KEY[word] = value;
+  }
+  return (bad & NO_DIGIT) === 0;
 }
+
+function hex8(word: number): string {
+  return word.toString(16).toUpperCase().padStart(8, '0');
+}
+
+const NO_DIGIT = 0x80;
+const DIGITS = new Uint8Array(256).fill(NO_DIGIT);
+for (const [value, digit] of [...'0123456789ABCDEF'].entries()) DIGITS[digit.charCodeAt(0)] = value;

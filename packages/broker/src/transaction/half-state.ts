@@ -74,8 +74,10 @@ export class HalfState implements Derived {
     const scan = this.#scan.run(bytes, record.propertiesStart, record.propertiesEnd);
     const group = scan.name(Slot.PRODUCER_GROUP);
     const topic = scan.name(Slot.REAL_TOPIC);
-    const id = scan.text(Slot.UNIQUE_KEY);
-    this.table.add(record.queueOffset, record.position, record.storeTimestamp, group, topic, id);
+    const keyStart = Math.max(0, scan.starts[Slot.UNIQUE_KEY]!);
+    const keyEnd = scan.has(Slot.UNIQUE_KEY) ? scan.ends[Slot.UNIQUE_KEY]! : keyStart;
+    const { queueOffset, position, storeTimestamp } = record;
+    this.table.addKeyed(queueOffset, position, storeTimestamp, group, topic, bytes, keyStart, keyEnd);
     const immunitySeconds = scan.number(Slot.IMMUNITY_SECONDS);
     if (immunitySeconds > 0) this.table.setImmunity(record.queueOffset, record.storeTimestamp + immunitySeconds * 1000);
   }

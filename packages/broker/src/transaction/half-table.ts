@@ -64,24 +64,52 @@ export class HalfTable {
 
   /** A half message has been stored. Adding the same one again changes nothing. */
   add(offset: number, position: number, storedAtMs: number, group: string, topic: string, id: string): void {
+    const key = Buffer.from(id, 'utf8');
+    this.addKeyed(offset, position, storedAtMs, group, topic, key, 0, key.length);
+  }
+
+  /** As `add`, with the unique key as bytes [start, end). */
+  addKeyed(
+    offset: number,
+    position: number,
+    storedAtMs: number,
+    group: string,
+    topic: string,
+    key: Buffer,
+    start: number,
+    end: number,
+  ): void {
     const page = this.#pageFor(offset);
     if (page === undefined) return;
     const slot = offset % PAGE_HALVES;
     if (page.states[slot] !== ABSENT) return;
-    const facts = (page.facts ??= this.#takeFacts());
+    let { facts } = page;
+    if (facts === undefined) {
+      facts = page.facts = this.#takeFacts();
+      facts.begin(position, storedAtMs);
+    }
     if (page.firstPosition < 0) page.firstPosition = position;
     page.states[slot] = OPEN;
     page.open++;
     this.#open++;
-    facts.positions[slot] = position;
-    facts.storedAtMs[slot] = storedAtMs;
-    facts.checks[slot] = 0;
     const groupNumber = this.#groups.number(group);
-    facts.groups[slot] = groupNumber;
     this.#ofGroup[groupNumber] = (this.#ofGroup[groupNumber] ?? 0) + 1;
-    facts.topics[slot] = this.#topics.number(topic);
-    facts.setId(slot, id);
+    facts.set(slot, position, storedAtMs, groupNumber, this.#topics.number(topic), key, start, end);
     this.#forgetOldest();
+  }
+
+  /** Whether an open half is just this one, its key being bytes [start, end). Makes nothing; false also for what is parked. */
+  isOpenAs(offset: number, position: number, group: string, key: Buffer, start: number, end: number): boolean {
+    const page = this.#page(offset);
+    const slot = offset % PAGE_HALVES;
+    const facts = page?.facts;
+    return (
+      facts !== undefined &&
+      page!.states[slot] === OPEN &&
+      facts.positionOf(slot) === position &&
+      this.#groups.name(facts.groupOf(slot)) === group &&
+      facts.hasKey(slot, key, start, end)
+    );
   }
 
   /** The sender does not want to be asked before that time. */
@@ -91,7 +119,9 @@ export class HalfTable {
 
   /** When an open half was stored; 0 for any other. */
   storedAtMs(offset: number): number {
-    return this.#page(offset)?.facts?.storedAtMs[offset % PAGE_HALVES] ?? 0;
+    const page = this.#page(offset);
+    const slot = offset % PAGE_HALVES;
+    return page?.states[slot] === OPEN ? page.facts!.storedAtOf(slot) : 0;
   }
 
   state(offset: number): HalfState {
@@ -113,11 +143,11 @@ export class HalfTable {
     if (facts === undefined || page?.states[slot] !== OPEN) return undefined;
     return {
       offset,
-      position: facts.positions[slot]!,
-      group: this.#groups.name(facts.groups[slot]!),
-      topic: this.#topics.name(facts.topics[slot]!),
+      position: facts.positionOf(slot),
+      group: this.#groups.name(facts.groupOf(slot)),
+      topic: this.#topics.name(facts.topicOf(slot)),
       id: facts.idOf(slot),
-      storedAtMs: facts.storedAtMs[slot]!,
+      storedAtMs: facts.storedAtOf(slot),
       checks: facts.checks[slot]!,
       immuneUntilMs: this.#immune.get(offset) ?? 0,
       state: 'open',
@@ -132,7 +162,7 @@ export class HalfTable {
     if (page === undefined || (state !== OPEN && state !== PARKED)) return false;
     page.states[slot] = outcome === 'committed' ? COMMITTED : ROLLED_BACK;
     this.#immune.delete(offset);
-    const groupNumber = state === PARKED ? this.#groups.number(this.#parked.get(offset)!.group) : page.facts!.groups[slot]!;
+    const groupNumber = state === PARKED ? this.#groups.number(this.#parked.get(offset)!.group) : page.facts!.groupOf(slot);
     this.#ofGroup[groupNumber]!--;
     if (state === PARKED) this.#parked.delete(offset);
     else this.#closed(page);
@@ -184,7 +214,7 @@ export class HalfTable {
     const index = this.#pages.findLastIndex(
       (page) => page.facts !== undefined && page.firstPosition >= 0 && page.firstPosition <= position,
     );
-    const slot = this.#pages[index]?.facts?.positions.indexOf(position) ?? -1;
+    const slot = this.#pages[index]?.facts?.slotAt(position) ?? -1;
     if (slot >= 0) return (this.#firstPage + index) * PAGE_HALVES + slot;
     for (const row of this.#parked.values()) if (row.position === position) return row.offset;
     return -1;
@@ -263,8 +293,6 @@ export class HalfTable {
   #takeFacts(): HalfFacts {
     const facts = this.#spare ?? new HalfFacts();
     this.#spare = undefined;
-    facts.positions.fill(0);
-    facts.oddIds.clear();
     return facts;
   }
 

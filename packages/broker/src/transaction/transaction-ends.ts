@@ -39,6 +39,7 @@ export class TransactionEnds implements AppendSink {
   readonly #m = new AppendMessage();
   readonly #view = new RecordView();
   readonly #scan = new PropertyScan();
+  #bornHost: Buffer = Buffer.alloc(0);
   #reading = 0;
   #timer: Timer | undefined;
 
@@ -119,7 +120,7 @@ export class TransactionEnds implements AppendSink {
     m.flag = half.flag;
     m.sysFlag = (half.sysFlag & ~SysFlag.TRANSACTION_MASK) | SysFlag.COMMIT;
     m.bornTimestamp = half.bornTimestamp;
-    m.bornHost = bytes.subarray(half.bornHostStart, half.bornHostEnd);
+    m.bornHost = this.#bornHostOf(half);
     m.reconsumeTimes = half.reconsumeTimes;
     m.preparedTransactionOffset = position;
     m.setBody(bytes, half.bodyStart, half.bodyEnd);
@@ -134,6 +135,14 @@ export class TransactionEnds implements AppendSink {
     } finally {
       this.#halves.committing = -1;
     }
+  }
+
+  /** Neighbours come from the same host: a copy is made when it changes. */
+  #bornHostOf({ bytes, bornHostStart: start, bornHostEnd: end }: RecordView): Buffer {
+    const known = this.#bornHost;
+    let same = known.length === end - start;
+    for (let n = 0; same && n < known.length; n++) same = known[n] === bytes[start + n];
+    return same ? known : (this.#bornHost = Buffer.from(bytes.subarray(start, end)));
   }
 
   #begin(waiter: Waiter): void {

@@ -7,7 +7,9 @@ export interface EndClaim {
   /** Half-queue offset and log position, as the answer to the half (or the check) told them. */
   readonly offset: number;
   readonly position: number;
-  /** The sender's unique key; either of the two fields that carry it. */
+  /** It has been held against all that is known of the open half and fits; the key is not asked for again. */
+  readonly fits?: boolean | undefined;
+  /** The sender's unique key; either of the two fields that carry it. '' in a claim that fits. */
   readonly messageId: string;
   readonly transactionId: string;
 }
@@ -29,9 +31,10 @@ export function judge(table: HalfTable, claim: EndClaim): Verdict {
   if (state === 'absent') return wrong('Find prepared transaction message failed');
   if (state === 'committed' || state === 'rolled-back')
     return { kind: state === claim.outcome ? 'same' : 'opposite', decided: state };
+  if (claim.fits === true) return APPLY;
   const row = table.row(claim.offset)!;
   const text = claimFault(claim, row.group, row.offset, row.position, row.id);
-  return text === undefined ? { kind: 'apply' } : wrong(text);
+  return text === undefined ? APPLY : wrong(text);
 }
 
 /** Checks a claim against the facts of a half message, in RocketMQ's order and words (the key is our addition). */
@@ -39,9 +42,11 @@ export function claimFault(claim: EndClaim, group: string, offset: number, posit
   if (claim.group !== group) return 'The producer group wrong';
   if (claim.offset !== offset) return 'The transaction state table offset wrong';
   if (claim.position !== position) return 'The commit log offset wrong';
-  if (claim.messageId !== id && claim.transactionId !== id) return 'The unique key wrong';
+  if (claim.fits !== true && claim.messageId !== id && claim.transactionId !== id) return 'The unique key wrong';
   return undefined;
 }
+
+const APPLY: Verdict = { kind: 'apply' };
 
 function wrong(text: string): Verdict {
   return { kind: 'wrong', text };
