@@ -70,6 +70,8 @@ export interface Disk {
   remove(path: string, done: DiskDone): void;
   /** fsync of a folder: creations, renames and removals inside it are on the disk afterwards. */
   syncFolder(path: string, done: DiskDone): void;
+  /** Free and total bytes of the file system for whoever may write here; absent on a disk that cannot tell. */
+  space?(done: (error: DiskError | undefined, freeBytes: number, totalBytes: number) => void): void;
   /** Identifies this boot of the machine; changes over a power cut, not over a killed process. */
   bootId(): string;
 }

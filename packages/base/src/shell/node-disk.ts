@@ -12,6 +12,7 @@ import {
   readdir,
   rename,
   rm,
+  statfs,
   writev,
 } from 'node:fs';
 import { uptime } from 'node:os';
@@ -40,6 +41,12 @@ export function nodeDisk(folder: string): Disk {
       open(full(path), constants.O_RDONLY, (error, fd) => {
         if (error) return done(row(error));
         fsync(fd, (syncError) => close(fd, (closeError) => done(row(syncError ?? closeError))));
+      });
+    },
+    space(done) {
+      statfs(folder, (error, stats) => {
+        if (error) done(row(error), 0, 0);
+        else done(undefined, stats.bavail * stats.bsize, stats.blocks * stats.bsize);
       });
     },
     bootId: () => boot,

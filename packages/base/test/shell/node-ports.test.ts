@@ -87,6 +87,20 @@ describe('the real disk', () => {
     expect(sizes).toEqual([7, 0]);
     expect(disk.bootId()).toBe(nodeDisk(folder).bootId());
   });
+
+  it('tells how much of its file system is free', async () => {
+    const { free, total } = await new Promise<{ free: number; total: number }>((resolve, reject) =>
+      nodeDisk(folder).space!((error, free, total) =>
+        error === undefined ? resolve({ free, total }) : reject(new Error(error.message)),
+      ),
+    );
+    expect(free).toBeGreaterThan(0);
+    expect(total).toBeGreaterThanOrEqual(free);
+    const missing = await new Promise<string | undefined>((resolve) =>
+      nodeDisk(`${folder}/none`).space!((error) => resolve(error?.code)),
+    );
+    expect(missing).toBe('ENOENT');
+  });
 });
 
 describe('the real wires', () => {

@@ -44,13 +44,17 @@ export interface HousekeepingParts {
 export class Housekeeping {
   readonly #parts: HousekeepingParts;
   readonly #chores = new Chores();
-  isFull = false;
+  /** A file could not be prepared for want of space. */
+  isExhausted = false;
+  /** So little space is left that only what settles earlier promises may have it. */
+  #isScarce = false;
   #isPreparing = false;
   #isTakingReserve = false;
   #isStopped = false;
   #isRetiring = false;
   #fullTimer: Timer | undefined;
   #retentionTimer: Timer | undefined;
+  #spaceTimer: Timer | undefined;
   /** Segments whose index file is written and whose entries are still in RAM, oldest first. */
   readonly #sealed: Segment[] = [];
   /** Segments whose index file found no space: tried again with each look at what may be deleted, which they must not hold up for ever. */
@@ -68,13 +72,15 @@ export class Housekeeping {
     this.#snapshots = [...snapshots].reverse();
     for (const segment of segments.all) if (segment !== segments.last && !segment.isIndexed) this.#sealIndex(segment);
     this.#armRetention();
+    this.#lookAtSpace();
     this.keepAhead();
   }
 
   /** `done` when no disk call of the housekeeping is on its way. */
   stop(done: () => void): void {
     this.#isStopped = true;
-    for (const timer of [this.#fullTimer, this.#retentionTimer]) if (timer !== undefined) this.#parts.timers.cancel(timer);
+    for (const timer of [this.#fullTimer, this.#retentionTimer, this.#spaceTimer])
+      if (timer !== undefined) this.#parts.timers.cancel(timer);
     this.#chores.stop(done);
   }
 
@@ -84,7 +90,7 @@ export class Housekeeping {
   keepAhead(): void {
     if (this.#isStopped || this.#isPreparing || this.#fullTimer !== undefined) return;
     const work = this.#spaceWork();
-    if (work === undefined) return this.#setFull(false);
+    if (work === undefined) return this.#setFull(false, this.#isScarce);
     this.#isPreparing = true;
     this.#chores.add(work, (error) => {
       this.#isPreparing = false;
@@ -102,7 +108,7 @@ export class Housekeeping {
 
   /** The writer has groups for a segment without a file. */
   needFile(segment: Segment): void {
-    if (this.isFull) this.#takeReserve(segment);
+    if (this.isExhausted) this.#takeReserve(segment);
     else this.keepAhead();
   }
 
@@ -111,7 +117,8 @@ export class Housekeeping {
     const target = builder.segment;
     const used = builder.closedEnd - target.base;
     if (!target.isReady) return this.#isTakingReserve ? undefined : () => this.#makeReady(target);
-    if (segments.next === undefined && (this.isFull || used > target.size * PREPARE_AT)) return () => this.#prepareNext(target);
+    if (segments.next === undefined && (this.isExhausted || used > target.size * PREPARE_AT))
+      return () => this.#prepareNext(target);
     if (!segments.hasReserve) return () => segments.prepareReserve();
     return undefined;
   }
@@ -158,7 +165,7 @@ export class Housekeeping {
   #troubled(what: string, error: ChoreError): void {
     if (this.#isStopped) return;
     if (error.code !== 'ENOSPC' && error.code !== 'EDQUOT') return this.#parts.onFailed(`${what} failed: ${error.message}`);
-    this.#setFull(true);
+    this.#setFull(true, this.#isScarce);
     this.#fullTimer ??= this.#parts.timers.after(this.#parts.options.fullRetryMs, () => {
       this.#fullTimer = undefined;
       this.keepAhead();
@@ -166,10 +173,34 @@ export class Housekeeping {
     this.#parts.writer.pump();
   }
 
-  #setFull(isFull: boolean): void {
-    if (isFull === this.isFull) return;
-    this.isFull = isFull;
-    this.#parts.onFull(isFull);
+  /** Sends and halves are refused. */
+  get isFull(): boolean {
+    return this.isExhausted || this.#isScarce;
+  }
+
+  #setFull(isExhausted: boolean, isScarce: boolean): void {
+    const before = this.isFull;
+    this.isExhausted = isExhausted;
+    this.#isScarce = isScarce;
+    if (this.isFull !== before) this.#parts.onFull(this.isFull);
+  }
+
+  /**
+   * Stops sends before the file system is full, so that confirmations and offsets, and whoever else lives there, have room. Both
+   * limits must be passed: a share alone would stop a broker that has 100 GB left, a number alone one on a small disk.
+   */
+  #lookAtSpace(): void {
+    const { disk, options, timers } = this.#parts;
+    disk.space?.((error, freeBytes, totalBytes) => {
+      if (this.#isStopped) return;
+      this.#spaceTimer = timers.after(options.diskSpaceIntervalMs, () => this.#lookAtSpace());
+      if (error !== undefined) return;
+      const usedPercent = 100 * (1 - freeBytes / totalBytes);
+      const slack = this.#isScarce ? { percent: 5, share: 4 / 3 } : { percent: 0, share: 1 };
+      const isScarce =
+        usedPercent >= options.diskUsedMaxPercent - slack.percent && freeBytes < options.diskFreeBytesMin * slack.share;
+      this.#setFull(this.isExhausted, isScarce);
+    });
   }
 
   // Snapshots and index files.

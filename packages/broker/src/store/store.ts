@@ -356,7 +356,7 @@ export class Store {
   #refusal(bytes: number, mayUseReserve: boolean): Refusal | undefined {
     if (this.#state !== 'open') return this.#state === 'failed' ? 'failed' : 'closed';
     if (this.#isTogether) return undefined;
-    const { isFull } = this.#housekeeping;
+    const { isFull, isExhausted } = this.#housekeeping;
     if (isFull && !mayUseReserve) return 'full';
     const builder = this.#builder;
     const pendingBytes = builder.end - this.#writer.writtenEnd;
@@ -367,7 +367,7 @@ export class Store {
     const noRoom = isFull ? 'full' : 'busy';
     const needsRoll = builder.needsRoll(bytes);
     const isPlanned = needsRoll ? this.#segments.next?.base !== segment.end : !segment.isReady;
-    if (isPlanned && isFull && !this.#housekeeping.hasReserve) return 'full';
+    if (isPlanned && isExhausted && !this.#housekeeping.hasReserve) return 'full';
     if (!needsRoll) {
       return segment.isReady || mayUseReserve || builder.end + bytes - segment.base <= segment.size * PLANNED_SHARE
         ? undefined

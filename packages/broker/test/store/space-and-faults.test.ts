@@ -49,6 +49,38 @@ describe('a full disk', () => {
     expect(machine.failures).toEqual([]);
   });
 
+  it('that is nearly full refuses sends, lets in what settles earlier promises, and takes sends again when enough is free', () => {
+    const machine = new Machine(17, { diskFreeBytesMin: 3000, diskUsedMaxPercent: 80, diskSpaceIntervalMs: 100 });
+    let freeBytes = 2500;
+    const mount = machine.disk.mount.bind(machine.disk);
+    machine.disk.mount = (owner) =>
+      Object.assign(mount(owner), {
+        space: (done: (error: undefined, free: number, total: number) => void) => done(undefined, freeBytes, 10_000),
+      });
+    machine.open();
+    // Little is free, but not a small share of the whole.
+    expect(machine.put('orders', 0, body(0)).outcome).toBe('ok');
+    freeBytes = 1999;
+    machine.run(101);
+    expect(machine.fullSignals).toEqual([true]);
+    expect(machine.append('orders', 0, body(1)).outcome).toBe('full');
+    expect(machine.store.together(500, false, () => expect.unreachable())).toBe('full');
+    for (let n = 1; n < 100; n++) {
+      expect(machine.put('orders', 0, body(n), { mayUseReserve: true, level: 'synced' }).outcome).toBe('ok');
+      machine.run(5);
+    }
+    // Through several segments, and the reserve still stands by.
+    expect(machine.store.info().segments).toBeGreaterThan(1);
+    expect(machine.disk.files()).toContain('log/reserve');
+    freeBytes = 2400;
+    machine.run(101);
+    expect(machine.fullSignals).toEqual([true]);
+    freeBytes = 2600;
+    machine.run(101);
+    expect(machine.fullSignals).toEqual([true, false]);
+    expect(machine.put('orders', 0, body(100)).outcome).toBe('ok');
+  });
+
   it('even the reserve ends: then everything is refused, nothing is lost', () => {
     const machine = new Machine(2);
     machine.open();
