@@ -12,11 +12,17 @@ const HALVES = 1_000_000;
 const LOG_BYTES = 1024 * 1024 * 1024;
 /** With shorter windows than this the machine is only being tried out: a quarter of everything will do. */
 const FULL_WINDOW_MS = 2000;
+/** A load that takes longer hangs. */
+const WITHIN_MS = 300_000;
 
 export async function halfMemory(options: CompareOptions): Promise<SideResult[]> {
   const count = options.windowMs < FULL_WINDOW_MS ? HALVES / 4 : HALVES;
   return await guarded('half-memory', 'half messages are synced', async (found) => {
-    const { megabytes } = await measureIn<{ megabytes: number }>(fileOf('./loads/half-memory-load.ts'), [String(count)]);
+    const { megabytes } = await measureIn<{ megabytes: number }>(
+      fileOf('./loads/half-memory-load.ts'),
+      [String(count)],
+      WITHIN_MS,
+    );
     options.progress(`half-memory: ${megabytes} MB for a million (${count} opened)`);
     found(
       'ours',
@@ -31,11 +37,11 @@ export async function recovery(options: CompareOptions): Promise<SideResult[]> {
   const bytes = options.windowMs < FULL_WINDOW_MS ? LOG_BYTES / 4 : LOG_BYTES;
   const dataDir = mkdtempSync(join(tmpdir(), 'tallystick-bench-recovery-'));
   const load = (what: string, size: number) =>
-    measureIn<{ gigabytesPerSecond: number; scannedBytes: number }>(fileOf('./loads/recovery-load.ts'), [
-      what,
-      dataDir,
-      String(size),
-    ]);
+    measureIn<{ gigabytesPerSecond: number; scannedBytes: number }>(
+      fileOf('./loads/recovery-load.ts'),
+      [what, dataDir, String(size)],
+      WITHIN_MS,
+    );
   const measure = (cache: 'warm' | 'cold') =>
     guarded(`recovery-${cache}`, 'not applicable: nothing is written', async (found) => {
       const ours: number[] = [];

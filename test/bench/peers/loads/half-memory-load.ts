@@ -12,9 +12,10 @@ import { Broker } from '@tallystick/broker';
 import { measureIn } from '../../processes.ts';
 
 const MEGABYTE = 1_000_000;
-/** Small segments: entries of the newest one lie in memory, and their number should not blur the difference. */
-const SEGMENT_BYTES = 8 * 1024 * 1024;
-const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+/** Messages of 512 KiB that fill a segment: entries of the newest one lie in memory, and their number should not blur the difference. */
+const LARGE = 160;
 
 const count = Number(process.argv[2]);
 setFlagsFromString('--expose-gc');
@@ -24,14 +25,17 @@ const broker = new Broker({
   dataDir: folder,
   port: 0,
   flush: 'async',
-  segmentBytes: SEGMENT_BYTES,
   checkAfterMs: HOUR_MS,
-  halvesMax: count,
+  syncFlushTimeoutMs: MINUTE_MS,
+  halvesMax: 2 * count,
 });
 try {
   await broker.start();
-  const fill = (what: 'plain' | 'halves'): Promise<unknown> =>
-    measureIn(new URL('./fill-load.ts', import.meta.url).href, [broker.address!, what, String(count)]);
+  const fill = async (what: 'plain' | 'halves'): Promise<void> => {
+    const load = new URL('./fill-load.ts', import.meta.url).href;
+    await measureIn(load, [broker.address!, what, String(count)]);
+    await measureIn(load, [broker.address!, 'large', String(LARGE)]);
+  };
   await fill('plain');
   const before = await settled();
   await fill('halves');
