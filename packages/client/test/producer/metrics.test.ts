@@ -25,7 +25,7 @@ describe('metrics', () => {
       batches: 2,
       acknowledged: 10,
       retries: 9,
-      requests: 2,
+      requests: 3,
       errors: 0,
       pendingRecords: 0,
     });
