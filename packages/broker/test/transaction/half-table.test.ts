@@ -127,6 +127,53 @@ describe('the table of half messages', () => {
     expect(after.table.state(4096)).toBe('rolled-back');
   });
 
+  it('gives back what does not fit the short form: far positions, late times, keys of any text, many senders', () => {
+    const table = new HalfTable();
+    const rows = Array.from({ length: 300 }, (_, offset) => ({
+      offset,
+      position: 1000 + offset * 2 ** (offset % 40),
+      storedAtMs: 1_790_000_000_000 + (offset % 7) * 2 ** 23,
+      group: `g${offset % 5}`,
+      topic: `t${offset % 3}`,
+      id: [ID, `order ${offset}`, ID.toLowerCase(), offset.toString(16).toUpperCase().padStart(32, 'F')][offset % 4]!,
+    }));
+    for (const { offset, position, storedAtMs, group, topic, id } of rows)
+      table.add(offset, position, storedAtMs, group, topic, id);
+    for (const row of rows) {
+      expect(table.row(row.offset)).toMatchObject(row);
+      const key = Buffer.from(` ${row.id}`);
+      const asks = (position: number, group: string, end: number): boolean =>
+        table.isOpenAs(row.offset, position, group, key, 1, end);
+      expect(asks(row.position, row.group, key.length)).toBe(true);
+      expect(asks(row.position + 1, row.group, key.length)).toBe(false);
+      expect(asks(row.position, 'other', key.length)).toBe(false);
+      expect(asks(row.position, row.group, key.length - 1)).toBe(false);
+    }
+    expect(table.settleAt(rows[39]!.position, 'committed')).toBe(true);
+    expect(table.state(39)).toBe('committed');
+    const { position, group, id } = rows[39]!;
+    expect(table.isOpenAs(39, position, group, Buffer.from(id), 0, id.length)).toBe(false);
+  });
+
+  it('takes at most 16 bytes for an open half', () => {
+    const table = new HalfTable();
+    const halves = 50 * 4096;
+    const before = process.memoryUsage().arrayBuffers;
+    // A hundred keys share the digits that a client draws once per millisecond.
+    const key = Buffer.alloc(32);
+    for (let n = 0; n < halves; n++) {
+      key.write(
+        `${Math.floor(n / 100)
+          .toString(16)
+          .padStart(24, '0')}${n.toString(16).padStart(8, '0')}`.toUpperCase(),
+        'latin1',
+      );
+      table.addKeyed(n, 1e9 + n * 400, 1_790_000_000_000 + n / 100, 'payments', 'orders', key, 0, 32);
+    }
+    expect(table.openCount).toBe(halves);
+    expect((process.memoryUsage().arrayBuffers - before) / halves).toBeLessThan(16);
+  });
+
   it('agrees with a plain map over random steps', () => {
     const step = fc.oneof(
       fc.constant({ act: 'add' as const, at: 0 }),
