@@ -1,4 +1,4 @@
-import { readDecimal, readI32, readU16 } from '@tallystick/base';
+import { ViewCache, readDecimal, readI32 } from '@tallystick/base';
 import { BINARY_HEADER } from './frame.ts';
 import { OUR_VERSION } from './language-codes.ts';
 
@@ -20,6 +20,7 @@ export class SendAck {
   storeTimestamp = -1;
   /** The digits before the position: the broker's address in hex. */
   host = '';
+  readonly #views = new ViewCache();
   #bytes: Buffer = NONE;
   #hostBytes: Buffer = NONE;
   #timeLow = -1;
@@ -41,18 +42,40 @@ export class SendAck {
   }
 
   #findBinary(bytes: Buffer, at: number, end: number): boolean {
+    if (end - at < 29) return false;
+    const view = this.#views.of(bytes);
     // No remark, code 0.
-    if (end - at < 29 || readI32(bytes, at + 21) !== 0 || readU16(bytes, at + 8) !== 0) return false;
-    const rowsEnd = at + 29 + readI32(bytes, at + 25);
+    if (view.getInt32(at + 21) !== 0 || view.getUint16(at + 8) !== 0) return false;
+    const rowsEnd = at + 29 + view.getInt32(at + 25);
     if (rowsEnd > end || rowsEnd < at + 29) return false;
     for (let row = at + 29; row < rowsEnd;) {
       const key = row + 2;
-      const keyEnd = key + readU16(bytes, row);
-      if (keyEnd + 4 > rowsEnd) return false;
-      const value = keyEnd + 4;
-      const valueEnd = value + readI32(bytes, keyEnd);
+      if (key > rowsEnd) return false;
+      const keyBytes = view.getUint16(row);
+      const value = key + keyBytes + 4;
+      if (value > rowsEnd) return false;
+      const valueEnd = value + view.getInt32(value - 4);
       if (valueEnd > rowsEnd || valueEnd < value) return false;
-      this.#note(bytes, key, keyEnd, value, valueEnd);
+      // Words of four bytes, overlapping at the end, cover each name.
+      if (keyBytes === 5) {
+        if (view.getInt32(key) === MSG_ && view.getInt32(key + 1) === SG_ID) {
+          this.#idAt = value;
+          this.#idEnd = valueEnd;
+        }
+      } else if (keyBytes === 7) {
+        if (view.getInt32(key) === QUEU && view.getInt32(key + 3) === UE_ID) {
+          this.#queueIdAt = value;
+          this.#queueIdEnd = valueEnd;
+        }
+      } else if (keyBytes === 11) {
+        if (view.getInt32(key) === QUEU && view.getInt32(key + 4) === E_OFF && view.getInt32(key + 7) === FSET) {
+          this.#offsetAt = value;
+          this.#offsetEnd = valueEnd;
+        }
+      } else if (keyBytes === 14 && has(bytes, key, STORE_TIMESTAMP)) {
+        this.#timeAt = value;
+        this.#timeEnd = valueEnd;
+      }
       row = valueEnd;
     }
     return true;
@@ -152,6 +175,12 @@ const MSG_ID = Buffer.from('msgId');
 const QUEUE_ID = Buffer.from('queueId');
 const QUEUE_OFFSET = Buffer.from('queueOffset');
 const STORE_TIMESTAMP = Buffer.from('storeTimestamp');
+const MSG_ = word('msgI');
+const SG_ID = word('sgId');
+const QUEU = word('queu');
+const UE_ID = word('ueId');
+const E_OFF = word('eOff');
+const FSET = word('fset');
 const JSON_HEAD = Buffer.from('{"code":0,"extFields":{');
 const JSON_FLAG = Buffer.from(',"flag":1,');
 /** From the end of the last field to the end of the header, at least. */
@@ -188,3 +217,7 @@ function readHex8(bytes: Buffer, at: number): number {
 
 const HEX_VALUES = new Uint8Array(256).fill(0x80);
 for (const [n, digit] of [...'0123456789ABCDEF'].entries()) HEX_VALUES[digit.charCodeAt(0)] = n;
+
+function word(text: string): number {
+  return Buffer.from(text, 'latin1').readInt32BE(0);
+}
