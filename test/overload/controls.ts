@@ -20,7 +20,10 @@ const NO_FLOW_CONTROL: GivenBrokerOptions = {
 
 export async function controls(seconds: number): Promise<CaseResult> {
   const checks = new Checks();
-  const unlimited = await diskBound(seconds, NO_FLOW_CONTROL, 'disk-bound without flow control');
+  const [unlimited, storm] = await Promise.all([
+    diskBound(seconds, NO_FLOW_CONTROL, 'disk-bound without flow control', 1),
+    withStorm(seconds, NO_FLOW_CONTROL),
+  ]);
   const fell = (part: string): boolean => unlimited.checks.some(({ holds, sentence }) => !holds && sentence.includes(part));
   for (const part of ['gets an answer', 'control requests', '[OVERLOAD]'])
     checks.that(
@@ -28,7 +31,6 @@ export async function controls(seconds: number): Promise<CaseResult> {
       `a broker without flow control is caught by "${part}"`,
       unlimited.checks.find(({ sentence }) => sentence.includes(part))!.seen,
     );
-  const storm = await withStorm(seconds, NO_FLOW_CONTROL);
   checks.that(
     storm.recoveredS === undefined,
     'without flow control, senders that send again at once keep it down at 90 %',

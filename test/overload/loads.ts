@@ -73,8 +73,9 @@ export async function peakOf(flood: Child, seconds: number, inFlight: number): P
   return run(flood, [{ seconds, inFlight }]);
 }
 
+/** Waits for answers for up to 10 s more; of senders that repeat, which never end by themselves, for 1 s. */
 export function run(flood: Child, phases: readonly Phase[], retries?: Retries): Promise<FloodResult> {
-  return flood.ask<FloodResult>({ do: 'run', phases, drainMs: 10_000, retries });
+  return flood.ask<FloodResult>({ do: 'run', phases, drainMs: retries === undefined ? 10_000 : 1000, retries });
 }
 
 /** Our own client, sending as scheduled. */

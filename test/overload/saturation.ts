@@ -31,9 +31,16 @@ interface Saturation {
   /** Messages kept open when the peak is measured. */
   readonly inFlight: number;
   readonly seconds: number;
+  readonly patienceS: number;
 }
 
-export function diskBound(seconds: number, options: GivenBrokerOptions = {}, name = 'disk-bound'): Promise<CaseResult> {
+/** `patienceS`: how long recovery is waited for. */
+export function diskBound(
+  seconds: number,
+  options: GivenBrokerOptions = {},
+  name = 'disk-bound',
+  patienceS = 2 * RECOVERY_S,
+): Promise<CaseResult> {
   return saturate({
     name,
     disk: deviceOf(20_000),
@@ -41,6 +48,7 @@ export function diskBound(seconds: number, options: GivenBrokerOptions = {}, nam
     times: 10,
     inFlight: 2000,
     seconds,
+    patienceS,
   });
 }
 
@@ -52,10 +60,11 @@ export function cpuBound(seconds: number, options: GivenBrokerOptions = {}): Pro
     times: 2,
     inFlight: 4096,
     seconds,
+    patienceS: 2 * RECOVERY_S,
   });
 }
 
-async function saturate({ name, disk, options, times, inFlight, seconds }: Saturation): Promise<CaseResult> {
+async function saturate({ name, disk, options, times, inFlight, seconds, patienceS }: Saturation): Promise<CaseResult> {
   const stage = new Stage();
   try {
     const broker = await stage.broker(disk, options);
@@ -68,7 +77,7 @@ async function saturate({ name, disk, options, times, inFlight, seconds }: Satur
     const { value: load, probe } = await probed(prober, () => run(flood, [{ seconds, rate: offered }]));
     const after = await report(broker);
     const { peakMiB } = broker.memory();
-    const recoveredS = await recovery(flood, Math.round(peak.goodput / 10), 2 * RECOVERY_S);
+    const recoveredS = await recovery(flood, Math.round(peak.goodput / 10), patienceS);
     const verdict = await readBack(flood);
     const visible = Number(await prober.ask({ do: 'visible' }));
     const seen: Seen = { name, peak, load, probe, before, after, peakMiB, recoveredS, verdict, visible, offered };
