@@ -14,8 +14,9 @@ export interface GatedStore {
  * - bytes that are not synced (`unsyncedBytesMax`): what a power cut may cost, and what a sync has to carry;
  * - time: when the oldest append waits for `storeBacklogMs` the store is behind, and from then on it is given no more than it answers
  *   in that time at the speed it has shown (a disk whose every sync takes long is given more time, by the shortest wait it ever
- *   showed). A confirmation lies behind those sends in the log and is answered after them. Bytes alone would let a slow disk collect so much that every answer comes
- *   after its client has given up: 64 MiB are 0.3 s of a quick disk and 12 s of one that takes 20,000 small messages a second.
+ *   showed). A confirmation lies behind those sends in the log and is answered after them. Bytes alone would let a slow disk collect
+ *   so much that every answer comes after its client has given up: 64 MiB are 0.3 s of a quick disk and 12 s of one that takes 20,000
+ *   small messages a second.
  *
  * What is not handed over waits in the lane, where it can still be refused for certain.
  */

@@ -328,7 +328,7 @@ describe('any mix of requests and troubles', () => {
           heartbeatThreadPoolQueueCapacity: 4,
           adminBrokerThreadPoolQueueCapacity: 4,
           consumerManagerThreadPoolQueueCapacity: 4,
-          endTransactionPoolQueueCapacity: 3,
+          endTransactionPoolQueueCapacity: 1,
           pullReadsWaitingMax: 4,
           otherReadsWaitingMax: 40,
         });
