@@ -1,9 +1,11 @@
 /**
  * The memory of a producer: batches borrow their buffers here and return them when the verdict is in. What is lent never exceeds
- * `bufferMemoryBytes`; a caller that gets nothing has to wait its turn (the accumulator keeps that queue, in order).
+ * `bufferMemoryBytes`; a caller that gets nothing has to wait its turn. There is one line of such callers, in the producer, and while
+ * somebody stands in it nobody else borrows: so what comes back adds up until the first in line has enough, however large its wish
+ * (Kafka's pool hoards it piece by piece, because there others may barge in).
  *
  * Sizes go up in fours from 1 KiB to the batch size, so that a batch of one small record does not hold 32 KiB; anything larger
- * is made to measure and not kept. Idle buffers are kept only while lent + idle fits the same budget.
+ * is made to measure and not kept, as is what only a size beyond all memory would hold. Idle buffers are kept only while lent + idle fits the same budget.
  */
 
 const SMALLEST_BYTES = 1024;
@@ -18,9 +20,10 @@ export class BufferPool {
 
   constructor(totalBytes: number, largestBytes: number) {
     this.totalBytes = totalBytes;
-    this.#largestBytes = largestBytes;
     for (let size = SMALLEST_BYTES; size < largestBytes; size *= 4) this.#sizes.push(size);
     this.#sizes.push(largestBytes);
+    while (this.#sizes.length > 0 && this.#sizes.at(-1)! > totalBytes) this.#sizes.pop();
+    this.#largestBytes = this.#sizes.at(-1) ?? 0;
     for (let i = 0; i < this.#sizes.length; i++) this.#idle.push([]);
   }
 
@@ -47,8 +50,8 @@ export class BufferPool {
 
   /** As `borrow`, but rather one of `likedBytes`; of at least `bytes` when there is no memory for that. */
   borrowUpTo(bytes: number, likedBytes: number): Buffer | undefined {
-    if (likedBytes <= bytes) return this.borrow(bytes);
-    return this.borrow(Math.min(likedBytes, this.#largestBytes)) ?? this.borrow(bytes);
+    const rather = Math.min(likedBytes, this.#largestBytes);
+    return (rather > bytes ? this.borrow(rather) : undefined) ?? this.borrow(bytes);
   }
 
   /** Takes a borrowed buffer back. Each buffer comes back exactly once, after nothing can read or write it any more. */
@@ -63,8 +66,7 @@ export class BufferPool {
 
   /** True when a buffer of `bytes` could ever be lent. */
   canEverLend(bytes: number): boolean {
-    const at = this.#classOf(bytes);
-    return (at < 0 ? bytes : this.#sizes[at]!) <= this.totalBytes;
+    return bytes <= this.totalBytes;
   }
 
   #classOf(bytes: number): number {

@@ -89,8 +89,13 @@ export class RecordAccumulator {
   ): boolean {
     const encoder = this.#encoder;
     const born = record.timestamp ?? wallMs;
-    const frames = this.#framesFor(lane, marks, born);
+    let frames = this.#framesFor(lane, marks, born);
     let needBytes = frames === undefined ? encoder.boundBytes : encoder.frameBoundBytes(frames);
+    if (needBytes > this.#pool.totalBytes) {
+      // A header in front of it would be too much for all memory: as an element it is smaller, and goes alone.
+      frames = undefined;
+      needBytes = encoder.boundBytes;
+    }
     let batch = lane.open;
     if (batch !== undefined && !this.#mayJoin(batch, frames, needBytes, record.timestamp)) {
       this.#close(batch);

@@ -25,15 +25,38 @@ describe('buffer pool', () => {
     expect([pool.canEverLend(4096), pool.canEverLend(4097)]).toEqual([true, false]);
   });
 
+  it('lends to measure what only a size beyond all its memory would hold', () => {
+    const pool = new BufferPool(5000, 32 * 1024);
+    expect(pool.canEverLend(4500)).toBe(true);
+    const buffer = pool.borrow(4500)!;
+    expect(buffer.length).toBe(4500);
+    pool.return(buffer);
+    expect([pool.lentBytes, pool.borrow(5000)!.length]).toEqual([0, 5000]);
+  });
+
+  it('lends what is liked rather than what is needed while there is memory for it, and never less than needed', () => {
+    const pool = new BufferPool(20 * 1024, 16 * 1024);
+    expect(pool.borrowUpTo(100, 10_000)!.length).toBe(16 * 1024);
+    expect(pool.borrowUpTo(100, 10_000)!.length).toBe(1024);
+    const large = new BufferPool(1e6, 16 * 1024);
+    expect(large.borrowUpTo(20_000, 50_000)!.length).toBe(20_000);
+    expect(large.borrowUpTo(100, 50_000)!.length).toBe(16 * 1024);
+  });
+
   it('never lends one buffer twice and keeps its account over random borrowing', () => {
-    const step = fc.record({ borrow: fc.boolean(), bytes: fc.integer({ min: 1, max: 20_000 }), which: fc.nat() });
+    const step = fc.record({
+      borrow: fc.boolean(),
+      liked: fc.integer({ min: 0, max: 40_000 }),
+      bytes: fc.integer({ min: 1, max: 20_000 }),
+      which: fc.nat(),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
         const pool = new BufferPool(50_000, 8192);
         const lent: Buffer[] = [];
-        for (const { borrow, bytes, which } of steps) {
+        for (const { borrow, bytes, liked, which } of steps) {
           if (borrow) {
-            const buffer = pool.borrow(bytes);
+            const buffer = pool.borrowUpTo(bytes, liked);
             if (buffer === undefined) continue;
             expect(buffer.length).toBeGreaterThanOrEqual(bytes);
             expect(lent).not.toContain(buffer);

@@ -94,6 +94,20 @@ describe('single sends in a run', () => {
     expect([producer.pending, stage.broker.arrived.length]).toEqual([0, 301]);
   });
 
+  it('may be of any size one after the other, up to all the memory', () => {
+    const stage = new Stage();
+    stage.broker.topics.set('t', 1);
+    const options = { batchSizeBytes: 0, bufferMemoryBytes: 100_000, compressOverBytes: 0 };
+    const producer = stage.client().producer(options);
+    const sizes = [50_000, 40_000, 10, 99_700, 33_000, 32_000, 5, 70_000, 60_000];
+    const told: string[] = [];
+    for (const bytes of sizes)
+      producer.send({ topic: 't', value: 'x'.repeat(bytes) }, (error) => told.push(error?.message ?? `${bytes}`));
+    stage.time.settle();
+    expect(told).toEqual(sizes.map(String));
+    expect(stage.broker.arrived.map(({ body }) => body.length)).toEqual(sizes);
+  });
+
   it('may be followed, from inside a callback, by others and by the end of the producer', () => {
     const stage = new Stage();
     stage.broker.topics.set('t', 1);
