@@ -1,11 +1,12 @@
+import { Interner } from '@tallystick/remoting';
 import { QueueEntries } from './queue-entries.ts';
 import { QueueRef } from './queue-ref.ts';
 
 /** All queues of the store, interned: topic, then queue id. Keys come from outside, so they live in Maps only. */
 export class QueueTable {
   readonly #topics = new Map<string, Map<number, QueueRef>>();
-  /** A record names its topic in bytes; most records name the topic of the one before. */
-  #last: QueueRef | undefined;
+  /** A record names its topic in bytes: no text is made for those that recur. */
+  readonly #names = new Interner();
 
   /** The queue, made when unknown. */
   intern(topic: string, queueId: number): QueueRef {
@@ -28,11 +29,7 @@ export class QueueTable {
 
   /** The queue whose topic is spelled in these bytes. */
   ofBytes(bytes: Buffer, start: number, end: number, queueId: number): QueueRef {
-    const last = this.#last;
-    if (last !== undefined && last.queueId === queueId && last.topicBytes.compare(bytes, start, end) === 0) return last;
-    const queue = this.intern(bytes.toString('utf8', start, end), queueId);
-    this.#last = queue;
-    return queue;
+    return this.intern(this.#names.text(bytes, start, end), queueId);
   }
 
   *[Symbol.iterator](): Generator<QueueRef> {
