@@ -8,6 +8,7 @@ import {
   encodeProperties,
   Output,
   RequestCode,
+  ResponseCode,
   SendAnswerLocator,
   writeFrame,
   FrameReader,
@@ -27,6 +28,8 @@ export class LoadFrames {
   messagesPerFrame = 1;
   /** Frames handed out so far. */
   sent = 0;
+  /** Answered busy: on a machine that is busy with other things the broker sheds load. */
+  refused = 0;
   readonly #kind: LoadKind;
   readonly #isJson: boolean;
   readonly #pool: Buffer;
@@ -64,7 +67,10 @@ export class LoadFrames {
     this.#endBytes = end.length;
     this.#ends = Buffer.concat(Array.from({ length: 4 * window }, () => end));
     this.#reader = new FrameReader({ frameBytesMax: 1 << 24, headerBytesMax: 1 << 20 }, (frame) => {
-      if (frame.code !== 0) this.#fault = `answered ${frame.code}: ${frame.remark() ?? ''}`;
+      if (frame.code === ResponseCode.SYSTEM_BUSY) {
+        this.refused++;
+        this.#answered++;
+      } else if (frame.code !== 0) this.#fault = `answered ${frame.code}: ${frame.remark() ?? ''}`;
       else if (this.#kind !== 'half') this.#answered++;
       else if (this.#locator.locate(frame)) {
         this.#answered++;

@@ -105,6 +105,7 @@ function drive(socket: Socket): Promise<Result> {
       }
       if (open > 0 || counting === undefined) return;
       const ms = nowMs - counting.atMs;
+      if (frames.refused > 0) console.error(`${frames.refused} of ${frames.sent} were answered busy`);
       const messages = (done - counting.done) * frames.messagesPerFrame;
       const cpu = cpuOf(broker.pid!);
       latencies.sort((a, b) => a - b);
