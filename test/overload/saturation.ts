@@ -11,7 +11,7 @@ import type { Answer } from './frame-heads.ts';
 import { busyCounters, deviceOf, peakOf, probed, readBack, recovery, report, run, Stage } from './loads.ts';
 import type { ProberResult } from './prober-child.ts';
 import type { Verdict } from './read-back.ts';
-import { FAST_DISK, type DiskMood } from './slow-disk.ts';
+import { NO_LIMIT, type DiskMood } from './slow-disk.ts';
 
 /** Share of the peak that must still be acknowledged. */
 const GOODPUT_SHARE = 0.8;
@@ -55,7 +55,7 @@ export function diskBound(
 export function cpuBound(seconds: number, options: GivenBrokerOptions = {}): Promise<CaseResult> {
   return saturate({
     name: 'cpu-bound',
-    disk: FAST_DISK,
+    disk: NO_LIMIT,
     options: { flush: 'async', ...options },
     times: 2,
     inFlight: 4096,
