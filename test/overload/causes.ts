@@ -154,7 +154,7 @@ export async function causes(names: readonly string[] = CAUSE_NAMES): Promise<Ca
 
 export const CAUSE_NAMES: readonly string[] = CAUSES.map(({ name }) => name);
 
-const AT_ONCE = 3;
+const AT_ONCE = 4;
 const CLIENT_RATE = 500;
 const CONTROL_MS = 100;
 

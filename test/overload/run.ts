@@ -34,10 +34,10 @@ const given = JSON.parse(values.broker) as GivenBrokerOptions;
 
 const CASES: Record<string, (failed?: readonly string[]) => Promise<readonly CaseResult[]>> = {
   'disk-bound': async () => [await diskBound(seconds, given)],
-  'cpu-bound': async () => [await cpuBound(seconds, given)],
+  'cpu-bound': async () => [await cpuBound(seconds <= 10 ? Math.min(seconds, 6) : seconds, given)],
   metastable: async () => [await metastable(Math.min(20, Math.max(5, seconds / 2)), given)],
   causes: (names) => causes(names),
-  controls: async () => [await controls(Math.min(seconds, 5))],
+  controls: async () => [await controls(Math.min(seconds, 4))],
 };
 for (const name of CAUSE_NAMES) CASES[name] = () => causes([name]);
 
