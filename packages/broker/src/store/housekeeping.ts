@@ -291,7 +291,10 @@ export class Housekeeping {
       yield* log.takeOver(segment);
     };
     this.#chores.add(steps, (error) => {
-      if (error === undefined) return this.coolIndexes();
+      if (error === undefined) {
+        this.coolIndexes();
+        return this.#retireOldest(false);
+      }
       if (!segment.isIndexed) this.#unindexed.push(segment);
       this.#troubled('an index file', error);
     });
@@ -359,16 +362,26 @@ export class Housekeeping {
       const unindexed = this.#unindexed;
       this.#unindexed = [];
       for (const segment of unindexed) this.#sealIndex(segment);
-      const oldest = this.#parts.segments.first;
-      if (!this.#isRetiring && this.#mayGo(oldest)) this.#retire(oldest);
+      const { segments, clock, options } = this.#parts;
+      const isOld = clock.now() - segments.first.newestMs > options.reservedHours * 3_600_000;
+      this.#retireOldest(isOld);
     });
   }
 
+  /**
+   * Deletes the oldest segment if it may go, then the next ones that are too much, a chore each. Looked at by the clock and whenever a
+   * segment was filled, so that deleting keeps up with any rate of writing. By age one goes per look: a clock that was set wrong
+   * must not cost everything at once.
+   */
+  #retireOldest(isOld: boolean): void {
+    const oldest = this.#parts.segments.first;
+    if (!this.#isStopped && !this.#isRetiring && this.#mayGo(oldest, isOld)) this.#retire(oldest);
+  }
+
   /** Old enough or too much, and nobody needs it: no open half, no protected offset, no snapshot generation. */
-  #mayGo(segment: Segment): boolean {
-    const { builder, clock, options, floor, segments } = this.#parts;
+  #mayGo(segment: Segment, isOld: boolean): boolean {
+    const { builder, options, floor, segments } = this.#parts;
     if (segment === segments.last || !segment.isIndexed || segment.end > builder.segment.base) return false;
-    const isOld = clock.now() - segment.newestMs > options.reservedHours * 3_600_000;
     const isTooMuch = builder.closedEnd - segment.base > options.storeMaxBytes;
     if (!isOld && !isTooMuch) return false;
     if (this.#snapshots.length === 0 || Math.min(...this.#snapshots) < segment.end) return false;
@@ -389,7 +402,8 @@ export class Housekeeping {
     this.#isRetiring = true;
     this.#chores.add(steps, (error) => {
       this.#isRetiring = false;
-      if (error !== undefined) this.#troubled('deleting a segment', error);
+      if (error !== undefined) return this.#troubled('deleting a segment', error);
+      this.#retireOldest(false);
     });
   }
 }

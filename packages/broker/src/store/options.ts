@@ -126,7 +126,7 @@ export const STORE_OPTIONS = {
     10_000,
     10,
     3_600_000,
-    'How often the oldest segment is looked at; at most one is deleted each time.',
+    'How often the oldest segment is looked at. Of old ones one is deleted each time; of too many, all, also whenever one is filled.',
   ),
 } as const;
 
