@@ -118,11 +118,30 @@ function close(server: Server): Promise<void> {
 
 /** A folder is only there for good when its parent has been synced. */
 async function makeDurably(path: string): Promise<void> {
-  const made = await mkdir(path, { recursive: true });
+  const made = await makePath(path);
   if (made === undefined) return;
   for (let at = path; at !== dirname(made); at = dirname(at)) {
     const parent = await open(dirname(at), 'r');
     await parent.sync();
     await parent.close();
+  }
+}
+
+/**
+ * Makes a folder and its parents; the first one that was missing. Not Node's `recursive`, which never returns where the parent is
+ * there and refuses with ENOENT, as below `/proc`.
+ */
+async function makePath(path: string): Promise<string | undefined> {
+  try {
+    await mkdir(path);
+    return path;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return undefined;
+    const parent = dirname(path);
+    if (code !== 'ENOENT' || parent === path) throw error;
+    const made = await makePath(parent);
+    await mkdir(path);
+    return made ?? path;
   }
 }

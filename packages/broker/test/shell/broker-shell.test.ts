@@ -117,6 +117,11 @@ describe('a broker on real files and sockets', () => {
     await expect(started({ dataDir })).resolves.toBeDefined();
   });
 
+  it('refuses a folder that cannot be made, where nothing can be made', async () => {
+    const broker = new Broker({ dataDir: '/proc/nowhere/store', port: 0 });
+    await expect(broker.start()).rejects.toThrow(/ENOENT.*\/proc\/nowhere/);
+  });
+
   it('refuses a port that is taken, and lets the folder go', async () => {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
