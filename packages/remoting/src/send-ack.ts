@@ -216,7 +216,7 @@ function readHex8(bytes: Buffer, at: number): number {
 }
 
 const HEX_VALUES = new Uint8Array(256).fill(0x80);
-for (const [n, digit] of [...'0123456789ABCDEF'].entries()) HEX_VALUES[digit.charCodeAt(0)] = n;
+for (let n = 0; n < 16; n++) HEX_VALUES['0123456789ABCDEF'.charCodeAt(n)] = n;
 
 function word(text: string): number {
   return Buffer.from(text, 'latin1').readInt32BE(0);

@@ -70,7 +70,11 @@ describe('answers to sends', () => {
       answers.encode(out, kind, 0x7fffffff, answer);
       const chunks: Buffer[] = [];
       out.take((chunk) => chunks.push(Buffer.from(chunk)));
-      expect(Buffer.concat(chunks).subarray(4096 - gap).equals(alone)).toBe(true);
+      expect(
+        Buffer.concat(chunks)
+          .subarray(4096 - gap)
+          .equals(alone),
+      ).toBe(true);
     }
   });
 });
