@@ -1,6 +1,6 @@
 import { encodeQueueTable, ResponseCode, type MessageQueue } from '@tallystick/remoting';
 import type { ShownLane } from '../flow-control/flow-control.ts';
-import type { HalfRow } from '../transaction/half-table.ts';
+import type { HalfRow } from '../transaction/half-row.ts';
 import type { Parts } from './parts.ts';
 import { cold, Reply, topicNotExist, type HandlerTable } from './reply.ts';
 

@@ -61,6 +61,9 @@ export class Housekeeping {
   #unindexed: Segment[] = [];
   /** Positions of the generations on the disk, oldest first. */
   #snapshots: number[] = [];
+  /** Position of the snapshot that was taken last when a segment was filled, and by how much the log grows until the next one. */
+  #notedAt = 0;
+  #noteEveryBytes = 0;
 
   constructor(parts: HousekeepingParts) {
     this.#parts = parts;
@@ -205,30 +208,49 @@ export class Housekeeping {
 
   // Snapshots and index files.
 
-  /** A segment was filled: notes what the log amounts to at the base of the next one. */
+  /** A segment was filled: notes what the log amounts to at the base of the next one, if the log has grown enough since the last note. */
   rolled(from: Segment, to: Segment): void {
     const { writer } = this.#parts;
     const end = from.lastEnd;
-    const snapshot = this.#snapshotBytes(to.base, end);
+    const chunks = to.base - this.#notedAt >= this.#noteEveryBytes ? this.#note(to.base, end) : undefined;
     writer.whenDurable(end, () => {
-      this.#chores.add(
-        () => this.#saveSnapshot(to.base, snapshot),
-        (error) => {
-          if (error !== undefined) this.#troubled('a snapshot', error);
-        },
-      );
+      if (chunks !== undefined) {
+        this.#chores.add(
+          () => this.#saveSnapshot(to.base, chunks),
+          (error) => {
+            if (error === undefined) return;
+            this.#noteEveryBytes = 0;
+            this.#troubled('a snapshot', error);
+          },
+        );
+      }
       this.#sealIndex(from);
     });
+  }
+
+  /**
+   * What the log amounts to now. The next one is due when the log has grown by four times as much, so that snapshots are at most a
+   * fifth of what is written. A restart after a crash reads so much log, and two segments beside it. Never so much that the
+   * generations, which keep the log after the oldest of them, take more than a fourth of the store.
+   */
+  #note(position: number, end: number): Uint8Array[] {
+    const { snapshotsKept, storeMaxBytes } = this.#parts.options;
+    const chunks = this.#snapshotChunks(position, end);
+    let bytes = 0;
+    for (const chunk of chunks) bytes += chunk.length;
+    this.#notedAt = position;
+    this.#noteEveryBytes = Math.min(bytes * LOG_PER_SNAPSHOT, storeMaxBytes / (4 * snapshotsKept));
+    return chunks;
   }
 
   /** A snapshot of everything in closed groups. */
   snapshotNow(done: (error: string | undefined) => void): void {
     const { builder, writer } = this.#parts;
     const end = builder.closedEnd;
-    const bytes = this.#snapshotBytes(end, end);
+    const chunks = this.#snapshotChunks(end, end);
     writer.whenDurable(end, () => {
       this.#chores.add(
-        () => this.#saveSnapshot(end, bytes),
+        () => this.#saveSnapshot(end, chunks),
         (error) => {
           if (error !== undefined) this.#troubled('a snapshot', error);
           done(error?.message);
@@ -245,22 +267,22 @@ export class Housekeeping {
       if (!segment.isIndexed && segment.end <= builder.segment.base) yield* writeIndex(disk, this.#indexHead(segment), queues);
     }
     const end = builder.closedEnd;
-    yield* this.#saveSnapshot(end, this.#snapshotBytes(end, end), true);
+    yield* this.#saveSnapshot(end, this.#snapshotChunks(end, end), true);
   }
 
   #indexHead(segment: Segment): IndexHead {
     return { storeId: this.#parts.segments.storeId, base: segment.base, lastCrc: segment.lastCrc, newestMs: segment.newestMs };
   }
 
-  #snapshotBytes(position: number, end: number): Buffer {
+  #snapshotChunks(position: number, end: number): Uint8Array[] {
     const { segments, queues, derived } = this.#parts;
     const parts = derived.map((part) => ({ name: part.name, bytes: part.snapshot() }));
     return encodeSnapshot({ storeId: segments.storeId, position, end, queues: [...queues], parts });
   }
 
-  *#saveSnapshot(position: number, bytes: Buffer, isClean = false): Steps<void> {
+  *#saveSnapshot(position: number, chunks: readonly Uint8Array[], isClean = false): Steps<void> {
     const { disk, checkpoint, segments, writer, builder, options } = this.#parts;
-    yield* saveSnapshot(disk, position, bytes);
+    yield* saveSnapshot(disk, position, chunks);
     this.#snapshots = [...this.#snapshots.filter((other) => other !== position), position];
     const { storeId } = segments;
     const { durableEnd } = writer;
@@ -410,3 +432,5 @@ export class Housekeeping {
 
 /** The next segment is prepared when so much of the present one is used: early enough at full speed, late enough for small stores. */
 const PREPARE_AT = 0.125;
+/** Bytes of log between two snapshots, per byte of snapshot. */
+const LOG_PER_SNAPSHOT = 4;

@@ -23,9 +23,14 @@ const FOLDER = 'snapshot';
 const MAGIC = 0x5453534e;
 const FORMAT = 1;
 const WRITE_BYTES = 1024 * 1024;
+const SYNC_BYTES = 8 * WRITE_BYTES;
+/** Smaller parts are copied behind one another, so that a small snapshot is one write. */
+const COPIED_BYTES = 64 * 1024;
 
-export function encodeSnapshot(snapshot: Snapshot): Buffer {
-  const packer = new Packer(64 * 1024);
+/** All but the checksum, in chunks. Large parts stand in them as they are: their checksum and their way to the disk take turns of their own. */
+export function encodeSnapshot(snapshot: Snapshot): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  let packer = new Packer(64 * 1024);
   packer
     .i32(MAGIC)
     .u16(FORMAT)
@@ -35,9 +40,29 @@ export function encodeSnapshot(snapshot: Snapshot): Buffer {
     .i64(snapshot.end);
   packer.i32(snapshot.queues.length);
   for (const queue of snapshot.queues) packer.text(queue.topic).i32(queue.queueId).i64(queue.nextOffset);
-  for (const part of snapshot.parts) packer.text(part.name).block(part.bytes);
-  packer.i32(crc32(packer.bytes));
-  return packer.bytes;
+  for (const part of snapshot.parts) {
+    packer.text(part.name);
+    if (part.bytes.length < COPIED_BYTES) packer.block(part.bytes);
+    else {
+      chunks.push(packer.i32(part.bytes.length).bytes, part.bytes);
+      packer = new Packer(64 * 1024);
+    }
+  }
+  if (packer.bytes.length > 0) chunks.push(packer.bytes);
+  return chunks;
+}
+
+/** The chunks in portions for one write each; behind the last stands the checksum. */
+export function* snapshotWrites(chunks: readonly Uint8Array[]): Generator<Uint8Array[]> {
+  let crc = 0;
+  for (const [index, chunk] of chunks.entries()) {
+    for (let at = 0; at < chunk.length; at += WRITE_BYTES) {
+      const piece = chunk.subarray(at, at + WRITE_BYTES);
+      crc = crc32(piece, 0, piece.length, crc);
+      const isLast = index === chunks.length - 1 && at + piece.length === chunk.length;
+      yield isLast ? [piece, new Packer(4).i32(crc).bytes] : [piece];
+    }
+  }
 }
 
 export function decodeSnapshot(bytes: Buffer): Snapshot | string {
@@ -60,10 +85,10 @@ export function decodeSnapshot(bytes: Buffer): Snapshot | string {
 }
 
 /** Writes a generation; durable when the steps end. */
-export function* saveSnapshot(disk: Disk, position: number, bytes: Buffer): Steps<void> {
+export function* saveSnapshot(disk: Disk, position: number, chunks: readonly Uint8Array[]): Steps<void> {
   const temporary = `${FOLDER}/writing`;
   const file = yield* call<DiskFile>((done) => disk.open(temporary, 'create', done));
-  const failed = yield* writeAll(file, bytes);
+  const failed = yield* writeAll(file, chunks);
   yield* call((done) => file.close(done));
   if (failed !== undefined) {
     // Whatever was written is of no use and takes space that may be what is missing.
@@ -111,11 +136,21 @@ export function* removeIfThere(disk: Disk, path: string): Steps<void> {
   if (error !== undefined && error.code !== 'ENOENT') throw Object.assign(new Error(error.message), { code: error.code });
 }
 
-function* writeAll(file: DiskFile, bytes: Buffer): Steps<DiskError | undefined> {
-  for (let at = 0; at < bytes.length; at += WRITE_BYTES) {
-    const chunk = bytes.subarray(at, Math.min(bytes.length, at + WRITE_BYTES));
-    const { error } = yield* attempt<void, DiskError>((done) => file.write([chunk], at, done));
+function* writeAll(file: DiskFile, chunks: readonly Uint8Array[]): Steps<DiskError | undefined> {
+  let at = 0;
+  let unsynced = 0;
+  for (const pieces of snapshotWrites(chunks)) {
+    const { error } = yield* attempt<void, DiskError>((done) => file.write(pieces, at, done));
     if (error !== undefined) return error;
+    for (const piece of pieces) {
+      at += piece.length;
+      unsynced += piece.length;
+    }
+    // In portions, so that the log's own syncs beside it do not wait for all of it.
+    if (unsynced < SYNC_BYTES) continue;
+    unsynced = 0;
+    const synced = yield* attempt<void, DiskError>((done) => file.sync(done));
+    if (synced.error !== undefined) return synced.error;
   }
   const { error } = yield* attempt<void, DiskError>((done) => file.sync(done));
   return error;

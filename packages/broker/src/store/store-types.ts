@@ -75,7 +75,7 @@ export interface Derived {
   readonly records: 'control' | 'all';
   /** The view is valid during the call only. Must not append. */
   apply(record: RecordView, live: boolean): void;
-  /** The whole state as bytes; called between two records. */
+  /** The whole state as bytes, which must not change afterwards; called between two records, so it must be quick. */
   snapshot(): Uint8Array;
   /** Takes over such bytes; called at most once, before any `apply`. Throws when they make no sense. */
   restore(bytes: Uint8Array): void;

@@ -16,7 +16,7 @@ import { PropertyScan, Slot } from '../property-scan.ts';
 import type { Store } from '../store/store.ts';
 import { HALF_TOPIC } from '../topics/system-topics.ts';
 import type { HalfAsker } from './check-back.ts';
-import type { HalfRow } from './half-table.ts';
+import type { HalfRow } from './half-row.ts';
 
 /**
  * Puts a check-back (39) on the wire: to one connection of the producer group, in turn, that takes output. The body is the half

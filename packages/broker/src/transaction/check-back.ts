@@ -2,7 +2,8 @@ import type { Clock, Timer, Timers, Turn } from '@tallystick/base';
 import type { Journal } from '../journal.ts';
 import { ControlType } from '../store/control-records.ts';
 import { CheckCounts, PARKED_COUNT } from './half-records.ts';
-import type { HalfRow, HalfTable } from './half-table.ts';
+import type { HalfRow } from './half-row.ts';
+import type { HalfTable } from './half-table.ts';
 
 /** Who carries a question to a producer group. */
 export interface HalfAsker {

@@ -21,14 +21,22 @@ export const PARKED = 2;
 export const COMMITTED = 3;
 export const ROLLED_BACK = 4;
 
+/** Words of a maker's row. */
+const MAKER_WORDS = 5;
+
+/** A number per half each, of 4, 2, 1, 2, 4 and 1 bytes. */
+export type HalfColumns = readonly (Uint8Array | Uint16Array | Uint32Array)[];
+
 /**
  * What is known of the open halves of a page. What neighbours share is kept once: positions and times count from the page's first
  * ones, and group, topic and the first 24 digits of the key are a *maker*'s (a client draws these digits anew each millisecond).
  * What does not fit stands in maps.
  */
 export class HalfFacts {
+  /** Words of a row of `makers`. */
+  static readonly makerWords = MAKER_WORDS;
   readonly checks = new Uint8Array(PAGE_HALVES);
-  /** Position less the base, plus one; 0: none, or in `#far`. */
+  /** Position less the base, plus one; 0: none, or in `far`. */
   readonly #positions = new Uint32Array(PAGE_HALVES);
   /** Age against the base in ms, 24 bits. */
   readonly #ages = new Uint16Array(PAGE_HALVES);
@@ -37,24 +45,44 @@ export class HalfFacts {
   /** Last eight digits of the key. */
   readonly #lows = new Uint32Array(PAGE_HALVES);
   /** Rows of group number, topic number and three words of the key. */
-  #makers = new Uint32Array(16 * MAKER_WORDS);
+  #makers: Uint32Array = new Uint32Array(16 * MAKER_WORDS);
   #makerCount = 0;
   #basePosition = 0;
   #baseMs = 0;
-  readonly #far = new Map<number, number>();
-  readonly #aged = new Map<number, number>();
+  /** Positions and times that do not fit their columns. */
+  readonly far = new Map<number, number>();
+  readonly aged = new Map<number, number>();
   /** Keys that are not 32 upper-case hex digits. */
-  readonly #oddKeys = new Map<number, string>();
+  readonly oddKeys = new Map<number, string>();
 
-  /** Forgets everything; the page's first half is at `position`, stored at `ms`. */
-  begin(position: number, ms: number): void {
+  /** Forgets everything; the page's first half is at `position`, stored at `ms`. A snapshot brings makers. */
+  begin(position: number, ms: number, makers?: Uint32Array): void {
     this.#positions.fill(0);
-    this.#makerCount = 0;
+    if (makers !== undefined && makers.length > 0) this.#makers = makers;
+    this.#makerCount = makers === undefined ? 0 : makers.length / MAKER_WORDS;
     this.#basePosition = position;
     this.#baseMs = ms;
-    this.#far.clear();
-    this.#aged.clear();
-    this.#oddKeys.clear();
+    this.far.clear();
+    this.aged.clear();
+    this.oddKeys.clear();
+  }
+
+  // For snapshots: everything as it lies in memory.
+
+  get columns(): HalfColumns {
+    return [this.#positions, this.#ages, this.#ageTops, this.#makerOf, this.#lows, this.checks];
+  }
+
+  get basePosition(): number {
+    return this.#basePosition;
+  }
+
+  get baseMs(): number {
+    return this.#baseMs;
+  }
+
+  get makers(): Uint32Array {
+    return this.#makers.subarray(0, this.#makerCount * MAKER_WORDS);
   }
 
   /** Notes a half; its key is bytes [start, end). */
@@ -63,14 +91,14 @@ export class HalfFacts {
     const distance = position - this.#basePosition;
     const isNear = distance >= 0 && distance < 0xffffffff;
     this.#positions[slot] = isNear ? distance + 1 : 0;
-    if (!isNear) this.#far.set(slot, position);
+    if (!isNear) this.far.set(slot, position);
     const age = ms - this.#baseMs;
     const isYoung = age >= 0 && age < 1 << 24;
     this.#ages[slot] = isYoung ? age & 0xffff : 0;
     this.#ageTops[slot] = isYoung ? age >>> 16 : 0;
-    if (!isYoung) this.#aged.set(slot, ms);
+    if (!isYoung) this.aged.set(slot, ms);
     if (!readKey(key, start, end)) {
-      this.#oddKeys.set(slot, key.toString('utf8', start, end));
+      this.oddKeys.set(slot, key.toString('utf8', start, end));
       KEY.fill(0);
     }
     this.#lows[slot] = KEY[3]!;
@@ -79,11 +107,11 @@ export class HalfFacts {
 
   positionOf(slot: number): number {
     const distance = this.#positions[slot]!;
-    return distance > 0 ? this.#basePosition + distance - 1 : (this.#far.get(slot) ?? -1);
+    return distance > 0 ? this.#basePosition + distance - 1 : (this.far.get(slot) ?? -1);
   }
 
   storedAtOf(slot: number): number {
-    return this.#aged.get(slot) ?? this.#baseMs + this.#ages[slot]! + this.#ageTops[slot]! * 65536;
+    return this.aged.get(slot) ?? this.#baseMs + this.#ages[slot]! + this.#ageTops[slot]! * 65536;
   }
 
   groupOf(slot: number): number {
@@ -95,7 +123,7 @@ export class HalfFacts {
   }
 
   idOf(slot: number): string {
-    const odd = this.#oddKeys.get(slot);
+    const odd = this.oddKeys.get(slot);
     if (odd !== undefined) return odd;
     const at = this.#makerOf[slot]! * MAKER_WORDS + 2;
     const makers = this.#makers;
@@ -104,7 +132,7 @@ export class HalfFacts {
 
   /** Whether the half's key is bytes [start, end). */
   hasKey(slot: number, key: Buffer, start: number, end: number): boolean {
-    if (!readKey(key, start, end)) return this.#oddKeys.get(slot) === key.toString('utf8', start, end);
+    if (!readKey(key, start, end)) return this.oddKeys.get(slot) === key.toString('utf8', start, end);
     const at = this.#makerOf[slot]! * MAKER_WORDS + 2;
     const makers = this.#makers;
     return (
@@ -112,7 +140,7 @@ export class HalfFacts {
       makers[at] === KEY[0] &&
       makers[at + 1] === KEY[1] &&
       makers[at + 2] === KEY[2] &&
-      !this.#oddKeys.has(slot)
+      !this.oddKeys.has(slot)
     );
   }
 
@@ -120,7 +148,7 @@ export class HalfFacts {
   slotAt(position: number): number {
     const distance = position - this.#basePosition;
     if (distance >= 0 && distance < 0xffffffff) return this.#positions.indexOf(distance + 1);
-    for (const [slot, far] of this.#far) if (far === position) return slot;
+    for (const [slot, far] of this.far) if (far === position) return slot;
     return -1;
   }
 
@@ -153,7 +181,6 @@ export class HalfFacts {
   }
 }
 
-const MAKER_WORDS = 5;
 /** Makers looked at before one is added: it need not be the only one of its kind. */
 const MAKERS_TRIED = 16;
 
@@ -183,4 +210,4 @@ function hex8(word: number): string {
 
 const NO_DIGIT = 0x80;
 const DIGITS = new Uint8Array(256).fill(NO_DIGIT);
-for (const [value, digit] of [...'0123456789ABCDEF'].entries()) DIGITS[digit.charCodeAt(0)] = value;
+for (let value = 0; value < 16; value++) DIGITS['0123456789ABCDEF'.charCodeAt(value)] = value;

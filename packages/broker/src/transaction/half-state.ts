@@ -28,29 +28,22 @@ export class HalfState implements Derived {
   }
 
   snapshot(): Uint8Array {
-    const rows = this.table.rows();
-    const writer = new ByteWriter(64 + rows.length * 96).u16(SNAPSHOT_VERSION);
-    const pages = [...this.table.outcomes()];
-    writer.u32(pages.length);
-    for (const [page, states] of pages) writer.i64(page).blob(states);
-    writer.u32(rows.length);
-    for (const row of rows.sort((a, b) => a.offset - b.offset)) {
-      writer
-        .i64(row.offset)
-        .i64(row.position)
-        .i64(row.storedAtMs)
-        .i64(row.immuneUntilMs)
-        .u8(row.checks)
-        .u8(row.state === 'parked' ? 1 : 0);
-      writer.text(row.group).text(row.topic).text(row.id);
-    }
-    return writer.view();
+    let writer: ByteWriter | undefined;
+    this.table.save((bytes) => (writer = new ByteWriter(bytes + 2).u16(SNAPSHOT_VERSION)));
+    return writer!.view();
   }
 
   restore(bytes: Uint8Array): void {
     this.table.clear();
     const reader = new ByteReader(bytes);
-    if (reader.u16() !== SNAPSHOT_VERSION) throw new Error('half messages: snapshot of an unknown version');
+    const version = reader.u16();
+    if (version === SNAPSHOT_VERSION) this.table.load(reader);
+    else if (version === ROWS_VERSION) this.#restoreRows(reader);
+    else throw new Error('half messages: snapshot of an unknown version');
+  }
+
+  /** The first version: outcomes of each page, then a row for each unsettled half. */
+  #restoreRows(reader: ByteReader): void {
     for (let left = reader.u32(); left > 0; left--) {
       const page = reader.i64();
       this.table.restoreOutcomes(page, reader.blob());
@@ -98,7 +91,8 @@ export class HalfState implements Derived {
   }
 }
 
-const SNAPSHOT_VERSION = 1;
+const SNAPSHOT_VERSION = 2;
+const ROWS_VERSION = 1;
 const HALF_TOPIC_BYTES = Buffer.from(HALF_TOPIC, 'latin1');
 
 /** Compares lengths first: almost every record fails there. */

@@ -1,26 +1,11 @@
+import type { ByteReader, ByteWriter } from '../byte-pages.ts';
+import type { HalfRow } from './half-row.ts';
 import { ABSENT, COMMITTED, HalfFacts, HalfPage, OPEN, PAGE_HALVES, PARKED, ROLLED_BACK } from './half-page.ts';
+import { decodeHalves, encodeHalves, halvesBytes } from './half-snapshot.ts';
 import { NameTable } from './name-table.ts';
 
 export type HalfOutcome = 'committed' | 'rolled-back';
 export type HalfState = 'absent' | 'open' | 'parked' | HalfOutcome;
-
-/** What is known of an unsettled half message without touching the log. */
-export interface HalfRow {
-  /** Offset in the half queue. */
-  readonly offset: number;
-  /** Byte address of the half message in the log. */
-  readonly position: number;
-  readonly group: string;
-  readonly topic: string;
-  /** The sender's unique key. */
-  readonly id: string;
-  readonly storedAtMs: number;
-  /** Questions sent to the producer group so far. */
-  readonly checks: number;
-  /** Wall-clock time before which its sender does not want to be asked; 0 when it did not say. */
-  readonly immuneUntilMs: number;
-  readonly state: 'open' | 'parked';
-}
 
 /**
  * Which half messages wait for a verdict. Rows come and go with the log and with nothing else, so two tables that have seen the
@@ -93,7 +78,7 @@ export class HalfTable {
     page.open++;
     this.#open++;
     const groupNumber = this.#groups.number(group);
-    this.#ofGroup[groupNumber] = (this.#ofGroup[groupNumber] ?? 0) + 1;
+    this.#count(groupNumber, 1);
     facts.set(slot, position, storedAtMs, groupNumber, this.#topics.number(topic), key, start, end);
     this.#forgetOldest();
   }
@@ -163,7 +148,7 @@ export class HalfTable {
     page.states[slot] = outcome === 'committed' ? COMMITTED : ROLLED_BACK;
     this.#immune.delete(offset);
     const groupNumber = state === PARKED ? this.#groups.number(this.#parked.get(offset)!.group) : page.facts!.groupOf(slot);
-    this.#ofGroup[groupNumber]!--;
+    this.#count(groupNumber, -1);
     if (state === PARKED) this.#parked.delete(offset);
     else this.#closed(page);
     return true;
@@ -235,13 +220,34 @@ export class HalfTable {
     return rows;
   }
 
-  /** Pages whose outcomes are remembered, oldest first: page number and one state byte per half. For snapshots. */
-  *outcomes(): Generator<readonly [page: number, states: Uint8Array]> {
-    for (const [index, page] of this.#pages.entries()) yield [this.#firstPage + index, page.states];
+  /** Everything, as bytes for a snapshot. */
+  save(writerOf: (bytes: number) => ByteWriter): void {
+    const parts = { firstPage: this.#firstPage, pages: this.#pages, parked: this.#parked, immune: this.#immune };
+    encodeHalves(writerOf(halvesBytes(parts)), parts, this.#groups, this.#topics);
+  }
+
+  /** Takes over what `save` wrote; the table is empty. Throws when it makes no sense. */
+  load(reader: ByteReader): void {
+    const { firstPage, pages, parked, immune } = decodeHalves(reader, this.#groups, this.#topics);
+    this.#firstPage = firstPage;
+    this.#pages = [...pages];
+    for (const [offset, row] of parked) {
+      this.#parked.set(offset, row);
+      this.#count(this.#groups.number(row.group), 1);
+    }
+    for (const [offset, untilMs] of immune) this.#immune.set(offset, untilMs);
+    for (const { states, facts, open } of pages) {
+      this.#open += open;
+      for (let slot = 0, left = open; left > 0; slot++) {
+        if (states[slot] !== OPEN) continue;
+        left--;
+        this.#count(facts!.groupOf(slot), 1);
+      }
+    }
   }
 
   /**
-   * Puts back the outcomes of a page of a snapshot; pages in order, before the unsettled halves are added. Every page comes back, also
+   * Puts back the outcomes of a page of a snapshot of the first version; pages in order, before the unsettled halves are added. Every page comes back, also
    * one without an outcome: it may be the place of a half that waits, which a page forgotten here would lose.
    */
   restoreOutcomes(number: number, states: Uint8Array): void {
@@ -277,6 +283,10 @@ export class HalfTable {
       if (before?.open === 0) this.#freeFacts(before);
     }
     return this.#pages[number - this.#firstPage];
+  }
+
+  #count(group: number, more: number): void {
+    this.#ofGroup[group] = (this.#ofGroup[group] ?? 0) + more;
   }
 
   #closed(page: HalfPage): void {

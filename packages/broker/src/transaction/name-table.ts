@@ -16,6 +16,11 @@ export class NameTable {
     return this.#numbers.get(name) ?? -1;
   }
 
+  /** By number. */
+  get names(): readonly string[] {
+    return this.#names;
+  }
+
   name(number: number): string {
     return this.#names[number] ?? '';
   }

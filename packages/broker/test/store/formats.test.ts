@@ -16,7 +16,7 @@ import {
 } from '../../src/store/record-encode.ts';
 import { recordFault, RecordView } from '../../src/store/record-view.ts';
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/store/segment-header.ts';
-import { decodeSnapshot, encodeSnapshot } from '../../src/store/snapshot.ts';
+import { decodeSnapshot, encodeSnapshot, snapshotWrites } from '../../src/store/snapshot.ts';
 
 const STORE_ID = '00112233445566778899aabbccddeeff';
 const HEADER = {
@@ -258,10 +258,27 @@ describe('checkpoint, snapshot and index', () => {
   });
 
   it('a snapshot is read back, and none cut off at any length is', () => {
-    const bytes = encodeSnapshot(snapshot);
+    const bytes = Buffer.concat([...snapshotWrites(encodeSnapshot(snapshot))].flat());
     expect(decodeSnapshot(Buffer.from(bytes))).toEqual(snapshot);
     for (let length = 0; length < bytes.length; length++)
       expect(typeof decodeSnapshot(Buffer.from(bytes.subarray(0, length))), `length ${length}`).toBe('string');
+  });
+
+  it('a snapshot with large parts is written in portions and read back', () => {
+    const large = Buffer.alloc(2_500_000, 'halves');
+    const parts = [
+      { name: 'halves', bytes: large },
+      { name: 'topics', bytes: Buffer.from('state') },
+      { name: 'sequences', bytes: large.subarray(0, 70_000) },
+    ];
+    for (const some of [parts, parts.slice(0, 1), []]) {
+      const writes = [...snapshotWrites(encodeSnapshot({ ...snapshot, parts: some }))];
+      for (const pieces of writes) expect(pieces.reduce((bytes, piece) => bytes + piece.length, 0)).toBeLessThan(1_048_600);
+      const read = decodeSnapshot(Buffer.concat(writes.flat()));
+      if (typeof read === 'string') throw new Error(read);
+      expect(read.parts.map(({ name }) => name)).toEqual(some.map(({ name }) => name));
+      expect(some.every(({ bytes }, n) => bytes.equals(read.parts[n]!.bytes))).toBe(true);
+    }
   });
 
   it('an index has 20-byte entries in blocks with a checksum each', () => {

@@ -2,7 +2,8 @@ import { ManualTime } from '@tallystick/base/testing';
 import { describe, expect, it } from 'vitest';
 import { CheckBack, type CheckRound, type HalfAsker } from '../../src/transaction/check-back.ts';
 import { PARKED_COUNT, readCheckCounts } from '../../src/transaction/half-records.ts';
-import { HalfTable, type HalfRow } from '../../src/transaction/half-table.ts';
+import type { HalfRow } from '../../src/transaction/half-row.ts';
+import { HalfTable } from '../../src/transaction/half-table.ts';
 
 /** A table with a check-back over it whose control records are applied at once, as the log would. */
 function stage(options: { checkMax?: number; perRound?: number; later?: boolean } = {}) {

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ByteWriter } from '../../src/byte-pages.ts';
 import { HalfState } from '../../src/transaction/half-state.ts';
 import { HalfTable } from '../../src/transaction/half-table.ts';
 
@@ -10,6 +11,12 @@ function filled(count: number): HalfTable {
   for (let offset = 0; offset < count; offset++)
     table.add(offset, 1000 + offset * 200, 5000 + offset, `g${offset % 3}`, 'orders', ID);
   return table;
+}
+
+function restored(bytes: Uint8Array): HalfState {
+  const state = new HalfState();
+  state.restore(bytes);
+  return state;
 }
 
 describe('the table of half messages', () => {
@@ -125,6 +132,91 @@ describe('the table of half messages', () => {
     expect(after.table.openCount).toBe(4096);
     expect(after.table.state(0)).toBe('open');
     expect(after.table.state(4096)).toBe('rolled-back');
+  });
+
+  it('is the same after a snapshot, whatever happened to its halves before', () => {
+    const half = fc.record({
+      outcome: fc.constantFrom('open', 'open', 'committed', 'rolled-back', 'parked', 'checked', 'immune'),
+      group: fc.constantFrom('pay', 'ship', 'größe'),
+      id: fc.constantFrom(ID, ID.replace('0190', 'A190'), ID.toLowerCase(), 'order', ''),
+      far: fc.constantFrom(0, 0, 0, 2 ** 34),
+    });
+    const runs = fc.array(fc.record({ half, times: fc.integer({ min: 1, max: 3000 }) }), { maxLength: 8 });
+    fc.assert(
+      fc.property(runs, fc.nat(9000), (list, first) => {
+        const before = new HalfState();
+        let at = first;
+        for (const { half, times } of list)
+          for (let n = 0; n < times; n++, at++) {
+            before.table.add(at, 1000 + at * 100 + half.far, 5000 + at, half.group, 'orders', half.id);
+            if (half.outcome === 'committed' || half.outcome === 'rolled-back') before.table.settle(at, half.outcome);
+            if (half.outcome === 'checked' || half.outcome === 'parked') before.table.setChecks(at, 1 + (n % 15));
+            if (half.outcome === 'parked') before.table.park(at);
+            if (half.outcome === 'immune') before.table.setImmunity(at, 77_000 + n);
+          }
+        const after = restored(before.snapshot());
+        const some = (state: HalfState): unknown => [state.table.rows(50), state.table.openCount, state.table.parkedCount];
+        expect(some(after)).toEqual(some(before));
+        for (const group of ['pay', 'ship', 'größe'])
+          expect(after.table.unsettledOf(group)).toBe(before.table.unsettledOf(group));
+        for (let offset = first; offset < at; offset += 97) {
+          expect(after.table.state(offset)).toBe(before.table.state(offset));
+          expect(after.table.row(offset)).toEqual(before.table.row(offset));
+        }
+        // And it goes on alike.
+        for (const { table } of [before, after]) {
+          table.add(at, 1000 + at * 100, 6000 + at, 'ship', 'ledger', ID);
+          for (let offset = first; offset <= at; offset += 3) table.settleAt(1000 + offset * 100, 'committed');
+        }
+        expect(some(after)).toEqual(some(before));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('refuses a snapshot that does not add up, cut off or with an impossible number, and never takes it for another', () => {
+    const before = new HalfState();
+    for (let offset = 0; offset < 4096 + 30; offset++) before.table.add(offset, 1000 + offset * 100, offset, 'g', 't', ID);
+    before.table.park(3);
+    const bytes = Buffer.from(before.snapshot());
+    for (let length = 0; length < bytes.length; length += length < 100 || length > bytes.length - 300 ? 1 : 997)
+      expect(() => new HalfState().restore(bytes.subarray(0, length)), `length ${length}`).toThrow(/half messages|wanted/);
+    const states = Buffer.from(bytes);
+    states[bytes.indexOf(Buffer.alloc(50, 1)) + 7] = 9;
+    expect(() => new HalfState().restore(states)).toThrow('does not add up: state 9');
+    states[bytes.indexOf(Buffer.alloc(50, 1)) + 7] = 2;
+    expect(() => new HalfState().restore(states)).toThrow('parked rows are missing');
+  });
+
+  it('comes back from a snapshot of the first version, which had a row for each half', () => {
+    const states = new Uint8Array(4096);
+    states.set([1, 3, 4, 2]);
+    const writer = new ByteWriter().u16(1).u32(1).i64(2).blob(states).u32(2);
+    for (const [offset, parked] of [
+      [8192, 0],
+      [8195, 1],
+    ] as const)
+      writer.i64(offset).i64(1000).i64(5000).i64(9000).u8(4).u8(parked).text('g').text('t').text(`id ${offset}`);
+    const { table } = restored(writer.view());
+    expect([8192, 8193, 8194, 8195, 8196].map((offset) => table.state(offset))).toEqual([
+      'open',
+      'committed',
+      'rolled-back',
+      'parked',
+      'absent',
+    ]);
+    const facts = { position: 1000, storedAtMs: 5000, immuneUntilMs: 9000, checks: 4, group: 'g', topic: 't' };
+    expect(table.row(8192)).toEqual({ ...facts, offset: 8192, id: 'id 8192', state: 'open' });
+    expect(table.row(8195)).toEqual({ ...facts, offset: 8195, id: 'id 8195', state: 'parked' });
+  });
+
+  it('is noted in as many bytes as it takes in memory, and in few when few are open', () => {
+    const state = new HalfState();
+    for (let offset = 0; offset < 40 * 4096; offset++) state.table.add(offset, offset * 100, offset, 'g', 't', ID);
+    expect(state.snapshot().length / (40 * 4096)).toBeLessThan(15.2);
+    for (let offset = 0; offset < 40 * 4096; offset++) if (offset % 400 !== 0) state.table.settle(offset, 'committed');
+    // A byte for each outcome.
+    expect(state.snapshot().length).toBeLessThan(40 * (4096 + 500));
   });
 
   it('gives back what does not fit the short form: far positions, late times, keys of any text, many senders', () => {
