@@ -105,7 +105,12 @@ export const STORE_OPTIONS = {
   ),
   diskSpaceIntervalMs: integerOption(1_000, 10, 3_600_000, 'How often the free space is looked at.'),
   fullRetryMs: integerOption(1_000, 10, 60_000, 'How often a full store looks whether there is space again.'),
-  snapshotsKept: integerOption(3, 2, 10, 'Generations of snapshots that are kept.'),
+  snapshotsKept: integerOption(
+    3,
+    2,
+    10,
+    'Generations of snapshots that are kept. One is taken when a segment was filled and the log has grown by four times the last one.',
+  ),
   spanBytes: integerOption(256 * KIB, 4 * KIB, 16 * MIB, 'Least bytes of one read of the log from disk.'),
   spanCacheBytes: integerOption(8 * MIB, 16 * KIB, 1024 * MIB, 'Bytes of the log recently read from disk that stay in RAM.'),
   indexCacheBlocks: integerOption(
