@@ -13,6 +13,7 @@ import {
 import { connectionOf } from '../connection.ts';
 import { encodeProperty } from '../properties-edit.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
+import { numberingFault } from '../sequences/producer-sequences.ts';
 import { isMarked } from '../sequences/sequence-mark.ts';
 import { AppendMessage } from '../store/append-message.ts';
 import type { AppendOutcome, AppendSink } from '../store/store-types.ts';
@@ -54,15 +55,17 @@ export class SendBatch {
     let bytesMax = 0;
     let start = 0;
     let end = -1;
+    let unnumbered: string | undefined;
     const fault = this.#each(frame, () => {
       if (count === 0 && this.#isNumbered(topic)) {
         start = m.propertiesStart;
         end = m.propertiesEnd;
+        unnumbered = numberingFault(locator.queueId(), this.#scan);
       }
       count++;
       bytesMax += store.messageBytes(m);
     });
-    if (fault !== undefined) return fault;
+    if (fault !== undefined || unnumbered !== undefined) return fault ?? unnumbered;
     if (count === 0) return 'the message is illegal, the batch is empty';
     // Also what keeps a batch of very small messages below the most records that a group can count.
     const encodedMax = this.#parts.options.bodyBytesMax + ENCODED_BYTES_MORE;
@@ -104,7 +107,7 @@ export class SendBatch {
   /** Whether the producer numbers the batch: its first message says so. */
   #isNumbered(topic: Topic): boolean {
     const { properties, propertiesStart, propertiesEnd } = this.#m;
-    return isMarked(properties, propertiesStart, propertiesEnd) && this.#parts.sequences.counts(topic.name, false, this.#scan);
+    return isMarked(properties, propertiesStart, propertiesEnd) && this.#parts.sequences.counts(topic.name);
   }
 
   /** Puts each message of the batch into `#m` in turn. */

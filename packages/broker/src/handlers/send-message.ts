@@ -12,6 +12,7 @@ import {
 import { connectionOf } from '../connection.ts';
 import { OVERLOAD_TEXT, PUT_BUSY_TEXT } from '../flow-control/busy-texts.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
+import { numberingFault } from '../sequences/producer-sequences.ts';
 import { isMarked } from '../sequences/sequence-mark.ts';
 import { AppendMessage } from '../store/append-message.ts';
 import type { AppendOutcome, AppendSink } from '../store/store-types.ts';
@@ -118,6 +119,11 @@ export class SendMessage implements AppendSink {
       delayAllowed && scan.has(Slot.DELAY) ? Math.min(scan.number(Slot.DELAY), this.#parts.options.delayLevelsMs.length) : 0;
     const isHalf = scan.has(Slot.TRANSACTION) && scan.isTrue(Slot.TRANSACTION) && !(level > 0 && locator.reconsumeTimes() > 0);
     if (isHalf && this.#isHalfRefused(peer, frame)) return;
+    const isNumbered =
+      isMarked(locator.propertiesBytes, locator.propertiesStart, locator.propertiesEnd) &&
+      this.#parts.sequences.counts(topic.name);
+    const fault = isNumbered ? numberingFault(locator.queueId(), scan) : undefined;
+    if (fault !== undefined) return this.#refuse(peer, frame, ResponseCode.MESSAGE_ILLEGAL, fault);
 
     const row = pending.take();
     pending.peers[row] = peer;
@@ -156,9 +162,6 @@ export class SendMessage implements AppendSink {
       const { code, text } = illegalMessage(this.#parts.options.bodyBytesMax);
       return this.#refuse(peer, frame, code, text);
     }
-    const isNumbered =
-      isMarked(locator.propertiesBytes, locator.propertiesStart, locator.propertiesEnd) &&
-      this.#parts.sequences.counts(topic.name, isHalf || level > 0, scan);
     if (isNumbered && !this.#passes(peer, frame, topic.name, queueId, isHalf)) {
       pending.release(row);
       return;

@@ -18,7 +18,8 @@ export interface SequenceLimits {
  * for the same bytes. Requests the store refuses are never in the log and leave no trace.
  *
  * Half and delayed messages count for the queue they are bound for. Copies that the broker makes (commits, fired delays, retries, dead letters)
- * carry their original's mark and do not count; nor do retry and dead-letter topics, whose messages other clients copy whole.
+ * carry their original's mark and do not count: they say where they were held back ({@link numberingFault} keeps senders from saying it).
+ * Nor do retry and dead-letter topics, whose messages other clients copy whole.
  */
 export class ProducerSequences implements Derived {
   readonly name = 'producer-sequences';
@@ -39,9 +40,9 @@ export class ProducerSequences implements Derived {
     this.#limits = limits;
   }
 
-  /** Whether a request that {@link isMarked} is judged. `isHeldBack`: it is a half or delayed message, which the broker will copy. */
-  counts(topic: string, isHeldBack: boolean, scan: PropertyScan): boolean {
-    return topic.charCodeAt(0) !== PERCENT && (isHeldBack || !scan.has(Slot.REAL_TOPIC));
+  /** Whether a request to this topic that {@link isMarked} is judged. */
+  counts(topic: string): boolean {
+    return topic.charCodeAt(0) !== PERCENT;
   }
 
   /**
@@ -142,7 +143,7 @@ export class ProducerSequences implements Derived {
     this.#topic = isHeldBack ? scan.text(Slot.REAL_TOPIC) : stored;
     this.#queueId = isHeldBack ? scan.number(Slot.REAL_QUEUE) : record.queueId;
     this.#window = this.#producers.get(this.#mark.producer)?.queues.get(this.#topic)?.get(this.#queueId);
-    return this.counts(this.#topic, isHeldBack, scan);
+    return this.counts(this.#topic) && (isHeldBack || !scan.has(Slot.REAL_TOPIC));
   }
 
   #note(record: RecordView): void {
@@ -181,6 +182,16 @@ export class ProducerSequences implements Derived {
       this.#windows -= windows;
     }
   }
+}
+
+/**
+ * Why a message that {@link isMarked} cannot be counted: it says of itself what only copies made by the broker say, or goes to any queue, so that
+ * its repeat would go to another one. A sentence, or undefined.
+ */
+export function numberingFault(queueId: number, scan: PropertyScan): string | undefined {
+  if (scan.has(Slot.REAL_TOPIC) || scan.has(Slot.REAL_QUEUE))
+    return 'the message is illegal, one with TS_SEQ must not bear REAL_TOPIC or REAL_QID, which are the broker\'s own';
+  return queueId < 0 ? 'the message is illegal, one with TS_SEQ must name its queue' : undefined;
 }
 
 interface Producer {

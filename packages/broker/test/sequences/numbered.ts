@@ -30,9 +30,9 @@ export function beginBatch(
   bodies: readonly string[],
   numbered: Numbered,
 ): { answer?: Answer; error?: string } {
-  const { sequence, epoch, producer, topic = 'orders', queueId = 0 } = numbered;
+  const { sequence, epoch, producer, topic = 'orders', queueId = 0, props } = numbered;
   const elements = bodies.map((body, index) => {
-    const first: Record<string, string> = index === 0 ? { TS_SEQ: mark(sequence, epoch, producer) } : {};
+    const first: Record<string, string> = index === 0 ? { TS_SEQ: mark(sequence, epoch, producer), ...props } : {};
     const properties = encodeProperties(Object.entries({ ...first, UNIQ_KEY: `K${sequence}-${index}` }));
     const bytes = Buffer.alloc(BATCH_FIXED_BYTES + body.length + properties.length);
     encodeBatchElement(bytes, 0, 0, Buffer.from(body), properties);
