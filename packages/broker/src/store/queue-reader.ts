@@ -1,4 +1,4 @@
-import { crc32, readI32, readU16, run, type Steps } from '@tallystick/base';
+import { BoundedQueue, crc32, readI32, readU16, run, type Steps, type Turn } from '@tallystick/base';
 import { Gathered } from './gathered.ts';
 import type { IndexCache } from './index-cache.ts';
 import { entryPosition, entrySize, entryTags, INDEX_BLOCK_ENTRIES } from './index-file.ts';
@@ -19,6 +19,7 @@ export interface QueueReaderParts {
   /** Makes the index file of a segment again; false when the segment itself is damaged. */
   readonly rebuildIndex: (segmentBase: number) => Steps<boolean>;
   readonly readsWaitingMax: number;
+  readonly turn: Turn;
   /** A read that waited for the disk has ended. */
   readonly progress: () => void;
 }
@@ -26,11 +27,19 @@ export interface QueueReaderParts {
 /**
  * Reads queues. Whoever keeps up is answered during the call, out of the tail. Others wait in line: one read of the disk at a time,
  * then a gather by index entries. What comes from disk is checked before it is handed out.
+ *
+ * Reads for confirmations overtake the others and are never refused: who asks bounds their number. Of the others one is served after
+ * every {@link URGENT_IN_A_ROW} of them.
  */
 export class QueueReader {
   readonly #parts: QueueReaderParts;
-  readonly #waiting: (() => Job)[] = [];
+  readonly #urgent = new BoundedQueue<Job>(Number.POSITIVE_INFINITY);
+  readonly #waiting: BoundedQueue<Job>;
+  /** Urgent reads begun since one of the others was. */
+  #urgentInARow = 0;
+  /** A read is on its way, or the rest of the line is served at the end of the turn. */
   #isBusy = false;
+  readonly #goOn = (): void => this.#serve();
   #isStopped = false;
   #whenIdle = (): void => {};
   readonly #view = new RecordView();
@@ -39,6 +48,7 @@ export class QueueReader {
 
   constructor(parts: QueueReaderParts) {
     this.#parts = parts;
+    this.#waiting = new BoundedQueue(parts.readsWaitingMax);
   }
 
   read(request: ReadRequest, done: (result: ReadResult) => void): void {
@@ -52,7 +62,7 @@ export class QueueReader {
     );
   }
 
-  readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void): void {
+  readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void, isUrgent = false): void {
     const span = this.#spanOfRecord(position);
     const size = span === undefined ? -1 : readI32(span.bytes, position - span.base);
     const bytes = span?.isTail === true ? this.#messageIn(span, position, size) : undefined;
@@ -63,6 +73,7 @@ export class QueueReader {
         const sentence = error ?? (typeof found === 'string' ? found : undefined);
         done(sentence, sentence === undefined ? (found as Buffer) : NONE);
       },
+      isUrgent,
     );
   }
 
@@ -81,38 +92,71 @@ export class QueueReader {
   /** Nothing more is answered; `done` when no read is on its way. */
   stop(done: () => void): void {
     this.#isStopped = true;
-    this.#waiting.length = 0;
+    this.#waiting.drain();
+    this.#urgent.drain();
     if (this.#isBusy) this.#whenIdle = done;
     else done();
   }
 
-  /** Requests that wait for their turn at the disk. */
+  /** Requests that wait for their turn at the disk, without the urgent ones. */
   get waiting(): number {
     return this.#waiting.length;
   }
 
   // In the line.
 
-  #wait<T>(steps: () => Steps<T>, done: (error: string | undefined, value: T) => void): void {
+  #wait<T>(steps: () => Steps<T>, done: (error: string | undefined, value: T) => void, isUrgent = false): void {
     if (this.#isStopped) return done('the store is closed', undefined as T);
-    if (this.#waiting.length >= this.#parts.readsWaitingMax)
-      return done(`too many reads wait for the disk: ${this.#waiting.length} (readsWaitingMax); try again later`, undefined as T);
-    this.#waiting.push(() => ({ steps, done: (error, value) => done(error?.message, value as T) }));
-    this.#next();
+    const line = isUrgent ? this.#urgent : this.#waiting;
+    if (!line.offer({ steps, done: (error, value) => done(error?.message, value as T) }))
+      return done(`too many reads wait for the disk: ${line.length} (readsWaitingMax); try again later`, undefined as T);
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    this.#serve();
   }
 
-  #next(): void {
-    if (this.#isBusy) return;
-    const job = this.#waiting.shift()?.();
-    if (job === undefined) return;
-    this.#isBusy = true;
-    run(job.steps, (error, value) => {
-      this.#isBusy = false;
-      if (this.#isStopped) return this.#whenIdle();
+  /**
+   * Serves the line until a read has to wait for the disk. What lies in a cached span is done during the call, so this is a loop, and a
+   * long one leaves the rest to the end of the turn.
+   */
+  #serve(): void {
+    for (let served = 0; !this.#isStopped; served++) {
+      if (served === SERVED_AT_ONCE && this.#urgent.length + this.#waiting.length > 0) return this.#parts.turn.atEnd(this.#goOn);
+      const job = this.#take();
+      if (job === undefined) {
+        this.#isBusy = false;
+        return;
+      }
+      let isInside = true;
+      let isEnded = false;
+      run(job.steps, (error, value) => {
+        isEnded = true;
+        this.#tell(job, error, value);
+        if (!isInside) this.#serve();
+      });
+      isInside = false;
+      if (!isEnded) return;
+    }
+    this.#whenIdle();
+  }
+
+  #take(): Job | undefined {
+    const isUrgent = this.#urgent.length > 0 && (this.#urgentInARow < URGENT_IN_A_ROW || this.#waiting.length === 0);
+    this.#urgentInARow = isUrgent ? this.#urgentInARow + 1 : 0;
+    return (isUrgent ? this.#urgent : this.#waiting).take();
+  }
+
+  #tell(job: Job, error: Error | undefined, value: unknown): void {
+    if (this.#isStopped) return;
+    let isHeard = false;
+    try {
       job.done(error, value);
-      this.#next();
       this.#parts.progress();
-    });
+      isHeard = true;
+    } finally {
+      // Whoever throws at its answer must not stop those behind it.
+      if (!isHeard) this.#parts.turn.atEnd(this.#goOn);
+    }
   }
 
   // A queue, from RAM.
@@ -348,6 +392,11 @@ class Entry {
 function covers(span: Span | string | undefined, { position, size }: Entry): boolean {
   return typeof span === 'object' && position >= span.base && position + size <= span.base + span.length;
 }
+
+/** Reads done out of spans in RAM before the sockets have their turn again. */
+const SERVED_AT_ONCE = 256;
+/** So many urgent reads, then one of the others. */
+const URGENT_IN_A_ROW = 16;
 
 interface Job {
   readonly steps: () => Steps<unknown>;

@@ -165,6 +165,7 @@ export class Store {
       visibleEnd: () => this.#visibleEnd,
       rebuildIndex: (segmentBase) => this.#housekeeping.rebuildIndex(segmentBase),
       readsWaitingMax: options.readsWaitingMax,
+      turn: ports.turn,
       progress: () => this.#signals.progress?.(),
     });
   }
@@ -509,7 +510,7 @@ export class Store {
     return firstMs === Number.POSITIVE_INFINITY ? 0 : Math.max(0, this.#ports.clock.monotonic() - firstMs);
   }
 
-  /** Requests that wait for a read of the disk. */
+  /** Requests that wait for a read of the disk, without the urgent ones. */
   get readsWaiting(): number {
     return this.#reader.waiting;
   }
@@ -545,9 +546,9 @@ export class Store {
     this.#reader.read(request, done);
   }
 
-  /** One message record by its address, e.g. out of a message id: anything may be asked. The bytes are valid during the call. */
-  readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void): void {
-    this.#reader.readRecord(position, done);
+  /** One message record by its address, e.g. out of a message id: anything may be asked. The bytes are valid during the call. Urgent ones overtake. */
+  readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void, isUrgent = false): void {
+    this.#reader.readRecord(position, done, isUrgent);
   }
 
   /** 'lower': first offset stored at or after the time (else max). 'upper': last offset stored at or before it (else min). */

@@ -193,6 +193,71 @@ describe('reading a record by its address', () => {
   });
 });
 
+describe('the line of reads', () => {
+  /** A read under way, and behind it as many as wished of one record in a span that is cached. */
+  function behindOne(machine: Machine, count: number, done: (n: number) => void): void {
+    const messages = machine.readAll('orders', 0);
+    const [cached, cold] = [messages[0]!.position, messages[80]!.position];
+    machine.close();
+    machine.open();
+    machine.record(cached);
+    machine.store.readRecord(cold, () => done(-1));
+    for (let n = 0; n < count; n++) {
+      machine.store.readRecord(cached, (error) => {
+        expect(error).toBeUndefined();
+        done(n);
+      });
+    }
+  }
+
+  it('answers ten thousand that wait for the same cached stretch, in order', () => {
+    const machine = filled(30, 200);
+    const told: number[] = [];
+    behindOne(machine, 10_000, (n) => told.push(n));
+    machine.until(() => told.length === 10_001);
+    expect(told.every((n, at) => n === at - 1)).toBe(true);
+    expect(machine.record(machine.readAll('orders', 0)[3]!.position).error).toBeUndefined();
+  });
+
+  it('goes on behind one whose owner throws at its answer', () => {
+    const machine = filled(31, 200);
+    const told: number[] = [];
+    behindOne(machine, 20, (n) => {
+      told.push(n);
+      if (n === -1 || n === 7) throw new Error(`owner of ${n}`);
+    });
+    const thrown: unknown[] = [];
+    for (let round = 0; round < 3; round++) {
+      try {
+        machine.run(100);
+      } catch (error) {
+        thrown.push((error as Error).message);
+      }
+    }
+    expect(thrown).toEqual(['owner of -1', 'owner of 7']);
+    expect(told).toEqual(Array.from({ length: 21 }, (_, n) => n - 1));
+    expect(machine.record(machine.readAll('orders', 0)[3]!.position).error).toBeUndefined();
+  });
+
+  it('lets urgent reads overtake, but not for ever, and refuses none of them', () => {
+    const machine = filled(32, 200, { readsWaitingMax: 10 });
+    const told: string[] = [];
+    const cold = machine.readAll('orders', 0)[10]!.position;
+    machine.close();
+    machine.open();
+    for (let n = 0; n < 12; n++) machine.store.readRecord(cold, (error) => told.push(error === undefined ? 'other' : 'refused'));
+    for (let n = 0; n < 40; n++)
+      machine.store.readRecord(cold, (error) => told.push(error === undefined ? 'urgent' : 'no'), true);
+    expect(machine.store.readsWaiting).toBe(10);
+    machine.until(() => told.length === 52);
+    expect(told.slice(0, 2)).toEqual(['refused', 'other']);
+    expect(told.filter((who) => who === 'urgent')).toHaveLength(40);
+    expect(told.slice(2, 18)).toEqual(new Array(16).fill('urgent'));
+    expect(told[18]).toBe('other');
+    expect(told.at(-1)).toBe('other');
+  });
+});
+
 describe('finding an offset by time', () => {
   it('gives the first at or after, respectively the last at or before', () => {
     const machine = new Machine(11);
