@@ -119,7 +119,12 @@ export class BrokerCore implements PeerHandler {
     this.#store = new Store(
       ports,
       storeOptions(options),
-      { storeHost: self.host, tagsCodeOf: (record) => dueTime(record, options.delayLevelsMs), floor: () => this.#floor() },
+      {
+        storeHost: self.host,
+        tagsCodeOf: (record) => dueTime(record, options.delayLevelsMs),
+        tagsCodeTopics: [SCHEDULE_TOPIC],
+        floor: () => this.#floor(),
+      },
       {
         arrived: (queue, maxOffset) => this.#arrived(queue, maxOffset),
         failed: (reason) => this.#failed(reason),

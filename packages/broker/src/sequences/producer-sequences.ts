@@ -24,6 +24,7 @@ export interface SequenceLimits {
 export class ProducerSequences implements Derived {
   readonly name = 'producer-sequences';
   readonly records = 'all';
+  readonly interest = { firstProperty: 'TS_SEQ' };
   readonly #limits: SequenceLimits;
   /** Least recently heard of first, to the second. */
   readonly #producers = new Map<string, Producer>();

@@ -1,5 +1,6 @@
-import { call, type DiskFile, type Steps } from '@tallystick/base';
+import { type Steps } from '@tallystick/base';
 import { emptyGroup, GROUP_HEADER_BYTES, GROUP_MAGIC, readGroup, type FoundGroup } from './group-header.ts';
+import { LogWindow, ScanBuffers } from './log-window.ts';
 import { recordFault, type RecordView } from './record-view.ts';
 import type { Segment } from './segment.ts';
 
@@ -16,37 +17,59 @@ export interface ScanStop {
   readonly bytes: number;
 }
 
+/** Takes the groups of a scan one by one. */
+export interface GroupSink {
+  /**
+   * The group, whose checksum and link to the chain are right, lies at `at`; bytes and view, the same ones, are valid during the call
+   * only. Gives a sentence when its records are not in order: then nothing of it may have been taken, and the log ends before it.
+   */
+  group(bytes: Buffer, view: DataView, at: number, group: FoundGroup, segment: Segment): string | undefined;
+}
+
 /**
- * Reads a segment group by group from its start, as far as checksums, addresses and the chain hold; advances `chain`. Each record is
- * shown through `view`, in place.
+ * Reads a segment group by group from its start, as far as checksums, addresses and the chain hold; advances `chain`. The next piece
+ * of the file is on its way while the groups of the present one are taken.
  */
+export function* scanGroups(segment: Segment, chain: Chain, buffers: ScanBuffers, sink: GroupSink): Steps<ScanStop> {
+  const window = new LogWindow(segment.file!, segment.size, buffers);
+  const group = emptyGroup();
+  let offset = segment.firstGroup - segment.base;
+  let fault: string | undefined;
+  try {
+    for (;;) {
+      if (!window.holds(offset, GROUP_HEADER_BYTES)) yield* window.show(offset, GROUP_HEADER_BYTES);
+      const total = window.u32(offset + 4);
+      if (window.u32(offset) === GROUP_MAGIC && total <= segment.size - offset && !window.holds(offset, total))
+        yield* window.show(offset, total);
+      const at = offset - window.start;
+      fault =
+        readGroup(window.bytes, at, window.end - window.start, segment.base + offset, group) ??
+        chainFault(group, chain) ??
+        sink.group(window.bytes, window.view, at, group, segment);
+      if (fault !== undefined) break;
+      chain.previousCrc = group.crc;
+      chain.sequence++;
+      offset += group.total;
+      segment.lastEnd = segment.base + offset;
+      segment.lastCrc = group.crc;
+    }
+  } finally {
+    yield* window.rest();
+  }
+  segment.writtenEnd = segment.lastEnd;
+  return { position: segment.base + offset, fault, bytes: offset };
+}
+
+/** As {@link scanGroups}; each record is shown through `view`, in place. */
 export function* scanSegment(
   segment: Segment,
   chain: Chain,
   view: RecordView,
   onRecord: (view: RecordView) => void,
 ): Steps<ScanStop> {
-  const window = new Window(segment.file!, segment.size);
-  const group = emptyGroup();
-  let offset = segment.firstGroup - segment.base;
-  let fault: string | undefined;
-  for (;;) {
-    yield* window.show(offset, GROUP_HEADER_BYTES);
-    const total = window.u32(offset + 4);
-    if (window.u32(offset) === GROUP_MAGIC && total <= segment.size - offset) yield* window.show(offset, total);
-    const position = segment.base + offset;
-    fault =
-      readGroup(window.bytes, offset - window.start, window.end - window.start, position, group) ?? chainFault(group, chain);
-    fault ??= showRecords(window.bytes, offset - window.start, group, view, onRecord);
-    if (fault !== undefined) break;
-    chain.previousCrc = group.crc;
-    chain.sequence++;
-    offset += group.total;
-    segment.lastEnd = segment.base + offset;
-    segment.lastCrc = group.crc;
-  }
-  segment.writtenEnd = segment.lastEnd;
-  return { position: segment.base + offset, fault, bytes: offset };
+  return yield* scanGroups(segment, chain, new ScanBuffers(), {
+    group: (bytes, _view, at, group) => showRecords(bytes, at, group, view, onRecord),
+  });
 }
 
 /** What lies in a segment after the end of the chain. */
@@ -61,27 +84,33 @@ export interface Rest {
 
 /** Looks at the bytes of a segment from offset `from` on: anything there, and does any sound group among it bear witness? */
 export function* inspectRest(segment: Segment, from: number): Steps<Rest> {
-  const window = new Window(segment.file!, segment.size);
+  const window = new LogWindow(segment.file!, segment.size, new ScanBuffers());
   const group = emptyGroup();
   let usedEnd = from;
   let durableUpTo = -1;
   let groups = 0;
-  for (let start = from; start < segment.size; start += INSPECT_BYTES) {
-    const end = Math.min(segment.size, start + INSPECT_BYTES);
-    yield* window.show(start, end - start);
-    const used = lastUsed(window.bytes, start - window.start, end - window.start);
-    if (used < 0) continue;
-    usedEnd = window.start + used + 1;
-    for (let offset = start; offset + GROUP_HEADER_BYTES < end; offset += 8) {
-      if (window.u32(offset) !== GROUP_MAGIC) continue;
-      const total = window.u32(offset + 4);
-      if (total > segment.size - offset) continue;
-      yield* window.show(offset, Math.max(total, end - offset));
-      if (readGroup(window.bytes, offset - window.start, window.end - window.start, segment.base + offset, group) === undefined) {
-        groups++;
-        durableUpTo = Math.max(durableUpTo, group.durableUpTo);
+  try {
+    for (let start = from; start < segment.size; start += INSPECT_BYTES) {
+      const end = Math.min(segment.size, start + INSPECT_BYTES);
+      yield* window.show(start, end - start);
+      const used = lastUsed(window.bytes, start - window.start, end - window.start);
+      if (used < 0) continue;
+      usedEnd = window.start + used + 1;
+      for (let offset = start; offset + GROUP_HEADER_BYTES < end; offset += 8) {
+        if (window.u32(offset) !== GROUP_MAGIC) continue;
+        const total = window.u32(offset + 4);
+        if (total > segment.size - offset) continue;
+        yield* window.show(offset, Math.max(total, end - offset));
+        if (
+          readGroup(window.bytes, offset - window.start, window.end - window.start, segment.base + offset, group) === undefined
+        ) {
+          groups++;
+          durableUpTo = Math.max(durableUpTo, group.durableUpTo);
+        }
       }
     }
+  } finally {
+    yield* window.rest();
   }
   return { usedEnd, durableUpTo, groups };
 }
@@ -89,6 +118,18 @@ export function* inspectRest(segment: Segment, from: number): Steps<Rest> {
 function chainFault(group: FoundGroup, chain: Chain): string | undefined {
   if (group.previousCrc !== chain.previousCrc) return 'group does not continue the chain';
   return group.sequence === chain.sequence ? undefined : `group sequence ${group.sequence} instead of ${chain.sequence}`;
+}
+
+/** What is wrong with the frames of a group's records; undefined when they fill it exactly. */
+export function recordsFault(bytes: Buffer, at: number, group: FoundGroup): string | undefined {
+  const base = group.position - at;
+  let record = at + GROUP_HEADER_BYTES;
+  for (let left = group.records; left > 0; left--) {
+    const fault = recordFault(bytes, record, group.recordsEnd, base + record);
+    if (fault !== undefined) return fault;
+    record += bytes.readInt32BE(record);
+  }
+  return record === group.recordsEnd ? undefined : 'group has more bytes than records';
 }
 
 /** All frames are checked before the first record is shown: a group counts as a whole or not at all. */
@@ -99,16 +140,10 @@ function showRecords(
   view: RecordView,
   onRecord: (view: RecordView) => void,
 ): string | undefined {
+  const fault = recordsFault(bytes, at, group);
+  if (fault !== undefined) return fault;
   const base = group.position - at;
-  const first = at + GROUP_HEADER_BYTES;
-  let record = first;
-  for (let left = group.records; left > 0; left--) {
-    const fault = recordFault(bytes, record, group.recordsEnd, base + record);
-    if (fault !== undefined) return fault;
-    record += bytes.readInt32BE(record);
-  }
-  if (record !== group.recordsEnd) return 'group has more bytes than records';
-  for (record = first; record < group.recordsEnd;) {
+  for (let record = at + GROUP_HEADER_BYTES; record < group.recordsEnd;) {
     const end = record + bytes.readInt32BE(record);
     onRecord(view.move(bytes, record, end, base + record));
     record = end;
@@ -124,40 +159,5 @@ function lastUsed(bytes: Buffer, start: number, end: number): number {
   return at;
 }
 
-/** A part of a file in RAM that moves forward. Bytes after the end of a file that was cut short read as zeros. */
-class Window {
-  readonly #file: DiskFile;
-  readonly #limit: number;
-  bytes = Buffer.alloc(0);
-  start = 0;
-  end = 0;
-
-  constructor(file: DiskFile, limit: number) {
-    this.#file = file;
-    this.#limit = limit;
-  }
-
-  /** Sees to it that `count` bytes from `offset` on are in RAM, as far as the segment goes. */
-  *show(offset: number, count: number): Steps<void> {
-    const wanted = Math.min(offset + count, this.#limit);
-    if (offset >= this.start && wanted <= this.end) return;
-    const length = Math.max(0, Math.min(Math.max(count, WINDOW_BYTES), this.#limit - offset));
-    if (this.bytes.length < length) this.bytes = Buffer.allocUnsafeSlow(length);
-    this.start = offset;
-    this.end = offset + length;
-    if (length === 0) return;
-    const into = this.bytes.subarray(0, length);
-    const read = yield* call<number>((done) => this.#file.read(into, offset, done));
-    into.fill(0, read);
-  }
-
-  /** 0 beyond the end of the segment. */
-  u32(offset: number): number {
-    const at = offset - this.start;
-    return offset + 4 <= this.end ? this.bytes.readUInt32BE(at) : 0;
-  }
-}
-
-const WINDOW_BYTES = 1024 * 1024;
 const INSPECT_BYTES = 1024 * 1024;
 const NOTHING = Buffer.alloc(INSPECT_BYTES);

@@ -9,12 +9,19 @@ export class QueueEntries {
   readonly sealed = new SealedRuns();
 
   push(segmentBase: number, position: number, size: number, tagsCode: number, offset: number): void {
+    this.runOf(segmentBase, offset).push(position, size, tagsCode);
+  }
+
+  /** The newest run, which is the segment's: begun at this offset when there is none yet. */
+  runOf(segmentBase: number, offset: number): HotRun {
     let run = this.hot[this.hot.length - 1];
     if (run === undefined || run.segmentBase !== segmentBase) {
-      run = new HotRun(segmentBase, offset);
+      // As many as in the segment before: growing by doubling costs more than all pushes.
+      const expected = run === undefined ? 0 : run.count + (run.count >>> 4);
+      run = new HotRun(segmentBase, offset, Math.max(FIRST_ENTRIES, expected));
       this.hot.push(run);
     }
-    run.push(position, size, tagsCode);
+    return run;
   }
 
   firstOffset(nextOffset: number): number {
@@ -68,13 +75,17 @@ export class HotRun {
   readonly segmentBase: number;
   readonly first: number;
   count = 0;
-  relative = new Uint32Array(FIRST_ENTRIES);
-  sizes = new Int32Array(FIRST_ENTRIES);
-  tags = new Float64Array(FIRST_ENTRIES);
+  relative: Uint32Array<ArrayBuffer>;
+  sizes: Int32Array<ArrayBuffer>;
+  tags: Float64Array<ArrayBuffer>;
 
-  constructor(segmentBase: number, first: number) {
+  constructor(segmentBase: number, first: number, capacity = FIRST_ENTRIES) {
     this.segmentBase = segmentBase;
     this.first = first;
+    const memory = new ArrayBuffer(ENTRY_BYTES * capacity);
+    this.tags = new Float64Array(memory, 0, capacity);
+    this.relative = new Uint32Array(memory, 8 * capacity, capacity);
+    this.sizes = new Int32Array(memory, 12 * capacity, capacity);
   }
 
   push(position: number, size: number, tagsCode: number): void {
@@ -101,16 +112,15 @@ export class HotRun {
   }
 
   #grow(): void {
-    const capacity = this.relative.length * 2;
-    const relative = new Uint32Array(capacity);
-    relative.set(this.relative);
-    this.relative = relative;
-    const sizes = new Int32Array(capacity);
-    sizes.set(this.sizes);
-    this.sizes = sizes;
-    const tags = new Float64Array(capacity);
-    tags.set(this.tags);
-    this.tags = tags;
+    const { tags, relative, sizes } = this;
+    const capacity = tags.length * 2;
+    const memory = new ArrayBuffer(ENTRY_BYTES * capacity);
+    this.tags = new Float64Array(memory, 0, capacity);
+    this.tags.set(tags);
+    this.relative = new Uint32Array(memory, 8 * capacity, capacity);
+    this.relative.set(relative);
+    this.sizes = new Int32Array(memory, 12 * capacity, capacity);
+    this.sizes.set(sizes);
   }
 }
 
@@ -155,3 +165,4 @@ export class SealedRuns {
 }
 
 const FIRST_ENTRIES = 16;
+const ENTRY_BYTES = 16;

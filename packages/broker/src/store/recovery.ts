@@ -3,10 +3,12 @@ import type { Checkpoint, CheckpointFile } from './checkpoint.ts';
 import { loadIndex } from './index-file.ts';
 import { cleanBeyond, judge, lookBeyond, type LogEnd, type Witnesses } from './log-end.ts';
 import { openLogFolder, type FoundSegment } from './log-folder.ts';
-import { scanSegment, type Chain } from './log-scan.ts';
+import { scanGroups, type Chain } from './log-scan.ts';
+import { ScanBuffers } from './log-window.ts';
 import { findMarker, writeMarker } from './markers.ts';
 import type { QueueTable } from './queue-table.ts';
-import { RecordView } from './record-view.ts';
+import { RecordIntake } from './record-intake.ts';
+import type { RecordView } from './record-view.ts';
 import { Segment } from './segment.ts';
 import { SEGMENT_HEADER_BYTES } from './segment-header.ts';
 import type { Segments } from './segments.ts';
@@ -22,6 +24,8 @@ export interface RecoveryParts {
   readonly derived: readonly Derived[];
   /** The tag field of a record's queue entry. */
   readonly tagsCodeOf: (record: RecordView) => number;
+  /** Topics for which that is not the hash of the TAGS property; undefined: it may be so for any. */
+  readonly tagsCodeTopics: readonly string[] | undefined;
   /** Newest store time seen, ms. */
   readonly sawTime: (ms: number) => void;
 }
@@ -61,7 +65,8 @@ class Recovery {
   readonly #parts: RecoveryParts;
   readonly #disk: Disk;
   readonly #notes: string[] = [];
-  readonly #view = new RecordView();
+  readonly #intake: RecordIntake;
+  readonly #buffers = new ScanBuffers();
   #found: readonly FoundSegment[] = [];
   #scannedBytes = 0;
   #rewrittenBytes = 0;
@@ -72,6 +77,7 @@ class Recovery {
   constructor(parts: RecoveryParts) {
     this.#parts = parts;
     this.#disk = parts.disk;
+    this.#intake = new RecordIntake(parts);
   }
 
   *run(): Steps<Recovered> {
@@ -204,11 +210,12 @@ class Recovery {
     const from = this.#startOfScan(found, snapshot, checkpoint);
     if (from < 0) return yield* lookBeyond(undefined, SEGMENT_HEADER_BYTES, { previousCrc: 0, sequence: 0 }, found);
     yield* this.#loadIndexes(found, from);
+    this.#intake.newsFrom = this.#replayFrom;
     const first = found[from]!.header!;
     const chain = { previousCrc: first.previousCrc, sequence: first.sequence };
     for (let at = from; ; at++) {
       const { segment } = found[at]!;
-      const stop = yield* scanSegment(segment, chain, this.#view, (view) => this.#take(segment, view));
+      const stop = yield* scanGroups(segment, chain, this.#buffers, this.#intake);
       this.#scannedBytes += stop.bytes;
       const next = found[at + 1];
       if (
@@ -289,7 +296,8 @@ class Recovery {
     this.#notes.push(`R9: index of ${segment.path}: ${fault}; made again`);
     this.#rebuiltIndexes++;
     const chain = { previousCrc: header.previousCrc, sequence: header.sequence };
-    const stop = yield* scanSegment(segment, chain, this.#view, (view) => this.#index(segment, view));
+    this.#intake.newsFrom = Number.POSITIVE_INFINITY;
+    const stop = yield* scanGroups(segment, chain, this.#buffers, this.#intake);
     this.#scannedBytes += stop.bytes;
     if (chain.previousCrc !== lastCrc) {
       yield* this.#refuseRotten(
@@ -300,33 +308,6 @@ class Recovery {
         `later segments follow it (${stop.fault})`,
       );
     }
-  }
-
-  #take(segment: Segment, view: RecordView): void {
-    const isNews = view.position >= this.#replayFrom;
-    if (!view.isControl) {
-      const queue = this.#index(segment, view)!;
-      const next = view.queueOffset + 1;
-      if (isNews && next !== queue.nextOffset + 1) {
-        throw new StoreError(
-          'refused',
-          `R3: the record at ${view.position} has offset ${next - 1} in ${queue.topic}:${queue.queueId}, expected ${queue.nextOffset}`,
-          'R3',
-        );
-      }
-      if (isNews) queue.nextOffset = next;
-    }
-    if (!isNews) return;
-    for (const part of this.#parts.derived) if (view.isControl || part.records === 'all') part.apply(view, false);
-  }
-
-  #index(segment: Segment, view: RecordView): ReturnType<QueueTable['ofBytes']> | undefined {
-    if (view.isControl) return undefined;
-    const queue = this.#parts.queues.ofBytes(view.bytes, view.topicStart, view.topicEnd, view.queueId);
-    queue.entries.push(segment.base, view.position, view.size, this.#parts.tagsCodeOf(view), view.queueOffset);
-    segment.newestMs = view.storeTimestamp;
-    this.#parts.sawTime(view.storeTimestamp);
-    return queue;
   }
 
   #witnesses(checkpoint: Checkpoint | undefined, snapshot: Snapshot | undefined): Witnesses {

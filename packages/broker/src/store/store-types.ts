@@ -23,6 +23,8 @@ export interface StoreSettings {
    * not the hash of the TAGS property (delayed messages: the due time); undefined means that hash.
    */
   readonly tagsCodeOf?: ((record: RecordView) => number | undefined) | undefined;
+  /** The topics with such queues: a start asks for those only. Default: it asks for every record. */
+  readonly tagsCodeTopics?: readonly string[] | undefined;
   /** Lowest position that must stay (open halves, protected offsets); asked before each deletion. Default: nothing is protected. */
   readonly floor?: (() => number) | undefined;
 }
@@ -73,12 +75,22 @@ export interface Derived {
   readonly name: string;
   /** 'control': only control records; 'all': messages too. */
   readonly records: 'control' | 'all';
+  /** With 'all': the messages without which `apply` would do nothing may be kept from it in recovery. Default: it is told of every one. */
+  readonly interest?: MessageInterest | undefined;
   /** The view is valid during the call only. Must not append. */
   apply(record: RecordView, live: boolean): void;
   /** The whole state as bytes, which must not change afterwards; called between two records, so it must be quick. */
   snapshot(): Uint8Array;
   /** Takes over such bytes; called at most once, before any `apply`. Throws when they make no sense. */
   restore(bytes: Uint8Array): void;
+}
+
+/** Messages of one topic, messages with one of some sysflag bits, and messages whose properties begin with some text. */
+export interface MessageInterest {
+  readonly topic?: string;
+  readonly sysFlagBits?: number;
+  /** ASCII, at least four characters; only those are compared. */
+  readonly firstProperty?: string;
 }
 
 export interface ReadRequest {

@@ -187,6 +187,7 @@ export class Store {
       checkpoint: this.#checkpoint,
       derived: this.#derived,
       tagsCodeOf,
+      tagsCodeTopics: this.#settings.tagsCodeOf === undefined ? [] : this.#settings.tagsCodeTopics,
       sawTime,
     };
     run(

@@ -16,6 +16,7 @@ import { PropertyScan, Slot } from '../property-scan.ts';
 export class HalfState implements Derived {
   readonly name = 'half-messages';
   readonly records = 'all';
+  readonly interest = { topic: HALF_TOPIC, sysFlagBits: SysFlag.TRANSACTION_MASK };
   readonly table = new HalfTable();
   /** Set around a commit's append: the row that the final message settles, so that it need not be searched. */
   committing = -1;
