@@ -6,6 +6,7 @@
  *
  * Sizes go up in fours from 1 KiB to the batch size, so that a batch of one small record does not hold 32 KiB; anything larger
  * is made to measure and not kept, as is what only a size beyond all memory would hold. Idle buffers are kept only while lent + idle fits the same budget.
+ * Who copies lent bytes into memory of its own keeps their size charged (`recharge`).
  */
 
 const SMALLEST_BYTES = 1024;
@@ -62,6 +63,15 @@ export class BufferPool {
     if (at < 0 || this.#sizes[at] !== size || this.#lentBytes + this.#idleBytes + size > this.totalBytes) return;
     this.#idle[at]!.push(buffer);
     this.#idleBytes += size;
+  }
+
+  /** Changes the account for memory made elsewhere in place of what was lent. False: it would be too much, and nothing has changed. */
+  recharge(lentBytes: number, bytes: number): boolean {
+    const more = bytes - lentBytes;
+    if (more > 0 && this.#lentBytes + more > this.totalBytes) return false;
+    this.#lentBytes += more;
+    this.#trim();
+    return true;
   }
 
   /** True when a buffer of `bytes` could ever be lent. */

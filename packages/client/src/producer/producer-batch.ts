@@ -40,8 +40,9 @@ export class ProducerBatch implements ReplySink {
   readonly sequence: number;
   buffer: Buffer;
   view: DataView;
-  /** Whether the buffer is the pool's. */
+  /** Whether the buffer is the pool's; if it is not, the bytes that the pool's account holds for it. */
   pooled = true;
+  chargedBytes = 0;
   /** A piece of a batch that was too large; how much of the order of batches is its own. */
   isPiece = false;
   share = 1;
@@ -60,6 +61,8 @@ export class ProducerBatch implements ReplySink {
   sentMs = 0;
   attempts = 0;
   readonly bornTimestamp: number;
+  /** A record brought the time along: those that did not must not get it. */
+  bornIsNamed = false;
   /** Of a run: what its frames are made with. */
   frames: SendFrames | undefined;
   /** Of elements: it travels as a single message, with this sysFlag. */
@@ -217,8 +220,8 @@ export class ProducerBatch implements ReplySink {
   }
 
   /**
-   * Cuts elements in two of about equal size, each with at least one record, in buffers of their own outside the pool. Their delivery
-   * time still runs from the same first record; their attempts begin anew. `makeRoom`: the second one's first element gets room for
+   * Cuts elements in two of about equal size, each with at least one record, in buffers of their own; together they are charged as this
+   * one was. Their delivery time still runs from the same first record; their attempts begin anew. `makeRoom`: the second one's first element gets room for
    * a number, as the first one's has.
    */
   halves(makeRoom: boolean): [ProducerBatch, ProducerBatch] {
@@ -232,6 +235,9 @@ export class ProducerBatch implements ReplySink {
     const first = this.#piece(0, cut, Buffer.from(buffer.subarray(0, at)), this.sequence);
     const rest = buffer.subarray(at, end);
     const second = this.#piece(cut, count, makeRoom ? numberable(rest) : Buffer.from(rest), this.sequence + this.share / 2);
+    const chargedBytes = this.pooled ? buffer.length : this.chargedBytes;
+    first.chargedBytes = Math.min(chargedBytes, first.buffer.length);
+    second.chargedBytes = chargedBytes - first.chargedBytes;
     return [first, second];
   }
 

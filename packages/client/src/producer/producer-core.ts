@@ -429,8 +429,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   #leave(connection: Connection): void {
     for (const { batch, to } of this.#topics.stranded(connection)) {
       batch.closed = true;
-      if (batch.frames !== undefined) this.#accumulator.reframe(batch, to);
-      batch.lane = to;
+      this.#accumulator.move(batch, to);
       this.#accumulator.requeue(batch);
     }
   }

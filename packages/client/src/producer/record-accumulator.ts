@@ -5,7 +5,7 @@
  *
  * A record that can share a request becomes an element of a batch; one that cannot (batches are off, or it is delayed, compressed, a half)
  * becomes a finished frame in a run of such. A batch closes when it has no room for the next record, when a record of the other form
- * or born at another named time comes, or when the sender takes it. Nothing here looks at a clock.
+ * or of another time comes (one that is named, or none where the batch has such), or when the sender takes it. Nothing here looks at a clock.
  */
 import { viewOf } from '@tallystick/base';
 import { SendFrames } from '@tallystick/remoting';
@@ -110,6 +110,7 @@ export class RecordAccumulator {
       }
       const single = encoder.single || this.#batchSizeBytes === 0;
       batch = new ProducerBatch(lane, this.#sequence++, buffer, nowMs, born, frames, single, encoder.sysFlag, marks);
+      batch.bornIsNamed = record.timestamp !== undefined;
       lane.batches.push(batch);
       if (!lane.listed) this.list(lane);
     }
@@ -141,25 +142,18 @@ export class RecordAccumulator {
     this.list(batch.lane);
   }
 
-  /** Puts pieces in the place of a batch, which is done. */
+  /** Puts pieces in the place of a batch, which is done; what was charged for it is charged for them. */
   replace(batch: ProducerBatch, pieces: readonly ProducerBatch[]): void {
-    if (batch.pooled) this.#pool.return(batch.buffer);
     batch.buffer = EMPTY;
     for (const piece of pieces) batch.lane.insert(piece);
     this.list(batch.lane);
   }
 
-  /** Makes a run's frames anew for another lane. The new ones lie outside the pool: they replace some that were inside. */
-  reframe(batch: ProducerBatch, to: Lane): void {
-    const from = batch.frames!;
-    const frames = this.#request.frames(to, from.sysFlag);
-    const into = Buffer.allocUnsafeSlow(batch.end + batch.count * Math.max(0, frames.fixedBytes - from.fixedBytes));
-    const end = frames.rewrite(from, batch.buffer, batch.end, into);
-    if (batch.pooled) this.#pool.return(batch.buffer);
-    batch.pooled = false;
-    batch.buffer = into;
-    batch.end = end;
-    batch.frames = frames;
+  /** Moves a batch that is in no lane to another one. False: its frames would be longer there, for which there is no memory. */
+  move(batch: ProducerBatch, to: Lane): boolean {
+    if (batch.frames !== undefined && !this.#reframe(batch, batch.frames, to)) return false;
+    batch.lane = to;
+    return true;
   }
 
   /** One record of a run has its verdict. */
@@ -171,7 +165,22 @@ export class RecordAccumulator {
   release(batch: ProducerBatch): void {
     this.#records -= batch.left;
     if (batch.pooled) this.#pool.return(batch.buffer);
+    else this.#pool.recharge(batch.chargedBytes, 0);
     batch.buffer = EMPTY;
+  }
+
+  /** Makes a run's frames anew for another lane, in memory of their own for which the pool's account stays charged. */
+  #reframe(batch: ProducerBatch, from: SendFrames, to: Lane): boolean {
+    const frames = this.#request.frames(to, from.sysFlag);
+    const bytes = batch.end + batch.count * Math.max(0, frames.fixedBytes - from.fixedBytes);
+    if (!this.#pool.recharge(batch.pooled ? batch.buffer.length : batch.chargedBytes, bytes)) return false;
+    const into = Buffer.allocUnsafeSlow(bytes);
+    batch.end = frames.rewrite(from, batch.buffer, batch.end, into);
+    batch.pooled = false;
+    batch.chargedBytes = bytes;
+    batch.buffer = into;
+    batch.frames = frames;
+    return true;
   }
 
   #addFrame(
@@ -206,7 +215,8 @@ export class RecordAccumulator {
     if (batch.frames !== frames) return false;
     if (frames !== undefined) {
       if (batch.count >= this.#runFramesMax) return false;
-    } else if (this.#encoder.single || (timestamp !== undefined && timestamp !== batch.bornTimestamp)) return false;
+    } else if (this.#encoder.single) return false;
+    else if (timestamp === undefined ? batch.bornIsNamed : timestamp !== batch.bornTimestamp) return false;
     const bytes = batch.end + needBytes;
     return bytes <= batch.buffer.length || this.#grow(batch, bytes, frames === undefined ? this.#batchSizeBytes : RUN_BYTES);
   }

@@ -479,9 +479,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
   }
 
   #move(batch: ProducerBatch, to: Lane): void {
-    if (to === batch.lane) return;
-    if (batch.frames !== undefined) this.#accumulator.reframe(batch, to);
-    batch.lane = to;
+    if (to === batch.lane || !this.#accumulator.move(batch, to)) return;
     // Another broker has not refused anything yet: no pause.
     batch.notBeforeMs = 0;
   }

@@ -60,14 +60,16 @@ describe('a batch that the broker finds too large', () => {
     expect(flushed).toBe(7);
   });
 
-  it('takes none of the memory for its pieces', () => {
+  it('leaves its memory to its pieces until they are done', () => {
     const stage = stageWith(3);
     const script = stage.broker.script;
     stage.broker.script = (code, ask) => (script(code, ask) === 'ok' && code > 300 ? 'silent' : script(code, ask));
     const { producer, told } = sendAll(stage, LETTERS, { maxInFlightPerQueue: 1 });
     stage.time.settle();
     const { bufferTotalBytes, bufferAvailableBytes, pendingRecords } = producer.metrics();
-    expect([told.length, pendingRecords, bufferAvailableBytes]).toEqual([0, 7, bufferTotalBytes]);
+    expect([told.length, pendingRecords, bufferAvailableBytes]).toEqual([0, 7, bufferTotalBytes - 1024]);
+    producer.close(0, () => {});
+    expect([told.length, producer.metrics().bufferAvailableBytes]).toEqual([7, bufferTotalBytes]);
   });
 
   it('fails instead of being cut when its delivery time is over', () => {
