@@ -271,18 +271,16 @@ export class TestClient {
 
   /** Sends a half message; the answer names where it lies. */
   half(topic: string, body: string, id: string, group = 'pay'): Half {
-    const answer = this.send(topic, body, {
-      sysFlag: 4,
-      producerGroup: group,
-      props: { TRAN_MSG: 'true', PGROUP: group, UNIQ_KEY: id },
-    });
-    if (answer.code !== 0) throw new Error(`half refused: ${answer.code} ${answer.remark}`);
-    return {
-      id,
-      group,
-      offset: Number(answer.fields.get('queueOffset')),
-      position: Number.parseInt(answer.fields.get('msgId')!.slice(16), 16),
-    };
+    const waiting = this.beginHalf(topic, body, id, group);
+    this.stage.until(() => waiting.answer !== undefined || waiting.error !== undefined);
+    if (waiting.answer === undefined) throw new Error(`no answer to a half: ${waiting.error}`);
+    return halfOf(waiting.answer, id, group);
+  }
+
+  /** Sends a half message and does not wait. */
+  beginHalf(topic: string, body: string, id: string, group = 'pay'): { answer?: Answer; error?: string } {
+    const props = { TRAN_MSG: 'true', PGROUP: group, UNIQ_KEY: id };
+    return this.begin('SEND_MESSAGE_V2', this.sendHeader(topic, { sysFlag: 4, producerGroup: group, props }), Buffer.from(body));
   }
 
   end(
@@ -377,6 +375,17 @@ export interface Half {
   readonly group: string;
   readonly offset: number;
   readonly position: number;
+}
+
+/** The half that an answer is about. */
+export function halfOf(answer: Answer, id: string, group = 'pay'): Half {
+  if (answer.code !== 0) throw new Error(`half refused: ${answer.code} ${answer.remark}`);
+  return {
+    id,
+    group,
+    offset: Number(answer.fields.get('queueOffset')),
+    position: Number.parseInt(answer.fields.get('msgId')!.slice(16), 16),
+  };
 }
 
 export function messagesOf(answer: Answer): StoredMessage[] {

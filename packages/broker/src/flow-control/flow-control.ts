@@ -23,6 +23,8 @@ export interface WatchedStore extends GatedStore {
 /** Who serves a request: the registry of handlers. */
 export interface Server {
   handle(peer: Peer, frame: Frame): void;
+  /** So many confirmations are unfinished that the next ones wait in their lane. */
+  readonly isFullOfEnds?: boolean;
 }
 
 /**
@@ -252,6 +254,7 @@ export class FlowControl {
   /** Whether a lane's requests may be handed on now. */
   #mayServe(lane: Lane): boolean {
     if (this.#store.readsWaiting >= lane.readsMax) return false;
+    if (lane.row.neverDrops === true) return this.#server.isFullOfEnds !== true;
     if (lane !== this.#sends) return true;
     // While the page cache is busy, fast failure answers those that wait; without it each learns at its put.
     return this.#watch.isBusy ? !this.#isFailing : this.#gate.room > 0;

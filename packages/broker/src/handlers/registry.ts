@@ -24,9 +24,11 @@ import { topicHandlers } from './topics.ts';
 export class Registry {
   readonly #handlers: (Handler | undefined)[] = [];
   readonly #parts: Parts;
+  readonly #ends: TransactionEnds;
 
   constructor(parts: Parts, ends: TransactionEnds) {
     this.#parts = parts;
+    this.#ends = ends;
     const sequenced = new SequencedSends(parts);
     const send = new SendMessage(parts, new SendBatch(parts, sequenced), sequenced);
     const pull = new PullMessage(parts);
@@ -50,6 +52,11 @@ export class Registry {
     this.#add(lockHandlers(parts));
     this.#add(messageHandlers(parts));
     this.#add(adminHandlers(parts, parts.clock.now()));
+  }
+
+  /** So many confirmations are unfinished that the next ones wait in their lane. */
+  get isFullOfEnds(): boolean {
+    return this.#ends.isFull;
   }
 
   handle(peer: Peer, frame: Frame): void {

@@ -21,7 +21,8 @@ import { claimFault, judge, type EndClaim } from './verdict.ts';
  * those that only repeat it.
  *
  * Confirmations have a lane of their own: no admission, space from the reserve when the disk is full, another try when the store
- * is busy. When too many are unfinished their connections are not read until half are done; nothing is ever dropped.
+ * is busy, and their reads overtake others. When too many are unfinished the lane stands and their connections are not read until
+ * half are done; nothing is ever dropped.
  */
 export class TransactionEnds implements AppendSink {
   readonly #store: Store;
@@ -66,10 +67,15 @@ export class TransactionEnds implements AppendSink {
     return this.#reading + this.#retries.length + this.#settling.size;
   }
 
+  /** More are better left in their lane for now. */
+  get isFull(): boolean {
+    return this.unfinished >= this.#laneMax;
+  }
+
   /** Takes a commit or rollback; answers it later if `ref` is given. */
   submit(claim: EndClaim, peer: Peer, ref: ReplyRef | undefined): void {
     this.#settle({ claim, peer, ref });
-    if (this.unfinished < this.#laneMax || this.#paused.has(peer)) return;
+    if (!this.isFull || this.#paused.has(peer)) return;
     this.#paused.add(peer);
     connectionOf(peer).hold(Hold.ENDS);
   }
@@ -91,14 +97,18 @@ export class TransactionEnds implements AppendSink {
     if (verdict.kind !== 'apply') return this.#repeat(waiter, verdict.kind === 'same', verdict.decided ?? '');
     if (claim.outcome === 'rolled-back') return this.#rollBack(waiter);
     this.#reading++;
-    this.#store.readRecord(claim.position, (error, bytes) => {
-      this.#reading--;
-      if (error !== undefined) this.#refuse(waiter, `Find prepared transaction message failed: ${error}`);
-      // The read may have taken time, and the other answer may have come in it.
-      else if (this.#halves.table.isSettled(claim.offset)) this.#settle(waiter);
-      else this.#commit(waiter, bytes);
-      this.#relax();
-    });
+    this.#store.readRecord(
+      claim.position,
+      (error, bytes) => {
+        this.#reading--;
+        if (error !== undefined) this.#refuse(waiter, `Find prepared transaction message failed: ${error}`);
+        // The read may have taken time, and the other answer may have come in it.
+        else if (this.#halves.table.isSettled(claim.offset)) this.#settle(waiter);
+        else this.#commit(waiter, bytes);
+        this.#relax();
+      },
+      true,
+    );
   }
 
   #rollBack(waiter: Waiter): void {
@@ -170,15 +180,19 @@ export class TransactionEnds implements AppendSink {
     const { claim, peer, ref } = waiter;
     if (ref === undefined) return;
     this.#reading++;
-    this.#store.readRecord(claim.position, (error, bytes) => {
-      this.#reading--;
-      const fault = error === undefined ? this.#recordFault(claim, bytes) : 'Find prepared transaction message failed';
-      if (fault !== undefined) peer.answer(ref, ResponseCode.SYSTEM_ERROR, fault);
-      else if (!same)
-        peer.answer(ref, ResponseCode.SYSTEM_ERROR, `The transaction has already been decided otherwise: ${decided}`);
-      else this.#whenDurable(waiter);
-      this.#relax();
-    });
+    this.#store.readRecord(
+      claim.position,
+      (error, bytes) => {
+        this.#reading--;
+        const fault = error === undefined ? this.#recordFault(claim, bytes) : 'Find prepared transaction message failed';
+        if (fault !== undefined) peer.answer(ref, ResponseCode.SYSTEM_ERROR, fault);
+        else if (!same)
+          peer.answer(ref, ResponseCode.SYSTEM_ERROR, `The transaction has already been decided otherwise: ${decided}`);
+        else this.#whenDurable(waiter);
+        this.#relax();
+      },
+      true,
+    );
   }
 
   #whenDurable(waiter: Waiter): void {

@@ -1,6 +1,6 @@
 import { RequestCode, wireFields } from '@tallystick/remoting';
 import { describe, expect, it } from 'vitest';
-import { Stage, type Half, type TestClient } from '../broker-stage.ts';
+import { halfOf, Stage, type Half, type TestClient } from '../broker-stage.ts';
 
 function tell(client: TestClient, half: Half, verdict: 'commit' | 'rollback'): void {
   client.peer.oneway(RequestCode.END_TRANSACTION, wireFields('END_TRANSACTION', client.end(half, verdict)));
@@ -75,6 +75,46 @@ describe('the lane of confirmations', () => {
     expect(client.bodies('orders').sort()).toEqual(['m0', 'm2', 'm4', 'm6', 'm8']);
     expect(stage.core.counters).toMatchObject({ commits: 5, rollbacks: 5, endsRepeated: 5, endsRefused: 5 });
     expect(stage.core.store.info().diskReads).toBeGreaterThan(0);
+  });
+
+  it('carries out more than may read from the disk at once, after a restart and with other reads in the line before them', () => {
+    const count = 12_000;
+    const stage = new Stage({
+      checkAfterMs: 600_000,
+      checkIntervalMs: 600_000,
+      halvesPerGroupMax: count,
+      segmentBytes: 16 << 20,
+    });
+    let client = stage.start().client();
+    const halves: Half[] = [];
+    for (let n = 0; n < count;) {
+      const sent = Array.from({ length: 1000 }, () => client.beginHalf('orders', 'x', `K${n++}`));
+      stage.until(() => sent.every(({ answer }) => answer !== undefined));
+      halves.push(...sent.map(({ answer }, at) => halfOf(answer!, `K${n - 1000 + at}`)));
+    }
+    client = stage.restart().client();
+    const reader = stage.client();
+    const others = Array.from({ length: 64 }, (_, n) => reader.begin('VIEW_MESSAGE_BY_ID', { offset: halves[n]!.position }));
+    for (const half of halves) tell(client, half, 'commit');
+    stage.until(() => stage.core.counters.commits + stage.core.counters.endsRefused >= count);
+    expect(stage.core.counters).toMatchObject({ commits: count, endsRefused: 0 });
+    stage.until(() => others.every(({ answer }) => answer !== undefined));
+    expect(stage.core.halves(1)).toEqual([]);
+  });
+
+  it('keeps those that wait in their lane when too many are unfinished', () => {
+    const stage = new Stage({ endsInFlightMax: 5, syncFlushTimeoutMs: 60_000, controlShareBytes: 1024 }).start();
+    const client = stage.client();
+    const halves = Array.from({ length: 40 }, (_, n) => client.half('orders', `m${n}`, `K${n}`));
+    const others = halves.map(() => stage.client());
+    stage.syncDelayMs = 1000;
+    halves.forEach((half, n) => tell(others[n]!, half, 'commit'));
+    stage.run(100);
+    const lane = stage.core.lanes().find(({ name }) => name === 'endTransaction')!;
+    expect(lane.waiting).toBeGreaterThan(25);
+    stage.syncDelayMs = 0;
+    stage.until(() => stage.core.counters.commits === 40);
+    expect(stage.core.halves()).toEqual([]);
   });
 
   it('tries again while the store is busy', () => {
