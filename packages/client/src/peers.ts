@@ -79,6 +79,12 @@ export class Peers {
   }
 }
 
+/** Somebody who was turned away because a connection had no room. */
+export interface TurnedAway {
+  /** There may be room now. */
+  schedule(): void;
+}
+
 interface WaitingCall {
   readonly send: (peer: Peer) => void;
   readonly refuse: (error: PeerError) => void;
@@ -93,6 +99,8 @@ export class Connection {
   /** Sends without an answer, in messages and bytes; the senders' account. */
   inFlightMessages = 0;
   inFlightBytes = 0;
+  /** Senders that this account, which they share, has turned away: a line, whose first one goes before all others. */
+  readonly turnedAway = new Set<TurnedAway>();
   /** The broker has said that it stores a numbered request once, however often it comes. */
   deduplicates = false;
   readonly #peers: Peers;
@@ -140,6 +148,17 @@ export class Connection {
   /** Drops the present connection because the other side is silent; calls in flight on it end as closed. */
   drop(): void {
     this.peer?.close(false);
+  }
+
+  /** The first of those turned away. */
+  firstInLine(): TurnedAway | undefined {
+    for (const first of this.turnedAway) return first;
+    return undefined;
+  }
+
+  /** One of them has sent something, or wants to no more: the next one's turn. */
+  leaveLine(sender: TurnedAway): void {
+    if (this.turnedAway.delete(sender)) this.firstInLine()?.schedule();
   }
 
   close(graceful: boolean): void {
@@ -197,6 +216,8 @@ export class Connection {
     this.peer = peer;
     this.state = 'open';
     this.#failures = 0;
+    // Another broker may listen there now.
+    this.deduplicates = false;
     this.generation++;
     owner.opened(this);
     const waiting = this.#waiting;

@@ -27,7 +27,7 @@ import { type Clock, type Random, type Timer, type Timers, type Turn, backoffMs 
 import { type Frame, type PeerError, ResponseCode, SendAck, SendAnswerLocator } from '@tallystick/remoting';
 import { IndefiniteError, type SendError, answerError, callError, fail, isRetriable, meansBusy } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
-import type { Connection } from '../peers.ts';
+import type { Connection, TurnedAway } from '../peers.ts';
 import type { BatchFlight, Lane, ProducerBatch } from './producer-batch.ts';
 import type { ProducerCounters } from './producer-counters.ts';
 import type { AccumulatorOwner, RecordAccumulator } from './record-accumulator.ts';
@@ -58,7 +58,7 @@ export interface SenderOwner {
 /** Output staged on a connection by sends in the middle of a turn that is worth a write of its own. */
 const EARLY_WRITE_BYTES = 32 * 1024;
 
-export class Sender implements BatchFlight, AccumulatorOwner {
+export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   /** Monotonic and wall-clock ms, read once per turn: valid after `schedule` until the round that it asked for. */
   nowMs = 0;
   wallMs = 0;
@@ -77,6 +77,8 @@ export class Sender implements BatchFlight, AccumulatorOwner {
   #toldUnprotected = false;
   #scheduled = false;
   #rounds = 0;
+  /** Connections in whose line it stands. */
+  #turnedAwayBy = new Set<Connection>();
   #timer: Timer | undefined;
   #timerMs = Infinity;
 
@@ -128,6 +130,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
   abort(why: string): void {
     if (this.#timer !== undefined) this.#ports.timers.cancel(this.#timer);
     this.#timer = undefined;
+    for (const connection of this.#turnedAwayBy) this.#leaveLine(connection);
     for (const batch of [...this.#inFlight].sort((a, b) => a.sequence - b.sequence)) {
       this.#land(batch);
       this.#end(batch, fail('CONNECTION_LOST', why));
@@ -239,6 +242,14 @@ export class Sender implements BatchFlight, AccumulatorOwner {
 
   readonly #atEnd = (): void => {
     this.#scheduled = false;
+    if (this.#turnedAwayBy.size === 0) return this.#round();
+    const before = this.#turnedAwayBy;
+    this.#turnedAwayBy = new Set();
+    this.#round();
+    for (const connection of before) if (!this.#turnedAwayBy.has(connection)) connection.leaveLine(this);
+  };
+
+  #round(): void {
     const nowMs = this.#ports.clock.monotonic();
     this.#owner.beforeRound(nowMs);
     this.#accumulator.roundBegins();
@@ -254,7 +265,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
       this.#serve(lane, nowMs, hurried);
       if (lane.batches.length > 0) this.#accumulator.list(lane);
     }
-  };
+  }
 
   #serve(lane: Lane, nowMs: number, hurried: boolean): void {
     const options = this.#options;
@@ -305,11 +316,15 @@ export class Sender implements BatchFlight, AccumulatorOwner {
       connection.want();
       return undefined;
     }
-    if (connection.inFlightMessages === 0) return connection;
     const fits =
-      connection.inFlightMessages + batch.count <= options.maxInFlightMessages &&
-      connection.inFlightBytes + batch.end <= options.maxInFlightBytes;
-    return fits ? connection : undefined;
+      connection.inFlightMessages === 0 ||
+      (connection.inFlightMessages + batch.count <= options.maxInFlightMessages &&
+        connection.inFlightBytes + batch.end <= options.maxInFlightBytes);
+    if (fits && (connection.turnedAway.size === 0 || connection.firstInLine() === this)) return connection;
+    // Others' answers make room too: the connection wakes the first whom it has turned away.
+    connection.turnedAway.add(this);
+    this.#turnedAwayBy.add(connection);
+    return undefined;
   }
 
   #send(batch: ProducerBatch, connection: Connection, nowMs: number): void {
@@ -327,6 +342,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
     lane.usualBytes = batch.end;
     connection.inFlightMessages += batch.count;
     connection.inFlightBytes += batch.end;
+    if (connection.turnedAway.size > 0) this.#leaveLine(connection);
     batch.flight = this;
     batch.worst = 'answered';
     batch.connection = connection;
@@ -337,6 +353,11 @@ export class Sender implements BatchFlight, AccumulatorOwner {
     if (this.#request.send(connection.peer!, batch, timeoutMs)) return;
     this.#land(batch);
     this.#settle(batch, callError('refused', 'the connection takes no more requests'));
+  }
+
+  #leaveLine(connection: Connection): void {
+    this.#turnedAwayBy.delete(connection);
+    connection.leaveLine(this);
   }
 
   #countFirst(batch: ProducerBatch, nowMs: number): void {
@@ -365,6 +386,7 @@ export class Sender implements BatchFlight, AccumulatorOwner {
     batch.lane.inFlight -= batch.requests;
     connection.inFlightMessages -= batch.left;
     connection.inFlightBytes -= batch.end;
+    if (connection.turnedAway.size > 0) connection.firstInLine()!.schedule();
   }
 
   #answerOf(
