@@ -77,6 +77,8 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   readonly #closers: (() => void)[] = [];
   /** Sends admitted so far: shows whether a user's partitioner has sent something itself. */
   #admitted = 0;
+  /** The queue that it chose for the record for which there was no memory last. */
+  #chosen: Lane | undefined;
   #closeTimer: Timer | undefined;
 
   constructor(context: ClientContext, options: ProducerOptions) {
@@ -310,9 +312,13 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       ready = serialized;
     }
     if (this.#room.memory.length > 0) return this.#wait(this.#room.memory, ready, true, marks, done, followed);
-    const placed = this.#append(topic, ready, marks, done, followed);
+    const placed = this.#append(topic, ready, marks, done, followed, undefined);
     if (placed === 'taken') return undefined;
-    if (placed === 'no-memory') return this.#wait(this.#room.memory, ready, true, marks, done, followed);
+    if (placed === 'no-memory') {
+      const waiting = this.#wait(this.#room.memory, ready, true, marks, done, followed);
+      if (waiting !== undefined) waiting.chosen = this.#chosen;
+      return waiting;
+    }
     if (placed !== 'no-queue') return this.#refuse(done, placed);
     const send = this.#wait(topic.missing, ready, true, marks, done, followed);
     if (send !== undefined) this.#askForQueue(topic, this.#sender.nowMs);
@@ -338,13 +344,14 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     return this.#fault(serialized, marks, true) ?? serialized;
   }
 
-  /** Chooses a queue for the record just prepared and appends it there. */
+  /** Chooses a queue for the record just prepared and appends it there; `chosen`: what the partitioner has said before. */
   #append(
     topic: TopicLanes,
     record: ProducerRecord,
     marks: SendMarks | undefined,
     done: SendDone,
     followed: FollowedSend | undefined,
+    chosen: Lane | undefined,
   ): Placed {
     const encoder = this.#encoder;
     const { options } = this;
@@ -356,7 +363,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       if (lane === undefined) return 'no-queue';
     } else if (this.#partitioner !== undefined) {
       const admitted = this.#admitted;
-      lane = topic.ofPartitioner(this.#partitioner, record);
+      lane = chosen !== undefined && topic.has(chosen) ? chosen : topic.ofPartitioner(this.#partitioner, record);
       if (admitted !== this.#admitted) encoder.prepare(record, marks);
     } else if (encoder.hasKey && this.#keys !== 'ignored')
       lane = this.#keys === 'murmur2' ? topic.ofKey(encoder.keyHash) : topic.ofJavaHash(record.key!);
@@ -376,8 +383,12 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     }
     const { nowMs, wallMs } = this.#sender;
     const isAppended = this.#accumulator.append(lane, record, marks, !isFree, done, nowMs, wallMs);
-    if (isFree) topic.choice.joined(lane, isAppended ? boundBytes : 0);
-    if (!isAppended) return 'no-memory';
+    if (!isAppended) {
+      if (isFree) topic.choice.notJoined();
+      this.#chosen = lane;
+      return 'no-memory';
+    }
+    if (isFree) topic.choice.joined(lane, boundBytes);
     if (followed !== undefined) followed.isAppended = true;
     return 'taken';
   }
@@ -394,6 +405,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     const { nowMs } = this.#sender;
     const untilMs = this.#room.untilMs(nowMs);
     const send = new WaitingSend(withOwnHeaders(record), isSerialized, marks, done, followed, bytes, nowMs, untilMs);
+    if (isSerialized) send.value = this.#encoder.value;
     const refusal = this.#room.join(line, send);
     return refusal === undefined ? send : this.#refuse(done, refusal);
   }
@@ -401,17 +413,21 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   /** Tries to append the first who waits for memory. False: there is still none. */
   #resume(send: WaitingSend, nowMs: number): boolean {
     let prepared: ProducerRecord | SendError = send.record as ProducerRecord;
-    if (send.isSerialized) prepared = this.#encoder.prepare(prepared, send.marks) ?? prepared;
+    if (send.isSerialized) prepared = this.#encoder.prepareAgain(prepared, send.marks, send.value) ?? prepared;
     else prepared = this.#serialize(send.record, send.marks);
     // Serializers are the user's code: it may have withdrawn the send.
     if (send.line !== this.#room.memory) return true;
     if (!(prepared instanceof Error)) {
       send.record = prepared;
       send.isSerialized = true;
+      send.value = this.#encoder.value;
     }
     const topic = this.#topics.get(send.record.topic)!;
-    const placed = prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed);
-    if (placed === 'no-memory') return false;
+    const placed = prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed, send.chosen);
+    if (placed === 'no-memory') {
+      send.chosen = this.#chosen;
+      return false;
+    }
     if (send.line !== this.#room.memory) return true;
     this.#room.leave(send, nowMs);
     if (placed === 'no-queue') {

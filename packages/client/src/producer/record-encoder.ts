@@ -47,6 +47,8 @@ export class RecordEncoder {
   #value: Uint8Array | string = '';
   #valueBytes = 0;
   #valueIsShort = false;
+  /** Of a record prepared again: its body as it will travel. */
+  #knownValue: Uint8Array | string | undefined;
 
   constructor(limits: EncoderLimits, ids: UniqueIds) {
     this.#limits = limits;
@@ -60,6 +62,11 @@ export class RecordEncoder {
 
   get keyHash(): number {
     return this.#properties.keyHash;
+  }
+
+  /** Of the record prepared last: its body as it will travel. */
+  get value(): Uint8Array | string {
+    return this.#value;
   }
 
   /** Of the record written last: its id, see `idText`. */
@@ -93,6 +100,14 @@ export class RecordEncoder {
     if (error !== undefined) return error;
     this.boundBytes = ELEMENT_FIXED_BYTES + properties.end - properties.start + this.#valueBytes;
     return undefined;
+  }
+
+  /** As `prepare`, for a record that has been prepared before and had this `value` then: nothing is deflated twice. */
+  prepareAgain(record: ProducerRecord, marks: SendMarks | undefined, value: Uint8Array | string): SendError | undefined {
+    this.#knownValue = value;
+    const error = this.prepare(record, marks);
+    this.#knownValue = undefined;
+    return error;
   }
 
   /** Writes the element of the record just prepared at `at`. Returns its end. */
@@ -153,7 +168,9 @@ export class RecordEncoder {
   }
 
   #compress(value: Uint8Array | string): void {
-    const small = deflateSync(value, { level: COMPRESS_LEVEL });
+    const known = this.#knownValue;
+    if (known === value) return;
+    const small = known instanceof Uint8Array ? known : deflateSync(value, { level: COMPRESS_LEVEL });
     if (small.length >= this.#valueBytes) return;
     this.#value = small;
     this.#valueBytes = small.length;

@@ -75,6 +75,11 @@ export class TopicLanes {
     return this.#byQueueId[queueId];
   }
 
+  /** Whether the last route has the queue. */
+  has(lane: Lane): boolean {
+    return this.#lanes.includes(lane);
+  }
+
   /** What a user's partitioner chooses; undefined when there are no queues. */
   ofPartitioner(partitioner: Partitioner, record: ProducerRecord): Lane | SendError | undefined {
     const count = this.#lanes.length;
@@ -95,7 +100,7 @@ export class TopicLanes {
     );
   }
 
-  /** The queue for a record without a preference that needs at most `bytes`; `choice.joined` must follow. */
+  /** The queue for a record without a preference that needs at most `bytes`; `choice.joined` or `notJoined` must follow. */
   next(bytes: number): Lane | undefined {
     return this.choice.next(this.#lanes, bytes);
   }

@@ -5,7 +5,7 @@
  * one too many is refused at once.
  */
 import type { FollowedSend } from './interceptors.ts';
-import type { SendDone } from './producer-batch.ts';
+import type { Lane, SendDone } from './producer-batch.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
 
 /** Why a send waits. */
@@ -15,6 +15,9 @@ export class WaitingSend {
   /** As the caller gave it, or as it will travel once `isSerialized`. */
   record: ProducerRecord<unknown, unknown>;
   isSerialized: boolean;
+  /** Once `isSerialized`: its body as it will travel; and the queue that the user's partitioner has chosen for it. */
+  value: Uint8Array | string = '';
+  chosen: Lane | undefined;
   readonly marks: SendMarks | undefined;
   done: SendDone;
   readonly followed: FollowedSend | undefined;

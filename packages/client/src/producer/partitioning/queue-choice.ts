@@ -54,6 +54,9 @@ export class QueueChoice<L extends ChoiceLane> {
   /** The batch that the last record joined, and the bytes given to the present queue. */
   #batch: ChoiceBatch | undefined;
   #givenBytes = 0;
+  /** Where the choice came from with the last record, and the bytes given there; -1: it has stayed. */
+  #from = -1;
+  #fromGivenBytes = 0;
 
   constructor(rules: ChoiceRules, around: ChoiceSurroundings) {
     this.#rules = rules;
@@ -65,15 +68,26 @@ export class QueueChoice<L extends ChoiceLane> {
   next(lanes: readonly L[], bytes: number): L | undefined {
     const present = lanes[this.#at % lanes.length];
     if (present === undefined || this.#stays(present, bytes)) return present;
+    this.#from = this.#at;
+    this.#fromGivenBytes = this.#givenBytes;
     this.#givenBytes = 0;
     this.#at = this.#following(lanes);
     return lanes[this.#at];
   }
 
-  /** The record whose queue was asked for last has been appended there, or not; `bytes` is what it took. */
+  /** The record whose queue was asked for last has been appended there and took `bytes`. */
   joined(lane: L, bytes: number): void {
     this.#batch = lane.open;
     this.#givenBytes += bytes;
+    this.#from = -1;
+  }
+
+  /** The record whose queue was asked for last has not been appended: it used up nobody's turn. */
+  notJoined(): void {
+    if (this.#from < 0) return;
+    this.#at = this.#from;
+    this.#givenBytes = this.#fromGivenBytes;
+    this.#from = -1;
   }
 
   /** Another queue than `lane`, on another broker, the best there is; undefined when there is no other broker. */
