@@ -27,7 +27,7 @@ export function addDemo(program: Command): void {
     .command('bank')
     .description('two banks, a broker and a checker, with everything killed that can be killed')
     .option('--seed <n>', 'who pays whom, and which fault fires at which transfer', integer(0, 0xffffffff), 1)
-    .option('--transfers <n>', 'how many', integer(50, 1_000_000), 400)
+    .option('--transfers <n>', 'how many transfers', integer(50, 1_000_000), 400)
     .addOption(new Option('--path <path>', 'how messages are made safe').choices(['both', 'half', 'outbox']).default('both'))
     .option(
       '--data <dir>',
