@@ -1,7 +1,7 @@
 import { readI32, readI64, type Timers } from '@tallystick/base';
 import { emptySendAnswer, ResponseCode, SendAnswers, type Frame, type Peer, type ReplyRef } from '@tallystick/remoting';
 import type { ProducerSequences } from '../sequences/producer-sequences.ts';
-import type { Verdict } from '../sequences/sequence-window.ts';
+import type { Verdict } from '../sequences/sequence-windows.ts';
 import type { QueueRef } from '../store/queue-ref.ts';
 import { MESSAGE_AT } from '../store/record-view.ts';
 import type { AckLevel, AppendOutcome, AppendSink } from '../store/store-types.ts';
