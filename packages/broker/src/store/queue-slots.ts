@@ -12,6 +12,8 @@ export class QueueSlot {
   readonly asksTags: boolean;
   /** The run that was pushed to last; of which segment it says itself. */
   run: HotRun | undefined;
+  /** What came after this one last time: queues tend to take turns. */
+  next: QueueSlot = this;
   readonly topic: DataView;
   readonly hash: number;
 
@@ -31,6 +33,7 @@ export class SlotTable {
   readonly #asksTags: (topic: string) => boolean;
   #slots: (QueueSlot | undefined)[] = new Array<QueueSlot | undefined>(FIRST_SLOTS).fill(undefined);
   #used = 0;
+  #last: QueueSlot | undefined;
 
   constructor(queues: QueueTable, isTold: (topic: string) => boolean, asksTags: (topic: string) => boolean) {
     this.#queues = queues;
@@ -39,6 +42,17 @@ export class SlotTable {
   }
 
   of(bytes: Buffer, view: DataView, start: number, end: number, queueId: number): QueueSlot {
+    const last = this.#last;
+    if (last !== undefined) {
+      const { next } = last;
+      if (next.queue.queueId === queueId && isSame(next.topic, view, start, end - start)) return (this.#last = next);
+    }
+    const slot = this.#search(bytes, view, start, end, queueId);
+    if (last !== undefined) last.next = slot;
+    return (this.#last = slot);
+  }
+
+  #search(bytes: Buffer, view: DataView, start: number, end: number, queueId: number): QueueSlot {
     const slots = this.#slots;
     const mask = slots.length - 1;
     const length = end - start;

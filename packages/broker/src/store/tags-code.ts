@@ -8,15 +8,19 @@ export function tagsCodeAt(bytes: Buffer, view: DataView, start: number, end: nu
   let code = 0;
   // "TAGS", its mark, a value of one byte.
   const lastName = end - 6;
+  const lastWord = end - 4;
   for (let at = start; at <= lastName; at++) {
     const isTags = view.getInt32(at) === TAGS && view.getUint8(at + 4) === NAME_END;
     const value = at + 5;
-    for (const last = end - 8; at <= last; at += 8) {
-      const low = view.getInt32(at, true) ^ VALUE_ENDS;
-      const high = view.getInt32(at + 4, true) ^ VALUE_ENDS;
-      if (((((low - ONES) | 0) & ~low) | (((high - ONES) | 0) & ~high)) & TOPS) break;
+    for (; at <= lastWord; at += 4) {
+      const word = view.getInt32(at, true) ^ VALUE_ENDS;
+      const found = ((word - ONES) | 0) & ~word & TOPS;
+      if (found === 0) continue;
+      // The lowest of the top bits is the first zero byte's.
+      at += (31 - Math.clz32(found & -found)) >>> 3;
+      break;
     }
-    while (at < end && view.getUint8(at) !== VALUE_END) at++;
+    if (at > lastWord) while (at < end && view.getUint8(at) !== VALUE_END) at++;
     // Of several the last counts, and one without a value is none.
     if (isTags && at > value) code = tagHash(bytes, value, at);
   }
