@@ -129,6 +129,10 @@ export class BrokerCore implements PeerHandler {
         arrived: (queue, maxOffset) => this.#arrived(queue, maxOffset),
         failed: (reason) => this.#failed(reason),
         full: (isFull) => this.#signals.full?.(isFull),
+        shortOfFiles: (sentence) => {
+          this.counters.shortOfFiles++;
+          this.#signals.alarm?.(sentence);
+        },
         progress: () => this.#flow.progress(),
       },
       [this.#storedIdentity, this.#topics, this.#offsets, this.#halves, this.#delayState, this.#sequences],

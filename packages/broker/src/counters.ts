@@ -31,6 +31,8 @@ export class Counters {
   offsetCommits = 0;
   /** Sends refused because the disk is full (14). */
   diskFull = 0;
+  /** Files of the store that could not be opened for want of a descriptor (EMFILE, ENFILE). */
+  shortOfFiles = 0;
   /** Answered busy, for any of the causes that follow. */
   busy = 0;
   /** [REJECTREQUEST]: the page cache was busy at arrival. */

@@ -38,10 +38,15 @@ export function nodeDisk(folder: string): Disk {
     rename: (from, to, done) => rename(full(from), full(to), (error) => done(row(error))),
     remove: (path, done) => rm(full(path), (error) => done(row(error))),
     syncFolder(path, done) {
-      open(full(path), constants.O_RDONLY, (error, fd) => {
-        if (error) return done(row(error));
-        fsync(fd, (syncError) => close(fd, (closeError) => done(row(syncError ?? closeError))));
-      });
+      const attempt = (left: number): void =>
+        open(full(path), constants.O_RDONLY, (error, fd) => {
+          // What was renamed cannot be taken back: a process with too many open files waits for one.
+          if ((error?.code === 'EMFILE' || error?.code === 'ENFILE') && left > 0)
+            return void setTimeout(() => attempt(left - 1), FOLDER_RETRY_MS);
+          if (error) return done(row(error));
+          fsync(fd, (syncError) => close(fd, (closeError) => done(row(syncError ?? closeError))));
+        });
+      attempt(FOLDER_TRIES);
     },
     space(done) {
       statfs(folder, (error, stats) => {
@@ -106,6 +111,10 @@ class NodeFile implements DiskFile {
     close(this.#fd, (error) => done(row(error)));
   }
 }
+
+const FOLDER_RETRY_MS = 100;
+/** For a minute. */
+const FOLDER_TRIES = 600;
 
 /** What is left of the chunks after the first `bytes` bytes. */
 function after(chunks: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {

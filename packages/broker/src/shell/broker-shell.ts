@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { pipe, type Wire } from '@tallystick/base';
 import {
@@ -145,6 +146,11 @@ export class Broker {
         socket.on('error', () => {});
         early.push(socket);
       });
+      const socketsMax = descriptorsMax() - DESCRIPTORS_KEPT;
+      if (Number.isFinite(socketsMax)) server.maxConnections = Math.max(1, socketsMax);
+      server.on('drop', () => {
+        if (this.#core !== undefined) this.#core.counters.refusedConnections++;
+      });
       if (unref) server.unref();
       server.once('error', reject);
       server.listen({ host, port }, () => {
@@ -178,6 +184,19 @@ function serve(core: BrokerCore, socket: Socket): void {
 }
 
 const DIAL_TIMEOUT_MS = 3000;
+
+/** How many files and sockets this process may have open; Infinity when the system does not tell. */
+function descriptorsMax(): number {
+  try {
+    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'));
+    return limit === null ? Number.POSITIVE_INFINITY : Number(limit[1]);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+/** Not for connections: the log, what it is read from, and Node's own. With all taken by sockets no segment could be made. */
+const DESCRIPTORS_KEPT = 64;
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);

@@ -34,6 +34,8 @@ export interface HousekeepingParts {
   readonly floor: () => number;
   readonly tagsCodeOf: (record: RecordView) => number;
   readonly onFull: (isFull: boolean) => void;
+  /** Work has to wait because the process may open no more files. */
+  readonly onShortOfFiles: (sentence: string) => void;
   readonly onFailed: (reason: string) => void;
 }
 
@@ -44,7 +46,7 @@ export interface HousekeepingParts {
 export class Housekeeping {
   readonly #parts: HousekeepingParts;
   readonly #chores = new Chores();
-  /** A file could not be prepared for want of space. */
+  /** A file could not be prepared for want of space or of a descriptor. */
   isExhausted = false;
   /** So little space is left that only what settles earlier promises may have it. */
   #isScarce = false;
@@ -55,6 +57,8 @@ export class Housekeeping {
   #fullTimer: Timer | undefined;
   #retentionTimer: Timer | undefined;
   #spaceTimer: Timer | undefined;
+  /** The reserve could not be opened; until then it is not tried again. */
+  #reserveTimer: Timer | undefined;
   /** Segments whose index file is written and whose entries are still in RAM, oldest first. */
   readonly #sealed: Segment[] = [];
   /** Segments whose index file found no space: tried again with each look at what may be deleted, which they must not hold up for ever. */
@@ -82,7 +86,7 @@ export class Housekeeping {
   /** `done` when no disk call of the housekeeping is on its way. */
   stop(done: () => void): void {
     this.#isStopped = true;
-    for (const timer of [this.#fullTimer, this.#retentionTimer, this.#spaceTimer])
+    for (const timer of [this.#fullTimer, this.#retentionTimer, this.#spaceTimer, this.#reserveTimer])
       if (timer !== undefined) this.#parts.timers.cancel(timer);
     this.#chores.stop(done);
   }
@@ -150,7 +154,7 @@ export class Housekeeping {
 
   #takeReserve(segment: Segment): void {
     const { segments, writer } = this.#parts;
-    if (this.#isTakingReserve || !segments.hasReserve || this.#isPreparing) return;
+    if (this.#isTakingReserve || !segments.hasReserve || this.#isPreparing || this.#reserveTimer !== undefined) return;
     this.#isTakingReserve = true;
     const steps = function* (): Steps<void> {
       segment.file = yield* segments.takeReserve(segment.base);
@@ -159,15 +163,28 @@ export class Housekeeping {
     this.#chores.add(steps, (error) => {
       this.#isTakingReserve = false;
       if (this.#isStopped) return;
-      if (error !== undefined) return this.#parts.onFailed(`taking the reserve failed: ${error.message}`);
+      if (error !== undefined) {
+        // Nothing has been written while it still stands by.
+        if (!isShortOfFiles(error) || !segments.hasReserve)
+          return this.#parts.onFailed(`taking the reserve failed: ${error.message}`);
+        this.#parts.onShortOfFiles(`taking the reserve has to wait: ${error.message}`);
+        this.#reserveTimer = this.#parts.timers.after(this.#parts.options.fullRetryMs, () => {
+          this.#reserveTimer = undefined;
+          writer.pump();
+        });
+        return;
+      }
       writer.pump();
     });
   }
 
-  /** No space is a state that passes; anything else is the end. */
+  /** No space is a state that passes, and so is a process with too many open files; anything else is the end. */
   #troubled(what: string, error: ChoreError): void {
     if (this.#isStopped) return;
-    if (error.code !== 'ENOSPC' && error.code !== 'EDQUOT') return this.#parts.onFailed(`${what} failed: ${error.message}`);
+    const isShort = isShortOfFiles(error);
+    if (!isShort && error.code !== 'ENOSPC' && error.code !== 'EDQUOT')
+      return this.#parts.onFailed(`${what} failed: ${error.message}`);
+    if (isShort) this.#parts.onShortOfFiles(`${what} has to wait: ${error.message}`);
     this.#setFull(true, this.#isScarce);
     this.#fullTimer ??= this.#parts.timers.after(this.#parts.options.fullRetryMs, () => {
       this.#fullTimer = undefined;
@@ -428,6 +445,10 @@ export class Housekeeping {
       this.#retireOldest(false);
     });
   }
+}
+
+function isShortOfFiles({ code }: ChoreError): boolean {
+  return code === 'EMFILE' || code === 'ENFILE';
 }
 
 /** The next segment is prepared when so much of the present one is used: early enough at full speed, late enough for small stores. */

@@ -75,10 +75,10 @@ export class Segments {
     this.hasReserve = true;
   }
 
-  /** Turns the reserve into the file of the segment at `base`. */
+  /** Turns the reserve into the file of the segment at `base`. When only its opening fails it still stands by. */
   *takeReserve(base: number): Steps<DiskFile> {
-    this.hasReserve = false;
     const file = yield* call<DiskFile>((done) => this.#disk.open(`log/${RESERVE}`, 'open', done));
+    this.hasReserve = false;
     yield* call((done) => file.write([this.#preparedHeader(base, this.reserveBytes)], 0, done));
     yield* call((done) => file.sync(done));
     yield* call((done) => this.#disk.rename(`log/${RESERVE}`, new Segment(base, 0, undefined).path, done));
@@ -99,15 +99,18 @@ export class Segments {
 
   *#make(temporary: string, path: string, base: number, size: number): Steps<DiskFile> {
     const file = yield* call<DiskFile>((done) => this.#disk.open(temporary, 'create', done));
-    const failed = yield* this.#fill(file, base, size);
+    const failed = (yield* this.#fill(file, base, size)) ?? (yield* this.#publish(temporary, path));
     if (failed !== undefined) {
       yield* attempt((done) => file.close(done));
       yield* attempt((done) => this.#disk.remove(temporary, done));
       throw Object.assign(new Error(failed.message), { code: failed.code });
     }
-    yield* call((done) => this.#disk.rename(temporary, path, done));
-    yield* call((done) => this.#disk.syncFolder('log', done));
     return file;
+  }
+
+  *#publish(temporary: string, path: string): Steps<DiskError | undefined> {
+    const { error } = yield* attempt<void, DiskError>((done) => this.#disk.rename(temporary, path, done));
+    return error ?? (yield* attempt<void, DiskError>((done) => this.#disk.syncFolder('log', done))).error;
   }
 
   *#fill(file: DiskFile, base: number, size: number): Steps<DiskError | undefined> {

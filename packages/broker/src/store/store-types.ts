@@ -63,6 +63,8 @@ export interface StoreSignals {
   failed(reason: string): void;
   /** The disk is full (true) or has space again (false). */
   full(isFull: boolean): void;
+  /** Something of the store's waits because the process may open no more files; said at each try. */
+  shortOfFiles?(sentence: string): void;
   /** A write, a sync or a read of the log has returned: what waits for the disk may look again. */
   progress?(): void;
 }

@@ -158,6 +158,7 @@ export class Store {
       floor: settings.floor ?? (() => Number.POSITIVE_INFINITY),
       tagsCodeOf,
       onFull: (isFull) => signals.full(isFull),
+      onShortOfFiles: (sentence) => signals.shortOfFiles?.(sentence),
       onFailed: (reason) => this.#fail(reason),
     });
     this.#reader = new QueueReader({

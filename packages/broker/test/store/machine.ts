@@ -51,6 +51,7 @@ export class Machine {
   readonly arrived: { topic: string; queueId: number; maxOffset: number }[] = [];
   readonly failures: string[] = [];
   readonly fullSignals: boolean[] = [];
+  shortOfFiles = 0;
   #boots = 0;
 
   constructor(
@@ -76,6 +77,7 @@ export class Machine {
         void this.arrived.push({ topic: queue.topic, queueId: queue.queueId, maxOffset }),
       failed: (reason: string) => void this.failures.push(reason),
       full: (isFull: boolean) => void this.fullSignals.push(isFull),
+      shortOfFiles: () => void this.shortOfFiles++,
     };
     this.store = new Store(
       { disk: this.disk.mount(process), clock, timers, turn, random },

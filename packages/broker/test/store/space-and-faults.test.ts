@@ -121,6 +121,53 @@ describe('a full disk', () => {
   });
 });
 
+describe('a process with too many open files', () => {
+  it.each(['EMFILE', 'ENFILE'])('is full until it may open files again, and loses nothing (%s)', (code) => {
+    const machine = new Machine(6, { syncFlushTimeoutMs: 60_000 });
+    machine.open();
+    machine.run(100);
+    machine.disk.onCall = (call) => (call.kind === 'open' || call.kind === 'create' ? code : undefined);
+    let accepted = 0;
+    let { outcome } = machine.put('orders', 0, body(accepted));
+    while (outcome === 'ok') ({ outcome } = machine.put('orders', 0, body(++accepted)));
+    expect(outcome).toBe('full');
+    expect(machine.fullSignals).toEqual([true]);
+    // Even what settles earlier promises has to wait for the reserve; it is not refused for ever.
+    const settled = Array.from({ length: 60 }, (_, n) => machine.append('orders', 0, body(n), { mayUseReserve: true }));
+    machine.run(3000);
+    expect(machine.shortOfFiles).toBeGreaterThan(2);
+    expect(machine.shortOfFiles).toBeLessThan(100);
+    machine.disk.onCall = undefined;
+    machine.until(() => settled.every((one) => one.outcome !== 'waiting') && !machine.store.info().isFull);
+    accepted += settled.filter((one) => one.outcome === 'ok').length;
+    for (let n = 0; n < 100; n++) expect(machine.put('orders', 0, body(n)).outcome).toBe('ok');
+    expect(machine.failures).toEqual([]);
+    machine.powerCut(0);
+    machine.open();
+    expect(bodies(machine)).toBe(accepted + 100);
+  });
+
+  it('closes the file whose folder could not be synced, and makes it again', () => {
+    const machine = new Machine(7);
+    machine.open();
+    machine.run(100);
+    let opened = 0;
+    machine.disk.onCall = (call) => {
+      if (call.path === 'log/preparing' && call.kind === 'create') opened++;
+      if (call.kind === 'close') opened--;
+      return call.kind === 'sync-folder' ? 'EMFILE' : undefined;
+    };
+    for (let n = 0; n < 60; n++) machine.append('orders', 0, body(n));
+    machine.run(5000);
+    expect(machine.shortOfFiles).toBeGreaterThan(2);
+    expect(opened).toBeLessThanOrEqual(1);
+    machine.disk.onCall = undefined;
+    machine.run(5000);
+    for (let n = 0; n < 100; n++) expect(machine.put('orders', 0, body(n)).outcome).toBe('ok');
+    expect(machine.failures).toEqual([]);
+  });
+});
+
 describe('an index file', () => {
   it('that found no space is written later, so that its segment can go one day', () => {
     const machine = new Machine(5, { storeMaxBytes: 32 * 1024, retentionIntervalMs: 100, snapshotsKept: 2 });
