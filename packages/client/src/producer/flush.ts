@@ -1,5 +1,5 @@
 /**
- * A flush: `done` once every send that waits, every batch in front of a queue and every batch in flight has its verdict. Open batches
+ * A flush: `done` once every send that waits, every batch in front of a queue and every batch that has left has told its callbacks. Open batches
  * are closed by it, so that nothing sent later joins what it waits for. Failures do not fail it.
  */
 import type { Lane, ProducerBatch } from './producer-batch.ts';
@@ -8,7 +8,7 @@ import type { WaitingLine } from './waiting-sends.ts';
 export function flush(
   waiting: Iterable<WaitingLine>,
   lanes: Iterable<Lane>,
-  flying: Iterable<ProducerBatch>,
+  unfinished: Iterable<ProducerBatch>,
   done: () => void,
 ): void {
   let left = 1;
@@ -38,7 +38,7 @@ export function flush(
       follow(batch);
     }
   }
-  for (const batch of flying) follow(batch);
+  for (const batch of unfinished) follow(batch);
   one();
 }
 

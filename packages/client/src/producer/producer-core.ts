@@ -153,6 +153,8 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   withdraw(send: WaitingSend, why: unknown): boolean {
     const isTaken = this.#room.fail(send, fail('WITHDRAWN', `it waited for ${send.record.topic}`, why));
     this.#room.tellIfEmpty();
+    // Those behind it may need less memory.
+    if (isTaken && this.#room.memory.length > 0) this.#sender.schedule();
     return isTaken;
   }
 
@@ -160,7 +162,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   flush(done: () => void): void {
     this.#flushes++;
     const lines = [this.#room.memory, ...this.#topics.lines()];
-    flush(lines, this.#topics.lanes(), this.#sender.flying(), () => {
+    flush(lines, this.#topics.lanes(), this.#sender.unfinished(), () => {
       this.#flushes--;
       done();
     });

@@ -14,11 +14,12 @@
  *    the verdict                                        what happens
  *    0                                                  receipts
  *    "not stored", retries left                         back in front of its lane, or to another broker's when nobody fixed the queue
+ *                                                       (after the first attempt without a pause)
  *    never written (refused)                            back in front of its lane
  *    may be stored, silence, connection lost            fails as unknown; with numbers that the broker honours: sent again until
  *                                                       deliveryTimeoutMs, then unknown
  *    an earlier number is missing                       back in front of its lane, in a new epoch if no earlier one is to come
- *    13 for several records                             cut in two, each half goes on for itself
+ *    13 for several records, surely not stored          cut in two, each half goes on for itself
  *    any other                                          fails
  *
  * Of a run each frame has its own verdict at once; what is to be sent again waits until all have one and goes back together.
@@ -57,6 +58,9 @@ export interface SenderOwner {
 
 /** Output staged on a connection by sends in the middle of a turn that is worth a write of its own. */
 const EARLY_WRITE_BYTES = 32 * 1024;
+const NO_LANES: readonly Lane[] = [];
+/** The worst of a run's outcomes is the run's. */
+const BADNESS: Readonly<Record<BrokerOutcome, number>> = { answered: 0, refused: 1, lost: 2 };
 
 export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   /** Monotonic and wall-clock ms, read once per turn: valid after `schedule` until the round that it asked for. */
@@ -74,6 +78,10 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   readonly #inFlight: ProducerBatch[] = [];
   readonly #numbers: RequestNumbers | undefined;
   readonly #epochBegan = (): void => void this.#counters.epochs++;
+  /** The lanes of the present round. */
+  #serving: readonly Lane[] = NO_LANES;
+  /** Batches whose callbacks are being called: one, unless a callback ends others. */
+  readonly #completing: ProducerBatch[] = [];
   #toldUnprotected = false;
   #scheduled = false;
   #rounds = 0;
@@ -126,6 +134,12 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     return this.#inFlight;
   }
 
+  /** Every batch that has left its lane and has not called all its callbacks. */
+  *unfinished(): Iterable<ProducerBatch> {
+    yield* this.#completing;
+    yield* this.#inFlight;
+  }
+
   /** Ends everything now: what is in flight is unknown, what is not was never sent. */
   abort(why: string): void {
     if (this.#timer !== undefined) this.#ports.timers.cancel(this.#timer);
@@ -135,11 +149,15 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
       this.#land(batch);
       this.#end(batch, fail('CONNECTION_LOST', why));
     }
-    const lanes = this.#accumulator.lanes;
+    // A callback in the middle of a round may be the reason: the round stops.
+    const lanes = [...this.#serving, ...this.#accumulator.lanes];
+    this.#serving = NO_LANES;
     this.#accumulator.lanes = [];
     for (const lane of lanes) {
       lane.listed = false;
-      for (const batch of lane.batches.splice(0)) this.#end(batch, fail(batch.maybeStored ? 'CONNECTION_LOST' : 'NOT_SENT', why));
+      for (let batch = lane.batches.shift(); batch !== undefined; batch = lane.batches.shift()) {
+        this.#end(batch, fail(batch.maybeStored ? 'CONNECTION_LOST' : 'NOT_SENT', why));
+      }
     }
   }
 
@@ -199,7 +217,9 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
 
   /** The broker has said no, or perhaps, to a batch of elements. */
   #refused(batch: ProducerBatch, reply: Frame): void {
-    if (reply.code === ResponseCode.MESSAGE_ILLEGAL && batch.count > 1 && !this.#isLate(batch)) return this.#split(batch);
+    // A batch that may be stored keeps its number: its pieces would have new ones.
+    const mayBeCut = batch.count > 1 && !batch.maybeStored && !this.#isLate(batch);
+    if (reply.code === ResponseCode.MESSAGE_ILLEGAL && mayBeCut) return this.#split(batch);
     const reason = this.#numbers === undefined ? undefined : reply.fields().get('TS_REASON');
     if (reason === 'OUT_OF_ORDER') return this.#outOfOrder(batch);
     if (reason === 'DUPLICATE_TOO_OLD') {
@@ -212,7 +232,9 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   #succeed(batch: ProducerBatch, answer: BatchAnswer): void {
     this.#counters.acknowledged += batch.count;
     this.#accumulator.release(batch);
+    this.#completing.push(batch);
     batch.succeed(answer, this.#reportThrown);
+    this.#completing.pop();
     batch.ended?.();
   }
 
@@ -256,15 +278,17 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     const lanes = this.#accumulator.lanes;
     if (lanes.length === 0) return;
     this.#accumulator.lanes = [];
+    this.#serving = lanes;
     const hurried = this.#options.lingerMs === 0 || this.#owner.hurried();
     // Each round begins with another lane: the first ones must not take all the room of a connection for ever.
     const first = this.#rounds++ % lanes.length;
-    for (let n = 0; n < lanes.length; n++) {
+    for (let n = 0; n < lanes.length && this.#serving === lanes; n++) {
       const lane = lanes[(first + n) % lanes.length]!;
       lane.listed = false;
       this.#serve(lane, nowMs, hurried);
       if (lane.batches.length > 0) this.#accumulator.list(lane);
     }
+    this.#serving = NO_LANES;
   }
 
   #serve(lane: Lane, nowMs: number, hurried: boolean): void {
@@ -425,7 +449,8 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   /** The verdict on one frame of a run, when it is not the usual one. */
   #repliedOne(batch: ProducerBatch, index: number, failure: PeerError | undefined, reply: Frame): void {
     let error: SendError;
-    batch.worst = failure !== undefined ? 'lost' : outcomeOf(reply.code);
+    const outcome = failure !== undefined ? 'lost' : outcomeOf(reply.code);
+    if (BADNESS[outcome] > BADNESS[batch.worst]) batch.worst = outcome;
     if (failure !== undefined) error = callError(failure.kind, failure.message);
     else if (reply.code !== ResponseCode.SUCCESS) error = this.#refusal(batch, index, reply);
     else {
@@ -502,14 +527,18 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
 
   #move(batch: ProducerBatch, to: Lane): void {
     if (to === batch.lane || !this.#accumulator.move(batch, to)) return;
-    // Another broker has not refused anything yet: no pause.
-    batch.notBeforeMs = 0;
+    // Another broker has not refused anything yet: no pause, but only once, or two busy ones would get it in turns without any.
+    if (batch.attempts === 1) batch.notBeforeMs = 0;
   }
 
   #end(batch: ProducerBatch, error: SendError): void {
     this.#countError(error, batch.left);
     this.#accumulator.release(batch);
+    // Its memory may be what somebody waits for.
+    this.schedule();
+    this.#completing.push(batch);
     batch.fail(error, this.#reportThrown);
+    this.#completing.pop();
     batch.ended?.();
   }
 

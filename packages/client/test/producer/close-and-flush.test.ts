@@ -30,6 +30,25 @@ describe('flush', () => {
     expect([flushed, told.error?.code]).toEqual([true, 'NO_ROUTE']);
   });
 
+  it.each([
+    ['a success', 'ok'],
+    ['a failure', { code: 29 }],
+  ] as const)('from inside a callback waits for the other callbacks of that batch, after %s', (_, reaction) => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer();
+    warmUp(stage, producer);
+    stage.broker.script = (code) => (SENDS.includes(code) ? reaction : 'ok');
+    const told: string[] = [];
+    producer.send({ topic: 't', value: '1' }, () => {
+      told.push('1');
+      producer.flush(() => told.push('flushed'));
+      producer.close(1000, () => told.push('closed'));
+    });
+    for (const value of ['2', '3']) producer.send({ topic: 't', value }, () => told.push(value));
+    stage.time.settle();
+    expect(told).toEqual(['1', '2', '3', 'flushed', 'closed']);
+  });
+
   it('of an idle producer is over at once', () => {
     let flushed = false;
     stageWith({})
@@ -106,6 +125,34 @@ describe('close', () => {
     expect(told.toSorted()).toHaveLength(2);
     expect(told).toContain('closed');
     expect(producer.pending).toBe(0);
+  });
+
+  it('with 0 from the callback of one that expired sends nothing more, in whichever lane it waits', () => {
+    const stage = stageWith({ t: 6 });
+    const options = { deliveryTimeoutMs: 1000, requestTimeoutMs: 500, lingerMs: 100 };
+    const producer = stage.client().producer({ ...options, retryBackoffMs: 60_000, retryBackoffMaxMs: 60_000 });
+    warmUp(stage, producer);
+    stage.time.advance(200);
+    stage.broker.arrived.length = 0;
+    stage.broker.script = (code) => (SENDS.includes(code) ? { code: 2, remark: 'busy' } : 'ok');
+    const told: string[] = [];
+    producer.send({ topic: 't', value: 'first', queueId: 0 }, (error) => {
+      told.push(`first ${error?.code}`);
+      producer.close(0, () => told.push('closed'));
+    });
+    stage.time.advance(899);
+    stage.broker.script = () => 'ok';
+    stage.broker.arrived.length = 0;
+    stage.time.advance(1);
+    for (const queueId of [0, 1, 2, 3, 4, 5]) {
+      producer.send({ topic: 't', value: 'late', queueId }, (error) => told.push(error?.code ?? 'ok'));
+    }
+    stage.time.advance(5000);
+    expect([told[0], told[7], told.length, producer.pending]).toEqual(['first NOT_SENT', 'closed', 8, 0]);
+    // A round begins with any lane: one may have gone out before.
+    const gone = told.filter((code) => code === 'CONNECTION_LOST').length;
+    expect([gone <= 1, stage.broker.arrived.length]).toEqual([true, gone]);
+    expect(told.filter((code) => code === 'NOT_SENT')).toHaveLength(6 - gone);
   });
 
   it('ignores an answer that comes after it', () => {

@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import { seededRandom } from '@tallystick/base/testing';
 import type { GivenProducerOptions } from '../../src/options.ts';
+import { ProducerBatch } from '../../src/producer/producer-batch.ts';
+import { QueueLane } from '../../src/producer/queue-lane.ts';
+import { RequestNumbers } from '../../src/producer/request-numbers.ts';
 import { type Reaction, Stage } from '../fake-broker.ts';
+import { send } from './sent.ts';
 
 const BUSY: Reaction = { code: 2 };
 const GAP: Reaction = { code: 1, reason: 'OUT_OF_ORDER' };
@@ -71,6 +76,16 @@ describe('numbered requests', () => {
     },
   );
 
+  it('of a repetition that is too old give a receipt that claims no place', () => {
+    const { stage, producer } = run(['x'], []);
+    stage.broker.script = (code) => (code === 310 ? OLD : 'ok');
+    const told = send(producer, { topic: 't', value: 'a', queueId: 0 });
+    stage.time.advance(100);
+    const { offset, position, offsetMessageId, queueId, messageId } = told.receipt!;
+    expect([offset, position, offsetMessageId, queueId]).toEqual([-1, -1, '', 0]);
+    expect(messageId).toMatch(/^[0-9A-F]{32}$/);
+  });
+
   it('begin a new epoch when a number will never be used', () => {
     const gaps = (mark: string): Reaction => (/:00000:0{11}[23]$/.test(mark) ? GAP : 'ok');
     const { numbered, told, producer } = run(['x', 'a', 'b', 'c'], ['ok', { code: 13 }, gaps, gaps, gaps, gaps]);
@@ -92,6 +107,34 @@ describe('numbered requests', () => {
     expect(told).toEqual(['aTIMEOUT']);
   });
 
+  it('come from a new producer when a queue has used up its epochs, and nothing else changes', () => {
+    const numbers = new RequestNumbers(seededRandom(3));
+    const lane = new QueueLane<ProducerBatch>('t', 'b', 0);
+    const number = (of: QueueLane<ProducerBatch>): string => {
+      const batch = new ProducerBatch(of, 0, Buffer.alloc(100), 0, 0, undefined, true, 0, undefined);
+      numbers.mayGo(batch, () => {});
+      numbers.number(batch);
+      return batch.buffer.toString('latin1', 22, 22 + 59);
+    };
+    lane.epoch = 99_998;
+    const marks = [number(lane)];
+    for (let n = 0; n < 3; n++) {
+      lane.gapAt = 0;
+      marks.push(number(lane));
+    }
+    marks.push(number(lane), number(new QueueLane<ProducerBatch>('t', 'b', 1)));
+    for (const mark of marks) expect(mark).toMatch(/^TS_SEQ\u0001[0-9A-F]{32}:\d{5}:\d{12}\u0002$/);
+    const ids = marks.map((mark) => mark.slice(7, 39));
+    expect(marks.map((mark, n) => `${ids.indexOf(ids[n]!)} ${Number(mark.slice(40, 45))}:${Number(mark.slice(46, 58))}`)).toEqual([
+      '0 99998:0',
+      '0 99999:0',
+      '2 0:0',
+      '2 1:0',
+      '2 1:1',
+      '0 0:0',
+    ]);
+  });
+
   it('never leave their queue, nor more than five at a time', () => {
     const { stage, producer } = run(['x'], []);
     stage.broker.script = (code) => (code === 310 ? 'silent' : 'ok');
@@ -103,9 +146,63 @@ describe('numbered requests', () => {
     expect(producer.metrics().requestsInFlight).toBe(5);
   });
 
+  it('count into the room for properties', () => {
+    const { stage, producer } = run(['x'], []);
+    const room = 32_767 - 'UNIQ_KEY..'.length - 32 - 'name..'.length - 'TS_SEQ..'.length - 51;
+    const fits = send(producer, { topic: 't', value: 'a', queueId: 0, headers: { name: 'v'.repeat(room) } });
+    const over = send(producer, { topic: 't', value: 'a', queueId: 0, headers: { name: 'v'.repeat(room + 1) } });
+    stage.time.settle();
+    expect([fits.error, over.error?.code]).toEqual([undefined, 'ILLEGAL_RECORD']);
+    expect(over.error?.message).toContain('32709 bytes; the limit is 32708');
+    const plain = stage.client({ clientId: 'other' }).producer();
+    const told = send(plain, { topic: 't', value: 'a', headers: { name: 'v'.repeat(room + 59) } });
+    stage.time.settle();
+    expect(told.error).toBeUndefined();
+  });
+
   it('protect nobody where the broker does not honour them, which is said once', () => {
     const { stage, told } = run(['x', 'a', 'b'], ['ok', { code: 1 }, { code: 1 }], {}, false);
     expect(told).toEqual(['x', 'aSYSTEM_ERROR', 'bSYSTEM_ERROR']);
     expect(stage.reports.filter((line) => line.includes('idempotence')).length).toBe(1);
+  });
+});
+
+describe('what a broker has said about numbers', () => {
+  it('does not hold for the next connection until it is said again', () => {
+    const stage = new Stage();
+    stage.broker.topics.set('t', 1);
+    stage.broker.deduplicates = true;
+    const producer = stage.client().producer({ idempotence: true, requestTimeoutMs: 500, retryBackoffMs: 10 });
+    const told: string[] = [];
+    const sendOne = (): void => void producer.send({ topic: 't', value: 'v' }, (error) => told.push(error?.code ?? 'ok'));
+    sendOne();
+    stage.time.settle();
+    // The broker that comes back is silent about it.
+    stage.broker.script = (code) => (code === 34 ? 'silent' : 'ok');
+    stage.broker.cut();
+    stage.time.advance(300);
+    let sends = 0;
+    stage.broker.script = (code) => (code === 34 ? 'silent' : code === 310 && sends++ === 0 ? 'cut' : 'ok');
+    sendOne();
+    stage.time.advance(2000);
+    expect([told, sends]).toEqual([['ok', 'CONNECTION_LOST'], 1]);
+  });
+
+  it('lets nothing that may be stored be cut in two, which would give it new numbers', () => {
+    const stage = new Stage();
+    stage.broker.topics.set('t', 1);
+    stage.broker.deduplicates = true;
+    const producer = stage.client().producer({ idempotence: true, requestTimeoutMs: 500, retryBackoffMs: 10 });
+    producer.send({ topic: 't', value: 'warm' }, () => {});
+    stage.time.settle();
+    let sends = 0;
+    stage.broker.script = (code) => {
+      if (code !== 310 && code !== 320) return 'ok';
+      return sends++ === 0 ? 'silent' : sends === 2 ? { code: 13 } : 'ok';
+    };
+    const told: string[] = [];
+    for (const value of ['a', 'b']) producer.send({ topic: 't', value }, (error) => told.push(error?.outcome ?? 'ok'));
+    stage.time.advance(5000);
+    expect([told, sends]).toEqual([['unknown', 'unknown'], 2]);
   });
 });

@@ -32,6 +32,24 @@ function run(list: readonly Reaction[], options: GivenProducerOptions = {}, ms =
 const BUSY: Reaction = { code: 2, remark: '[OVERLOAD]system busy, start flow control for a while' };
 
 describe('sender', () => {
+  it('pauses between two busy brokers, but not before it has tried the other one', () => {
+    const stage = new Stage();
+    stage.broker.topics.set('t', 1);
+    const other = stage.addBroker('10.0.0.2:9876', 'broker-b');
+    const producer = stage.client().producer({ retries: 5, retryBackoffMs: 100 });
+    producer.send({ topic: 't', value: 'warm' }, () => {});
+    stage.time.settle();
+    const busy = (code: number): Reaction => (SENDS.includes(code) ? BUSY : 'ok');
+    stage.broker.script = other.script = busy;
+    const tried = (): number => stage.broker.sends.length + other.sends.length - before;
+    const before = stage.broker.sends.length + other.sends.length;
+    producer.send({ topic: 't', value: 'v' }, () => {});
+    stage.time.settle();
+    expect(tried()).toBe(2);
+    stage.time.advance(10_000);
+    expect(tried()).toBe(6);
+  });
+
   it.each([
     // the broker's reactions, verdict, attempts, code
     [['ok'], 'sent', 1, undefined],

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { WaitingCount, WaitingLine, WaitingSend } from '../../src/producer/waiting-sends.ts';
-import { bodies, send, stageWith, warmUp } from './sent.ts';
+import { SENDS, bodies, send, stageWith, warmUp } from './sent.ts';
 
 function waiting(value: string, untilMs: number, bytes = 1): WaitingSend {
   return new WaitingSend({ topic: 't', value }, true, undefined, () => {}, undefined, bytes, 0, untilMs);
@@ -116,6 +116,35 @@ describe('sends that wait', () => {
     expect([isReady, producer.trySend({ topic: 't', value: big }, () => {})]).toEqual([true, true]);
     producer.whenReady(() => (taken = -1));
     expect(taken).toBe(-1);
+  });
+
+  it('go on when batches expire and leave their memory', () => {
+    const stage = stageWith({ t: 1 });
+    const times = { deliveryTimeoutMs: 5000, requestTimeoutMs: 1000 };
+    const producer = stage.client().producer({ bufferMemoryBytes: 2048, batchSizeBytes: 1024, ...times });
+    warmUp(stage, producer);
+    stage.broker.refuses = true;
+    stage.broker.cut();
+    stage.time.settle();
+    for (let n = 0; n < 4; n++) send(producer, { topic: 't', value: 'v'.repeat(900) });
+    expect(producer.waiting).toBe(2);
+    stage.time.advance(5001);
+    expect(producer.waiting).toBe(0);
+  });
+
+  it('go on when the one before them, which needed more memory, is withdrawn', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ bufferMemoryBytes: 4096, batchSizeBytes: 1024, compressOverBytes: 0 });
+    warmUp(stage, producer);
+    stage.broker.script = (code) => (SENDS.includes(code) ? 'silent' : 'ok');
+    send(producer, { topic: 't', value: 'v'.repeat(900) });
+    const large = producer.send({ topic: 't', value: 'v'.repeat(3900) }, () => {});
+    send(producer, { topic: 't', value: 'v'.repeat(900) });
+    stage.time.settle();
+    expect(producer.waiting).toBe(2);
+    producer.withdraw(large!, 'enough');
+    stage.time.settle();
+    expect(producer.waiting).toBe(0);
   });
 
   it('are told in the order of the sends although they went through two lines', () => {
