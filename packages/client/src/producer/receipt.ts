@@ -49,7 +49,10 @@ export class SendReceipt {
     return this.#answer.queueId;
   }
 
-  /** The message's place in its queue (for delayed and half messages: in the queue they wait in). */
+  /**
+   * The message's place in its queue (for delayed and half messages: in the queue they wait in); -1 when the broker has it but does
+   * not know where any more (a repetition that came too late).
+   */
   get offset(): number {
     return this.#offset;
   }
@@ -68,8 +71,9 @@ export class SendReceipt {
     return this.#idLow;
   }
 
-  /** The broker's id: its address and the message's position in its log. */
+  /** The broker's id: its address and the message's position in its log; '' when there is no `offset`. */
   get offsetMessageId(): string {
+    if (this.#offset < 0) return '';
     const { offsetIds, baseOffset, host } = this.#answer;
     if (offsetIds === '') return host + hex8(this.#positionHigh) + hex8(this.#positionLow);
     return offsetIds.includes(',') ? (offsetIds.split(',')[this.#offset - baseOffset] ?? '') : offsetIds;
@@ -77,6 +81,7 @@ export class SendReceipt {
 
   /** The message's byte address in the broker's log; -1 when the broker's id does not hold one. */
   get position(): number {
+    if (this.#offset < 0) return -1;
     if (this.#answer.offsetIds === '') return (this.#positionHigh >>> 0) * 4294967296 + (this.#positionLow >>> 0);
     const id = this.offsetMessageId;
     return /^(?:[0-9A-Fa-f]{32}|[0-9A-Fa-f]{56})$/.test(id) ? Number.parseInt(id.slice(-16), 16) : -1;

@@ -32,6 +32,8 @@ export interface EncoderLimits {
   readonly maxMessageBytes: number;
   /** Bodies of at least this many bytes are deflated; 0 never. */
   readonly compressOverBytes: number;
+  /** Requests will bear numbers: properties leave room for them. */
+  readonly idempotence: boolean;
 }
 
 export class RecordEncoder {
@@ -43,7 +45,7 @@ export class RecordEncoder {
 
   readonly #limits: EncoderLimits;
   readonly #ids: UniqueIds;
-  readonly #properties = new RecordProperties();
+  readonly #properties: RecordProperties;
   #value: Uint8Array | string = '';
   #valueBytes = 0;
   #valueIsShort = false;
@@ -52,6 +54,7 @@ export class RecordEncoder {
 
   constructor(limits: EncoderLimits, ids: UniqueIds) {
     this.#limits = limits;
+    this.#properties = new RecordProperties(limits.idempotence);
     this.#ids = ids;
   }
 

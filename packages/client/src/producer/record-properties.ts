@@ -43,8 +43,11 @@ export class RecordProperties {
   readonly #names = new Map<string, Uint8Array>();
   #prefix = '';
   #overBytes = 0;
+  readonly #bytesMax: number;
 
-  constructor() {
+  /** `numbered`: TS_SEQ takes some of the room. */
+  constructor(numbered: boolean) {
+    this.#bytesMax = numbered ? PROPERTIES_BYTES_MAX - SEQUENCE_BYTES : PROPERTIES_BYTES_MAX;
     this.bytes.write('UNIQ_KEY\u0001', ID_AT, 'latin1');
     this.bytes[REST_AT - 1] = 2;
   }
@@ -63,9 +66,7 @@ export class RecordProperties {
     if (fault !== undefined) return fault;
     if (marks !== undefined) for (const [name, value] of marks.properties) this.#addPair(name, value);
     const bytes = this.end - this.start + this.#overBytes;
-    return bytes > PROPERTIES_BYTES_MAX
-      ? `key, tag and headers need ${bytes} bytes; the limit is ${PROPERTIES_BYTES_MAX}`
-      : undefined;
+    return bytes > this.#bytesMax ? `key, tag and headers need ${bytes} bytes; the limit is ${this.#bytesMax}` : undefined;
   }
 
   /** Gives the record its id: its own, or the next one. */

@@ -7,7 +7,7 @@
  *
  * A number that will never be used (its batch failed for good, or was cut in pieces) is a gap behind which the broker takes nothing more
  * of this epoch: so whatever comes behind it cannot have been stored, and may be numbered anew in the next epoch, once nothing of the queue
- * is in flight.
+ * is in flight. After the last epoch a queue goes on under a new producer's id.
  */
 import { type Random, readI32, writeDecimal } from '@tallystick/base';
 import type { Lane, ProducerBatch } from './producer-batch.ts';
@@ -17,14 +17,17 @@ const EPOCH_AT = ID_AT + 33;
 const EPOCH_DIGITS = 5;
 const NUMBER_AT = EPOCH_AT + EPOCH_DIGITS + 1;
 const NUMBER_DIGITS = 12;
+const EPOCH_MAX = 99_999;
 
 export class RequestNumbers {
+  readonly #random: Random;
   readonly #text: string;
+  /** Of queues that have used up all epochs of that one. */
+  readonly #newTexts = new Map<Lane, string>();
 
   constructor(random: Random) {
-    // 32 hex digits, of this producer alone.
-    const producerId = [0, 1, 2, 3].map(() => random.u32().toString(16).toUpperCase().padStart(8, '0')).join('');
-    this.#text = `TS_SEQ\u0001${producerId}:${'0'.repeat(EPOCH_DIGITS)}:${'0'.repeat(NUMBER_DIGITS)}\u0002`;
+    this.#random = random;
+    this.#text = textOfNew(random);
   }
 
   /** Whether the first batch of a lane may go as far as numbers are concerned. May begin a new epoch: `began` then. */
@@ -46,7 +49,8 @@ export class RequestNumbers {
     batch.epoch = lane.epoch;
     batch.number = lane.nextNumber++;
     const at = 22 + readI32(buffer, 16);
-    buffer.write(this.#text, at, 'latin1');
+    const text = this.#newTexts.size === 0 ? this.#text : (this.#newTexts.get(lane) ?? this.#text);
+    buffer.write(text, at, 'latin1');
     writePadded(buffer, at + EPOCH_AT, EPOCH_DIGITS, batch.epoch);
     writePadded(buffer, at + NUMBER_AT, NUMBER_DIGITS, batch.number);
   }
@@ -69,10 +73,20 @@ export class RequestNumbers {
 
   #beginEpoch(lane: Lane): void {
     for (const batch of lane.batches) if (batch.number > lane.gapAt) batch.number = -1;
-    lane.epoch++;
+    if (lane.epoch < EPOCH_MAX) lane.epoch++;
+    else {
+      this.#newTexts.set(lane, textOfNew(this.#random));
+      lane.epoch = 0;
+    }
     lane.nextNumber = 0;
     lane.gapAt = -1;
   }
+}
+
+/** The property with a new producer's id, 32 hex digits, of which there is no other. */
+function textOfNew(random: Random): string {
+  const producerId = [0, 1, 2, 3].map(() => random.u32().toString(16).toUpperCase().padStart(8, '0')).join('');
+  return `TS_SEQ\u0001${producerId}:${'0'.repeat(EPOCH_DIGITS)}:${'0'.repeat(NUMBER_DIGITS)}\u0002`;
 }
 
 function writePadded(bytes: Buffer, at: number, digits: number, value: number): void {

@@ -104,7 +104,8 @@ export class TransactionProducerCore implements ProducerMember {
     const none = undefined as unknown as Half;
     this.producer.sendMarked(record, this.#marks, (error, receipt) => {
       if (error === undefined) {
-        if (receipt.position < 0) return done(fail('MALFORMED_ANSWER', `message id ${receipt.offsetMessageId}`), none);
+        if (receipt.position < 0)
+          return done(fail('MALFORMED_ANSWER', `offset ${receipt.offset}, message id "${receipt.offsetMessageId}"`), none);
         return done(undefined, new Half(this, receipt));
       }
       const late =

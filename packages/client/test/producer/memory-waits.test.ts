@@ -103,7 +103,13 @@ describe('the memory of a producer', () => {
     const memory = { bufferMemoryBytes: 64 * 1024, compressOverBytes: 0, batchSizeBytes: 0 };
     const producer = stage
       .client()
-      .producer({ ...memory, maxInFlightMessages: 4, latencyAvoidance: false, partitionerAdaptive: false, requestTimeoutMs: 2000 });
+      .producer({
+        ...memory,
+        maxInFlightMessages: 4,
+        latencyAvoidance: false,
+        partitionerAdaptive: false,
+        requestTimeoutMs: 2000,
+      });
     warmUp(stage, producer);
     stage.broker.script = (code) => (SENDS.includes(code) ? { code: 2, remark: 'busy' } : 'ok');
     other.script = (code) => (SENDS.includes(code) ? 'silent' : 'ok');
@@ -111,7 +117,10 @@ describe('the memory of a producer', () => {
     for (let n = 0; n < 400; n++) {
       for (let k = 0; k < 4; k++) send(producer, { topic: 't', value: 'x'.repeat(4000) });
       stage.time.advance(5);
-      most = Math.max(most, producer.inspect().queues.reduce((sum, { bytes }) => sum + bytes, 0));
+      most = Math.max(
+        most,
+        producer.inspect().queues.reduce((sum, { bytes }) => sum + bytes, 0),
+      );
       expect(producer.metrics().bufferAvailableBytes).toBeGreaterThanOrEqual(0);
     }
     expect(most).toBeGreaterThan(8000);

@@ -16,7 +16,10 @@ const NEED_BYTES_MAX = 8192;
 const time = new ManualTime();
 
 function accumulator(batchSizeBytes: number, memoryBytes: number, header: 'binary' | 'json' = 'binary') {
-  const encoder = new RecordEncoder({ maxMessageBytes: 1e6, compressOverBytes: 0 }, new UniqueIds(time, seededRandom(1)));
+  const encoder = new RecordEncoder(
+    { maxMessageBytes: 1e6, compressOverBytes: 0, idempotence: false },
+    new UniqueIds(time, seededRandom(1)),
+  );
   const pool = new BufferPool(memoryBytes, Math.max(batchSizeBytes, 1024));
   return {
     encoder,
@@ -126,19 +129,22 @@ describe('record accumulator', () => {
     ['its own time is not for records without one', [5, undefined, undefined, 5], '|5|--|5'],
     ['one without a time does not keep others of that time out', [undefined, WALL_MS, undefined], '-N-'],
     ['records of one time are together', [5, 5, 6, 6, undefined], '|55|66|-'],
-  ] as [string, (number | undefined)[], string][])('gives every record the time it was born: %s', (_name, timestamps, batches) => {
-    const { encoder, accumulator: under } = accumulator(4096, 16 * 1024);
-    const lane = new QueueLane<ProducerBatch>('t', 'b', 0);
-    for (const timestamp of timestamps) {
-      const value = timestamp === undefined ? '-' : timestamp === WALL_MS ? 'N' : `${timestamp}`;
-      encoder.prepare({ topic: 't', value }, undefined);
-      under.append(lane, { topic: 't', value, timestamp }, undefined, false, () => {}, 0, WALL_MS);
-    }
-    const texts = lane.batches.map((batch) => elements(batch).map(({ body }) => body));
-    expect(texts.map((list) => list.join('')).join('|')).toBe(batches.replace(/^\|/, ''));
-    for (const [n, batch] of lane.batches.entries())
-      expect(batch.bornTimestamp).toBe(/[-N]/.test(texts[n]![0]!) ? WALL_MS : Number(texts[n]![0]));
-  });
+  ] as [string, (number | undefined)[], string][])(
+    'gives every record the time it was born: %s',
+    (_name, timestamps, batches) => {
+      const { encoder, accumulator: under } = accumulator(4096, 16 * 1024);
+      const lane = new QueueLane<ProducerBatch>('t', 'b', 0);
+      for (const timestamp of timestamps) {
+        const value = timestamp === undefined ? '-' : timestamp === WALL_MS ? 'N' : `${timestamp}`;
+        encoder.prepare({ topic: 't', value }, undefined);
+        under.append(lane, { topic: 't', value, timestamp }, undefined, false, () => {}, 0, WALL_MS);
+      }
+      const texts = lane.batches.map((batch) => elements(batch).map(({ body }) => body));
+      expect(texts.map((list) => list.join('')).join('|')).toBe(batches.replace(/^\|/, ''));
+      for (const [n, batch] of lane.batches.entries())
+        expect(batch.bornTimestamp).toBe(/[-N]/.test(texts[n]![0]!) ? WALL_MS : Number(texts[n]![0]));
+    },
+  );
 
   it('writes keys, headers, tag and delay as the properties that every client reads', () => {
     const { encoder, accumulator: under } = accumulator(4096, 16 * 1024);

@@ -57,6 +57,17 @@ describe('transaction producer', () => {
     expect(reconnected[0]!.code).toBe(RequestCode.HEART_BEAT);
   });
 
+  it('takes no half message of which the broker does not know the place any more', () => {
+    const { stage } = started();
+    const options = { group: 'shop', idempotence: true, listener: { check: () => {} } };
+    const producer = stage.client({ clientId: 'shop' }).transactionProducer(options);
+    stage.broker.script = (code) => (code === RequestCode.SEND_MESSAGE_V2 ? { code: 1, reason: 'DUPLICATE_TOO_OLD' } : 'ok');
+    const told: unknown[] = [];
+    producer.half({ topic: 't', value: 'v' }, (error, half) => told.push(error?.code, error?.outcome, half));
+    stage.time.advance(1000);
+    expect(told).toEqual(['MALFORMED_ANSWER', 'unknown', undefined]);
+  });
+
   it('keeps trying to start until a broker is there', () => {
     const stage = new Stage();
     stage.broker.topics.set('TBW102', 8);
