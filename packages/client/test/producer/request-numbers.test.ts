@@ -125,14 +125,9 @@ describe('numbered requests', () => {
     marks.push(number(lane), number(new QueueLane<ProducerBatch>('t', 'b', 1)));
     for (const mark of marks) expect(mark).toMatch(/^TS_SEQ\u0001[0-9A-F]{32}:\d{5}:\d{12}\u0002$/);
     const ids = marks.map((mark) => mark.slice(7, 39));
-    expect(marks.map((mark, n) => `${ids.indexOf(ids[n]!)} ${Number(mark.slice(40, 45))}:${Number(mark.slice(46, 58))}`)).toEqual([
-      '0 99998:0',
-      '0 99999:0',
-      '2 0:0',
-      '2 1:0',
-      '2 1:1',
-      '0 0:0',
-    ]);
+    expect(marks.map((mark, n) => `${ids.indexOf(ids[n]!)} ${Number(mark.slice(40, 45))}:${Number(mark.slice(46, 58))}`)).toEqual(
+      ['0 99998:0', '0 99999:0', '2 0:0', '2 1:0', '2 1:1', '0 0:0'],
+    );
   });
 
   it('never leave their queue, nor more than five at a time', () => {
@@ -164,5 +159,45 @@ describe('numbered requests', () => {
     const { stage, told } = run(['x', 'a', 'b'], ['ok', { code: 1 }, { code: 1 }], {}, false);
     expect(told).toEqual(['x', 'aSYSTEM_ERROR', 'bSYSTEM_ERROR']);
     expect(stage.reports.filter((line) => line.includes('idempotence')).length).toBe(1);
+  });
+});
+
+describe('what a broker has said about numbers', () => {
+  it('does not hold for the next connection until it is said again', () => {
+    const stage = new Stage();
+    stage.broker.topics.set('t', 1);
+    stage.broker.deduplicates = true;
+    const producer = stage.client().producer({ idempotence: true, requestTimeoutMs: 500, retryBackoffMs: 10 });
+    const told: string[] = [];
+    const sendOne = (): void => void producer.send({ topic: 't', value: 'v' }, (error) => told.push(error?.code ?? 'ok'));
+    sendOne();
+    stage.time.settle();
+    // The broker that comes back is silent about it.
+    stage.broker.script = (code) => (code === 34 ? 'silent' : 'ok');
+    stage.broker.cut();
+    stage.time.advance(300);
+    let sends = 0;
+    stage.broker.script = (code) => (code === 34 ? 'silent' : code === 310 && sends++ === 0 ? 'cut' : 'ok');
+    sendOne();
+    stage.time.advance(2000);
+    expect([told, sends]).toEqual([['ok', 'CONNECTION_LOST'], 1]);
+  });
+
+  it('lets nothing that may be stored be cut in two, which would give it new numbers', () => {
+    const stage = new Stage();
+    stage.broker.topics.set('t', 1);
+    stage.broker.deduplicates = true;
+    const producer = stage.client().producer({ idempotence: true, requestTimeoutMs: 500, retryBackoffMs: 10 });
+    producer.send({ topic: 't', value: 'warm' }, () => {});
+    stage.time.settle();
+    let sends = 0;
+    stage.broker.script = (code) => {
+      if (code !== 310 && code !== 320) return 'ok';
+      return sends++ === 0 ? 'silent' : sends === 2 ? { code: 13 } : 'ok';
+    };
+    const told: string[] = [];
+    for (const value of ['a', 'b']) producer.send({ topic: 't', value }, (error) => told.push(error?.outcome ?? 'ok'));
+    stage.time.advance(5000);
+    expect([told, sends]).toEqual([['unknown', 'unknown'], 2]);
   });
 });
