@@ -114,7 +114,12 @@ export class BrokerCore implements PeerHandler {
     this.#topics = new TopicTable(options, journal, () => this.#topicsChanged());
     this.#topicsFile = new TopicsFile(ports.disk, () => this.#topics.json(ports.clock.now()));
     this.#offsets = new ConsumerOffsets(journal, ports.turn);
-    this.#limits = new ReadingLimits(this.#offsets);
+    this.#limits = new ReadingLimits(
+      this.#offsets,
+      options,
+      () => ports.clock.monotonic(),
+      (group, peer) => this.#consumers.group(group)?.channels.get(peer as Peer)?.clientId,
+    );
     this.#sequences = new ProducerSequences(options);
     this.#store = new Store(
       ports,

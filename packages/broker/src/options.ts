@@ -67,6 +67,12 @@ export const BROKER_OPTIONS = {
   heldPullsMax: integerOption(10_000, 0, 1_000_000, 'More waiting pulls are answered at once.'),
   pullCountMax: integerOption(1024, 1, 65_536, 'Most messages in one pull answer (RocketMQ: 32).'),
   pullBytesMax: integerOption(MIB, KIB, 16 * MIB, 'A pull answer stops growing here; one message always fits.'),
+  readingLimitMs: integerOption(
+    HOUR_MS,
+    1000,
+    1000 * HOUR_MS,
+    'After a start that was not clean with `flush` async: for so long a queue that has new messages sends consumers back that have read what the log has lost.',
+  ),
   newGroupFromStartBytes: integerOption(
     1024 * MIB,
     0,

@@ -85,7 +85,8 @@ function updateOffset(parts: Parts): Handler {
 
 /**
  * Takes a committed offset in; false when group, queue or number are illegal. An offset beyond the end, or beyond the group's limit
- * in a log that lost its unsynced tail, becomes that: kept as it is, it would skip the messages that take those places.
+ * in a log that lost its unsynced tail, becomes that: kept as it is, it would skip the messages that take those places. Who waits for an
+ * answer is told that it did; most consumers do not, and are sent back when they pull.
  */
 export function commitOffset(
   parts: Parts,
@@ -102,14 +103,20 @@ export function commitOffset(
   const queue = (topic.queues[queueId] ??= parts.store.queue(topic.name, queueId));
   const kept = Math.min(parts.limits.within(group, queue, offset, peer), queue.maxOffset);
   parts.counters.offsetCommits++;
-  if (reply === undefined) parts.offsets.update(group, topic.name, queueId, kept);
-  else {
+  if (reply === undefined || kept < offset) {
+    parts.offsets.update(group, topic.name, queueId, kept);
+    reply?.fail(ResponseCode.INVALID_PARAMETER, beyondText(group, topic.name, queueId, offset, kept));
+  } else {
     parts.offsets.update(group, topic.name, queueId, kept, (outcome) => {
       if (outcome === 'ok') reply.ok();
       else reply.fail(appendFailure(outcome).code, appendFailure(outcome).text);
     });
   }
   return true;
+}
+
+function beyondText(group: string, topic: string, queueId: number, offset: number, kept: number): string {
+  return `offset[${offset}] of topic[${topic}] queueId[${queueId}] is illegal: the group[${group}] cannot have read beyond ${kept}, which is taken instead; ask for the end of the queue or an offset by time to go on from there`;
 }
 
 /** The queue handle; answers 29 for a queue the topic does not have. */

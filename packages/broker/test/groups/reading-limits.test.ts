@@ -1,5 +1,6 @@
 import { PullFlag } from '@tallystick/remoting';
 import { describe, expect, it } from 'vitest';
+import type { GivenBrokerOptions } from '../../src/options.ts';
 import { Stage, type Answer, type TestClient } from '../broker-stage.ts';
 
 const FOLLOWS = PullFlag.SUSPEND | PullFlag.SUBSCRIPTION;
@@ -30,8 +31,8 @@ function committed(client: TestClient, group = 'readers'): number {
 }
 
 /** An asynchronous broker that kept 5 of 10 messages over a power cut, and has 8 new ones. */
-function shortened(): { stage: Stage; client: TestClient } {
-  const stage = new Stage({ flush: 'async' }).start();
+function shortened(more: GivenBrokerOptions = {}): { stage: Stage; client: TestClient } {
+  const stage = new Stage({ flush: 'async', ...more }).start();
   const before = stage.client();
   for (let n = 0; n < 5; n++) before.send('orders', `kept ${n}`);
   stage.run(500);
@@ -60,8 +61,52 @@ describe('after a power cut that took the end of an asynchronous log', () => {
     follow(client, 10, { commitOffset: 9 });
     expect(committed(client)).toBe(5);
     const fields = { consumerGroup: 'readers', topic: 'orders', queueId: 0, commitOffset: 10 };
-    expect(client.call('UPDATE_CONSUMER_OFFSET', fields).code).toBe(0);
+    expect(client.call('UPDATE_CONSUMER_OFFSET', fields)).toMatchObject({
+      code: 29,
+      remark: expect.stringContaining('cannot have read beyond 5, which is taken instead'),
+    });
     expect(committed(client)).toBe(5);
+  });
+
+  it('an operator may commit the end it was told', () => {
+    const { client } = shortened();
+    client.call('GET_MAX_OFFSET', { topic: 'orders', queueId: 0 });
+    const fields = { consumerGroup: 'readers', topic: 'orders', queueId: 0, commitOffset: 13 };
+    expect(client.call('UPDATE_CONSUMER_OFFSET', fields).code).toBe(0);
+    expect(committed(client)).toBe(13);
+  });
+
+  it('a consumer that commits nothing goes on where it was led by a new connection, and another of its group does not', () => {
+    const { stage, client } = shortened();
+    const join = (from: TestClient, clientId: string): TestClient => {
+      from.heartbeat({ consumers: ['readers'], topic: 'orders', clientId });
+      return from;
+    };
+    join(client, 'one');
+    expect(next(follow(client, 5))).toBe(13);
+    client.peer.close(false, 'the cable');
+    expect(follow(join(stage.client(), 'one'), 12).code).toBe(0);
+    expect(next(follow(join(stage.client(), 'two'), 12))).toBe(5);
+  });
+
+  it('invented groups are not remembered without end', () => {
+    const { client } = shortened({ groupsMax: 3 });
+    expect(next(follow(client, 5))).toBe(13);
+    for (const group of ['a', 'b']) follow(client, 5, { group });
+    expect(follow(client, 12).code).toBe(0);
+    follow(client, 5, { group: 'c' });
+    expect(next(follow(client, 12))).toBe(5);
+  });
+
+  it('ends an hour after new messages were first met: whoever was ahead has come back by then', () => {
+    const { stage } = shortened();
+    const pause = (ms: number): TestClient => {
+      stage.stalledMs += ms;
+      return stage.client();
+    };
+    expect(next(follow(pause(7_200_000), 12))).toBe(5);
+    expect(next(follow(pause(3_590_000), 12))).toBe(5);
+    expect(follow(pause(20_000), 12).code).toBe(0);
   });
 
   it('nor does it help that another member of its group has been led further', () => {
