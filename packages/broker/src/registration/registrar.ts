@@ -69,7 +69,7 @@ export class Registrar {
     });
   }
 
-  /** `done` when all have answered the farewell or had their time. */
+  /** `done` when all have answered the farewell or had their time. Who still waits for {@link start} is told that it has failed. */
   stop(done: () => void): void {
     if (this.#changeTimer !== undefined) this.#ports.timers.cancel(this.#changeTimer);
     let left = this.#places.length;
@@ -146,7 +146,9 @@ class Place {
     const isKnown = this.#state === 'known' && this.#refused === '';
     this.#state = 'stopped';
     if (this.#timer !== undefined) this.#ports.timers.cancel(this.#timer);
-    this.#first?.(undefined);
+    const first = this.#first;
+    this.#first = undefined;
+    first?.('the broker was stopped before it was registered');
     const end = (): void => {
       peer?.close(true, 'the broker is stopping');
       done();
