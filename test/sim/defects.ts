@@ -97,10 +97,11 @@ export const DEFECTS: readonly Defect[] = [
       let early: { ends: TransactionEnds; claim: EndClaim } | undefined;
       const byAdd = replace(
         HalfTable.prototype,
-        'add',
+        'addKeyed',
         (original) =>
-          function (this: HalfTable, offset, position, storedAtMs, group, topic, id) {
-            original.call(this, offset, position, storedAtMs, group, topic, id);
+          function (this: HalfTable, offset, position, storedAtMs, group, topic, key, start, end) {
+            original.call(this, offset, position, storedAtMs, group, topic, key, start, end);
+            const id = key.toString('utf8', start, end);
             if (offset % 5 === 3) next = { outcome: 'committed', group, offset, position, messageId: id, transactionId: id };
           },
       );
