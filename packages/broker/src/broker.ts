@@ -91,6 +91,7 @@ export class BrokerCore implements PeerHandler {
   readonly #delays: DelayLevels;
   readonly #ends: TransactionEnds;
   readonly #checkBack: CheckBack;
+  readonly #registry: Registry;
   readonly #flow: FlowControl;
   readonly #door: Doorkeeper;
   readonly #registered: RegisteredBrokers;
@@ -178,7 +179,8 @@ export class BrokerCore implements PeerHandler {
     const asker = new CheckAsker(this.#store, this.#producers, self.brokerName);
     this.#checkBack = new CheckBack(ports, options, this.#halves.table, asker, journal, (round) => this.#checked(round));
     this.#door = new Doorkeeper(ports, options, this.counters);
-    this.#flow = new FlowControl(ports, options, this.#store, admission, this.counters, new Registry(parts, this.#ends));
+    this.#registry = new Registry(parts, this.#ends);
+    this.#flow = new FlowControl(ports, options, this.#store, admission, this.counters, this.#registry);
     this.#peerOptions = {
       maxFrameBytes: options.maxFrameBytes,
       outputSoftBytes: options.outputSoftBytes,
@@ -242,6 +244,7 @@ export class BrokerCore implements PeerHandler {
     this.#delays.stop();
     this.#door.stop();
     this.#flow.stop((peer, ref) => peer.answer(ref, appendFailure('closed').code, appendFailure('closed').text));
+    this.#registry.stop();
     this.#ends.stop();
     for (const peer of this.#peers) for (const pull of connectionOf(peer).held) if (this.#hold.drop(pull)) pull.wake();
     this.#unregister(() =>

@@ -25,11 +25,12 @@ export class Registry {
   readonly #handlers: (Handler | undefined)[] = [];
   readonly #parts: Parts;
   readonly #ends: TransactionEnds;
+  readonly #sequenced: SequencedSends;
 
   constructor(parts: Parts, ends: TransactionEnds) {
     this.#parts = parts;
     this.#ends = ends;
-    const sequenced = new SequencedSends(parts);
+    const sequenced = (this.#sequenced = new SequencedSends(parts));
     const send = new SendMessage(parts, new SendBatch(parts, sequenced), sequenced);
     const pull = new PullMessage(parts);
     const end = new EndTransaction(parts, ends);
@@ -57,6 +58,11 @@ export class Registry {
   /** So many confirmations are unfinished that the next ones wait in their lane. */
   get isFullOfEnds(): boolean {
     return this.#ends.isFull;
+  }
+
+  /** Requests that wait for a time of their own are refused. */
+  stop(): void {
+    this.#sequenced.stop();
   }
 
   handle(peer: Peer, frame: Frame): void {

@@ -85,6 +85,7 @@ export class SendBatch {
         level: 'flush',
         count,
         key: NO_KEY,
+        admitted,
       } as const;
       if (!this.#sequenced.passes(first)) return undefined;
     }

@@ -162,7 +162,7 @@ export class SendMessage implements AppendSink {
       const { code, text } = illegalMessage(this.#parts.options.bodyBytesMax);
       return this.#refuse(peer, frame, code, text);
     }
-    if (isNumbered && !this.#passes(peer, frame, topic.name, queueId, isHalf)) {
+    if (isNumbered && !this.#passes(peer, frame, topic.name, queueId, isHalf, bytes)) {
       pending.release(row);
       return;
     }
@@ -173,12 +173,13 @@ export class SendMessage implements AppendSink {
   }
 
   /** Whether a message that its producer numbers is the next one. */
-  #passes(peer: Peer, frame: Frame, topic: string, queueId: number, isHalf: boolean): boolean {
+  #passes(peer: Peer, frame: Frame, topic: string, queueId: number, isHalf: boolean, admitted: number): boolean {
     const { propertiesBytes: bytes, propertiesStart: start, propertiesEnd: end } = this.#locator;
     const level = isHalf ? 'synced' : 'flush';
     const scan = this.#scan;
     const key = scan.bytes.subarray(scan.starts[Slot.UNIQUE_KEY], scan.ends[Slot.UNIQUE_KEY]);
-    return this.#sequenced.passes({ peer, frame, bytes, start, end, topic, queueId, queue: this.#m.queue, level, count: 1, key });
+    const { queue } = this.#m;
+    return this.#sequenced.passes({ peer, frame, bytes, start, end, topic, queueId, queue, level, count: 1, key, admitted });
   }
 
   /** As `#setExtra` for a half that says what clients say: its key is copied as bytes, where it belongs is made once per queue. */
