@@ -6,11 +6,14 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
 };
 
+/** Node takes a longer time for none at all; 24 days are as good as for ever. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** Real timers. With `unref` they do not keep the process alive: for an embedded broker whose host decides when to end. */
 export function systemTimers(options: { readonly unref?: boolean | undefined } = {}): Timers {
   return {
     after(ms, run) {
-      const timer = setTimeout(run, ms);
+      const timer = setTimeout(run, Math.min(ms, TIMER_MS_MAX));
       if (options.unref === true) timer.unref();
       return timer;
     },

@@ -14,7 +14,8 @@
  *    into the batch                                no memory: waits for what is left of maxBlockMs, BUFFER_EXHAUSTED
  *
  * With the plain serializers, keys and values are checked before the wait for the route: who is refused hears it at once. What fails before
- * a wait calls back before `send` returns; all others later. Nothing of this costs a record anything that has no interceptors, no
+ * a wait calls back before `send` returns, unless that send was made in just such a callback: then at the end of the turn, so that who sends
+ * again and again from its callback fills no stack; all others later. Nothing of this costs a record anything that has no interceptors, no
  * serializers and no wait.
  */
 import type { Timer } from '@tallystick/base';
@@ -47,8 +48,8 @@ import { type WaitingLine, WaitingSend } from './waiting-sends.ts';
 /** What a waiting send counts whose value is not text or bytes yet. */
 const UNKNOWN_BYTES = 1024;
 
-/** Where a record went: into a batch, nowhere yet, or not at all. */
-type Placed = 'taken' | 'no-memory' | 'no-queue' | SendError;
+/** Where a record went: into a batch, nowhere yet, or not at all (`gone`: it has failed meanwhile and its caller knows). */
+type Placed = 'taken' | 'no-memory' | 'no-queue' | 'gone' | SendError;
 
 export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   readonly options: ProducerOptions;
@@ -74,7 +75,13 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   #flushes = 0;
   #closing = false;
   #closed = false;
+  /** Those who closed know that it has closed. */
+  #toldClosed = false;
   readonly #closers: (() => void)[] = [];
+  /** A send is being refused at once; what else is to be said at the end of this turn. */
+  #refusing = false;
+  readonly #due: (() => void)[] = [];
+  readonly #tellDue = (): void => this.#sayDue();
   /** Sends admitted so far: shows whether a user's partitioner has sent something itself. */
   #admitted = 0;
   /** The queue that it chose for the record for which there was no memory last. */
@@ -162,27 +169,34 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   flush(done: () => void): void {
     this.#flushes++;
     const lines = [this.#room.memory, ...this.#topics.lines()];
-    flush(lines, this.#topics.lanes(), this.#sender.unfinished(), () => {
+    let left = 1;
+    const one = (): void => {
+      if (--left > 0) return;
       this.#flushes--;
       done();
-    });
+    };
+    if (this.#due.length > 0) {
+      left++;
+      this.#due.push(one);
+    }
+    flush(lines, this.#topics.lanes(), this.#sender.unfinished(), one);
     this.#sender.schedule();
   }
 
   /**
    * Takes no more records, waits up to `timeoutMs` for the verdicts of those it has, fails the rest (not sent, or unknown for those on
-   * their way) and leaves its group. 0 fails them at once, also after another close that still waits. `done` when it has closed.
+   * their way) and leaves its group. Infinity waits for all of them. 0 fails them at once, also after another close that still waits. `done` when it has closed.
    */
   close(timeoutMs: number, done: () => void): void {
     if (!(timeoutMs >= 0)) throw new RangeError(`timeoutMs must be 0 or more, not ${timeoutMs}`);
-    if (this.#closed) return done();
+    if (this.#toldClosed) return done();
     this.#closers.push(done);
     const isFirst = !this.#closing;
     this.#closing = true;
     if (timeoutMs === 0) return this.#finish('the producer was closed without waiting');
     if (!isFirst) return;
     const late = `the producer was closed and ${timeoutMs} ms have passed`;
-    this.#closeTimer = this.#context.ports.timers.after(timeoutMs, () => this.#finish(late));
+    if (timeoutMs !== Infinity) this.#closeTimer = this.#context.ports.timers.after(timeoutMs, () => this.#finish(late));
     this.flush(() => this.#finish(late));
   }
 
@@ -306,23 +320,26 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     let ready = record as ProducerRecord;
     if (isPlain) {
       if (record.headers !== undefined && record.headers instanceof HeaderMap) record.headers.setReadOnly();
-      if (!topic.routed) return this.#wait(topic.unrouted, ready, true, marks, done, followed);
+      if (!topic.routed) return this.#wait(topic, topic.unrouted, ready, true, marks, done, followed);
     } else {
-      if (!topic.routed) return this.#wait(topic.unrouted, record, false, marks, done, followed);
+      if (!topic.routed) return this.#wait(topic, topic.unrouted, record, false, marks, done, followed);
       const serialized = this.#serialize(record, marks);
       if (serialized instanceof Error) return this.#refuse(done, serialized);
+      // Serializers are the user's code.
+      if (this.#closing) return this.#refuse(done, fail('CLOSED'));
       ready = serialized;
     }
-    if (this.#room.memory.length > 0) return this.#wait(this.#room.memory, ready, true, marks, done, followed);
+    if (this.#room.memory.length > 0) return this.#wait(topic, this.#room.memory, ready, true, marks, done, followed);
     const placed = this.#append(topic, ready, marks, done, followed, undefined);
     if (placed === 'taken') return undefined;
     if (placed === 'no-memory') {
-      const waiting = this.#wait(this.#room.memory, ready, true, marks, done, followed);
+      const waiting = this.#wait(topic, this.#room.memory, ready, true, marks, done, followed);
       if (waiting !== undefined) waiting.chosen = this.#chosen;
       return waiting;
     }
+    if (placed === 'gone') return undefined;
     if (placed !== 'no-queue') return this.#refuse(done, placed);
-    const send = this.#wait(topic.missing, ready, true, marks, done, followed);
+    const send = this.#wait(topic, topic.missing, ready, true, marks, done, followed);
     if (send !== undefined) this.#askForQueue(topic, this.#sender.nowMs);
     return send;
   }
@@ -340,20 +357,25 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
 
   /** The record as it will travel, checked and prepared for the batch. */
   #serialize(record: ProducerRecord<unknown, unknown>, marks: SendMarks | undefined): ProducerRecord | SendError {
-    const serialized = this.#serialization.serialize(record);
+    let serialized: ProducerRecord | SendError;
+    try {
+      serialized = this.#serialization.serialize(record);
+    } catch (thrown) {
+      return fail('ILLEGAL_RECORD', 'headers are of the wrong kind', thrown);
+    }
     if (serialized instanceof Error) return serialized;
     if (serialized.headers instanceof HeaderMap) serialized.headers.setReadOnly();
     return this.#fault(serialized, marks, true) ?? serialized;
   }
 
-  /** Chooses a queue for the record just prepared and appends it there; `chosen`: what the partitioner has said before. */
+  /** Chooses a queue for the record just prepared and appends it there; `send`: the record has waited for memory. */
   #append(
     topic: TopicLanes,
     record: ProducerRecord,
     marks: SendMarks | undefined,
     done: SendDone,
     followed: FollowedSend | undefined,
-    chosen: Lane | undefined,
+    send: WaitingSend | undefined,
   ): Placed {
     const encoder = this.#encoder;
     const { options } = this;
@@ -365,8 +387,14 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       if (lane === undefined) return 'no-queue';
     } else if (this.#partitioner !== undefined) {
       const admitted = this.#admitted;
+      const chosen = send?.chosen;
       lane = chosen !== undefined && topic.has(chosen) ? chosen : topic.ofPartitioner(this.#partitioner, record);
-      if (admitted !== this.#admitted) encoder.prepare(record, marks);
+      // The partitioner is the user's code: it may have closed the producer, withdrawn this very send, or sent others.
+      if (send === undefined ? this.#closing : send.line !== this.#room.memory) return send === undefined ? fail('CLOSED') : 'gone';
+      if (admitted !== this.#admitted) {
+        const error = this.#fault(record, marks, true);
+        if (error !== undefined) return error;
+      }
     } else if (encoder.hasKey && this.#keys !== 'ignored')
       lane = this.#keys === 'murmur2' ? topic.ofKey(encoder.keyHash) : topic.ofJavaHash(record.key!);
     else {
@@ -384,7 +412,8 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       return fail('RECORD_TOO_LARGE', `${boundBytes} bytes; all memory is ${this.#pool.totalBytes} (bufferMemoryBytes)`);
     }
     const { nowMs, wallMs } = this.#sender;
-    const isAppended = this.#accumulator.append(lane, record, marks, !isFree, done, nowMs, wallMs);
+    const told = send === undefined ? done : send.done;
+    const isAppended = this.#accumulator.append(lane, record, marks, !isFree, told, nowMs, wallMs);
     if (!isAppended) {
       if (isFree) topic.choice.notJoined();
       this.#chosen = lane;
@@ -396,6 +425,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   }
 
   #wait(
+    topic: TopicLanes,
     line: WaitingLine,
     record: ProducerRecord<unknown, unknown>,
     isSerialized: boolean,
@@ -406,7 +436,13 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     const bytes = isSerialized ? this.#encoder.boundBytes : unserializedBytes(record);
     const { nowMs } = this.#sender;
     const untilMs = this.#room.untilMs(nowMs);
-    const send = new WaitingSend(withOwnHeaders(record), isSerialized, marks, done, followed, bytes, nowMs, untilMs);
+    let own: ProducerRecord<unknown, unknown>;
+    try {
+      own = ownRecord(record);
+    } catch (thrown) {
+      return this.#refuse(done, fail('ILLEGAL_RECORD', 'it cannot be copied', thrown));
+    }
+    const send = new WaitingSend(topic, own, isSerialized, marks, done, followed, bytes, nowMs, untilMs);
     if (isSerialized) send.value = this.#encoder.value;
     const refusal = this.#room.join(line, send);
     return refusal === undefined ? send : this.#refuse(done, refusal);
@@ -415,7 +451,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   /** Tries to append the first who waits for memory. False: there is still none. */
   #resume(send: WaitingSend, nowMs: number): boolean {
     let prepared: ProducerRecord | SendError = send.record as ProducerRecord;
-    if (send.isSerialized) prepared = this.#encoder.prepareAgain(prepared, send.marks, send.value) ?? prepared;
+    if (send.isSerialized) prepared = this.#faultAgain(send) ?? prepared;
     else prepared = this.#serialize(send.record, send.marks);
     // Serializers are the user's code: it may have withdrawn the send.
     if (send.line !== this.#room.memory) return true;
@@ -424,13 +460,13 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       send.isSerialized = true;
       send.value = this.#encoder.value;
     }
-    const topic = this.#topics.get(send.record.topic)!;
-    const placed = prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed, send.chosen);
+    const { topic } = send;
+    const placed = prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed, send);
     if (placed === 'no-memory') {
       send.chosen = this.#chosen;
       return false;
     }
-    if (send.line !== this.#room.memory) return true;
+    if (placed === 'gone' || send.line !== this.#room.memory) return true;
     this.#room.leave(send, nowMs);
     if (placed === 'no-queue') {
       topic.missing.join(send);
@@ -439,8 +475,32 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     return true;
   }
 
+  /** Prepares a record that has been prepared before its wait. */
+  #faultAgain(send: WaitingSend): SendError | undefined {
+    try {
+      return this.#encoder.prepareAgain(send.record as ProducerRecord, send.marks, send.value);
+    } catch (thrown) {
+      return fail('ILLEGAL_RECORD', 'headers, tag, id or delayLevel is of the wrong kind', thrown);
+    }
+  }
+
+  /** Refuses a send at once; one that was made while another was refused, at the end of the turn. */
   #refuse(done: SendDone, error: SendError): undefined {
+    if (this.#refusing) {
+      if (this.#due.push(() => this.failed(done, error)) === 1) this.#context.ports.turn.atEnd(this.#tellDue);
+      return;
+    }
+    this.#refusing = true;
     this.failed(done, error);
+    this.#refusing = false;
+  }
+
+  #sayDue(): void {
+    const wasRefusing = this.#refusing;
+    this.#refusing = true;
+    for (let left = this.#due.length; left > 0; left--) this.#due.shift()?.();
+    this.#refusing = wasRefusing;
+    if (this.#due.length > 0) this.#context.ports.turn.atEnd(this.#tellDue);
   }
 
   /** Batches that have never left and may go anywhere do not wait for a broker that cannot be reached if another one can. */
@@ -469,6 +529,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       this.#context.report('closing the partitioner failed', thrown);
     }
     const told = (): void => {
+      this.#toldClosed = true;
       for (const closer of this.#closers) closer();
     };
     if (this.onClosed === undefined) told();
@@ -481,6 +542,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     for (const line of [this.#room.memory, ...this.#topics.lines()]) this.#room.failAll(line, fail('NOT_SENT', why));
     this.#room.tellIfEmpty();
     this.#sender.abort(why);
+    this.#sayDue();
   }
 }
 
@@ -490,9 +552,9 @@ function unserializedBytes({ value }: ProducerRecord<unknown, unknown>): number 
   return value instanceof Uint8Array ? value.length : UNKNOWN_BYTES;
 }
 
-/** Headers are copied before a wait: the caller's map may change meanwhile. */
-function withOwnHeaders(record: ProducerRecord<unknown, unknown>): ProducerRecord<unknown, unknown> {
-  const { headers } = record;
-  if (headers === undefined || headers instanceof HeaderMap) return record;
-  return { ...record, headers: new Map(entriesOf(headers)) };
+/** A record is copied before a wait: the caller may change it, or use it again, meanwhile. Its fields may be accessors of a class. */
+function ownRecord(record: ProducerRecord<unknown, unknown>): ProducerRecord<unknown, unknown> {
+  const { topic, key, value, headers, tag, queueId, id, delayLevel, timestamp } = record;
+  const own = headers === undefined || headers instanceof HeaderMap ? headers : new Map(entriesOf(headers));
+  return { ...record, topic, key, value, headers: own, tag, queueId, id, delayLevel, timestamp };
 }

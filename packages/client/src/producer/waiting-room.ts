@@ -61,8 +61,9 @@ export class WaitingRoom {
     return true;
   }
 
+  /** Fails everyone who stands in a line now; who joins it from a callback goes on waiting. */
   failAll(line: WaitingLine, error: SendError): void {
-    for (let send = line.first; send !== undefined; send = line.first) this.fail(send, error);
+    for (const send of [...line.all()]) if (send.line === line) this.fail(send, error);
   }
 
   /** Fails everyone in a line whose time is over. */

@@ -7,12 +7,14 @@
 import type { FollowedSend } from './interceptors.ts';
 import type { Lane, SendDone } from './producer-batch.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
+import type { TopicLanes } from './topic-lanes.ts';
 
 /** Why a send waits. */
 export type WaitReason = 'route' | 'queue' | 'memory';
 
 export class WaitingSend {
-  /** As the caller gave it, or as it will travel once `isSerialized`. */
+  readonly topic: TopicLanes;
+  /** A copy of what the caller gave, or as it will travel once `isSerialized`. */
   record: ProducerRecord<unknown, unknown>;
   isSerialized: boolean;
   /** Once `isSerialized`: its body as it will travel; and the queue that the user's partitioner has chosen for it. */
@@ -31,6 +33,7 @@ export class WaitingSend {
   behind: WaitingSend | undefined;
 
   constructor(
+    topic: TopicLanes,
     record: ProducerRecord<unknown, unknown>,
     isSerialized: boolean,
     marks: SendMarks | undefined,
@@ -40,6 +43,7 @@ export class WaitingSend {
     sinceMs: number,
     untilMs: number,
   ) {
+    this.topic = topic;
     this.record = record;
     this.isSerialized = isSerialized;
     this.marks = marks;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SENDS, send, stageWith, warmUp } from './sent.ts';
+import { SENDS, bodies, send, stageWith, warmUp } from './sent.ts';
 
 describe('flush', () => {
   it('waits for everything sent before it and not for what comes after', () => {
@@ -9,12 +9,13 @@ describe('flush', () => {
     stage.time.advance(1001);
     const before = Array.from({ length: 50 }, (_, n) => send(producer, { topic: 't', value: `${n}` }));
     let flushed = false;
-    stage.broker.script = (code) => (SENDS.includes(code) && stage.broker.arrived.length > 52 ? 'silent' : 'ok');
+    stage.broker.script = (code, { body }) => (SENDS.includes(code) && body.includes('after') ? 'silent' : 'ok');
     producer.flush(() => (flushed = true));
-    const after = send(producer, { topic: 't', value: 'after'.repeat(2000) });
+    const after = send(producer, { topic: 't', value: 'after' });
+    expect(flushed).toBe(false);
     stage.time.settle();
     expect([flushed, before.every(({ receipt }) => receipt !== undefined)]).toEqual([true, true]);
-    expect(after.times).toBeLessThanOrEqual(1);
+    expect([bodies(stage).at(-1), after.times]).toEqual(['after', 0]);
   });
 
   it('waits for sends without a route, and does not fail when they do', () => {
@@ -113,6 +114,27 @@ describe('close', () => {
     producer.close(0, () => closed.push('now'));
     stage.time.settle();
     expect([closed, told.error?.outcome]).toEqual([['patient', 'now'], 'unknown']);
+  });
+
+  it('with Infinity waits without a timer until the last verdict', () => {
+    const stage = stageWith({ t: 1 });
+    const times: number[] = [];
+    const { after } = stage.time;
+    stage.time.after = (ms, run) => {
+      times.push(ms);
+      return after.call(stage.time, ms, run);
+    };
+    const producer = stage.client().producer();
+    warmUp(stage, producer);
+    stage.broker.script = (code) => (SENDS.includes(code) ? 'silent' : 'ok');
+    let closed = false;
+    const told = send(producer, { topic: 't', value: 'v' });
+    producer.close(Infinity, () => (closed = true));
+    stage.time.advance(1000);
+    expect(times.every((ms) => ms < 2 ** 31)).toBe(true);
+    expect([closed, told.times]).toEqual([false, 0]);
+    stage.time.advance(60_000);
+    expect([closed, told.times]).toEqual([true, 1]);
   });
 
   it('works from inside a callback', () => {
