@@ -7,7 +7,9 @@ export function integer(low: number, high = Number.MAX_SAFE_INTEGER): (text: str
     const value = Number(text);
     if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < low || value > high) {
       throw new InvalidArgumentError(
-        high === Number.MAX_SAFE_INTEGER ? `a whole number from ${low} on.` : `a whole number from ${low} to ${high}.`,
+        high === Number.MAX_SAFE_INTEGER
+          ? `must be a whole number from ${low} on.`
+          : `must be a whole number from ${low} to ${high}.`,
       );
     }
     return value;
@@ -23,7 +25,7 @@ export function integers(low: number): (text: string) => number[] {
 /** `host:port`. */
 export function address(text: string): string {
   const match = /^(.+):(\d{1,5})$/.exec(text);
-  if (match === null || Number(match[2]) > 65_535) throw new InvalidArgumentError('an address as host:port.');
+  if (match === null || Number(match[2]) > 65_535) throw new InvalidArgumentError('must be an address as host:port.');
   return text;
 }
 
@@ -38,6 +40,6 @@ export function addresses(text: string): string {
 /** `name=value`, gathered over repetitions of the option. */
 export function header(text: string, before: ReadonlyMap<string, string> | undefined): Map<string, string> {
   const at = text.indexOf('=');
-  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('a header as name=value.');
+  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('must be a header as name=value.');
   return new Map([...(before ?? []), [text.slice(0, at), text.slice(at + 1)]]);
 }

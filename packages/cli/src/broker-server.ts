@@ -2,6 +2,7 @@
 import { Broker, type GivenBrokerOptions } from '@tallystick/broker';
 import { CliError } from './cli-error.ts';
 import { startOnLossyDisk } from './demo/lossy-broker.ts';
+import { usageOf } from './option-faults.ts';
 
 export interface ServerOptions {
   readonly host: string;
@@ -43,10 +44,14 @@ export async function startBroker(options: ServerOptions): Promise<RunningBroker
 }
 
 function refusal(error: unknown, { host, port, dataDir, insecure }: ServerOptions): CliError {
+  const usage = usageOf(error, 'see `tallystick broker --help`');
+  if (usage !== undefined) return usage;
   const text = error instanceof Error ? error.message : String(error);
   const { code } = error as { code?: unknown };
   if (code === 'EADDRINUSE')
     return new CliError(`port ${port} on ${host} is taken`, 'give another --port, or stop who listens there', 'failed', error);
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return new CliError(`--host ${host} cannot be looked up: ${text}`, 'give another --host', 'usage', error);
   if (code === 'EACCES' || code === 'EADDRNOTAVAIL')
     return new CliError(`cannot listen on ${host}:${port}: ${text}`, 'give another --host or --port', 'failed', error);
   if (!insecure && text.includes('insecure'))

@@ -18,9 +18,9 @@ export interface Running {
   seen(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
-/** Starts `tallystick ...args`. */
-export function start(args: readonly string[], input?: string): Running {
-  const child = spawn(process.execPath, [bin, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+/** Starts `tallystick ...args`, with `env` added to the environment. */
+export function start(args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}): Running {
+  const child = spawn(process.execPath, [bin, ...args], { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   child.stdin.end(input);
   let out = '';
   let err = '';

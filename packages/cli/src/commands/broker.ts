@@ -69,6 +69,9 @@ async function serve(flags: BrokerFlags): Promise<void> {
   const temporary = flags.data === undefined;
   const data = flags.data === undefined ? mkdtempSync(join(tmpdir(), 'tallystick-broker-')) : resolve(flags.data);
   const { startBroker } = await import('../broker-server.ts');
+  const removeTemporary = (): void => {
+    if (temporary) rmSync(data, { recursive: true, force: true });
+  };
   const broker = await startBroker({
     host: flags.host,
     port: flags.port,
@@ -76,6 +79,9 @@ async function serve(flags: BrokerFlags): Promise<void> {
     insecure: flags.insecure === true,
     lossy: flags.loseUnsynced === true ? { forgets: flags.ackBeforeSync === true ? forgetWhenTold() : () => false } : undefined,
     settings: settingsOf(flags),
+  }).catch((error: unknown) => {
+    removeTemporary();
+    throw error;
   });
   const banner = { address: broker.address, data, survives: !temporary, flush: flags.flush, lossWindow: lossWindow(flags) };
   if (flags.json) console.log(JSON.stringify({ event: 'ready', pid: process.pid, ...banner }));
@@ -88,7 +94,7 @@ async function serve(flags: BrokerFlags): Promise<void> {
       'internal',
     );
   await broker.stop();
-  if (temporary) rmSync(data, { recursive: true, force: true });
+  removeTemporary();
   if (flags.json) console.log(JSON.stringify({ event: 'stopped' }));
 }
 

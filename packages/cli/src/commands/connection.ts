@@ -3,6 +3,7 @@ import type { Client } from '@tallystick/client';
 import type { Command } from 'commander';
 import { address } from '../arguments.ts';
 import { CliError } from '../cli-error.ts';
+import { usageOf } from '../option-faults.ts';
 
 export interface BrokerFlag {
   readonly broker: string;
@@ -29,6 +30,8 @@ export async function usingBroker(flags: BrokerFlag, work: (client: Client) => P
 
 function brokerError(error: unknown, at: string): unknown {
   if (error instanceof CliError || !(error instanceof Error)) return error;
+  const usage = usageOf(error, 'correct the flag');
+  if (usage !== undefined) return usage;
   const { outcome } = error as { outcome?: unknown };
   if (outcome === 'unavailable')
     return new CliError(
