@@ -21,16 +21,15 @@ const USAGE = `usage: npm run bench -- produce|transfer [--json] [--seconds N (a
 const PEERS_SECONDS = '2';
 const SECONDS = '6';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    json: { type: 'boolean' },
-    seconds: { type: 'string' },
-    rounds: { type: 'string', default: '3' },
-    only: { type: 'string' },
-    soak: { type: 'string' },
-  },
-});
+const OPTIONS = {
+  json: { type: 'boolean' },
+  seconds: { type: 'string' },
+  rounds: { type: 'string', default: '3' },
+  only: { type: 'string' },
+  soak: { type: 'string' },
+  help: { type: 'boolean' },
+} as const;
+const { values, positionals } = given();
 const [work, ...files] = positionals;
 const seconds = Number(values.seconds ?? (work === 'peers' ? PEERS_SECONDS : SECONDS));
 const rounds = Number(values.rounds);
@@ -38,7 +37,8 @@ const soakMinutes = values.soak === undefined ? undefined : Number(values.soak);
 const areNumbersRight =
   seconds >= 0.5 && Number.isInteger(rounds) && rounds >= 1 && (soakMinutes === undefined || soakMinutes > 0);
 
-if (work === 'page') publish(files);
+if (values.help) process.stdout.write(USAGE);
+else if (work === 'page') publish(files);
 else if (files.length > 0 || !areNumbersRight) refuse();
 else if (work === 'peers') await runPeers();
 else if (work === 'produce') await runRows(PRODUCE_ROWS);
@@ -74,6 +74,16 @@ async function runRows(rows: readonly Row[]): Promise<void> {
 
 function label(row: Row): string {
   return `${row.work} ${row.flush.padEnd(5)} ${row.mode.padEnd(7)} ${row.header.padEnd(6)} ${row.bytes} B, ${row.inFlight} in flight`;
+}
+
+/** What was asked for; ends the process when that cannot be understood. */
+function given() {
+  try {
+    return parseArgs({ allowPositionals: true, options: OPTIONS });
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n${USAGE}`);
+    process.exit(2);
+  }
 }
 
 function refuse(): void {
