@@ -85,6 +85,8 @@ export interface Wire {
   write(chunk: Uint8Array): boolean;
   /** Whether nothing of what was given to `write` is held any more, so that its memory may be written again. Absent: never known. */
   isWritten?(): boolean;
+  /** Bytes given to `write` that have not left this process: fewer with every byte that the other side takes. Absent: never known. */
+  unsentBytes?(): number;
   /** Ends the stream: pending output is flushed if `graceful`, dropped otherwise. `onClose` follows, never synchronously. */
   close(graceful: boolean): void;
   /** Stops, respectively restarts, delivery of bytes (back-pressure to the other side). */

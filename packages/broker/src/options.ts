@@ -143,7 +143,7 @@ export const BROKER_OPTIONS = {
     10_000,
     1,
     HOUR_MS,
-    'A connection that has taken no answers for so long, and 1 ms more for each 64 bytes of them, is closed.',
+    'A connection that has taken no byte of waiting answers for so long is closed.',
   ),
 
   // flow control

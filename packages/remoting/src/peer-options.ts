@@ -35,7 +35,7 @@ export const PEER_OPTIONS = {
     0,
     0,
     3_600_000,
-    'Close when the other side has taken no output for so long, and 1 ms more for each 64 bytes on their way; 0: never.',
+    'Close when the other side has taken no byte of waiting output for so long; 0: never. Where the wire cannot tell, 1 ms more for each 64 bytes on their way.',
   ),
   stopReadingWhenFull: booleanOption(
     false,

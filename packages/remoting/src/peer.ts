@@ -49,8 +49,10 @@ export class Peer {
   #writable = true;
   /** Handed to the wire in the write that it answered with "wait"; 0 once it has drained. */
   #handedBytes = 0;
-  /** Since when the wire asks to wait. */
+  /** Since when the wire asks to wait and, as far as it tells, the other side has taken nothing. */
   #stalledMs = 0;
+  /** What the wire had not sent then. */
+  #unsentBytes = 0;
   #congested = false;
   #holds = 0;
   #activeMs: number;
@@ -314,7 +316,8 @@ export class Peer {
     if (!more && this.#writable) {
       this.#writable = false;
       this.#stalledMs = this.#clock.monotonic();
-      if (this.#options.outputStallMs > 0) this.#arm(this.#stalledMs + this.#options.outputStallMs);
+      this.#unsentBytes = Infinity;
+      if (this.#options.outputStallMs > 0) this.#arm(this.#stalledMs + this.#options.outputStallMs / STALL_LOOKS);
     }
     if (!this.#writable) this.#handedBytes += chunk.length;
   }
@@ -407,11 +410,20 @@ export class Peer {
     this.#timer = this.#timers.after(Math.max(1, Math.ceil(atMs - this.#clock.monotonic())), () => this.#sweep());
   }
 
-  /** When output that nobody takes ends the connection; Infinity while it is taken. The wire tells only of the last byte, so a slow link is given time for each. */
-  #stallAtMs(): number {
+  /**
+   * When output that nobody takes ends the connection; Infinity while it is taken. A wire that tells only of the last byte gets time for
+   * each, so that a slow link is not taken for a dead one.
+   */
+  #stallAtMs(nowMs: number): number {
     const { outputStallMs } = this.#options;
     if (this.#writable || outputStallMs === 0) return Infinity;
-    return this.#stalledMs + outputStallMs + this.#handedBytes / SLOWEST_BYTES_PER_MS;
+    const unsent = this.#wire.unsentBytes?.();
+    if (unsent === undefined) return this.#stalledMs + outputStallMs + this.#handedBytes / SLOWEST_BYTES_PER_MS;
+    if (unsent < this.#unsentBytes) {
+      this.#unsentBytes = unsent;
+      this.#stalledMs = nowMs;
+    }
+    return this.#stalledMs + outputStallMs;
   }
 
   #sweep(): void {
@@ -424,10 +436,10 @@ export class Peer {
       if (nowMs >= this.#closeByMs) this.#wire.close(false);
       else nextMs = Math.min(nextMs, this.#closeByMs);
     } else {
-      const stallAtMs = this.#stallAtMs();
+      const stallAtMs = this.#stallAtMs(nowMs);
       if (nowMs >= stallAtMs)
         this.close(false, `the other side has taken no output for ${Math.round(nowMs - this.#stalledMs)} ms (outputStallMs)`);
-      else nextMs = Math.min(nextMs, stallAtMs);
+      else nextMs = Math.min(nextMs, stallAtMs, this.#writable ? Infinity : nowMs + this.#options.outputStallMs / STALL_LOOKS);
     }
     if (this.#phase === 'open' && this.#options.idleMs > 0) {
       const idleAtMs = this.#activeMs + this.#options.idleMs;
@@ -468,8 +480,11 @@ export interface FrameEncoder<T> {
  */
 const WRITE_EARLY_BYTES = 32 * 1024;
 
-/** 64 KB/s: a link that is slower than this is taken for one that stands. */
+/** 64 KB/s: a link that is slower, of a wire that does not tell what it has sent, than this is taken for one that stands. */
 const SLOWEST_BYTES_PER_MS = 64;
+
+/** Looks at a wire that asks to wait, in `outputStallMs`. */
+const STALL_LOOKS = 8;
 
 const HELD_BY_OWNER = 1;
 const HELD_BY_OUTPUT = 2;

@@ -1,6 +1,8 @@
+import { duplexPair } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Wire } from '@tallystick/base';
+import { duplexWire } from '@tallystick/base/node';
 import { ManualTime } from '@tallystick/base/testing';
 import {
   type Frame,
@@ -234,6 +236,22 @@ describe('a peer', () => {
     expect(memory.size).toBeLessThanOrEqual(2);
   });
 
+  it('does not write again into what a Duplex was given, which may hand it on later', async () => {
+    const [ours, theirs] = duplexPair();
+    const time = new ManualTime();
+    const ports = { clock: time, timers: time, turn: time };
+    const peer = new Peer(duplexWire(ours), ports, { idleMs: 0 }, { onRequest() {}, onClose() {} });
+    for (let n = 0; n < 4; n++) {
+      peer.oneway(10, undefined, Buffer.from(`body-${n}`));
+      time.settle();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    let text = '';
+    theirs.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+    while ((text.match(/body-/g) ?? []).length < 4) await new Promise((resolve) => setImmediate(resolve));
+    expect(text.match(/body-\d/g)).toEqual(['body-0', 'body-1', 'body-2', 'body-3']);
+  });
+
   it('stages while the wire asks to wait, writes at drain, tells its owner when congestion is over', () => {
     const { time, wire, log, peer } = stage({ outputSoftBytes: 1000, outputHardBytes: 100_000 });
     wire.accepts = false;
@@ -262,6 +280,39 @@ describe('a peer', () => {
     wire.onClose('closed here');
     expect(log[0]).toMatch(/closed: \d+ bytes of output wait \(outputHardBytes 10000\)/);
     expect(peer.oneway(1, undefined)).toBe(false);
+  });
+
+  it('closes when the other side has taken nothing for outputStallMs, however much waits, and not while it takes some', () => {
+    const { time, wire, log, peer } = stage({ outputStallMs: 10_000, idleMs: 0 });
+    const told = wire as ToldWire & { unsentBytes?: () => number };
+    let unsent = 32 * 1024 * 1024;
+    told.unsentBytes = () => unsent;
+    wire.accepts = false;
+    peer.oneway(1, undefined, Buffer.alloc(unsent));
+    time.settle();
+    for (let second = 0; second < 60; second++) {
+      time.advance(1000);
+      unsent -= 1;
+    }
+    expect(wire.closes).toEqual([]);
+    time.advance(9_000);
+    expect(wire.closes).toEqual([]);
+    time.advance(4_000);
+    expect(wire.closes).toEqual(['cut']);
+    wire.onClose('closed here');
+    expect(log[0]).toMatch(/closed: the other side has taken no output for 1\d{4} ms \(outputStallMs\)/);
+    expect(time.timersWaiting).toBe(0);
+  });
+
+  it('gives a wire that tells nothing of its progress time for each byte', () => {
+    const { time, wire, peer } = stage({ outputStallMs: 10_000, idleMs: 0 });
+    wire.accepts = false;
+    peer.oneway(1, undefined, Buffer.alloc(640_000));
+    time.settle();
+    time.advance(19_000);
+    expect(wire.closes).toEqual([]);
+    time.advance(3000);
+    expect(wire.closes).toEqual(['cut']);
   });
 
   it('as a server reads no requests while congested, and goes on in order afterwards', () => {

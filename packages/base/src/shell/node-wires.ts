@@ -15,7 +15,20 @@ export function socketWire(socket: Socket): Wire {
 
 function plainWire(socket: Socket): Wire {
   socket.setNoDelay(true);
-  return duplexWire(socket, joinAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0));
+  const wire = duplexWire(socket, joinAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0));
+  // True of sockets only: another Duplex may count a chunk as written and hand it on, as it is, much later.
+  wire.isWritten = () => socket.writableLength === 0;
+  wire.unsentBytes = () => unsentBytes(socket);
+  return wire;
+}
+
+/** What the kernel has not taken. Node counts a write as a whole when all of it is gone; its handle knows how much is left of it. */
+function unsentBytes(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { _handle?: { bytesWritten?: unknown; writeQueueSize?: unknown } | null };
+  const begun = handle?.bytesWritten;
+  const queued = handle?.writeQueueSize;
+  if (typeof begun !== 'number' || typeof queued !== 'number') return socket.writableLength;
+  return socket.bytesWritten - begun + queued;
 }
 
 /**
@@ -68,7 +81,6 @@ export function duplexWire(duplex: Duplex, remote = 'duplex'): Wire {
       if (duplex.destroyed || duplex.writableEnded) return false;
       return duplex.write(chunk);
     },
-    isWritten: () => duplex.writableLength === 0,
     close(graceful) {
       if (duplex.destroyed) return;
       reason = 'closed here';

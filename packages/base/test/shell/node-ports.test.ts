@@ -155,6 +155,9 @@ describe('the real wires', () => {
     for (let n = 0; n < 64; n++) near.write(Buffer.alloc(1024 * 1024));
     expect(near.write(Buffer.alloc(1024 * 1024))).toBe(false);
     expect(near.isWritten?.()).toBe(false);
+    const unsent = near.unsentBytes!();
+    expect(unsent).toBeGreaterThan(16 * 1024 * 1024);
+    expect(unsent).toBeLessThan(65 * 1024 * 1024);
     const drained = new Promise<void>((resolve) => (near.onDrain = resolve));
     while (far === undefined) await new Promise((resolve) => systemTurn().atEnd(() => resolve(undefined)));
     let bytes = 0;
@@ -162,6 +165,7 @@ describe('the real wires', () => {
     far.resume();
     await drained;
     expect(near.isWritten?.()).toBe(true);
+    expect(near.unsentBytes!()).toBe(0);
     expect(bytes).toBeGreaterThan(0);
     const closed = new Promise<string>((resolve) => (near.onClose = resolve));
     near.close(false);
@@ -178,9 +182,39 @@ describe('the real wires', () => {
     await expect(dial('nonsense')).rejects.toThrow('"nonsense" is not host:port');
   });
 
+  it('tell how much the other side has taken of a write that is under way', async () => {
+    let far = undefined as Wire | undefined;
+    const address = await listen((wire) => {
+      far = wire;
+      wire.pause();
+    });
+    const near = await dial(address);
+    near.write(Buffer.alloc(64 * 1024 * 1024));
+    while (far === undefined) await new Promise((resolve) => systemTurn().atEnd(() => resolve(undefined)));
+    const before = near.unsentBytes!();
+    const isHalf = new Promise<void>((resolve) => {
+      let bytes = 0;
+      far!.onBytes = (chunk) => {
+        bytes += chunk.length;
+        if (bytes < 32 * 1024 * 1024) return;
+        far!.pause();
+        resolve();
+      };
+    });
+    far.resume();
+    await isHalf;
+    expect(near.unsentBytes!()).toBeLessThan(before - 16 * 1024 * 1024);
+    expect(near.unsentBytes!()).toBeGreaterThan(0);
+    expect(near.isWritten?.()).toBe(false);
+    near.close(false);
+    far.close(false);
+  });
+
   it('adapt any Duplex and pass on its error as the reason', async () => {
     const duplex = new Duplex({ read() {}, write: (_chunk, _encoding, next) => next() });
     const wire = duplexWire(duplex);
+    // What it does with what it was given is not known.
+    expect('isWritten' in wire).toBe(false);
     const closed = new Promise<string>((resolve) => (wire.onClose = resolve));
     duplex.destroy(new Error('cable pulled'));
     expect(await closed).toBe('cable pulled');
