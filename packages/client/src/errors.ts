@@ -68,7 +68,10 @@ export class ClientError extends Error {
 /** A send that failed. */
 export class SendError extends ClientError {}
 
-/** A send whose outcome nobody here knows: the message may be stored. Never retried by the client itself. */
+/**
+ * A send whose outcome nobody here knows: the message may be stored. Without `idempotence` the client never repeats it; with it, it has
+ * done so until `deliveryTimeoutMs` at brokers that store a repetition once.
+ */
 export class IndefiniteError extends SendError {
   /** Where the broker has put the message, when it said so (appended, but not confirmed by disk or replica in time). */
   receipt: SendReceipt | undefined;

@@ -8,7 +8,10 @@ import type { HeaderMap } from './header-map.ts';
  */
 export interface ProducerRecord<K = Uint8Array | string, V = Uint8Array | string> {
   readonly topic: string;
-  /** Same key, same queue, hence in order. Bytes that are not UTF-8 travel as base64. */
+  /**
+   * Same key, same queue, as long as the topic has as many; and in order, as long as no attempt has to be repeated. Over repetitions
+   * too with `maxInFlightPerQueue: 1` or `idempotence: true`. Bytes that are not UTF-8 travel as base64.
+   */
   readonly key?: K | undefined;
   /** The body: at least one byte; a string is sent as UTF-8. There is no null value. */
   readonly value: V;

@@ -2,13 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ManualTime, seededRandom } from '@tallystick/base/testing';
 import { FrameReader, SendLocator, decodeProperties } from '@tallystick/remoting';
+import { fail } from '../../src/errors.ts';
 import { BufferPool } from '../../src/producer/buffer-pool.ts';
 import type { ProducerBatch } from '../../src/producer/producer-batch.ts';
 import { QueueLane } from '../../src/producer/queue-lane.ts';
 import { RecordAccumulator } from '../../src/producer/record-accumulator.ts';
 import { RecordEncoder } from '../../src/producer/record-encoder.ts';
 import { SendRequest } from '../../src/producer/send-request.ts';
-import { UniqueIds } from '../../src/producer/unique-ids.ts';
+import { UniqueIds, idText } from '../../src/producer/unique-ids.ts';
 
 const WALL_MS = 1_700_000_000_000;
 /** The largest buffer that one record of this test can need: a JSON frame of long text, rounded up to a size of the pool. */
@@ -64,6 +65,14 @@ function elements(batch: ProducerBatch): { body: string; properties: Map<string,
   return list;
 }
 
+/** What happens to a batch of a lane, or to one of those in flight. */
+interface Touch {
+  readonly act: string;
+  readonly which: number;
+  readonly lane: number;
+  readonly stored: readonly boolean[];
+}
+
 const record = fc.record({
   lane: fc.integer({ min: 0, max: 2 }),
   value: fc.string({ minLength: 1, maxLength: 400, unit: 'grapheme' }),
@@ -78,7 +87,7 @@ describe('record accumulator', () => {
   it('keeps every record, in order per queue, within its memory, as a naive model does', () => {
     fc.assert(
       fc.property(
-        fc.array(step, { maxLength: 150 }),
+        fc.array(step, { maxLength: 150, size: 'max' }),
         fc.constantFrom(0, 1024, 4096),
         fc.constantFrom('binary', 'json'),
         (steps, batchSizeBytes, header) => {
@@ -121,6 +130,114 @@ describe('record accumulator', () => {
         },
       ),
       { numRuns: 60 },
+    );
+  });
+
+  it('loses and mixes up nothing, and holds no more than its memory, while batches leave, come back, move and are cut', () => {
+    const touch = fc.record({
+      act: fc.constantFrom('leave', 'leave', 'leave', 'back', 'move', 'some refused', 'cut', 'done'),
+      which: fc.nat(20),
+      lane: fc.integer({ min: 0, max: 2 }),
+      stored: fc.array(fc.boolean(), { minLength: 100, maxLength: 100 }),
+    });
+    const steps = fc.array(fc.oneof({ weight: 3, arbitrary: record }, { weight: 2, arbitrary: touch }), {
+      maxLength: 150,
+      size: 'max',
+    });
+    fc.assert(
+      fc.property(steps, fc.constantFrom(0, 1024, 4096), fc.constantFrom('binary', 'json'), (list, batchSizeBytes, header) => {
+        const { encoder, pool, accumulator: under } = accumulator(batchSizeBytes, 16 * 1024, header);
+        const lanes = ['b', 'b-of-a-longer-name', 'b'].map(
+          (broker, queueId) => new QueueLane<ProducerBatch>('t', broker, queueId),
+        );
+        /** What each batch must hold. */
+        const model = new Map<ProducerBatch, string[]>();
+        const flying: ProducerBatch[] = [];
+        let count = 0;
+        const check = (): void => {
+          let [records, charged, held] = [0, 0, 0];
+          for (const [batch, bodies] of model) {
+            const found = elements(batch);
+            expect(found.map(({ body }) => body)).toEqual(bodies);
+            expect([batch.count, batch.left]).toEqual([bodies.length, bodies.length]);
+            for (const [n, { properties }] of found.entries())
+              expect(idText(batch.idPrefix(n), batch.idLows[n]!)).toBe(properties.get('UNIQ_KEY'));
+            records += bodies.length;
+            charged += batch.pooled ? batch.buffer.length : batch.chargedBytes;
+            held += batch.buffer.length;
+          }
+          expect([under.records, pool.lentBytes]).toEqual([records, charged]);
+          expect(charged).toBeLessThanOrEqual(pool.totalBytes);
+          expect(held).toBeLessThanOrEqual(pool.totalBytes);
+          for (const { batches } of lanes) {
+            for (let n = 1; n < batches.length; n++) expect(batches[n]!.sequence).toBeGreaterThan(batches[n - 1]!.sequence);
+            const origins = batches.flatMap((batch) => model.get(batch)!).map((body) => body.split(' ').slice(0, 2).map(Number));
+            for (const lane of [0, 1, 2]) {
+              const numbers = origins.filter(([from]) => from === lane).map(([, n]) => n!);
+              expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
+            }
+          }
+        };
+        const done = (batch: ProducerBatch): void => {
+          under.release(batch);
+          model.delete(batch);
+        };
+        const change = ({ act, which, lane, stored }: Touch): void => {
+          if (act === 'leave') {
+            const batch = lanes[lane]!.batches.shift();
+            if (batch === undefined) return;
+            batch.closed = true;
+            flying.push(batch);
+            return;
+          }
+          const batch = flying.splice(which % Math.max(1, flying.length), 1)[0];
+          if (batch === undefined) return;
+          const bodies = model.get(batch)!;
+          if (act === 'done') return done(batch);
+          if (act === 'cut' && batch.frames === undefined && batch.count > 1) {
+            const halves = batch.halves(false);
+            model.delete(batch);
+            model.set(halves[0], bodies.slice(0, halves[0].count)).set(halves[1], bodies.slice(halves[0].count));
+            return under.replace(batch, halves);
+          }
+          if (act === 'move') {
+            const to = lanes[lane]!;
+            if (to !== batch.lane) expect(under.move(batch, to)).toBe(batch.lane === to);
+          }
+          if (act === 'some refused' && batch.frames !== undefined) {
+            for (let n = bodies.length - 1; n >= 0; n--) {
+              if (!stored[n]!) batch.refuse(n, fail('NO_CONNECTION'));
+              else {
+                batch.settle(n);
+                under.settled();
+              }
+            }
+            const kept = bodies.filter((_, n) => !stored[n]!);
+            if (kept.length === 0) return done(batch);
+            batch.keepRefused();
+            model.set(batch, kept);
+          }
+          under.requeue(batch);
+        };
+        for (const one of list) {
+          if ('act' in one) change(one);
+          else {
+            const lane = lanes[one.lane]!;
+            const value = `${one.lane} ${count++} ${Buffer.from(one.value).toString()}`;
+            const wanted = { topic: 't', value, key: one.key, delayLevel: one.single ? 1 : undefined };
+            expect(encoder.prepare(wanted, undefined)).toBeUndefined();
+            if (under.append(lane, wanted, undefined, false, () => {}, 0, WALL_MS)) {
+              const batch = lane.batches.at(-1)!;
+              model.set(batch, [...(model.get(batch) ?? []), value]);
+            }
+          }
+          check();
+        }
+        for (const { batches } of lanes) batches.length = 0;
+        for (const batch of [...model.keys()]) done(batch);
+        expect([under.records, pool.lentBytes]).toEqual([0, 0]);
+      }),
+      { numRuns: 20 },
     );
   });
 

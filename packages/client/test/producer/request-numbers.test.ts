@@ -123,7 +123,7 @@ describe('numbered requests', () => {
       marks.push(number(lane));
     }
     marks.push(number(lane), number(new QueueLane<ProducerBatch>('t', 'b', 1)));
-    for (const mark of marks) expect(mark).toMatch(/^TS_SEQ\u0001[0-9A-F]{32}:\d{5}:\d{12}\u0002$/);
+    for (const mark of marks) expect(JSON.stringify(mark)).toMatch(/^"TS_SEQ\\u0001[0-9A-F]{32}:\d{5}:\d{12}\\u0002"$/);
     const ids = marks.map((mark) => mark.slice(7, 39));
     expect(marks.map((mark, n) => `${ids.indexOf(ids[n]!)} ${Number(mark.slice(40, 45))}:${Number(mark.slice(46, 58))}`)).toEqual(
       ['0 99998:0', '0 99999:0', '2 0:0', '2 1:0', '2 1:1', '0 0:0'],
