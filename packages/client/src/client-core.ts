@@ -91,7 +91,13 @@ export class ClientCore {
     const producer = new TransactionProducerCore(this.#context, options, listener);
     const part: Closable = { close: (done) => producer.close(CLOSE_TIMEOUT_MS, done) };
     this.#parts.add(part);
+    producer.onClosed = () => this.#parts.delete(part);
     return producer;
+  }
+
+  /** Producers and consumers that are not closed. */
+  get parts(): number {
+    return this.#parts.size;
   }
 
   consumer({ topics, from, handler, ...given }: ConsumerCoreOptions): PushConsumerCore {
@@ -99,6 +105,7 @@ export class ClientCore {
     const retries = new ProducerCore(this.#context, producerOptions('producer', { group: RETRY_PRODUCER_GROUP }));
     const consumer = new PushConsumerCore(this.#context, options, { topics, from: from ?? 'last', handler }, retries);
     this.#parts.add(consumer);
+    consumer.onClosed = () => this.#parts.delete(consumer);
     return consumer;
   }
 

@@ -67,6 +67,8 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
   #sweepTimer: Timer | undefined;
   #state: 'new' | 'running' | 'closing' | 'closed' = 'new';
   #idle: (() => void) | undefined;
+  /** Called once when it has closed. */
+  onClosed: (() => void) | undefined;
   #handingBack = 0;
 
   /** `retries` sends copies to the retry topic when a broker does not take a message back. Throws for a setup that cannot work. */
@@ -127,7 +129,10 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
 
   /** See the head of the file. `done` is called once everything is settled or `closeTimeoutMs` has passed. */
   close(done: () => void): void {
-    if (this.#state === 'new') this.#state = 'closed';
+    if (this.#state === 'new') {
+      this.#state = 'closed';
+      this.onClosed?.();
+    }
     if (this.#state !== 'running') return done();
     this.#state = 'closing';
     const { timers } = this.#context.ports;
@@ -310,6 +315,7 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     this.#assignment.leaveAll(() => {
       session.leaveConsumer(this.group, () => {
         this.#state = 'closed';
+        this.onClosed?.();
         this.#retries.close(0, done);
       });
     });

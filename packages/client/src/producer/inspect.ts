@@ -48,7 +48,7 @@ export function inspectProducer(
   nowMs: number,
 ): ProducerState {
   const recordsByLane = new Map<unknown, number>();
-  for (const batch of flying) recordsByLane.set(batch.lane, (recordsByLane.get(batch.lane) ?? 0) + batch.count);
+  for (const batch of flying) recordsByLane.set(batch.lane, (recordsByLane.get(batch.lane) ?? 0) + batch.left);
   const waiting = waitingRows(memoryLine, nowMs);
   const queues: ProducerState['queues'][number][] = [];
   for (const topic of topics) {

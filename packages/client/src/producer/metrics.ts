@@ -76,8 +76,9 @@ export function producerMetrics(
   let requestsInFlight = 0;
   let recordsInFlight = 0;
   for (const batch of flying) {
-    requestsInFlight++;
-    recordsInFlight += batch.count;
+    // Of a run each record is a request, and those with a verdict are in flight no more.
+    requestsInFlight += batch.frames === undefined ? 1 : batch.left;
+    recordsInFlight += batch.left;
   }
   let routeAgeMs = 0;
   for (const topic of topics) if (topic.routed) routeAgeMs = Math.max(routeAgeMs, nowMs - topic.routedMs);

@@ -40,7 +40,6 @@ const CLOSE_TIMEOUT_MS = 30_000;
 
 export class TransactionProducer<A = unknown, K = Plain, V = Plain> {
   readonly core: TransactionProducerCore;
-  #closed: Promise<void> | undefined;
 
   constructor(client: ClientCore, { listener, ...options }: TransactionSettings<A, K, V>) {
     const execute = listener.execute?.bind(listener);
@@ -82,8 +81,7 @@ export class TransactionProducer<A = unknown, K = Plain, V = Plain> {
   }
 
   close({ timeoutMs = CLOSE_TIMEOUT_MS }: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
-    this.#closed ??= new Promise((resolve) => this.core.close(timeoutMs, resolve));
-    return this.#closed;
+    return new Promise((resolve) => this.core.close(timeoutMs, resolve));
   }
 }
 

@@ -78,7 +78,8 @@ export class TransactionProducerCore implements ProducerMember {
   #lastEnds: EndRequests | undefined;
   readonly #end: EndRequest = { halfOffset: 0, position: 0, verdict: 0, idPrefix: '', idLow: 0 };
   #checking = 0;
-  #closed = false;
+  /** Called once when it has closed. */
+  onClosed: (() => void) | undefined;
 
   constructor(context: ClientContext, options: TransactionOptions, callbacks: TransactionCallbacks) {
     this.#context = context;
@@ -86,6 +87,10 @@ export class TransactionProducerCore implements ProducerMember {
     this.#callbacks = callbacks;
     this.group = options.group;
     this.producer = new ProducerCore(context, options);
+    this.producer.onClosed = (done) => {
+      this.onClosed?.();
+      context.session.leaveProducer(this, done);
+    };
     const properties: [string, string][] = [
       [PropertyName.TRANSACTION_PREPARED, 'true'],
       [PropertyName.PRODUCER_GROUP, options.group],
@@ -166,10 +171,9 @@ export class TransactionProducerCore implements ProducerMember {
     });
   }
 
+  /** As a producer's: 0 ends the wait of another close too. */
   close(timeoutMs: number, done: () => void): void {
-    if (this.#closed) return done();
-    this.#closed = true;
-    this.producer.close(timeoutMs, () => this.#context.session.leaveProducer(this, done));
+    this.producer.close(timeoutMs, done);
   }
 
   /** A broker asks about a half message; the answer goes to the broker that asked. */

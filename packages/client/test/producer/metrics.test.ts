@@ -35,6 +35,18 @@ describe('metrics', () => {
     expect(after.bufferAvailableBytes).toBe(after.bufferTotalBytes);
   });
 
+  it('count each single send of a run as a request, and none that has its verdict as in flight', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ batchSizeBytes: 0 });
+    warmUp(stage, producer);
+    let sends = 0;
+    stage.broker.script = (code) => (SENDS.includes(code) && ++sends > 3 ? 'silent' : 'ok');
+    for (let n = 0; n < 10; n++) send(producer, { topic: 't', value: 'v' });
+    stage.time.settle();
+    expect(producer.metrics()).toMatchObject({ pendingRecords: 7, requestsInFlight: 7, recordsInFlight: 7 });
+    expect(producer.inspect().queues[0]).toMatchObject({ recordsInFlight: 7 });
+  });
+
   it('tell what waits, for how long it did, and what was refused', () => {
     const stage = stageWith({ t: 1 });
     const producer = stage.client().producer({ bufferMemoryBytes: 1024, batchSizeBytes: 1024, maxBlockMs: 100 });

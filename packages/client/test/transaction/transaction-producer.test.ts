@@ -68,6 +68,23 @@ describe('transaction producer', () => {
     expect(told).toEqual(['MALFORMED_ANSWER', 'unknown', undefined]);
   });
 
+  it('closes at once when a second close says so, and its client forgets it', () => {
+    const { stage } = started();
+    const client = stage.client({ clientId: 'forgetful' });
+    const producer = client.transactionProducer({ group: 'shop', listener: { check: () => {} } });
+    expect(client.parts).toBe(1);
+    stage.broker.script = (code) => (code === RequestCode.SEND_MESSAGE_V2 ? 'silent' : 'ok');
+    const told: string[] = [];
+    producer.half({ topic: 't', value: 'v' }, (error) => told.push(error?.code ?? 'ok'));
+    stage.time.settle();
+    producer.close(30_000, () => told.push('patient'));
+    stage.time.settle();
+    expect(told).toEqual([]);
+    producer.close(0, () => told.push('now'));
+    stage.time.settle();
+    expect([told, client.parts]).toEqual([['CONNECTION_LOST', 'patient', 'now'], 0]);
+  });
+
   it('keeps trying to start until a broker is there', () => {
     const stage = new Stage();
     stage.broker.topics.set('TBW102', 8);
