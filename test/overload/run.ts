@@ -17,20 +17,17 @@ import { guide } from './guide.ts';
 import { metastable } from './metastable.ts';
 import { cpuBound, diskBound } from './saturation.ts';
 
-const { values } = parseArgs({
-  options: {
-    seconds: { type: 'string' },
-    case: { type: 'string' },
-    broker: { type: 'string', default: '{}' },
-    guide: { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-  },
-});
+const OPTIONS = {
+  seconds: { type: 'string' },
+  case: { type: 'string' },
+  broker: { type: 'string', default: '{}' },
+  guide: { type: 'boolean', default: false },
+  write: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const;
 const BEGIN = '<!-- npm run overload -- --guide -->';
 const END = '<!-- end -->';
-const seconds = Number(values.seconds ?? (values.guide ? '20' : '60'));
-const given = JSON.parse(values.broker) as GivenBrokerOptions;
 
 const CASES: Record<string, (failed?: readonly string[]) => Promise<readonly CaseResult[]>> = {
   'disk-bound': async () => [await diskBound(seconds, given)],
@@ -40,6 +37,16 @@ const CASES: Record<string, (failed?: readonly string[]) => Promise<readonly Cas
   controls: async () => [await controls(Math.min(seconds, 4))],
 };
 for (const name of CAUSE_NAMES) CASES[name] = () => causes([name]);
+
+const USAGE = `usage: npm run overload [-- --seconds N (at least 2)] [--case ${Object.keys(CASES).join(' | ')}] [--broker JSON] [--json]
+       npm run overload -- --guide [--write] [--seconds N]
+`;
+const { values, given } = asked();
+const seconds = Number(values.seconds ?? (values.guide ? '20' : '60'));
+if (values.help) {
+  process.stdout.write(USAGE);
+  process.exit(0);
+}
 
 if (values.guide) {
   const lines: string[] = [];
@@ -55,9 +62,7 @@ const chosen = Object.entries(CASES).filter(([name]) =>
   values.case === undefined ? !CAUSE_NAMES.includes(name) : name === values.case,
 );
 if (chosen.length === 0 || !(seconds >= 2)) {
-  process.stderr.write(
-    `usage: npm run overload [-- --seconds N (at least 2)] [--case ${Object.keys(CASES).join(' | ')}] [--json]\n`,
-  );
+  process.stderr.write(USAGE);
   process.exit(2);
 }
 
@@ -83,6 +88,17 @@ if (values.json) process.stdout.write(`${JSON.stringify({ seconds, results, fail
 else say(bad.length === 0 ? `${results.length} cases hold` : `${bad.length} of ${results.length} cases fail`);
 if (bad.length > 0) say(`repeat: npm run overload -- --seconds ${seconds} --case ${bad[0]!.name}`);
 process.exitCode = bad.length > 0 ? 1 : 0;
+
+/** What was asked for; ends the process when that cannot be understood. */
+function asked() {
+  try {
+    const { values: found } = parseArgs({ options: OPTIONS });
+    return { values: found, given: JSON.parse(found.broker) as GivenBrokerOptions };
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n${USAGE}`);
+    process.exit(2);
+  }
+}
 
 function tell(result: CaseResult): void {
   say(`${result.name}: ${failed(result).length === 0 ? 'holds' : 'FAILS'}`);
