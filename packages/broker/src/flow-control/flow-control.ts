@@ -1,5 +1,5 @@
 import type { Clock, Timer, Timers, Turn } from '@tallystick/base';
-import { ResponseCode, type Frame, type Peer, type ReplyRef } from '@tallystick/remoting';
+import { RequestCode, ResponseCode, type Frame, type Peer, type ReplyRef } from '@tallystick/remoting';
 import { connectionOf, Hold } from '../connection.ts';
 import type { Counters } from '../counters.ts';
 import type { BrokerOptions } from '../options.ts';
@@ -57,7 +57,9 @@ export class FlowControl {
   readonly #rest: Lane;
   readonly #sends: Lane;
   readonly #endTurnAtEnd = (): void => this.#endTurn();
-  readonly #serve = (peer: Peer, frame: Frame): void => this.#server.handle(peer, frame);
+  readonly #serve = (peer: Peer, frame: Frame): void => {
+    if (peer.isOpen || OUTLIVES.has(frame.code)) this.#server.handle(peer, frame);
+  };
   #isArmed = false;
   /** When the present turn began, as far as it is known here. */
   #turnMs = 0;
@@ -110,7 +112,7 @@ export class FlowControl {
     if (this.#isWaiting && !this.#isArmed) this.#arm();
   }
 
-  /** A connection has ended: what it asked for is served all the same. */
+  /** A connection has ended. Of what it asked for only that is served which means something without it. */
   leave(peer: Peer): void {
     for (const lane of this.#lanes) lane.held.delete(peer);
   }
@@ -316,6 +318,19 @@ class Lane {
     this.held.clear();
   }
 }
+
+/**
+ * Sends, confirmations and offsets count although their connection has ended. A heartbeat, a lock or a registration would bring
+ * back a member that has just been taken out.
+ */
+const OUTLIVES: ReadonlySet<number> = new Set([
+  RequestCode.SEND_MESSAGE,
+  RequestCode.SEND_MESSAGE_V2,
+  RequestCode.SEND_BATCH_MESSAGE,
+  RequestCode.CONSUMER_SEND_MSG_BACK,
+  RequestCode.END_TRANSACTION,
+  RequestCode.UPDATE_CONSUMER_OFFSET,
+]);
 
 /** RocketMQ's period. */
 const SCAN_MS = 10;

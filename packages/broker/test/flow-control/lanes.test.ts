@@ -30,6 +30,7 @@ class FakePeer {
   readonly remote = '10.0.0.1:5';
   readonly state: Connection;
   isPaused = false;
+  isOpen = true;
   readonly #yard: Yard;
 
   constructor(yard: Yard) {
@@ -163,6 +164,26 @@ describe('a lane', () => {
     }
     yard.time.settle();
     expect(served + 3 * 6 + yard.served.length - 6).toBe(160);
+  });
+
+  it('serves of a connection that has ended only what counts without it', () => {
+    const yard = new Yard(NARROW, 80);
+    const codes = [HEARTBEAT, END, OFFSET, ROUTE, SEND];
+    codes.forEach((code, kind) => {
+      for (let n = 0; n < 16; n++) yard.arrive(code, code === SEND ? 500 : 0, kind * 16 + n);
+    });
+    const waiting = yard.flow.lanes().filter((lane) => lane.waiting > 0);
+    expect(waiting).toHaveLength(5);
+    yard.served.length = 0;
+    for (const peer of yard.peers) {
+      peer.isOpen = false;
+      yard.flow.leave(peer as unknown as Peer);
+    }
+    yard.time.settle();
+    expect(new Set(yard.served.map(({ code }) => code))).toEqual(new Set([END, OFFSET, SEND]));
+    const left = waiting.filter(({ name }) => ['endTransaction', 'consumerManager', 'send'].includes(name));
+    expect(yard.served).toHaveLength(left.reduce((sum, lane) => sum + lane.waiting, 0));
+    expect(yard.flow.lanes().every((lane) => lane.waiting === 0)).toBe(true);
   });
 
   it('waits for nobody else: a shut store stops sends and nothing more', () => {
