@@ -1,11 +1,12 @@
+import type nodeZlib from 'node:zlib';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { seededRandom } from '@tallystick/base/testing';
 import { SENDS, send, stageWith, warmUp } from './sent.ts';
 
 const zlib = vi.hoisted(() => ({ deflates: 0 }));
 vi.mock('node:zlib', async (original) => {
-  const real = await original<typeof import('node:zlib')>();
-  const deflateSync: typeof real.deflateSync = (...given) => {
+  const real = await original<typeof nodeZlib>();
+  const deflateSync: typeof nodeZlib.deflateSync = (...given) => {
     zlib.deflates++;
     return real.deflateSync(...given);
   };
@@ -101,15 +102,13 @@ describe('the memory of a producer', () => {
     const stage = stageWith({ t: 1 });
     const other = stage.addBroker('10.0.0.2:9876', 'broker-b-with-a-longer-name');
     const memory = { bufferMemoryBytes: 64 * 1024, compressOverBytes: 0, batchSizeBytes: 0 };
-    const producer = stage
-      .client()
-      .producer({
-        ...memory,
-        maxInFlightMessages: 4,
-        latencyAvoidance: false,
-        partitionerAdaptive: false,
-        requestTimeoutMs: 2000,
-      });
+    const producer = stage.client().producer({
+      ...memory,
+      maxInFlightMessages: 4,
+      latencyAvoidance: false,
+      partitionerAdaptive: false,
+      requestTimeoutMs: 2000,
+    });
     warmUp(stage, producer);
     stage.broker.script = (code) => (SENDS.includes(code) ? { code: 2, remark: 'busy' } : 'ok');
     other.script = (code) => (SENDS.includes(code) ? 'silent' : 'ok');
