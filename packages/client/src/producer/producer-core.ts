@@ -272,8 +272,10 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   lateness({ record: { topic, queueId }, bytes }: WaitingSend, { reason }: WaitingLine): SendError {
     const waited = `${this.options.maxBlockMs} ms (maxBlockMs)`;
     switch (reason) {
-      case 'route':
-        return fail('NO_ROUTE', `${waited}, topic ${topic}`);
+      case 'route': {
+        const cause = this.#topics.get(topic)?.routeError;
+        return fail('NO_ROUTE', `${waited}, topic ${topic}${cause === undefined ? '' : `; ${cause.message}`}`, cause);
+      }
       case 'queue': {
         const count = this.#topics.get(topic)?.queueCount ?? 0;
         return fail('NO_QUEUE', `queue ${queueId} of ${topic}, which has ${count}, also after ${waited}`);
@@ -390,7 +392,8 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       const chosen = send?.chosen;
       lane = chosen !== undefined && topic.has(chosen) ? chosen : topic.ofPartitioner(this.#partitioner, record);
       // The partitioner is the user's code: it may have closed the producer, withdrawn this very send, or sent others.
-      if (send === undefined ? this.#closing : send.line !== this.#room.memory) return send === undefined ? fail('CLOSED') : 'gone';
+      if (send === undefined ? this.#closing : send.line !== this.#room.memory)
+        return send === undefined ? fail('CLOSED') : 'gone';
       if (admitted !== this.#admitted) {
         const error = this.#fault(record, marks, true);
         if (error !== undefined) return error;
@@ -461,7 +464,8 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       send.value = this.#encoder.value;
     }
     const { topic } = send;
-    const placed = prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed, send);
+    const placed =
+      prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed, send);
     if (placed === 'no-memory') {
       send.chosen = this.#chosen;
       return false;

@@ -1,6 +1,7 @@
 /**
  * Which failure of a send goes where, step by step: a table for readers and tests. In short: only a call that cannot be one throws;
  * everything else reaches the callback (and future, and promise) exactly once, after the interceptors have heard of it, and nothing is told twice.
+ * "At once" holds for a send that no such callback has made: a send from a callback that is told at once is told at the end of the turn.
  */
 import type { LocalCode } from '../errors.ts';
 

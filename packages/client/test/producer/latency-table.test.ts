@@ -109,6 +109,17 @@ describe('avoidance', () => {
     expect(producer.inspect().avoided.map(({ brokerName }) => brokerName)).toEqual(isAvoided ? ['broker-a'] : []);
   });
 
+  it('is caused by the worst answer to a run, not by its last one', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ retries: 0, batchSizeBytes: 0 });
+    warmUp(stage, producer);
+    let sends = 0;
+    stage.broker.script = (code) => (SENDS.includes(code) ? { code: sends++ === 0 ? 2 : 13 } : 'ok');
+    for (const value of ['1', '2']) send(producer, { topic: 't', value });
+    stage.time.settle();
+    expect([sends, producer.inspect().avoided.map(({ brokerName }) => brokerName)]).toEqual([2, ['broker-a']]);
+  });
+
   it('does not move a record whose key or caller chose the queue', () => {
     const stage = stageWith({ t: 1 });
     stage.addBroker('10.0.0.2:9876', 'broker-b');

@@ -10,18 +10,18 @@ function partitioned(isWarm: boolean, act: (producer: ProducerCore, waiting: Wai
   const stage = stageWith({ t: 2 });
   const log: string[] = [];
   let isArmed = false;
-  let waiting: WaitingSend | undefined;
+  const waits: { send?: WaitingSend | undefined } = {};
   const partition = (): number => {
     if (isArmed) {
       isArmed = false;
-      act(producer, waiting);
+      act(producer, waits.send);
     }
     return 0;
   };
   const producer: ProducerCore = stage.client().producer({ partitioner: { partition } });
   if (isWarm) warmUp(stage, producer);
   isArmed = true;
-  waiting = producer.send({ topic: 't', value: 'v' }, (error) => log.push(error?.code ?? 'ok'));
+  waits.send = producer.send({ topic: 't', value: 'v' }, (error) => log.push(error?.code ?? 'ok'));
   stage.time.advance(100);
   return { stage, producer, log };
 }
