@@ -25,8 +25,8 @@ export interface Registered {
 
 /**
  * Makes this broker known to name servers, Apache's or another of ours: at the start, every {@link RegistrarOptions.registerPeriodMs}, soon after a
- * topic has changed, and again when a connection comes back. At the stop it takes itself off their lists. A name server that is down costs
- * nothing but its silence; one that knows another broker of the same name refuses, and that is told.
+ * topic has changed, and again when a connection comes back. At the stop it takes itself off their lists. A name server that is down is
+ * told of once, and again after it has answered; one that knows another broker of the same name refuses, and that is told.
  */
 export class Registrar {
   readonly #ports: RegistrarPorts;
@@ -45,6 +45,7 @@ export class Registrar {
     this.#report = report;
     const addresses = options.nameServers.split(/[,;]/).map((address) => address.trim());
     this.#places = [...new Set(addresses)].map((address) => new Place(address, ports, options, self, registered));
+    for (const place of this.#places) place.onSilent = report;
   }
 
   /** `done` when every name server has answered or failed to, with the first refusal if there was one; then it goes on by itself. */
@@ -93,6 +94,8 @@ export class Registrar {
 class Place {
   readonly address: string;
   onRefused: (sentence: string) => void = () => {};
+  /** Hears when it cannot be reached, once until it answers again. */
+  onSilent: (sentence: string) => void = () => {};
   readonly #ports: RegistrarPorts;
   readonly #options: RegistrarOptions;
   readonly #self: Identity;
@@ -101,6 +104,7 @@ class Place {
   #peer: Peer | undefined;
   #timer: Timer | undefined;
   #refused = '';
+  #isSilent = false;
   #first: ((refusal: string | undefined) => void) | undefined;
 
   constructor(address: string, ports: RegistrarPorts, options: RegistrarOptions, self: Identity, registered: Registered) {
@@ -134,7 +138,7 @@ class Place {
       bodyCrc32: crc32(body) & 0x7fffffff,
     };
     this.#ask(RequestCode.REGISTER_BROKER, fields, body, (error, reply) => {
-      if (error !== undefined) return this.#failed();
+      if (error !== undefined) return this.#failed(error.message);
       if (reply.code === ResponseCode.SUCCESS) this.#settled(undefined);
       else this.#settled(`the name server ${this.address} does not take this broker: ${reply.remark() ?? `code ${reply.code}`}`);
       this.#arm(this.#options.registerPeriodMs);
@@ -166,12 +170,12 @@ class Place {
         if (error === undefined) wire.close(false);
         return;
       }
-      if (error !== undefined) return this.#failed();
+      if (error !== undefined) return this.#failed(error);
       const peer = new Peer(wire, this.#ports, PEER, {
         onRequest: (asked, frame) =>
           asked.answer(frame.ref(), ResponseCode.REQUEST_CODE_NOT_SUPPORTED, ` request type ${frame.code} not supported`),
-        onClose: () => {
-          if (this.#peer === peer) this.#failed();
+        onClose: (_, reason) => {
+          if (this.#peer === peer) this.#failed(reason);
         },
       });
       this.#peer = peer;
@@ -184,7 +188,7 @@ class Place {
   #askForNamesake(): void {
     const { brokerName, address } = this.#self;
     this.#ask(RequestCode.GET_BROKER_CLUSTER_INFO, {}, undefined, (error, reply) => {
-      if (error !== undefined) return this.#failed();
+      if (error !== undefined) return this.#failed(error.message);
       const info = reply.code === ResponseCode.SUCCESS ? decodeClusterInfo(reply.body()) : 'no list';
       const namesake = typeof info === 'string' ? undefined : info.brokers.find((broker) => broker.brokerName === brokerName);
       const other = namesake?.brokerAddrs.get(String(MASTER));
@@ -212,14 +216,20 @@ class Place {
   }
 
   /** The connection is of no use: another one soon. */
-  #failed(): void {
+  #failed(reason: string): void {
     if (this.#state === 'stopped') return;
     const peer = this.#peer;
     this.#peer = undefined;
     this.#state = 'away';
     peer?.close(false, 'the name server does not answer');
     this.#settled(undefined, false);
-    this.#arm(Math.min(AGAIN_MS, this.#options.registerPeriodMs));
+    const againMs = Math.min(AGAIN_MS, this.#options.registerPeriodMs);
+    if (!this.#isSilent)
+      this.onSilent(
+        `this broker is not registered at the name server ${this.address} (${reason}); it tries again every ${againMs} ms`,
+      );
+    this.#isSilent = true;
+    this.#arm(againMs);
   }
 
   /** An attempt has ended: the first one is waited for, a new refusal is told. */
@@ -228,6 +238,7 @@ class Place {
     this.#first = undefined;
     if (refusal !== undefined && refusal !== this.#refused) this.onRefused(refusal);
     if (isAnswer) this.#refused = refusal ?? '';
+    if (isAnswer) this.#isSilent = false;
     first?.(refusal);
   }
 
