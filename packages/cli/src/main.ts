@@ -2,6 +2,7 @@
  * The command line: builds the commands of commands.ts, runs the one that was asked for and turns what it throws into a sentence and an exit code. A command
  * never calls `process.exit` to report a failure; it throws a CliError.
  */
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { CliError, exitCodes } from './cli-error.ts';
 import { commands } from './commands.ts';
@@ -28,11 +29,17 @@ async function run(argv: readonly string[]): Promise<number> {
 function programOf(): Command {
   const program = new Command('tallystick')
     .description('Reliable messages for distributed transactions')
+    .version(version())
     .showHelpAfterError('(add --help for the options)')
     .addHelpText('after', `\nExit codes:\n${exitCodeLines()}`);
   for (const add of commands) add(program);
   for (const command of withSubcommands(program)) command.exitOverride();
   return program;
+}
+
+/** This package's, from the sources as from `dist`. */
+function version(): string {
+  return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
 }
 
 function withSubcommands(command: Command): Command[] {

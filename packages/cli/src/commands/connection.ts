@@ -33,20 +33,11 @@ function brokerError(error: unknown, at: string): unknown {
   const usage = usageOf(error, 'correct the flag');
   if (usage !== undefined) return usage;
   const { outcome } = error as { outcome?: unknown };
+  const message = error.message.includes(at) ? error.message : `${at}: ${error.message}`;
   if (outcome === 'unavailable')
-    return new CliError(
-      `${at}: ${error.message}`,
-      'start one with `tallystick broker` or name another with --broker',
-      'unavailable',
-      error,
-    );
+    return new CliError(message, 'start one with `tallystick broker` or name another with --broker', 'unavailable', error);
   if (outcome === 'unknown')
-    return new CliError(
-      `${at}: ${error.message}`,
-      'it may or may not have happened; look before you repeat it',
-      'unavailable',
-      error,
-    );
-  if (typeof outcome === 'string') return new CliError(`${at}: ${error.message}`, 'correct the request', 'failed', error);
+    return new CliError(message, 'it may or may not have happened; look before you repeat it', 'unavailable', error);
+  if (typeof outcome === 'string') return new CliError(message, 'correct the request', 'failed', error);
   return error;
 }

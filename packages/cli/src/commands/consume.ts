@@ -1,5 +1,5 @@
 /** `tallystick consume`: prints the messages of a topic as a member of a consumer group, and acknowledges what it has printed. */
-import type { ConsumedMessage } from '@tallystick/client';
+import type { Client, ConsumedMessage } from '@tallystick/client';
 import { Option, type Command } from 'commander';
 import { integer } from '../arguments.ts';
 import { usingBroker, withBroker, type BrokerFlag } from './connection.ts';
@@ -58,8 +58,19 @@ async function consume(topic: string, flags: ConsumeFlags): Promise<void> {
     await ended;
     clearTimeout(idle);
     await consumer.close();
+    if (printed === 0 && (await isMissing(client, topic)))
+      console.error(`the topic ${topic} does not exist; \`tallystick topic create ${topic}\` or a first send makes it`);
     if (!flags.json) console.error(`${printed} consumed from ${topic} as ${flags.group}`);
   });
+}
+
+/** For a hint only: a broker that cannot say so now counts as one that has the topic. */
+async function isMissing(client: Client, topic: string): Promise<boolean> {
+  const topics = await client
+    .admin()
+    .topicList()
+    .catch(() => [topic]);
+  return !topics.includes(topic);
 }
 
 function print(message: ConsumedMessage, json: boolean): void {
