@@ -106,6 +106,8 @@ export class Connection {
   readonly #peers: Peers;
   #held = false;
   #failures = 0;
+  /** Why it is not there, for people. */
+  #trouble = '';
   #waiting: WaitingCall[] = [];
   #timer: Timer | undefined;
   #dial = 0;
@@ -178,7 +180,7 @@ export class Connection {
 
   #refusal(): string | undefined {
     if (this.state === 'closed') return 'the client is closed';
-    if (this.state === 'pausing') return `${this.address} could not be reached a moment ago`;
+    if (this.state === 'pausing') return `a moment ago: ${this.#trouble}`;
     const max = this.#peers.options.waitingCallsMax;
     return this.#waiting.length >= max ? `${max} calls wait for ${this.address} already (waitingCallsMax)` : undefined;
   }
@@ -228,6 +230,7 @@ export class Connection {
   #lost(peer: Peer, reason: string): void {
     if (this.peer !== peer) return;
     this.peer = undefined;
+    this.#trouble = `${this.address}: ${reason}`;
     if (this.state === 'open') {
       // A pause even before the first attempt: who has just closed is seldom listening yet.
       this.state = 'idle';
@@ -241,8 +244,9 @@ export class Connection {
     this.#dial++;
     if (this.state !== 'dialing') return;
     this.#failures++;
+    this.#trouble = reason.includes(this.address) ? reason : `${this.address}: ${reason}`;
     this.#pause();
-    this.#refuseWaiting(`${this.address}: ${reason}`);
+    this.#refuseWaiting(this.#trouble);
     this.#peers.owner.down(this, reason);
   }
 

@@ -164,6 +164,9 @@ export class ProducerTopics implements ChoiceSurroundings {
     if (route !== undefined) {
       if (error === undefined) topic.learn(route, this.#context.ports.clock.monotonic());
       this.#owner.routed(topic);
-    } else if (error?.outcome === 'unroutable') this.#owner.unroutable(topic, error);
+    } else {
+      topic.routeError = error;
+      if (error?.outcome === 'unroutable') this.#owner.unroutable(topic, error);
+    }
   }
 }

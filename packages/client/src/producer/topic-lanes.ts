@@ -26,6 +26,8 @@ export class TopicLanes {
   /** True once a route has been learned, even one without queues; and when (monotonic ms). */
   routed = false;
   routedMs = 0;
+  /** Why the last lookup of the route failed, when none has succeeded. */
+  routeError: Error | undefined;
   /** Monotonic ms at which the route may be asked for again because a queue is missing. */
   askAgainMs = 0;
   #queues: readonly QueueKey[] = [];
