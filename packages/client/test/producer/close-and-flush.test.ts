@@ -119,10 +119,10 @@ describe('close', () => {
   it('with Infinity waits without a timer until the last verdict', () => {
     const stage = stageWith({ t: 1 });
     const times: number[] = [];
-    const { after } = stage.time;
+    const after = stage.time.after.bind(stage.time);
     stage.time.after = (ms, run) => {
       times.push(ms);
-      return after.call(stage.time, ms, run);
+      return after(ms, run);
     };
     const producer = stage.client().producer();
     warmUp(stage, producer);
