@@ -101,7 +101,7 @@ interface Seen {
   readonly visible: number;
 }
 
-function judge({ name, peak, load, probe, after, peakMiB, recoveredS, verdict, visible }: Seen) {
+function judge({ name, peak, load, probe, before, after, peakMiB, recoveredS, verdict, visible }: Seen) {
   const checks = new Checks();
   const { answers } = after;
   const share = load.goodput / peak.goodput;
@@ -149,8 +149,9 @@ function judge({ name, peak, load, probe, after, peakMiB, recoveredS, verdict, v
     verdict.problems.length === 0 ? `${verdict.acknowledged} acknowledged, ${verdict.stored} read` : verdict.problems.slice(0, 3),
   );
   if (name.startsWith('disk')) {
-    const counted = busyCounters(after.counters);
-    const told = Object.keys(counted).map((answer) => [answer, counted[answer as Answer], answers[answer as Answer].count]);
+    const earlier = busyCounters(before.counters);
+    const counted = Object.entries(busyCounters(after.counters));
+    const told = counted.map(([answer, count]) => [answer, count - earlier[answer as Answer]!, answers[answer as Answer].count]);
     checks.that(
       told.every(([, ours, seen]) => ours === seen),
       'each busy answer is counted under its cause',
