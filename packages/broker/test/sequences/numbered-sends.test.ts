@@ -105,16 +105,19 @@ describe('a numbered send', () => {
     expect(client.bodies('%RETRY%g')).toEqual(['x', 'x']);
   });
 
-  it.each(['one', 'batch'])('that says of itself what only the broker says is illegal, and its number stays free (%s)', (kind) => {
-    const client = new Stage().start().client();
-    for (const props of [{ REAL_TOPIC: 'orders', REAL_QID: '0' }, { REAL_QID: '0' }]) {
-      const answer =
-        kind === 'one' ? one(client, 'a', { sequence: 0, props }) : batch(client, ['a', 'b'], { sequence: 0, props });
-      expect([answer.code, answer.remark]).toEqual([13, expect.stringContaining("REAL_QID, which are the broker's own")]);
-    }
-    expect(one(client, 'b', { sequence: 0 }).code).toBe(0);
-    expect(client.bodies('orders')).toEqual(['b']);
-  });
+  it.each(['one', 'batch'])(
+    'that says of itself what only the broker says is illegal, and its number stays free (%s)',
+    (kind) => {
+      const client = new Stage().start().client();
+      for (const props of [{ REAL_TOPIC: 'orders', REAL_QID: '0' }, { REAL_QID: '0' }]) {
+        const answer =
+          kind === 'one' ? one(client, 'a', { sequence: 0, props }) : batch(client, ['a', 'b'], { sequence: 0, props });
+        expect([answer.code, answer.remark]).toEqual([13, expect.stringContaining("REAL_QID, which are the broker's own")]);
+      }
+      expect(one(client, 'b', { sequence: 0 }).code).toBe(0);
+      expect(client.bodies('orders')).toEqual(['b']);
+    },
+  );
 
   it.each(['one', 'batch'])('that goes to any queue is illegal: its repeat would go to another one (%s)', (kind) => {
     const client = new Stage().start().client();

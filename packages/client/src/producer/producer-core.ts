@@ -463,7 +463,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       send.isSerialized = true;
       send.value = this.#encoder.value;
     }
-    const { topic } = send;
+    const topic = send.topic as TopicLanes;
     const placed =
       prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed, send);
     if (placed === 'no-memory') {

@@ -7,13 +7,13 @@
 import type { FollowedSend } from './interceptors.ts';
 import type { Lane, SendDone } from './producer-batch.ts';
 import type { ProducerRecord, SendMarks } from './record.ts';
-import type { TopicLanes } from './topic-lanes.ts';
 
 /** Why a send waits. */
 export type WaitReason = 'route' | 'queue' | 'memory';
 
 export class WaitingSend {
-  readonly topic: TopicLanes;
+  /** Its topic, as the producer keeps it (TopicLanes). */
+  readonly topic: object;
   /** A copy of what the caller gave, or as it will travel once `isSerialized`. */
   record: ProducerRecord<unknown, unknown>;
   isSerialized: boolean;
@@ -33,7 +33,7 @@ export class WaitingSend {
   behind: WaitingSend | undefined;
 
   constructor(
-    topic: TopicLanes,
+    topic: object,
     record: ProducerRecord<unknown, unknown>,
     isSerialized: boolean,
     marks: SendMarks | undefined,
