@@ -114,7 +114,9 @@ function resultRow({ work, who, values, rounds, way, durability, note, missing }
   // A rate comes with the latencies of its samples; they are another work's figures.
   const primary = names.includes('perSecond') ? (['perSecond'] as const) : names.filter((name) => !name.endsWith('CpuUs'));
   const text = (one: SideResult['values']): string => primary.map((name) => shown(name, one[name] ?? Number.NaN)).join(' / ');
-  const cpu = [values.clientCpuUs, values.serverCpuUs].map((us) => us ?? '–').join(' + ');
+  const cpu = [values.clientCpuUs, values.serverCpuUs]
+    .map((us) => (us === undefined ? '–' : Number(us.toPrecision(3))))
+    .join(' + ');
   return [work, who, missing === undefined ? text(values) : 'missing', rounds.map(text).join(', '), cpu, way, durability, note];
 }
 

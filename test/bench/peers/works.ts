@@ -299,7 +299,7 @@ export const WORKS: readonly Work[] = [
   },
   {
     name: 'recovery-warm',
-    title: 'reading and checking the log after a crash, files in the page cache',
+    title: 'reading and checking the log at a start, files in the page cache',
     value: 'gigabytesPerSecond',
     sides: [],
     marks: [{ kind: 'least', required: 1.4 }],
