@@ -144,8 +144,9 @@ export class NumberingProducer implements Actor {
     const place = `${fields['queueOffset']} ${fields['msgId']}`;
     if (request.place !== undefined) {
       coverage.hit('repeated request recognised');
-      if (request.place !== place)
+      if (request.place !== place && !this.#mayDiffer(request.place, place))
         ledger.violate('one-answer-per-request', `request ${request.sequence}: ${request.place}, then ${place}`);
+      request.place = place;
       return;
     }
     request.place = place;
@@ -160,8 +161,10 @@ export class NumberingProducer implements Actor {
     }
     lane.told.push({ sequence: request.sequence, offset });
     const positions = (fields['msgId'] ?? '').split(',').map(positionOf);
-    for (const [n, intent] of request.intents.entries())
-      ledger.confirm(intent, world.timeMs, lane.queueId, offset + n, positions[n] ?? -1);
+    for (const [n, intent] of request.intents.entries()) {
+      const position = n > 0 && positions[n] === positions[0] ? -1 : positions[n];
+      ledger.confirm(intent, world.timeMs, lane.queueId, offset + n, position ?? -1);
+    }
     const { epoch } = lane;
     // Long after: it may have left the window, and then nothing is told.
     if (this.#stage.chaos && this.#random.chance(0.15))
@@ -170,10 +173,26 @@ export class NumberingProducer implements Actor {
       });
   }
 
+  /**
+   * A broker that may lose what it acknowledged stores the repeat as if it were the first. Where retention has taken the records of a batch, only
+   * the place of its first one is known, and stands for all.
+   */
+  #mayDiffer(before: string, now: string): boolean {
+    if (this.#mayLose()) return true;
+    const [first = '', ...others] = now.split(' ')[1]?.split(',') ?? [];
+    const isFirstOnly = others.every((id) => id === first);
+    return this.#stage.plan.storeMaxBytes > 0 && isFirstOnly && before.startsWith(`${now.split(' ')[0]} ${first}`);
+  }
+
+  #mayLose(): boolean {
+    const { plan, cut } = this.#stage;
+    return plan.flush !== 'sync' && (plan.pooled || cut !== undefined);
+  }
+
   /** The broker lacks something that it had acknowledged: all that is open gets new numbers. */
   #renew(lane: Lane): void {
-    const { plan, ledger, coverage, cut } = this.#stage;
-    if (plan.flush === 'sync' || (!plan.pooled && cut === undefined))
+    const { ledger, coverage } = this.#stage;
+    if (!this.#mayLose())
       ledger.violate('acknowledged-is-remembered', `the first open request to queue ${lane.queueId} is out of order`);
     coverage.hit('numbers begun anew');
     lane.epoch++;
