@@ -102,7 +102,16 @@ function* changed(statement: Parameters<typeof run>[0]): Steps<boolean> {
 }
 
 function* countSteps(statements: MonitorStatements, channel: string, nowMs: number): Steps<Counts> {
-  const counts: Record<RowState, number> = { waiting: 0, delayed: 0, retrying: 0, dead: 0, buried: 0, done: 0 };
+  const counts: Record<RowState, number> = {
+    waiting: 0,
+    delayed: 0,
+    retrying: 0,
+    dead: 0,
+    buried: 0,
+    sent: 0,
+    confirmed: 0,
+    done: 0,
+  };
   let oldest = nowMs;
   const { rows } = yield* run(statements.counts({ channel }));
   for (const row of rows) {

@@ -22,6 +22,8 @@ export interface Dialect {
   readonly takeWriteLock: string | undefined;
   /** Whether `create table` and `create index` roll back with their transaction. */
   readonly transactionalSchema: boolean;
+  /** Whether an index may cover some rows only. */
+  readonly partialIndexes: boolean;
   /**
    * The database's own clock in ms, for leases and due times; undefined where the database has none of its own (SQLite lives in the
    * process, so the process's clock is the database's).

@@ -136,7 +136,8 @@ function createIndex(dialect: Dialect, table: Table, index: Index): string {
     .createIndex(index.name)
     .on(table.name)
     .columns([...index.columns]);
-  return textOf(index.unique ? create.unique() : create);
+  const text = textOf(index.unique ? create.unique() : create);
+  return index.where !== undefined && dialect.partialIndexes ? `${text} where ${index.where}` : text;
 }
 
 function typeOf(dialect: Dialect, column: Column): string {

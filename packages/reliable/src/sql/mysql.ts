@@ -26,6 +26,7 @@ export const mysql: Dialect = {
   failureEndsTransaction: false,
   takeWriteLock: undefined,
   transactionalSchema: false,
+  partialIndexes: false,
   now: sql<number>`cast(floor(unix_timestamp(now(3)) * 1000) as signed)`,
   ignoreTaken: (insert) => insert.ignore(),
   isLocked: (error) => ['ER_LOCK_WAIT_TIMEOUT', 'ER_LOCK_DEADLOCK', 'ER_LOCK_NOWAIT'].includes(codeOf(error)),

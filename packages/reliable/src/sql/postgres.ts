@@ -25,6 +25,7 @@ export const postgres: Dialect = {
   failureEndsTransaction: true,
   takeWriteLock: undefined,
   transactionalSchema: true,
+  partialIndexes: true,
   now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,
   ignoreTaken: (insert) => insert.onConflict((conflict) => conflict.doNothing()),
   // lock_not_available, deadlock_detected, serialization_failure, query_canceled (statement time-out while waiting for a lock)

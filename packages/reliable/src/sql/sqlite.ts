@@ -30,6 +30,7 @@ export const sqlite: Dialect = {
   failureEndsTransaction: false,
   takeWriteLock: 'delete from tallystick_schema where 0',
   transactionalSchema: true,
+  partialIndexes: true,
   now: undefined,
   ignoreTaken: (insert) => insert.onConflict((conflict) => conflict.doNothing()),
   isLocked: (error) => /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error)) || [5, 6].includes(numberOf(error, 'errcode') & 0xff),

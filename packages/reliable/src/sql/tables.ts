@@ -35,24 +35,28 @@ export interface Index {
   readonly columns: readonly string[];
   readonly unique: boolean;
   readonly since: number;
+  /** Only rows of which this is true are in the index, where the database can do that. */
+  readonly where?: string | undefined;
 }
 
 /** A row as it is read. */
 export type Row<T extends Table> = { [K in keyof T['columns']]: T['columns'][K] extends Column<infer V> ? V : never };
 
 /**
- * States of a message row, of the outbox, the call table and (later) the inbox's retries alike.
+ * States of a message row, of the outbox, the call table and the inbox's retries alike.
  *
  * - `waiting`: never failed; due at once, in the order of `sequence`
  * - `delayed`: due at `due_at`; holds nobody up before that
  * - `retrying`: pushed at least once without being confirmed; due at `due_at`; later messages of its key wait for it
  * - `dead`: given up; a person decides; later messages of its key wait for it (unless the relay's `deadKeys` is `pass`)
  * - `buried`: a person decided that it shall not leave; holds nobody up
+ * - `sent`: outbox only: the broker has it, the consumer's confirmation is missing; sent again, under the same id, at `due_at`
+ * - `confirmed`: outbox only: settled, and kept for a while so that its status can be asked for
  * - `done`: inbox only: the effect is committed
  *
- * A confirmed row of the outbox has no state: it is deleted.
+ * A settled row of the outbox that nobody wants to ask about has no state: it is deleted.
  */
-export type RowState = 'waiting' | 'delayed' | 'retrying' | 'dead' | 'buried' | 'done';
+export type RowState = 'waiting' | 'delayed' | 'retrying' | 'dead' | 'buried' | 'sent' | 'confirmed' | 'done';
 
 function column<Value>(kind: ColumnKind, nullable = false, fallback?: string | number, since?: number): Column<Value> {
   return { kind, nullable, default: fallback, since };
@@ -83,6 +87,21 @@ const headColumns = {
   created_at: column<number>('big'),
   changed_at: column<number>('big'),
   body_bytes: column<number>('count'),
+  /** Name of the message's type; '' when it has none. */
+  message_type: column<string>('word', false, '', 2),
+  /** Which part of the program it comes from; '' when it does not say. */
+  module: column<string>('word', false, '', 2),
+  /** What the message is about in the business's own numbering, such as the order; not unique. */
+  business_key: column<string | null>('name', true, undefined, 2),
+  exchange: column<string | null>('name', true, undefined, 2),
+  exchange_type: column<string | null>('word', true, undefined, 2),
+  routing_key: column<string | null>('name', true, undefined, 2),
+  /** What settles it: 0 the broker's confirmation, else the consumer's, and it is sent again after so many ms without one. */
+  confirm_within: column<number>('big', false, 0, 2),
+  /** How long a settled row is kept for those who ask for its status, in ms; 0: not at all. */
+  keep_for: column<number>('big', false, 0, 2),
+  /** Inbox: attempts begun. One more than the finished ones and nobody at it: the attempt killed its process. */
+  started: column<number>('count', false, 0, 2),
 } as const;
 
 const bodyColumns = {
@@ -111,6 +130,7 @@ function headTable(name: string): HeadTable {
       index(`${name}_due`, ['channel', 'state', 'due_at', 'sequence']),
       // "Is there an earlier, failing message of this key?"
       index(`${name}_key`, ['message_key', 'channel', 'state', 'sequence']),
+      index(`${name}_business_key`, ['business_key'], false, 2, 'business_key is not null'),
     ],
   };
 }
@@ -119,8 +139,8 @@ function bodyTable(head: string): BodyTable {
   return { name: bodyOf(head), since: 1, columns: bodyColumns, primaryKey: ['id', 'channel'], indexes: [] };
 }
 
-function index(name: string, columns: readonly string[], unique = false, since = 1): Index {
-  return { name, columns, unique, since };
+function index(name: string, columns: readonly string[], unique = false, since = 1, where?: string): Index {
+  return { name, columns, unique, since, where };
 }
 
 /** Name of the table that holds the bodies of a message table. */
@@ -143,6 +163,8 @@ const leaseColumns = {
 const schemaColumns = {
   version: column<number>('count'),
   applied_at: column<number>('big'),
+  /** Made once per database: tells it from every other one. Null in the rows of older versions. */
+  database_id: column<string | null>('word', true, undefined, 2),
 } as const;
 
 /** What a check-back asks: was the local transaction committed? */
@@ -201,12 +223,25 @@ export const TABLES: readonly Table[] = [
   LOCAL_TRANSACTION,
 ];
 
+/** Columns that an insert may leave out. */
+type Defaulted =
+  | 'sequence'
+  | 'message_type'
+  | 'module'
+  | 'business_key'
+  | 'exchange'
+  | 'exchange_type'
+  | 'routing_key'
+  | 'confirm_within'
+  | 'keep_for'
+  | 'started';
+
 /** The tables as the statement compiler sees them. The three message tables have one layout; statements are told which. */
 export interface Tables {
-  tallystick_outbox: Omit<HeadRow, 'sequence'> & { readonly sequence: Generated<number> };
+  tallystick_outbox: Omit<HeadRow, Defaulted> & { readonly [C in Defaulted]: Generated<HeadRow[C]> };
   tallystick_outbox_body: BodyRow;
   tallystick_lease: LeaseRow;
-  tallystick_schema: Row<SchemaTable>;
+  tallystick_schema: Omit<Row<SchemaTable>, 'database_id'> & { readonly database_id: Generated<string | null> };
   tallystick_local_transaction: Row<LocalTransactionTableDefinition>;
 }
 
