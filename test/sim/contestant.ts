@@ -106,8 +106,10 @@ export class Contestant implements Actor {
   #verdict(half: Half, verdict: number, probe: number): void {
     (this.#probes[probe] as Probe).call(END_TRANSACTION, { ...half.fields, commitOrRollback: verdict }, NONE, (answer) => {
       const { ledger, coverage } = this.#stage;
-      // Code 1 is "the other verdict stands" and also "the store is in trouble": believed once some verdict has been confirmed.
-      const told = answer?.code === 0 || (answer?.code === 1 && half.intent.confirmedVerdict !== undefined);
+      // Code 1 is "the other verdict stands" and also "the store is in trouble": believed once some verdict has been confirmed, or when
+      // the half is not there any more, which is only so when it was settled and retention has taken it.
+      const isForgotten = this.#stage.plan.storeMaxBytes > 0 && answer?.remark?.startsWith('Find prepared') === true;
+      const told = answer?.code === 0 || (answer?.code === 1 && (half.intent.confirmedVerdict !== undefined || isForgotten));
       if (!told) return this.#later(this.#random.between(20, 100), () => this.#verdict(half, verdict, probe));
       if (answer?.code === 0) {
         ledger.verdictConfirmed(half.intent, verdict === COMMIT ? 'commit' : 'rollback');
