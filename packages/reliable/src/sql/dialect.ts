@@ -29,6 +29,8 @@ export interface Dialect {
    * process, so the process's clock is the database's).
    */
   readonly now: RawBuilder<number> | undefined;
+  /** An expression of 32 random hex digits, for printed SQL. */
+  readonly randomHex: string;
   /** Makes an insert do nothing when the key is taken; `changes` tells. */
   ignoreTaken<DB, TB extends keyof DB, O>(insert: InsertQueryBuilder<DB, TB, O>): InsertQueryBuilder<DB, TB, O>;
   /** Somebody else holds the lock; the same statement may work later. */

@@ -3,6 +3,7 @@
  * database can roll back its schema. May run at every start of every process: what is there already is left alone. The same steps
  * can be printed for teams that migrate by hand.
  */
+import { randomBytes } from 'node:crypto';
 import { sql, type Compilable } from 'kysely';
 import { fail } from '../errors.ts';
 import { perDialect, type Dialect } from './dialect.ts';
@@ -17,16 +18,29 @@ export interface MigrationReport {
   readonly to: number;
 }
 
-/** Creates or upgrades the tables. Throws ALREADY_IN_TRANSACTION, SCHEMA_TOO_NEW. `nowMs` is what is written as the time. */
-export function migrate<H extends Handle>(
-  db: H,
-  options: { readonly nowMs?: number; readonly tables?: readonly Table[] } = {},
-): Answer<H, MigrationReport> {
+export interface MigrationSettings {
+  /** What is written as the time of each step, ms since 1970. */
+  readonly nowMs?: number | undefined;
+  /** By what this database is told from every other one, 32 hex digits; made once, when it has none. Default: random. */
+  readonly databaseId?: string | undefined;
+  readonly tables?: readonly Table[] | undefined;
+}
+
+/** Creates or upgrades the tables. Throws ALREADY_IN_TRANSACTION, SCHEMA_TOO_NEW. */
+export function migrate<H extends Handle>(db: H, settings: MigrationSettings = {}): Answer<H, MigrationReport> {
   const session = sessionOf(db);
-  return outside(session, () => migration(session.dialect, options.tables ?? TABLES, options.nowMs ?? Date.now())) as Answer<
-    H,
-    MigrationReport
-  >;
+  const given: Given = {
+    tables: settings.tables ?? TABLES,
+    nowMs: settings.nowMs ?? Date.now(),
+    databaseId: settings.databaseId ?? randomBytes(16).toString('hex'),
+  };
+  return outside(session, () => migration(session.dialect, given)) as Answer<H, MigrationReport>;
+}
+
+interface Given {
+  readonly tables: readonly Table[];
+  readonly nowMs: number;
+  readonly databaseId: string;
 }
 
 function outside<T>(session: Session, steps: () => Steps<T>): T | Promise<T> {
@@ -40,23 +54,26 @@ function outside<T>(session: Session, steps: () => Steps<T>): T | Promise<T> {
   })();
 }
 
-function* migration(dialect: Dialect, tables: readonly Table[], nowMs: number): Steps<MigrationReport> {
-  const newest = newestVersion(tables);
+function* migration(dialect: Dialect, given: Given): Steps<MigrationReport> {
+  const newest = newestVersion(given.tables);
   yield plain(createTable(dialect, SCHEMA, SCHEMA.since));
   // Most starts find everything done and take no write lock.
   const found = yield* versionOf(dialect);
   if (found > newest) throw fail('SCHEMA_TOO_NEW', `found version ${found}, this package knows ${newest}`);
   if (found === newest) return { from: found, to: found };
-  const upgrade = upgradeTo(dialect, tables, newest, nowMs);
+  const upgrade = upgradeTo(dialect, given, newest);
   return yield* dialect.transactionalSchema ? atomically(dialect, upgrade) : upgrade;
 }
 
-function* upgradeTo(dialect: Dialect, tables: readonly Table[], newest: number, nowMs: number): Steps<MigrationReport> {
+function* upgradeTo(dialect: Dialect, given: Given, newest: number): Steps<MigrationReport> {
+  const { tables, nowMs: at, databaseId } = given;
   // Read again under the lock: another process may have been faster.
   const from = yield* versionOf(dialect);
   for (let version = from + 1; version <= newest; version++) {
     for (const statement of migrationTo(dialect, tables, version)) yield plain(statement);
-    yield statementsOf(dialect).record({ version, at: nowMs });
+    yield identifies(tables, version)
+      ? statementsOf(dialect).recordIdentity({ version, at, databaseId })
+      : statementsOf(dialect).record({ version, at });
   }
   return { from, to: Math.max(from, newest) };
 }
@@ -71,7 +88,17 @@ const statementsOf = perDialect(({ build }) => ({
   record: prepared<'version' | 'at'>(
     build.insertInto('tallystick_schema').values({ version: hole('version'), applied_at: hole('at') }),
   ),
+  recordIdentity: prepared<'version' | 'at' | 'databaseId'>(
+    build
+      .insertInto('tallystick_schema')
+      .values({ version: hole('version'), applied_at: hole('at'), database_id: hole('databaseId') }),
+  ),
 }));
+
+/** Whether it is at this version that a database gets its id. */
+function identifies(tables: readonly Table[], version: number): boolean {
+  return tables.some((table) => table.name === SCHEMA.name && table.columns['database_id']?.since === version);
+}
 
 /** The version of the newest table, column or index. */
 export function newestVersion(tables: readonly Table[]): number {
@@ -99,10 +126,10 @@ export function migrationTo(dialect: Dialect, tables: readonly Table[], version:
 export function migrationSql(dialect: Dialect, tables: readonly Table[] = TABLES): string {
   const steps = [createTable(dialect, SCHEMA, SCHEMA.since)];
   for (let version = 1; version <= newestVersion(tables); version++) {
-    steps.push(
-      ...migrationTo(dialect, tables, version),
-      `insert into ${SCHEMA.name} (version, applied_at) values (${version}, 0)`,
-    );
+    const [columns, values] = identifies(tables, version)
+      ? ['version, applied_at, database_id', `${version}, 0, ${dialect.randomHex}`]
+      : ['version, applied_at', `${version}, 0`];
+    steps.push(...migrationTo(dialect, tables, version), `insert into ${SCHEMA.name} (${columns}) values (${values})`);
   }
   return steps.map((step) => `${step};\n`).join('');
 }

@@ -1,7 +1,7 @@
 import { PostgresAdapter, PostgresQueryCompiler, sql } from 'kysely';
 import { codeOf, compilerOnly, type Dialect } from './dialect.ts';
 
-/** PostgreSQL 12 and newer. The statements compile; handles of its drivers are not recognised yet. */
+/** PostgreSQL 13 and newer. The statements compile; handles of its drivers are not recognised yet. */
 export const postgres: Dialect = {
   name: 'postgres',
   build: compilerOnly(
@@ -27,6 +27,7 @@ export const postgres: Dialect = {
   transactionalSchema: true,
   partialIndexes: true,
   now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,
+  randomHex: "replace(gen_random_uuid()::text, '-', '')",
   ignoreTaken: (insert) => insert.onConflict((conflict) => conflict.doNothing()),
   // lock_not_available, deadlock_detected, serialization_failure, query_canceled (statement time-out while waiting for a lock)
   isLocked: (error) => ['55P03', '40P01', '40001', '57014'].includes(codeOf(error)),
