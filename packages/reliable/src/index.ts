@@ -24,4 +24,11 @@ export { postgres } from './sql/postgres.ts';
 export { sqlite } from './sql/sqlite.ts';
 export { TABLES, type MessageTable, type RowState } from './sql/tables.ts';
 export { transaction } from './sql/transaction.ts';
+export {
+  MemoryBroker,
+  memoryBroker,
+  type MemoryBrokerSettings,
+  type MemoryFault,
+  type MemorySubscription,
+} from './transports/memory.ts';
 export * from './transports/transport.ts';
