@@ -41,7 +41,7 @@ function numbers(from: number, to: number): string[] {
 
 function createTopic(town: Town, client: ClientCore, topic: string, queues: number): string {
   let outcome: string | undefined;
-  client.admin().createTopic(topic, queues, (error) => (outcome = error === undefined ? 'ok' : error.message));
+  client.admin().createTopic(topic, queues, {}, (error) => (outcome = error === undefined ? 'ok' : error.message));
   town.until(() => outcome !== undefined);
   return outcome!;
 }

@@ -1,4 +1,4 @@
-export { AdminCore } from './admin/admin-core.ts';
+export { AdminCore, type TopicSettings } from './admin/admin-core.ts';
 export { ClientCore, type ClientCoreOptions, type ConsumerCoreOptions, type TransactionCoreOptions } from './client-core.ts';
 export { ClientError, ERRORS, IndefiniteError, type Outcome, SendError } from './errors.ts';
 export { ReceivedMessage as ConsumedMessage } from './message/received-message.ts';

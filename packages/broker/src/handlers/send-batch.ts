@@ -48,7 +48,7 @@ export class SendBatch {
     const m = this.#m;
     m.queue = topic.queues[queueId] ??= store.queue(topic.name, queueId);
     m.sysFlag = 0;
-    m.bornTimestamp = locator.bornTimestamp();
+    m.bornTimestamp = topic.isAppendTime ? this.#parts.clock.now() : locator.bornTimestamp();
     m.bornHost = connectionOf(peer).bornHost;
     m.reconsumeTimes = 0;
     let count = 0;

@@ -135,7 +135,7 @@ export class SendMessage implements AppendSink {
 
     m.flag = locator.flag();
     m.sysFlag = locator.sysFlag() & SENDER_FLAGS;
-    m.bornTimestamp = locator.bornTimestamp();
+    m.bornTimestamp = topic.isAppendTime ? this.#parts.clock.now() : locator.bornTimestamp();
     const connection = connectionOf(peer);
     m.bornHost = connection.bornHost;
     m.reconsumeTimes = locator.reconsumeTimes();

@@ -1,6 +1,6 @@
 import { encodeQueueTable, ResponseCode, type MessageQueue } from '@tallystick/remoting';
 import type { QueueRef } from '../store/queue-ref.ts';
-import { topicJson, type TopicConfig } from '../topics/topic.ts';
+import { attributesFault, topicJson, type TopicConfig } from '../topics/topic.ts';
 import { topicNameFault } from '../topics/topic-names.ts';
 import type { Parts } from './parts.ts';
 import { cold, topicNotExist, type HandlerTable } from './reply.ts';
@@ -21,6 +21,9 @@ export function topicHandlers(parts: Parts): HandlerTable {
         const text = `topic[${name}] has ${known.config.readQueues} queues to read; with ${header.readQueueNums} the messages of the others would be out of reach`;
         return reply.fail(ResponseCode.INVALID_PARAMETER, text);
       }
+      const attributes = changedAttributes(known?.config.attributes, header.attributes);
+      const attributeFault = attributesFault(attributes);
+      if (attributeFault !== undefined) return reply.fail(ResponseCode.INVALID_PARAMETER, attributeFault);
       const config: TopicConfig = {
         name,
         readQueues: header.readQueueNums,
@@ -29,7 +32,7 @@ export function topicHandlers(parts: Parts): HandlerTable {
         sysFlag: header.topicSysFlag ?? 0,
         order: header.order ?? false,
         filterType: header.topicFilterType === 'MULTI_TAG' ? 'MULTI_TAG' : 'SINGLE_TAG',
-        attributes: changedAttributes(known?.config.attributes, header.attributes),
+        attributes,
       };
       if (known === undefined && topics.size >= options.topicsMax) {
         return reply.fail(ResponseCode.SYSTEM_ERROR, `too many topics: ${topics.size} (topicsMax)`);

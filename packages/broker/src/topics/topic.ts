@@ -22,6 +22,8 @@ export class Topic {
   readonly system: boolean;
   /** Highest legal queue id + 1. */
   readonly queueCount: number;
+  /** Messages are born when the broker takes them in, whatever their sender says (Kafka's LogAppendTime). */
+  readonly isAppendTime: boolean;
   /** The store's handles by queue id, filled as they are first used. */
   readonly queues: (QueueRef | undefined)[] = [];
 
@@ -31,11 +33,23 @@ export class Topic {
     this.nameBytes = Buffer.from(config.name, 'utf8');
     this.system = system;
     this.queueCount = Math.max(config.readQueues, config.writeQueues);
+    this.isAppendTime = config.attributes.get(TIMESTAMP_TYPE) === APPEND_TIME;
   }
 
   get readable(): boolean {
     return (this.config.perm & PERM_READ) !== 0;
   }
+}
+
+/** The attribute that says whose clock a topic's timestamps are by, and its values: Kafka's names. */
+const TIMESTAMP_TYPE = 'message.timestamp.type';
+const APPEND_TIME = 'LogAppendTime';
+const TIMESTAMP_TYPES: readonly (string | undefined)[] = [undefined, 'CreateTime', APPEND_TIME];
+
+/** What is wrong with a topic's attributes; those that the broker does not know are kept as they are. */
+export function attributesFault(attributes: ReadonlyMap<string, string>): string | undefined {
+  const type = attributes.get(TIMESTAMP_TYPE);
+  return TIMESTAMP_TYPES.includes(type) ? undefined : `${TIMESTAMP_TYPE} is CreateTime or ${APPEND_TIME}, not ${type}`;
 }
 
 export function topicConfig(name: string, queues: number, perm = PERM_READ | PERM_WRITE, sysFlag = 0): TopicConfig {

@@ -68,6 +68,24 @@ describe('topics', () => {
     });
   });
 
+  it("give their messages the broker's time when they are told to, alone and after a restart", () => {
+    const stage = new Stage().start();
+    const client = stage.client();
+    client.call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, attributes: '+message.timestamp.type=LogAppendTime' });
+    client.send('ledger', 'alone');
+    client.call('UPDATE_AND_CREATE_TOPIC', CREATE);
+    const again = stage.powerCut().client();
+    again.send('ledger', 'again');
+    const messages = again.read('ledger');
+    expect(messages.map(({ body }) => body.toString())).toEqual(['alone', 'again']);
+    for (const { bornTimestamp, storeTimestamp } of messages) expect(bornTimestamp).toBe(storeTimestamp);
+    again.call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, attributes: '+message.timestamp.type=CreateTime' });
+    again.send('ledger', 'its own');
+    expect(again.read('ledger').at(-1)!.bornTimestamp).toBe(1_700_000_000_000);
+    const refused = again.call('UPDATE_AND_CREATE_TOPIC', { ...CREATE, attributes: '+message.timestamp.type=Append' });
+    expect(refused.remark).toBe('message.timestamp.type is CreateTime or LogAppendTime, not Append');
+  });
+
   it("are exported in RocketMQ's shape, and taken in by a new store only", () => {
     const stage = new Stage().start();
     stage.client().call('UPDATE_AND_CREATE_TOPIC', CREATE);

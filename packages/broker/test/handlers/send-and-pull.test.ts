@@ -215,6 +215,23 @@ describe('a batch', () => {
     expect(new Set(keys).size).toBe(2);
   });
 
+  it("gets the broker's time in a topic that wants it", () => {
+    const client = new Stage().start().client();
+    const topic = {
+      topic: 'timed',
+      defaultTopic: 'TBW102',
+      readQueueNums: 1,
+      writeQueueNums: 1,
+      perm: 6,
+      topicFilterType: 'SINGLE_TAG',
+    };
+    client.call('UPDATE_AND_CREATE_TOPIC', { ...topic, order: false, attributes: '+message.timestamp.type=LogAppendTime' });
+    client.call('SEND_BATCH_MESSAGE', client.sendHeader('timed', { batch: true }), batchOf('a', 'b'));
+    const messages = client.read('timed');
+    expect(messages.map(({ bornTimestamp }) => bornTimestamp)).toEqual(messages.map(({ storeTimestamp }) => storeTimestamp));
+    expect(messages).toHaveLength(2);
+  });
+
   it('one-way is stored and not answered', () => {
     const client = new Stage().start().client();
     client.oneway('SEND_BATCH_MESSAGE', client.sendHeader('orders', { batch: true }), batchOf('a', 'b'));

@@ -1,10 +1,11 @@
 /** `tallystick topic create | list`. */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { integer } from '../arguments.ts';
 import { usingBroker, withBroker, type BrokerFlag } from './connection.ts';
 
 interface TopicFlags extends BrokerFlag {
   readonly queues: number;
+  readonly timestamps?: 'created' | 'appended';
   readonly json?: true;
 }
 
@@ -19,6 +20,12 @@ export function addTopic(program: Command): void {
     .description('makes a topic; one that is there keeps its messages and never gets fewer queues')
     .argument('<name>')
     .option('--queues <n>', 'how many queues', integer(1, 1_024), 8)
+    .addOption(
+      new Option('--timestamps <whose>', "whose time messages bear: their sender's or the broker's").choices([
+        'created',
+        'appended',
+      ]),
+    )
     .action(create);
   withBroker(topic.command('list'))
     .description('lists the topics')
@@ -28,7 +35,7 @@ export function addTopic(program: Command): void {
 
 async function create(name: string, flags: TopicFlags): Promise<void> {
   await usingBroker(flags, async (client) => {
-    await client.admin().createTopic(name, flags.queues);
+    await client.admin().createTopic(name, flags.queues, { timestamps: flags.timestamps });
     console.log(flags.json ? JSON.stringify({ topic: name, queues: flags.queues }) : `topic ${name} has ${flags.queues} queues`);
   });
 }

@@ -17,6 +17,15 @@ import type { TopicRoute } from '../route/topic-route.ts';
 
 export type AdminDone<T> = (error: ClientError | undefined, value: T) => void;
 
+/** What a topic may be told beside its number of queues; what is left out stays as it is. */
+export interface TopicSettings {
+  /** `created`: messages bear the time that their sender gives (the default). `appended`: the time at which the broker took them in. */
+  readonly timestamps?: 'created' | 'appended' | undefined;
+}
+
+/** Kafka's names, which the broker knows. */
+const TIMESTAMP_TYPES = { created: 'CreateTime', appended: 'LogAppendTime' } as const;
+
 const READ_WRITE = 6;
 const READ_GROUP = 'TALLYSTICK_ADMIN';
 const READ_MESSAGES = 1024;
@@ -30,8 +39,8 @@ export class AdminCore {
     this.#context = context;
   }
 
-  /** Makes a topic, or changes its number of queues, on every broker. */
-  createTopic(topic: string, queues: number, done: AdminDone<undefined>): void {
+  /** Makes a topic, or changes its number of queues and whose time its messages bear, on every broker. */
+  createTopic(topic: string, queues: number, { timestamps }: TopicSettings, done: AdminDone<undefined>): void {
     const fields = {
       topic,
       defaultTopic: 'TBW102',
@@ -41,6 +50,7 @@ export class AdminCore {
       topicFilterType: 'SINGLE_TAG',
       topicSysFlag: 0,
       order: false,
+      ...(timestamps === undefined ? {} : { attributes: `+message.timestamp.type=${TIMESTAMP_TYPES[timestamps]}` }),
     };
     this.#context.names.brokers((error, addresses) => {
       if (error !== undefined) return done(error, undefined);

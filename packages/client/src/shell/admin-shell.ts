@@ -1,5 +1,5 @@
 /** What tools ask of brokers, with promises. */
-import type { AdminCore, AdminDone } from '../admin/admin-core.ts';
+import type { AdminCore, AdminDone, TopicSettings } from '../admin/admin-core.ts';
 import type { ReceivedMessage } from '../message/received-message.ts';
 import type { TopicRoute } from '../route/topic-route.ts';
 
@@ -10,9 +10,9 @@ export class Admin {
     this.core = core;
   }
 
-  /** Makes a topic with so many queues, or changes their number. */
-  async createTopic(topic: string, queues = 8): Promise<void> {
-    await promised<undefined>((done) => this.core.createTopic(topic, queues, done));
+  /** Makes a topic with so many queues, or changes their number and what the settings name. */
+  async createTopic(topic: string, queues = 8, settings: TopicSettings = {}): Promise<void> {
+    await promised<undefined>((done) => this.core.createTopic(topic, queues, settings, done));
   }
 
   topicList(): Promise<readonly string[]> {
