@@ -40,6 +40,25 @@ export const ERRORS = {
   },
   CLOSED: { sentence: 'The database handle is closed', retry: 'never' },
   SCHEMA_TOO_NEW: { sentence: 'The tables were made by a newer version of this package', retry: 'never' },
+  NO_HANDLER: {
+    sentence: 'Nobody handles messages of this type here; register one with inbox.handle(type, handler)',
+    retry: 'later',
+  },
+  HANDLER_TAKEN: { sentence: 'Messages of this type have a handler already', retry: 'never' },
+  HANDLER_TIMEOUT: {
+    sentence: 'The handler took longer than handlerTimeoutMs; whatever it did was rolled back and counts as failed',
+    retry: 'later',
+  },
+  HANDLER_OVER: { sentence: 'emit() and call() end with their handler; await everything inside of it', retry: 'never' },
+  NO_OUTBOX: { sentence: 'emit() needs an outbox; hand one to the inbox: createInbox(db, { outbox })', retry: 'never' },
+  LOCK_BUSY: { sentence: 'The lock is held by another', retry: 'later' },
+  LOCK_LOST: {
+    sentence: 'The lock was held longer than lockHoldMs and another has it now; what was decided under it was rolled back',
+    retry: 'later',
+  },
+  VERSION_CONFLICT: { sentence: 'The row has changed since it was read', retry: 'later' },
+  BAD_CALL: { sentence: 'The call cannot be stored', retry: 'never' },
+  INBOX_STATE: { sentence: 'The inbox cannot do this now', retry: 'never' },
   RELAY_STATE: { sentence: 'The relay cannot do this now', retry: 'never' },
 } as const;
 

@@ -81,6 +81,57 @@ export const RELAY_OPTIONS = {
 export type RelayOptions = Options<typeof RELAY_OPTIONS>;
 export type GivenRelayOptions = GivenOptions<typeof RELAY_OPTIONS>;
 
+const DAY_MS = 86_400_000;
+
+export const LOCK_OPTIONS = {
+  lockWaitMs: integerOption(5_000, 0, 3_600_000, 'How long a lock that is held by another is waited for.'),
+  lockHoldMs: integerOption(
+    30_000,
+    1,
+    3_600_000,
+    'How long a lock lasts; a holder that is slower may lose it to the next one, and is fenced.',
+  ),
+};
+
+/** Of one handler; the inbox's own settings of the same names are the defaults of its handlers. */
+export const HANDLER_OPTIONS = {
+  ...LOCK_OPTIONS,
+  attemptsMax: integerOption(16, 1, 1_000_000, 'Failures of a message after which it is dead and a person is told.'),
+  retryFirstMs: integerOption(1_000, 1, DAY_MS, 'Wait after the first failure of a message.'),
+  retryMaxMs: integerOption(300_000, 1, DAY_MS, 'Longest wait between attempts at a message.'),
+  deathsMax: integerOption(
+    3,
+    1,
+    1_000,
+    'How often an attempt at a message may take its process with it before the message is quarantined.',
+  ),
+  handlerTimeoutMs: integerOption(
+    60_000,
+    1,
+    3_600_000,
+    'How long an asynchronous handler may take; then its signal is aborted, its transaction rolled back, and the attempt has failed.',
+  ),
+  conflictsMax: integerOption(
+    5,
+    0,
+    1_000,
+    'How often a handler that met a version conflict, a deadlock or a lock is run again at once, before that counts as a failure.',
+  ),
+  stuckAfterTries: integerOption(
+    16,
+    1,
+    1_000_000,
+    'Attempts that failed without being the message\u2019s fault (its lock was busy) after which it is reported as stuck.',
+  ),
+  order: choiceOption(
+    'wait',
+    ['wait', 'pass'],
+    'Whether later messages of a key wait behind its failed one (order) or pass it (progress).',
+  ),
+};
+
+export type HandlerOptions = Options<typeof HANDLER_OPTIONS>;
+
 export const INBOX_OPTIONS = {
   consumer: textOption(
     '',
@@ -88,7 +139,49 @@ export const INBOX_OPTIONS = {
     /^[\w.:%|-]{0,63}$/,
   ),
   durability,
+  ...HANDLER_OPTIONS,
+  deadKeys: choiceOption(
+    'hold',
+    ['hold', 'pass'],
+    'Whether later messages of a key wait for its dead message (order) or pass it (progress).',
+  ),
+  keepKeysMs: integerOption(
+    30 * DAY_MS,
+    1,
+    3650 * DAY_MS,
+    'How long the key of a handled message is kept: a repeat that comes later would be handled again.',
+  ),
+  redeliveryMs: integerOption(
+    14 * DAY_MS,
+    0,
+    3650 * DAY_MS,
+    'How long after it was sent a message may still come again by itself: retention of the broker, retries of the sender. Never more than keepKeysMs.',
+  ),
+  oldMessages: choiceOption(
+    'handle',
+    ['handle', 'hold'],
+    'What happens to a message that is older than keepKeysMs, whose key may be forgotten: a warning (handle), or a person decides (hold).',
+  ),
+  forgetIntervalMs: integerOption(600_000, 1, DAY_MS, 'How often old keys are forgotten.'),
+  forgetRows: integerOption(1_000, 1, 100_000, 'Most keys forgotten in one transaction.'),
+  owner: textOption(
+    '',
+    'Name of this inbox in the lease table; a random one when empty. Two processes must never share one.',
+    /^[\w.:-]{0,63}$/,
+  ),
+  sweepIntervalMs: integerOption(1_000, 1, 3_600_000, 'How often due retries are looked for when nothing wakes the inbox.'),
+  leaseMs: integerOption(
+    15_000,
+    100,
+    3_600_000,
+    'How long a range of shards stays with a process that does not renew; its retries go on elsewhere after that.',
+  ),
+  rangesMax: integerOption(16, 1, 16, 'How many of the 16 ranges of shards this process takes at most.'),
+  retriesAtOnce: integerOption(4, 1, 1_000, 'Most messages retried at once.'),
+  stopAfterMs: integerOption(30_000, 0, 3_600_000, 'How long stop() waits for handlers at work.'),
 };
+
+export type InboxOptions = Options<typeof INBOX_OPTIONS>;
 
 export const LOCAL_TRANSACTION_OPTIONS = {
   durability,
