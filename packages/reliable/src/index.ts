@@ -7,23 +7,49 @@ export {
   type LocalTransactionTable,
   type Verdict,
 } from './local-transaction/local-transaction-table.ts';
-export { createMonitor, type Counts, type ListedRow, type ListQuery, type Monitor, type MonitorSettings } from './monitor.ts';
+export type { ActItem, ActOptions, ActReport } from './monitor/act.ts';
+export type { ListedRow } from './monitor/listed-row.ts';
+export {
+  COUNT_MAX,
+  createMonitor,
+  type BlockedKey,
+  type Counts,
+  type ListQuery,
+  type Monitor,
+  type MonitorSettings,
+  type ShownRow,
+} from './monitor/monitor.ts';
+export type { Action } from './monitor/monitor-statements.ts';
+export type { BodyPreview } from './monitor/preview.ts';
+export type { Selected, Selection } from './monitor/selection.ts';
 export { INBOX_OPTIONS, LOCAL_TRANSACTION_OPTIONS, OUTBOX_OPTIONS, RELAY_OPTIONS } from './options.ts';
 export type { DeliveryMode, NewMessage } from './outbox/message.ts';
 export { ID_PATTERN, MessageIds, SHARDS, shardOf } from './outbox/message-id.ts';
 export { createOutbox, type Outbox, type OutboxSettings, type OutboxWriter } from './outbox/outbox.ts';
+export { afterCommit } from './outbox/after-commit.ts';
 export type { Alarm, TroubledRow } from './relay/alarm.ts';
 export type { RelayCounters } from './relay/flight.ts';
 export { createRelay, type Relay, type RelaySettings } from './relay/relay.ts';
 export type { Dialect } from './sql/dialect.ts';
 export { verifyDurability, type DurabilityOptions, type DurabilityReport } from './sql/durability.ts';
-export type { Answer, AsyncHandle, Handle, SyncHandle, SyncStatement } from './sql/handles.ts';
+export { connectionsOf, type Connections } from './sql/connections.ts';
+export type {
+  Answer,
+  AsyncHandle,
+  Database,
+  Handle,
+  Root,
+  SyncHandle,
+  SyncStatement,
+  TransactionOf,
+  TransactionOutcome,
+} from './sql/handles.ts';
 export { migrate, migrationSql, type MigrationReport } from './sql/migrate.ts';
 export { mysql } from './sql/mysql.ts';
 export { postgres } from './sql/postgres.ts';
 export { sqlite } from './sql/sqlite.ts';
 export { TABLES, type MessageTable, type RowState } from './sql/tables.ts';
-export { transaction } from './sql/transaction.ts';
+export { transaction, type TransactionOptions } from './sql/transaction.ts';
 export {
   MemoryBroker,
   memoryBroker,
@@ -31,4 +57,5 @@ export {
   type MemoryFault,
   type MemorySubscription,
 } from './transports/memory.ts';
+export { CALL_METHOD, CALL_URL, httpTransport, type HttpTransportSettings } from './transports/http.ts';
 export * from './transports/transport.ts';

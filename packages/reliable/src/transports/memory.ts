@@ -6,6 +6,7 @@
  */
 import type { Clock, Random, Timers } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers } from '@tallystick/base/node';
+import { AFTER_A_GAP, CONFIRMED } from './key-chains.ts';
 import { Receiving, type ReceivingOptions, type ReceivingPorts } from './receiving.ts';
 import type {
   Delivery,
@@ -155,9 +156,7 @@ export class MemoryBroker implements Transport, Subscriber {
   }
 }
 
-const CONFIRMED: PublishOutcome = { outcome: 'confirmed' };
 const FULL: PublishOutcome = { outcome: 'unavailable', reason: 'the queue is full (queueMax)' };
-const AFTER_A_GAP: PublishOutcome = { outcome: 'unavailable', reason: 'an earlier message of its key was not confirmed' };
 
 interface Stored {
   readonly delivery: Delivery;

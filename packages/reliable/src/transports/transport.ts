@@ -87,11 +87,7 @@ export interface Subscriber {
    * Hands the messages of a queue (or topic) to `receive`, one of a key at a time and in order as far as the broker keeps it; acknowledges
    * each only after `receive` resolved with `done`. Resolves when the subscription stands.
    */
-  subscribe(
-    queue: string,
-    receive: (delivery: Delivery) => Promise<Receipt>,
-    options?: SubscribeOptions,
-  ): Promise<Subscription>;
+  subscribe(queue: string, receive: (delivery: Delivery) => Promise<Receipt>, options?: SubscribeOptions): Promise<Subscription>;
 }
 
 export interface Subscription {
