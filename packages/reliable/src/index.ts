@@ -1,4 +1,14 @@
+export {
+  CALL_METHOD,
+  CALL_URL,
+  createCalls,
+  requestOf,
+  type CallRequest,
+  type Calls,
+  type CallSettings,
+} from './call/call.ts';
 export * from './errors.ts';
+export { createLocks, type HeldLock, type LockPorts, type Locks, type LockSettings } from './inbox/locks.ts';
 export { createInbox, type Inbox, type InboxSettings, type OnceResult } from './inbox/inbox.ts';
 export {
   createLocalTransactionTable,

@@ -183,6 +183,11 @@ export const INBOX_OPTIONS = {
 
 export type InboxOptions = Options<typeof INBOX_OPTIONS>;
 
+export const CALL_OPTIONS = {
+  channel,
+  bodyBytesMax: integerOption(4 * 1024 * 1024, 1, 1024 * 1024 * 1024, 'Largest body of a call in bytes.'),
+};
+
 export const LOCAL_TRANSACTION_OPTIONS = {
   durability,
   absentMax: integerOption(
