@@ -1,0 +1,138 @@
+/**
+ * The three buttons, for one row or for many: what is meant is selected, what would be changed is told, and only when it is said so is it changed, each
+ * row by a statement of its own that names the states it may be in, so that what a relay did meanwhile stands. Then every row is read back.
+ */
+import type { Dialect } from '../sql/dialect.ts';
+import { atomically } from '../sql/session.ts';
+import { pieces, run, type Steps } from '../sql/statement.ts';
+import type { MessageTable, RowState } from '../sql/tables.ts';
+import { listedRow, type ListedRow } from './listed-row.ts';
+import { ACTIONS, type Action, type MonitorStatements } from './monitor-statements.ts';
+import { select, type Selection } from './selection.ts';
+
+export interface ActOptions {
+  /** False (default): only say what would be done. */
+  readonly execute?: boolean | undefined;
+  /** For `bury`: kept as the row's last error. */
+  readonly reason?: string | undefined;
+}
+
+export interface ActReport {
+  readonly action: Action;
+  readonly executed: boolean;
+  /** Rows that were changed, or would be. */
+  readonly changed: number;
+  /** False: more rows are meant than `limit`; act again for the rest. */
+  readonly complete: boolean;
+  readonly items: readonly ActItem[];
+}
+
+export interface ActItem {
+  readonly id: string;
+  readonly topic: string;
+  readonly key: string | null;
+  readonly from: RowState | 'absent';
+  /** Read back afterwards. `gone`: settled meanwhile, so it has left. Without `execute` what the row is now. */
+  readonly state: RowState | 'gone' | 'absent';
+  readonly result: 'changed' | 'would change' | 'refused';
+  /** Why it was refused, or what to think of before doing it. */
+  readonly note?: string | undefined;
+}
+
+interface ActOrder {
+  readonly action: Action;
+  readonly selection: Selection;
+  readonly options: ActOptions;
+  readonly table: MessageTable;
+  readonly channel: string;
+  readonly keysKeptMs: number;
+  readonly nowMs: number;
+}
+
+export function* act(dialect: Dialect, statements: MonitorStatements, order: ActOrder): Steps<ActReport> {
+  const { action, selection, options, channel, nowMs } = order;
+  const states = selection.states ?? ACTIONS[action].filter((state) => DEFAULT_STATES[action].includes(state));
+  const { rows, complete } = yield* select(statements, channel, selection, states, nowMs);
+  const absent = absentOf(selection, rows);
+  if (options.execute !== true) {
+    const items = [...rows.map((row) => planned(row, order)), ...absent];
+    return { action, executed: false, changed: items.filter(({ result }) => result === 'would change').length, complete, items };
+  }
+  const changed = new Set<string>();
+  const after = new Map<string, ListedRow>();
+  for (const piece of pieces(rows)) {
+    yield* atomically(dialect, change(statements, order, piece, changed));
+    const back = yield* run(
+      statements.byIds(
+        { channel },
+        piece.map(({ id }) => id),
+      ),
+    );
+    for (const row of back.rows.map(listedRow)) after.set(row.id, row);
+  }
+  const items = [...rows.map((row) => done(row, order, changed.has(row.id), after.get(row.id)?.state ?? 'gone')), ...absent];
+  return { action, executed: true, changed: changed.size, complete, items };
+}
+
+/** Without states and ids, what is meant is what is in trouble; what was sent or is planned has to be asked for. */
+const DEFAULT_STATES: Readonly<Record<Action, readonly RowState[]>> = {
+  retry: ['retrying', 'dead'],
+  requeue: ['dead', 'buried'],
+  bury: ['dead'],
+};
+
+function* change(
+  statements: MonitorStatements,
+  { action, options, channel, nowMs: now }: ActOrder,
+  rows: readonly ListedRow[],
+  changed: Set<string>,
+): Steps<void> {
+  const reason = (options.reason ?? 'buried by a person').slice(0, 500);
+  for (const { id } of rows) {
+    const statement =
+      action === 'bury' ? statements.bury({ channel, id, reason, now }) : statements[action]({ channel, id, now });
+    if ((yield* run(statement)).changes > 0) changed.add(id);
+  }
+}
+
+function absentOf({ ids }: Selection, rows: readonly ListedRow[]): ActItem[] {
+  const found = new Set(rows.map(({ id }) => id));
+  return (ids ?? [])
+    .filter((id) => !found.has(id))
+    .map((id) => ({
+      id,
+      topic: '',
+      key: null,
+      from: 'absent',
+      state: 'absent',
+      result: 'refused',
+      note: 'there is no such message; it may have left',
+    }));
+}
+
+function planned(row: ListedRow, order: ActOrder): ActItem {
+  const possible = (ACTIONS[order.action] as readonly RowState[]).includes(row.state);
+  return item(row, order, possible ? 'would change' : 'refused', row.state);
+}
+
+function done(row: ListedRow, order: ActOrder, changed: boolean, state: RowState | 'gone'): ActItem {
+  return item(row, order, changed ? 'changed' : 'refused', state);
+}
+
+function item(row: ListedRow, order: ActOrder, result: ActItem['result'], state: ActItem['state']): ActItem {
+  const { id, topic, key, state: from } = row;
+  const note = result === 'refused' ? `a message that is ${from} cannot be ${PAST[order.action]}` : ageNote(row, order);
+  return note === undefined ? { id, topic, key, from, state, result } : { id, topic, key, from, state, result, note };
+}
+
+const PAST: Readonly<Record<Action, string>> = { retry: 'retried', requeue: 'queued anew', bury: 'buried' };
+
+/** A repeat is harmless only while the receiver remembers the first. */
+function ageNote({ createdAt }: ListedRow, { action, table, keysKeptMs, nowMs }: ActOrder): string | undefined {
+  if (action === 'bury' || nowMs - createdAt <= keysKeptMs) return undefined;
+  const days = (ms: number): number => Math.floor(ms / 86_400_000);
+  const kept = `older (${days(nowMs - createdAt)} days) than keys are kept (${days(keysKeptMs)} days)`;
+  return table === 'tallystick_inbox'
+    ? `${kept}: look whether its effect has been made up for by hand meanwhile`
+    : `${kept}: if it was delivered before, the receiver may not know it any more and do it twice`;
+}
