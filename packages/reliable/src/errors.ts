@@ -19,6 +19,21 @@ export const ERRORS = {
     sentence: 'The transaction ended with writes still running; await every add() and once(); it was rolled back',
     retry: 'never',
   },
+  NOT_COMMITTED: {
+    sentence:
+      'The database made a rollback of the commit, because a statement in the transaction had failed and its error was swallowed',
+    retry: 'never',
+  },
+  COMMIT_UNKNOWN: {
+    sentence:
+      'The connection was lost while the commit was on its way, so it may have happened or not: do not simply run it again, look first',
+    retry: 'never',
+  },
+  COMMIT_UNSEEN: {
+    sentence: 'The commit of this handle cannot be seen; use the handle that transaction(db, fn) gives you',
+    retry: 'never',
+  },
+  WRONG_DATABASE: { sentence: 'The handle belongs to another database than the outbox', retry: 'never' },
   VOLATILE_NEEDS_WRAPPER: {
     sentence:
       "A volatile message leaves only when its commit has been seen: add it inside transaction(db, fn), with the option 'transport'",
@@ -35,7 +50,7 @@ export const ERRORS = {
   NOT_DURABLE: { sentence: 'The database would lose committed work at a power cut', retry: 'never' },
   UNKNOWN_HANDLE: {
     sentence:
-      'The database handle has no known shape (better-sqlite3, libsql, node:sqlite, or an object with tallystick, dialect, execute and inTransaction)',
+      'The database handle has no known shape (better-sqlite3, libsql, node:sqlite, pg, postgres.js, Kysely, Drizzle, Knex, TypeORM, MikroORM, Prisma, or an object with tallystick, dialect, execute and inTransaction)',
     retry: 'never',
   },
   CLOSED: { sentence: 'The database handle is closed', retry: 'never' },

@@ -1,11 +1,59 @@
+/**
+ * After the commit. Where the end of a transaction can be seen (by `transaction(db, fn)`, or in the driver), what is registered here is
+ * told exactly once how it ended. Where it cannot, the handle is asked a few times whether its transaction is still open: enough to
+ * wake a relay early, never to be relied upon, since nobody knows then whether it was a commit.
+ */
 import type { Timers, Turn } from '@tallystick/base';
-import type { Session } from '../sql/session.ts';
+import { fail } from '../errors.ts';
+import type { Handle, TransactionOutcome } from '../sql/handles.ts';
+import { sessionOf, type Session } from '../sql/session.ts';
 
 /**
- * Learns of the commit without a wrapper: a synchronous transaction is nearly always over by the end of the turn in which the message
- * was added, so that is when the handle is asked; one that is still open is asked again a few times. Never certain and never
- * relied upon: `wake` only makes the relay look early, and looking finds nothing before the commit, or after a rollback.
+ * Runs `fn` once the transaction that is open on `tx` has been committed; never when it is rolled back or its outcome is unknown. `fn`
+ * stands alone: an error of it is reported (`onError`, else a process warning) and changes nothing. What is registered inside a nested
+ * transaction belongs to the outermost one. Throws NOT_IN_TRANSACTION, and COMMIT_UNSEEN where only a wrapper could see the commit.
  */
+export function afterCommit(tx: Handle, fn: () => void | Promise<void>, onError: (error: unknown) => void = warn): void {
+  const session = sessionOf(tx);
+  const seen = whenEnded(session, (outcome) => {
+    if (outcome === 'commit') runAlone(fn, onError);
+  });
+  if (seen) return;
+  const open = session.inTransaction();
+  if (open === false) throw fail('NOT_IN_TRANSACTION');
+  if (open !== true) open.catch(() => undefined);
+  throw fail('COMMIT_UNSEEN');
+}
+
+/**
+ * Tells how the open transaction ended, once; false where that cannot be seen. On an asynchronous handle call it after
+ * `await session.ready()`.
+ */
+export function whenEnded(session: Session, told: (outcome: TransactionOutcome) => void): boolean {
+  if (session.wrapped !== undefined) {
+    session.wrapped.ended.push(told);
+    return true;
+  }
+  return session.kind === 'async' && session.onEnd(told);
+}
+
+function runAlone(fn: () => void | Promise<void>, onError: (error: unknown) => void): void {
+  try {
+    const running = fn();
+    if (running instanceof Promise) running.catch(onError);
+  } catch (error) {
+    onError(error);
+  }
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(
+    `afterCommit: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    'TallystickAfterCommit',
+  );
+}
+
+/** Wakes the relay soon after a commit with messages in it, as early as the handle lets it know. */
 export class AfterCommit {
   readonly #session: Session;
   readonly #ports: { readonly turn: Turn; readonly timers: Timers };
@@ -20,13 +68,16 @@ export class AfterCommit {
 
   /** A message was added in the handle's transaction. */
   added(): void {
-    if (this.#session.wrapped !== undefined) {
-      const { afterCommit } = this.#session.wrapped;
-      if (!afterCommit.includes(this.#wake)) afterCommit.push(this.#wake);
-    } else if (!this.#watching) {
-      this.#watching = true;
-      this.#ports.turn.atEnd(() => this.#ask(0));
-    }
+    if (this.#watching) return;
+    this.#watching = true;
+    // An unknown outcome may be a commit, and waking for nothing does no harm.
+    const seen = whenEnded(this.#session, (outcome) => this.#over(outcome !== 'rollback'));
+    if (!seen) this.#ports.turn.atEnd(() => this.#ask(0));
+  }
+
+  #over(wake: boolean): void {
+    this.#watching = false;
+    if (wake) this.#wake();
   }
 
   #ask(asked: number): void {
@@ -37,13 +88,9 @@ export class AfterCommit {
 
   #answered(open: boolean, asked: number): void {
     const again = ASK_AGAIN_MS[asked];
-    if (open && again !== undefined) {
-      this.#ports.timers.after(again, () => this.#ask(asked + 1));
-      return;
-    }
-    this.#watching = false;
+    if (open && again !== undefined) this.#ports.timers.after(again, () => this.#ask(asked + 1));
     // A transaction that is open for that long is the sweep's business.
-    if (!open) this.#wake();
+    else this.#over(!open);
   }
 
   /** A handle that cannot say (closed, broken) counts as done. */

@@ -1,5 +1,5 @@
 import { DummyDriver, Kysely } from 'kysely';
-import type { DialectAdapter, InsertQueryBuilder, QueryCompiler, RawBuilder } from 'kysely';
+import type { DialectAdapter, InsertQueryBuilder, QueryCompiler, RawBuilder, SqlBool } from 'kysely';
 import type { ColumnKind, Tables } from './tables.ts';
 
 /**
@@ -31,6 +31,8 @@ export interface Dialect {
   readonly now: RawBuilder<number> | undefined;
   /** An expression of 32 random hex digits, for printed SQL. */
   readonly randomHex: string;
+  /** `column` is one of a list that is one parameter; undefined where there are no arrays, and lists are padded. */
+  readonly oneOf: ((column: string, list: unknown) => RawBuilder<SqlBool>) | undefined;
   /** Makes an insert do nothing when the key is taken; `changes` tells. */
   ignoreTaken<DB, TB extends keyof DB, O>(insert: InsertQueryBuilder<DB, TB, O>): InsertQueryBuilder<DB, TB, O>;
   /** Somebody else holds the lock; the same statement may work later. */

@@ -8,18 +8,19 @@
 import { fail } from '../errors.ts';
 import type { Dialect } from './dialect.ts';
 import {
-  isAsyncHandle,
   isOpen,
   isSyncHandle,
   saysInTransaction,
   takesList,
   type AsyncHandle,
-  type Handle,
+  type Database,
   type SyncHandle,
   type SyncStatement,
+  type TransactionOutcome,
 } from './handles.ts';
-import { mysql } from './mysql.ts';
-import { postgres } from './postgres.ts';
+import type { LibraryRoot } from './handles/library.ts';
+import { recogniseHandle, recogniseRoot } from './handles/recognise.ts';
+import { dialectNamed } from './dialects.ts';
 import { sqlite } from './sqlite.ts';
 import { plain, type Call, type SqlValue, type Statement, type StatementResult, type Steps } from './statement.ts';
 import { refusePromise } from './synchronous.ts';
@@ -38,6 +39,10 @@ export interface AsyncSession {
   readonly dialect: Dialect;
   execute(statement: Statement): Promise<StatementResult>;
   inTransaction(): boolean | Promise<boolean>;
+  /** As {@link AsyncHandle.ready}. */
+  ready(): Promise<void>;
+  /** As {@link AsyncHandle.onEnd}. */
+  onEnd(told: (outcome: TransactionOutcome) => void): boolean;
   wrapped: WrappedTransaction | undefined;
 }
 
@@ -47,20 +52,31 @@ export type Session = SyncSession | AsyncSession;
 export interface WrappedTransaction {
   /** Called in order when the commit has returned; forgotten on rollback. */
   readonly afterCommit: (() => void)[];
+  /** Told, in order, how the transaction has ended. */
+  readonly ended: ((outcome: TransactionOutcome) => void)[];
   /** Asynchronous writes of ours that have not ended. */
   readonly writesOpen: Set<Promise<unknown>>;
 }
 
-/** The session of a handle; always the same one. Throws UNKNOWN_HANDLE. */
-export function sessionOf(handle: Handle): Session {
-  let session = sessions.get(handle);
-  if (session === undefined) {
-    if (isAsyncHandle(handle)) session = new AsyncHandleSession(handle);
-    else if (isSyncHandle(handle)) session = new SyncHandleSession(handle);
-    else throw fail('UNKNOWN_HANDLE');
-    sessions.set(handle, session);
-  }
+/**
+ * The session of a handle; always the same one. A root has a session without a transaction: each statement runs on a connection of its
+ * own. Throws UNKNOWN_HANDLE.
+ */
+export function sessionOf(handle: Database): Session {
+  const known = sessions.get(handle);
+  if (known !== undefined) return known;
+  const session = recogniseSession(handle);
+  sessions.set(handle, session);
   return session;
+}
+
+function recogniseSession(handle: Database): Session {
+  if (isSyncHandle(handle)) return new SyncHandleSession(handle);
+  const connection = recogniseHandle(handle);
+  if (connection !== undefined) return new AsyncHandleSession(connection);
+  const root = recogniseRoot(handle);
+  if (root !== undefined) return new RootSession(root);
+  throw fail('UNKNOWN_HANDLE');
 }
 
 const sessions = new WeakMap<object, Session>();
@@ -129,8 +145,10 @@ function performLaterInside<T>(session: AsyncSession, steps: () => Steps<T>): Pr
   return ended;
 }
 
+/** The handle looks for its commit signal here, while the transaction is certainly open. */
 async function assertInside(session: AsyncSession): Promise<void> {
   if (!(await session.inTransaction())) throw fail('NOT_IN_TRANSACTION');
+  await session.ready();
 }
 
 /** The steps in a transaction of their own; rolled back when they throw. The session must have none open. */
@@ -234,6 +252,7 @@ class SyncHandleSession implements SyncSession {
 /** Our statements have a few dozen texts; migrations must not fill the cache. */
 const STATEMENTS_MAX = 128;
 
+/** SQLite has neither lists nor truth values: ours never get there. */
 function bindable(value: SqlValue): SqlValue {
   return value instanceof Uint8Array && !Buffer.isBuffer(value)
     ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
@@ -248,7 +267,7 @@ class AsyncHandleSession implements AsyncSession {
 
   constructor(handle: AsyncHandle) {
     this.#handle = handle;
-    this.dialect = { sqlite, postgres, mysql }[handle.dialect];
+    this.dialect = dialectNamed(handle.dialect);
   }
 
   execute(statement: Statement): Promise<StatementResult> {
@@ -258,4 +277,52 @@ class AsyncHandleSession implements AsyncSession {
   inTransaction(): boolean | Promise<boolean> {
     return this.#handle.inTransaction();
   }
+
+  async ready(): Promise<void> {
+    await this.#handle.ready?.();
+  }
+
+  onEnd(told: (outcome: TransactionOutcome) => void): boolean {
+    return this.#handle.onEnd?.(told) ?? false;
+  }
 }
+
+/** A pool or a database object: single statements only, never a transaction. */
+class RootSession implements AsyncSession {
+  readonly kind = 'async';
+  readonly dialect: Dialect;
+  readonly wrapped = undefined;
+  readonly #root: LibraryRoot;
+
+  constructor(root: LibraryRoot) {
+    this.#root = root;
+    this.dialect = dialectNamed(root.dialect);
+  }
+
+  async execute(statement: Statement): Promise<StatementResult> {
+    if (TRANSACTION_CONTROL.test(statement.sql)) throw fail('NOT_IN_TRANSACTION', 'a pool has no transaction of its own');
+    const { handle, giveBack } = await this.#root.borrow();
+    let broken = true;
+    try {
+      const result = await handle.execute(statement.sql, statement.parameters);
+      broken = false;
+      return result;
+    } finally {
+      await giveBack(broken);
+    }
+  }
+
+  inTransaction(): boolean {
+    return false;
+  }
+
+  async ready(): Promise<void> {
+    // Nothing to look for.
+  }
+
+  onEnd(): boolean {
+    return false;
+  }
+}
+
+const TRANSACTION_CONTROL = /^\s*(begin|start|commit|rollback|savepoint|release)\b/i;

@@ -1,4 +1,4 @@
-import type { Compilable } from 'kysely';
+import { sql, type Compilable, type RawBuilder, type SqlBool } from 'kysely';
 
 /**
  * Statements are compiled once, with named holes where values go, and filled at every use: Kysely gives the text and the order of
@@ -12,7 +12,17 @@ export interface Statement {
   readonly reads: boolean;
 }
 
-export type SqlValue = string | number | Uint8Array | null;
+/** Lists and truth values are for PostgreSQL only. */
+export type SqlValue =
+  | string
+  | number
+  | boolean
+  | Uint8Array
+  | null
+  | readonly string[]
+  | readonly (number | null)[]
+  | readonly (string | null)[]
+  | readonly (Uint8Array | null)[];
 
 /** What the database answered: rows for a reading statement, and how many rows a writing one changed. */
 export interface StatementResult {
@@ -35,10 +45,10 @@ export type Steps<T> = Generator<Statement | Call, T, StatementResult>;
 
 /** Compiles `query`, in which every value is a {@link hole}. */
 export function prepared<Name extends string>(query: Compilable): Prepared<Name> {
-  const { sql, parameters } = query.compile();
-  const reads = /^\s*(select|with|pragma)\b/i.test(sql) || /\breturning\b/i.test(sql);
+  const { sql: text, parameters } = query.compile();
+  const reads = /^\s*(select|with|pragma)\b/i.test(text) || /\breturning\b/i.test(text);
   const order = parameters.map(fixedOrHole);
-  return (values) => ({ sql, reads, parameters: order.map((take) => take(values)) });
+  return (values) => ({ sql: text, reads, parameters: order.map((take) => take(values)) });
 }
 
 /** A place for a value of a given name; a name may be used more than once. */
@@ -81,6 +91,27 @@ export function preparedList<Name extends string>(
     for (let i = 0; i < length; i++) filled[`list${i}`] = list[Math.min(i, list.length - 1)]!;
     return compiled(filled);
   };
+}
+
+/**
+ * A statement over a list, as the dialect likes it best: one text with one array parameter where there are arrays, else padded as
+ * {@link preparedList}. `among(column)` is true of the rows whose column is in the list.
+ */
+export function preparedAmong<Name extends string>(
+  dialect: ArrayDialect,
+  query: (among: (column: string) => RawBuilder<SqlBool>) => Compilable,
+): (values: Readonly<Record<Name, SqlValue>>, list: readonly string[]) => Statement {
+  const { oneOf } = dialect;
+  if (oneOf === undefined)
+    return preparedList((holes) => query((column) => sql<SqlBool>`${sql.ref(column)} in (${sql.join(holes)})`));
+  const compiled = prepared<string>(query((column) => oneOf(column, hole('list'))));
+  return (values, list) => compiled({ ...values, list });
+}
+
+/** What of a dialect decides how a list is given. */
+export interface ArrayDialect {
+  /** The column is one of the list that the hole will be filled with, as one parameter; undefined where there are no arrays. */
+  readonly oneOf: ((column: string, list: unknown) => RawBuilder<SqlBool>) | undefined;
 }
 
 /** Longest list of one statement: 256 ids stay far below every driver's limit of parameters. */

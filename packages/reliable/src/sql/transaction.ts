@@ -1,30 +1,58 @@
 /**
  * `transaction(db, fn)`: begins, runs `fn`, commits; rolls back when it throws. Nobody has to use it (any transaction of the handle
- * will do), but it sees the commit itself, so the relay is woken at once and volatile messages are possible, and it refuses the
- * mistake that libsql accepts silently: an asynchronous function on a synchronous handle, whose transaction would end at the first
- * await.
+ * will do), but it sees the commit itself, so the relay is woken at once and volatile messages are possible; it tells a commit that
+ * the database turned into a rollback from a real one; and it refuses the mistake that libsql accepts silently: an asynchronous
+ * function on a synchronous handle, whose transaction would end at the first await.
  */
 import { fail } from '../errors.ts';
-import type { Answer, Handle } from './handles.ts';
+import type { Answer, Database, TransactionOf, TransactionOutcome } from './handles.ts';
+import type { LibraryRoot } from './handles/library.ts';
+import { recogniseRoot } from './handles/recognise.ts';
+import { again, type RetryOptions } from './retry.ts';
 import { sessionOf, type AsyncSession, type SyncSession, type WrappedTransaction } from './session.ts';
 import { plain } from './statement.ts';
 import { refuseAsyncFunction, refusePromise } from './synchronous.ts';
+import { askOutcome, currentTransactionId, isRefusal } from './outcome.ts';
+
+export interface TransactionOptions extends RetryOptions {
+  /**
+   * When the connection is lost while the commit is on its way: ask PostgreSQL, on a new connection, what became of it. Costs one more
+   * statement per transaction. Default: false, the error COMMIT_UNKNOWN says that nobody knows.
+   */
+  readonly resolveOutcome?: boolean | undefined;
+}
 
 /**
- * Runs `fn` in a transaction on `db` and returns what it returned; on an asynchronous handle `fn` may be asynchronous and a promise
- * is returned. Throws ALREADY_IN_TRANSACTION, ASYNC_IN_SYNC, ADD_STILL_OPEN, and whatever `fn` or the commit throws.
+ * Runs `fn` in a transaction on `db`, with the library's own handle of it, and returns what `fn` returned; a promise, except on a
+ * synchronous handle. Throws ALREADY_IN_TRANSACTION, ASYNC_IN_SYNC, ADD_STILL_OPEN, NOT_COMMITTED, COMMIT_UNKNOWN, and whatever `fn`
+ * or the commit throws.
  */
-export function transaction<H extends Handle, T>(db: H, fn: (tx: H) => T): Answer<H, Awaited<T>> {
+export function transaction<R extends Database, T>(
+  db: R,
+  fn: (tx: TransactionOf<R>) => T,
+  options: TransactionOptions = {},
+): Answer<R, Awaited<T>> {
+  const work = fn as (tx: unknown) => T;
+  const root = recogniseRoot(db);
+  if (root !== undefined) {
+    return again(() => transactionOfLibrary(root, work as (tx: unknown) => Promise<T>, options), options) as Answer<
+      R,
+      Awaited<T>
+    >;
+  }
   const session = sessionOf(db);
-  if (session.kind === 'sync') refuseAsyncFunction(fn);
-  const answer = session.kind === 'sync' ? transactionNow(session, () => fn(db)) : transactionLater(session, async () => fn(db));
-  return answer as Answer<H, Awaited<T>>;
+  if (session.kind === 'sync') {
+    refuseAsyncFunction(work);
+    return transactionNow(session, () => work(db)) as Answer<R, Awaited<T>>;
+  }
+  return again(() => transactionLater(session, async () => work(db)), options) as Answer<R, Awaited<T>>;
 }
 
 function transactionNow<T>(session: SyncSession, fn: () => T): T {
   if (session.inTransaction()) throw fail('ALREADY_IN_TRANSACTION');
   session.execute(plain(session.dialect.begin));
-  const wrapped = wrap(session);
+  const wrapped = wrap();
+  session.wrapped = wrapped;
   let value: T;
   try {
     value = fn();
@@ -32,11 +60,12 @@ function transactionNow<T>(session: SyncSession, fn: () => T): T {
     session.execute(plain('commit'));
   } catch (error) {
     rollBack(session);
+    tell(wrapped, 'rollback');
     throw error;
   } finally {
     session.wrapped = undefined;
   }
-  for (const run of wrapped.afterCommit) run();
+  tell(wrapped, 'commit');
   return value;
 }
 
@@ -49,22 +78,100 @@ function rollBack(session: SyncSession): void {
   }
 }
 
+/** On a single connection. Its commit was refused, or nobody knows: without another connection there is nobody to ask. */
 async function transactionLater<T>(session: AsyncSession, fn: () => Promise<T>): Promise<T> {
   if (await session.inTransaction()) throw fail('ALREADY_IN_TRANSACTION');
   await session.execute(plain(session.dialect.begin));
-  const wrapped = wrap(session);
+  const wrapped = wrap();
+  const ending: Ending = { committing: false, seen: undefined };
+  session.wrapped = wrapped;
   let value: T;
   try {
+    watch(session, ending);
     value = await fn();
     await refuseOpenWrites(wrapped);
+    ending.committing = true;
     await session.execute(plain('commit'));
   } catch (error) {
-    await session.execute(plain('rollback')).catch(() => undefined);
-    throw error;
+    const outcome = outcomeOf(ending, error);
+    if (!ending.committing || outcome === 'rollback') await session.execute(plain('rollback')).catch(() => undefined);
+    session.wrapped = undefined;
+    tell(wrapped, outcome);
+    throw outcome === 'unknown' ? fail('COMMIT_UNKNOWN', undefined, error) : error;
   } finally {
     session.wrapped = undefined;
   }
-  for (const run of wrapped.afterCommit) run();
+  return committed(wrapped, ending, value);
+}
+
+/** By the library's own begin and commit. */
+async function transactionOfLibrary<T>(
+  root: LibraryRoot,
+  fn: (tx: unknown) => Promise<T>,
+  options: TransactionOptions,
+): Promise<T> {
+  const wrapped = wrap();
+  const ending: Ending = { committing: false, seen: undefined };
+  let transactionId: string | undefined;
+  let value: T;
+  const work = async (tx: object): Promise<T> => {
+    const session = sessionOf(tx as Database) as AsyncSession;
+    session.wrapped = wrapped;
+    try {
+      if (root.hidesFailedCommit) {
+        await session.ready();
+        watch(session, ending);
+      }
+      value = await fn(tx);
+      await refuseOpenWrites(wrapped);
+      if (options.resolveOutcome === true) transactionId = await currentTransactionId(session);
+      ending.committing = true;
+      return value;
+    } finally {
+      session.wrapped = undefined;
+    }
+  };
+  try {
+    value = await root.begin(work);
+  } catch (error) {
+    let outcome = outcomeOf(ending, error);
+    if (outcome === 'unknown' && transactionId !== undefined) outcome = await askOutcome(root, transactionId);
+    if (outcome !== 'commit') {
+      tell(wrapped, outcome);
+      throw outcome === 'unknown' ? fail('COMMIT_UNKNOWN', undefined, error) : error;
+    }
+    tell(wrapped, 'commit');
+    return value!;
+  }
+  return committed(wrapped, ending, value);
+}
+
+interface Ending {
+  /** The work is done, whatever fails from now on is the commit. */
+  committing: boolean;
+  /** What the driver saw, where it can. */
+  seen: TransactionOutcome | undefined;
+}
+
+function watch(session: AsyncSession, ending: Ending): void {
+  session.onEnd((outcome) => {
+    ending.seen ??= outcome;
+  });
+}
+
+function outcomeOf(ending: Ending, error: unknown): TransactionOutcome {
+  if (!ending.committing) return 'rollback';
+  if (ending.seen === 'commit' || ending.seen === 'rollback') return ending.seen;
+  return isRefusal(error) ? 'rollback' : 'unknown';
+}
+
+/** A commit that returned without an error; the database says by its tag when it was a rollback all the same. */
+function committed<T>(wrapped: WrappedTransaction, ending: Ending, value: T): T {
+  if (ending.seen === 'rollback') {
+    tell(wrapped, 'rollback');
+    throw fail('NOT_COMMITTED');
+  }
+  tell(wrapped, 'commit');
   return value;
 }
 
@@ -76,6 +183,11 @@ async function refuseOpenWrites(wrapped: WrappedTransaction): Promise<void> {
   throw fail('ADD_STILL_OPEN', `${open.length} open`);
 }
 
-function wrap(session: SyncSession | AsyncSession): WrappedTransaction {
-  return (session.wrapped = { afterCommit: [], writesOpen: new Set() });
+function wrap(): WrappedTransaction {
+  return { afterCommit: [], ended: [], writesOpen: new Set() };
+}
+
+function tell(wrapped: WrappedTransaction, outcome: TransactionOutcome): void {
+  for (const told of wrapped.ended) told(outcome);
+  if (outcome === 'commit') for (const run of wrapped.afterCommit) run();
 }

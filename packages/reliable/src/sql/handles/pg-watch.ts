@@ -1,0 +1,86 @@
+/**
+ * Sees the end of a transaction in pg's own protocol stream, without a wrapper and whoever sends the COMMIT: the server tags the
+ * command that ended it and then says, with ReadyForQuery, that no transaction is open. So a COMMIT of a failed transaction, which the
+ * server turns into a rollback and tags so, counts as one, and savepoints do not count at all. One pair of listeners per connection,
+ * there only while somebody waits.
+ */
+import type { TransactionOutcome } from '../handles.ts';
+import { hasMethods, member } from './library.ts';
+
+/** `client.connection` of pg: an emitter of the protocol's messages. */
+export interface PgConnection {
+  on(event: string, listener: (message: never) => void): unknown;
+  removeListener(event: string, listener: (message: never) => void): unknown;
+}
+
+export function isPgConnection(given: unknown): given is PgConnection {
+  return hasMethods(given, 'on', 'removeListener') && hasMethods(given, 'query', 'parse', 'sync');
+}
+
+type Told = (outcome: TransactionOutcome) => void;
+
+/** Calls `told` once, when the transaction open on the connection now has ended; `textOf` is the statement being answered, where known. */
+export function watchEnd(connection: PgConnection, told: Told, textOf: () => string = unknownText): void {
+  let watch = watches.get(connection);
+  if (watch === undefined) watches.set(connection, (watch = new PgWatch(connection, textOf)));
+  watch.add(told);
+}
+
+const watches = new WeakMap<PgConnection, PgWatch>();
+
+function unknownText(): string {
+  return '';
+}
+
+class PgWatch {
+  readonly #connection: PgConnection;
+  readonly #textOf: () => string;
+  #told: Told[] = [];
+  /** What the commands since the last ReadyForQuery have done to the transaction. */
+  #seen: TransactionOutcome | undefined;
+  #tag = '';
+
+  constructor(connection: PgConnection, textOf: () => string) {
+    this.#connection = connection;
+    this.#textOf = textOf;
+  }
+
+  add(told: Told): void {
+    if (this.#told.length === 0) this.#listen();
+    this.#told.push(told);
+  }
+
+  readonly #completed = (message: { readonly text?: unknown }): void => {
+    this.#tag = String(member(message, 'text'));
+    if (this.#tag === 'COMMIT') this.#seen ??= 'commit';
+    // The only rollback that goes on with an open transaction of another kind than a savepoint's; the tag does not tell them apart.
+    else if (this.#tag === 'ROLLBACK' && CHAINS.test(this.#textOf())) this.#seen ??= 'rollback';
+  };
+
+  readonly #ready = (message: { readonly status?: unknown }): void => {
+    if (this.#seen === undefined && member(message, 'status') === 'I')
+      this.#seen = this.#tag === 'PREPARE TRANSACTION' ? 'unknown' : 'rollback';
+    if (this.#seen !== undefined) this.#end(this.#seen);
+  };
+
+  readonly #gone = (): void => this.#end('unknown');
+
+  #listen(): void {
+    this.#seen = undefined;
+    this.#tag = '';
+    this.#connection.on('commandComplete', this.#completed);
+    this.#connection.on('readyForQuery', this.#ready);
+    this.#connection.on('end', this.#gone);
+  }
+
+  #end(outcome: TransactionOutcome): void {
+    this.#connection.removeListener('commandComplete', this.#completed);
+    this.#connection.removeListener('readyForQuery', this.#ready);
+    this.#connection.removeListener('end', this.#gone);
+    const waiting = this.#told;
+    this.#told = [];
+    for (const told of waiting) told(outcome);
+  }
+}
+
+const CHAINS = /\band\s+chain\b/i;

@@ -1,0 +1,147 @@
+/**
+ * pg: a Client or PoolClient is a handle, a Pool is a root. Whether a transaction is open is what the server said with its last
+ * ReadyForQuery; its end is seen in the protocol stream.
+ */
+import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
+import { hasMethods, member, type Borrowed, type Library, type LibraryRoot } from './library.ts';
+import { isPgConnection, watchEnd } from './pg-watch.ts';
+import { turnsOf, type Turns } from './turns.ts';
+
+/** What of pg's client is used. */
+export interface PgNative {
+  query(text: string, values: unknown[]): Promise<PgResult>;
+  getTransactionStatus?(): unknown;
+  readonly _txStatus?: unknown;
+  readonly connection?: unknown;
+  release?(broken?: unknown): void;
+}
+
+interface PgResult {
+  readonly rows?: readonly Readonly<Record<string, unknown>>[];
+  readonly rowCount?: number | null;
+}
+
+interface PgNativePool {
+  connect(): Promise<PgNative>;
+}
+
+export const pg: Library = {
+  name: 'pg',
+  handle: (given) => (isPgClient(given) ? new PgHandle(given) : undefined),
+  root: (given) => (isPgPool(given) ? pgRoot(given) : undefined),
+};
+
+export function isPgClient(given: unknown): given is PgNative {
+  return hasMethods(given, 'query', 'connect', 'end', 'escapeIdentifier') && typeof member(given, 'connection') === 'object';
+}
+
+export function isPgPool(given: unknown): given is PgNativePool {
+  return hasMethods(given, 'query', 'connect', 'end') && typeof member(given, 'totalCount') === 'number';
+}
+
+export class PgHandle implements AsyncHandle {
+  readonly tallystick = 'asynchronous';
+  readonly dialect = 'postgres';
+  readonly #client: PgNative;
+  readonly #turns: Turns;
+
+  constructor(client: PgNative) {
+    this.#client = client;
+    this.#turns = turnsOf(client);
+  }
+
+  async execute(sql: string, parameters: readonly unknown[]): ReturnType<AsyncHandle['execute']> {
+    // A list of results comes back for several statements in one text: ours never are.
+    const { rows, rowCount } = await this.#turns.run(() => this.#client.query(sql, parameters as unknown[]));
+    return { rows: rows ?? [], changes: rowCount ?? 0 };
+  }
+
+  inTransaction(): boolean | Promise<boolean> {
+    const status = statusOf(this.#client);
+    // Older drivers do not keep it; then every statement is asked to be inside one by the server.
+    return status === undefined ? this.#tried() : status === 'T' || status === 'E';
+  }
+
+  onEnd(told: (outcome: TransactionOutcome) => void): boolean {
+    const { connection } = this.#client;
+    if (!isPgConnection(connection)) return false;
+    const status = statusOf(this.#client);
+    if (status === 'I' || status === null) return false;
+    watchEnd(connection, told, () => String(member(member(this.#client, '_activeQuery'), 'text') ?? ''));
+    return true;
+  }
+
+  async #tried(): Promise<boolean> {
+    try {
+      await this.execute('savepoint tallystick', []);
+    } catch (error) {
+      if (member(error, 'code') === NO_ACTIVE_TRANSACTION) return false;
+      throw error;
+    }
+    await this.execute('release savepoint tallystick', []);
+    return true;
+  }
+}
+
+const NO_ACTIVE_TRANSACTION = '25P01';
+
+/** What the server said last: I, T or E; null before it said anything; undefined where the driver does not keep it. */
+function statusOf(client: PgNative): unknown {
+  return typeof client.getTransactionStatus === 'function' ? client.getTransactionStatus() : client._txStatus;
+}
+
+function pgRoot(pool: PgNativePool): LibraryRoot {
+  return {
+    dialect: 'postgres',
+    hidesFailedCommit: true,
+    async begin(work) {
+      const client = await pool.connect();
+      return beginOn(
+        client,
+        () => work(client),
+        (broken) => client.release?.(broken),
+      );
+    },
+    async borrow(): Promise<Borrowed> {
+      const client = await pool.connect();
+      // While borrowed, an idle connection that dies would have no listener and end the process.
+      const ignore = (): void => undefined;
+      (client as unknown as NodeJS.EventEmitter).on('error', ignore);
+      return {
+        handle: new PgHandle(client),
+        giveBack(broken) {
+          (client as unknown as NodeJS.EventEmitter).removeListener('error', ignore);
+          client.release?.(broken || statusOf(client) === 'T' || statusOf(client) === 'E');
+        },
+      };
+    },
+  };
+}
+
+/** BEGIN, the work, COMMIT on a client; gives it back, closed when its state cannot be trusted. */
+async function beginOn<T>(client: PgNative, work: () => Promise<T>, giveBack: (broken: boolean) => void): Promise<T> {
+  const handle = new PgHandle(client);
+  const emitter = client as unknown as NodeJS.EventEmitter;
+  const ignore = (): void => undefined;
+  emitter.on('error', ignore);
+  let broken = true;
+  try {
+    await handle.execute('begin isolation level read committed', []);
+    let value: T;
+    try {
+      value = await work();
+    } catch (error) {
+      broken = !(await handle.execute('rollback', []).then(
+        () => true,
+        () => false,
+      ));
+      throw error;
+    }
+    await handle.execute('commit', []);
+    broken = false;
+    return value;
+  } finally {
+    emitter.removeListener('error', ignore);
+    giveBack(broken);
+  }
+}

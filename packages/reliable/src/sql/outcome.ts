@@ -1,0 +1,73 @@
+/**
+ * What became of a transaction whose commit was not answered. PostgreSQL remembers it by the transaction's number, and says so to any
+ * other connection; only for transactions so old that their number is forgotten it does not know.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TransactionOutcome } from './handles.ts';
+import { member, type LibraryRoot } from './handles/library.ts';
+import type { AsyncSession } from './session.ts';
+import { plain } from './statement.ts';
+import { asText } from './values.ts';
+
+/** The number of the transaction that is open; undefined where the database has none. */
+export async function currentTransactionId(session: AsyncSession): Promise<string | undefined> {
+  if (session.dialect.name !== 'postgres') return undefined;
+  const { rows } = await session.execute(plain('select pg_current_xact_id()::text as id', true));
+  return asText(rows[0]?.['id']);
+}
+
+/**
+ * Asks on a new connection, again and again while the database cannot be reached or still holds the transaction open: at most
+ * {@link ASKING_MS}. A transaction that is still open then is not ours to end: `unknown`.
+ */
+export async function askOutcome(root: LibraryRoot, transactionId: string): Promise<TransactionOutcome> {
+  const until = Date.now() + ASKING_MS;
+  for (let wait = 10; ; wait = Math.min(wait * 2, 500)) {
+    const status = await ask(root, transactionId).catch(() => 'unreachable');
+    if (status === 'committed') return 'commit';
+    if (status === 'aborted') return 'rollback';
+    if (status === '' || Date.now() >= until) return 'unknown';
+    await sleep(wait);
+  }
+}
+
+const ASKING_MS = 30_000;
+
+async function ask(root: LibraryRoot, transactionId: string): Promise<string> {
+  const { handle, giveBack } = await root.borrow();
+  let broken = true;
+  try {
+    const { rows } = await handle.execute('select pg_xact_status($1::text::xid8) as status', [transactionId]);
+    broken = false;
+    return asText(rows[0]?.['status']);
+  } finally {
+    await giveBack(broken);
+  }
+}
+
+/**
+ * Whether the server itself refused the statement, so that nothing was committed. An error of the connection, and a server that is
+ * going down, leave it open.
+ */
+export function isRefusal(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  return state !== undefined && !NO_ANSWER.test(state);
+}
+
+/** Connection exceptions, administrator's and crash shutdown, and the class of the server's own end. */
+const NO_ANSWER = /^(08|57P|58|XX)/;
+
+/** The SQLSTATE in an error, however deep the library has wrapped the driver's. */
+export function sqlStateOf(error: unknown): string | undefined {
+  let at = error;
+  for (let depth = 0; depth < 5 && at !== null && at !== undefined; depth++) {
+    const code = member(at, 'code');
+    if (typeof code === 'string' && SQL_STATE.test(code)) return code;
+    const inner = member(at, 'cause') ?? member(at, 'driverError') ?? member(at, 'previous') ?? member(at, 'meta');
+    at = inner === at ? undefined : inner;
+  }
+  return undefined;
+}
+
+/** Five characters with a digit in them: Node's own codes (EPIPE) have none. Prisma's (P2028) have the letter first and four digits. */
+const SQL_STATE = /^(?=.*\d)(?!P\d{4}$)[0-9A-Z]{5}$/;

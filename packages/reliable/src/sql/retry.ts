@@ -1,0 +1,35 @@
+/** Runs a whole transaction again when the database gave it up for the sake of another one. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { backoffMs } from '@tallystick/base';
+import { systemRandom } from '@tallystick/base/node';
+import { member } from './handles/library.ts';
+import { sqlStateOf } from './outcome.ts';
+
+export interface RetryOptions {
+  /**
+   * How often the whole transaction, `fn` and all, is run again after a serialization failure (40001) or a deadlock (40P01), with a
+   * growing, jittered wait. Default 0: `fn` must be fit to run twice.
+   */
+  readonly retries?: number | undefined;
+}
+
+export async function again<T>(attempt: () => Promise<T>, { retries = 0 }: RetryOptions): Promise<T> {
+  for (let failed = 0; ; failed++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (failed >= Math.min(retries, RETRIES_MAX) || !gaveWay(error)) throw error;
+      await sleep(backoffMs(WAIT, failed + 1, random.u32()));
+    }
+  }
+}
+
+const RETRIES_MAX = 100;
+const WAIT = { firstMs: 5, maxMs: 1_000 };
+const random = systemRandom();
+
+/** Prisma has a code of its own for both. */
+function gaveWay(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  return state === '40001' || state === '40P01' || member(error, 'code') === 'P2034';
+}
