@@ -172,7 +172,8 @@ describe.each(backends)('the monitor on $name', (backend) => {
       { topic: 'later', notBefore: 1e15 },
     );
     here.broker.answer = () => 'rejected';
-    await here.relay({ attemptsMax: 1, deadKeys: 'pass' }).drain();
+    const relay = here.relay({ attemptsMax: 1, deadKeys: 'pass' });
+    await relay.drain();
     const meant = { topic: 'a' };
     const plan = await monitor.act('requeue', meant);
     expect(plan).toMatchObject({ executed: false, changed: 2, complete: true });
@@ -183,7 +184,7 @@ describe.each(backends)('the monitor on $name', (backend) => {
     expect(report.items).toMatchObject(ids.slice(0, 2).map((id) => ({ id, from: 'dead', state: 'retrying', result: 'changed' })));
     here.broker.answer = () => 'confirmed';
     here.broker.pushed.length = 0;
-    await here.relay().drain();
+    await relay.drain();
     expect(here.broker.pushed).toEqual(ids.slice(0, 2));
 
     const more = await monitor.act('bury', { ids: [...ids, 'nothing'] }, { execute: true, reason: 'not wanted' });
