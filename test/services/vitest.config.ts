@@ -1,6 +1,12 @@
 import { defineConfig } from 'vitest/config';
+import { readState } from '../../scripts/services/state.ts';
 
 const conditions = ['@tallystick/source'];
+
+const postgres = readState()?.services.postgres?.urls['url'];
+
+/** The contracts that run on SQLite with `npm test`, and here on PostgreSQL through `pg`. */
+const contracts = ['sql/session', 'outbox/outbox', 'relay/relay', 'inbox/inbox', 'local-transaction/*', 'monitor/monitor'];
 
 /** The tests that need `npm run services:up`; plain `npm test` leaves them out. */
 export default defineConfig({
@@ -8,7 +14,8 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    include: ['test/services/**/*.test.ts'],
+    include: ['test/services/**/*.test.ts', ...contracts.map((name) => `packages/reliable/test/${name}.test.ts`)],
+    env: postgres === undefined ? {} : { TALLYSTICK_TEST_POSTGRES: postgres },
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,

@@ -4,16 +4,33 @@ import { join } from 'node:path';
 import Database from 'libsql';
 import { onTestFinished } from 'vitest';
 import type { AsyncHandle, Handle, SyncHandle } from '../../src/index.ts';
+import { postgresDatabase, postgresUrl, rawPostgres, setPostgresTime } from './postgres/backend.ts';
 
 /**
- * The handles every contract is run with. All of them end in libsql and a real file; what differs is the shape that is handed in:
- * libsql's own (better-sqlite3's), node:sqlite's, node:sqlite's before it could say whether a transaction is open, and an asynchronous one.
+ * The handles every contract is run with. Without a server in the environment all of them end in libsql and a real file; what differs
+ * is the shape that is handed in: libsql's own (better-sqlite3's), node:sqlite's, node:sqlite's before it could say whether a transaction is
+ * open, and an asynchronous one. With a server (`npm run test:services`) the same contracts run on PostgreSQL, and only there.
  */
 export interface Backend {
   readonly name: string;
   readonly kind: 'sync' | 'async';
+  readonly can: Capabilities;
   wrap(raw: RawDatabase): Handle;
 }
+
+/** What a contract has to know of a backend, to ask for what it can do and for the refusal of the rest. */
+export interface Capabilities {
+  readonly dialect: 'sqlite' | 'postgres';
+  /** A transaction in which a statement failed can still commit the others. */
+  readonly commitAfterFailure: boolean;
+  /** One writer at a time: a second transaction that would write is refused or waits. */
+  readonly oneWriter: boolean;
+  /** Leases and due times follow the database's own clock. */
+  readonly ownClock: boolean;
+}
+
+const SQLITE: Capabilities = { dialect: 'sqlite', commitAfterFailure: true, oneWriter: true, ownClock: false };
+const POSTGRES: Capabilities = { dialect: 'postgres', commitAfterFailure: false, oneWriter: false, ownClock: true };
 
 export type RawDatabase = InstanceType<typeof Database>;
 
@@ -23,12 +40,25 @@ export interface Connection {
   readonly raw: RawDatabase;
 }
 
-export const backends: readonly Backend[] = [
-  { name: 'a libsql handle', kind: 'sync', wrap: (raw) => raw },
-  { name: 'a node:sqlite-shaped handle', kind: 'sync', wrap: (raw) => nodeShaped(raw, true) },
-  { name: 'an early node:sqlite-shaped handle', kind: 'sync', wrap: (raw) => nodeShaped(raw, false) },
-  { name: 'an asynchronous handle', kind: 'async', wrap: asynchronous },
+const sqliteBackends: readonly Backend[] = [
+  { name: 'a libsql handle', kind: 'sync', can: SQLITE, wrap: (raw) => raw },
+  { name: 'a node:sqlite-shaped handle', kind: 'sync', can: SQLITE, wrap: (raw) => nodeShaped(raw, true) },
+  { name: 'an early node:sqlite-shaped handle', kind: 'sync', can: SQLITE, wrap: (raw) => nodeShaped(raw, false) },
+  { name: 'an asynchronous handle', kind: 'async', can: SQLITE, wrap: asynchronous },
 ];
+
+const postgresBackend: Backend = {
+  name: 'PostgreSQL',
+  kind: 'async',
+  can: POSTGRES,
+  wrap: (raw) => (raw as unknown as ReturnType<typeof rawPostgres>).handle,
+};
+
+/** Whether this run is on a real server. */
+export const onPostgres = postgresUrl !== undefined;
+export const backends: readonly Backend[] = onPostgres ? [postgresBackend] : sqliteBackends;
+/** What holds for SQLite only; none when this run is on a server. */
+export const onlySqlite: readonly Backend[] = onPostgres ? [] : sqliteBackends.slice(0, 1);
 
 /** Where Linux keeps files in memory: real files, and a sync that costs nothing when the disk is busy. */
 const IN_MEMORY = '/dev/shm';
@@ -42,7 +72,7 @@ export function folder(): string {
 
 /** A path for a database; any number of connections may open it. */
 export function databasePath(): string {
-  return join(folder(), 'test.db');
+  return onPostgres ? postgresDatabase() : join(folder(), 'test.db');
 }
 
 export function connect(backend: Backend, path: string, timeout = 0): Connection {
@@ -50,8 +80,14 @@ export function connect(backend: Backend, path: string, timeout = 0): Connection
   return { handle: backend.wrap(raw), raw };
 }
 
-/** A libsql connection that is closed when the test ends. */
+/** Lets the database's own clock follow the test's, where it has one. */
+export function setTime(path: string, clock: { now(): number }): void {
+  if (onPostgres) setPostgresTime(path, clock);
+}
+
+/** A connection for the test's own SQL that is closed when the test ends. On a server it has the few methods the tests use. */
 export function openRaw(path: string, timeout = 0): RawDatabase {
+  if (onPostgres) return rawPostgres(path) as unknown as RawDatabase;
   const raw = new Database(path, { timeout });
   onTestFinished(() => {
     if (raw.open) raw.close();
@@ -111,3 +147,5 @@ function asynchronous(raw: RawDatabase): AsyncHandle {
     },
   };
 }
+
+export { statementsInFlight } from './postgres/backend.ts';

@@ -12,7 +12,7 @@ import {
   type Relay,
   type RelaySettings,
 } from '../../src/index.ts';
-import { connect, databasePath, type Backend, type Connection } from './backends.ts';
+import { connect, databasePath, setTime, statementsInFlight, type Backend, type Connection } from './backends.ts';
 import { MemoryTransport } from './memory-transport.ts';
 
 /** An application's database, its outbox, and a broker in memory, in time that stands still until it is told. */
@@ -34,7 +34,8 @@ export async function world(backend: Backend, given: { readonly time?: ManualTim
   const path = databasePath();
   const time = given.time ?? new ManualTime();
   const app = connect(backend, path);
-  app.raw.exec('pragma journal_mode=wal');
+  if (backend.can.dialect === 'sqlite') app.raw.exec('pragma journal_mode=wal');
+  setTime(path, time);
   await migrate(app.handle, { nowMs: time.now() });
   const outbox = createOutbox(app.handle, { clock: time, random: seededRandom(1), turn: time, timers: time });
   const broker = new MemoryTransport();
@@ -92,8 +93,18 @@ export async function settle(time: ManualTime, rounds = 20): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     time.settle();
     await new Promise<void>((resolve) => setImmediate(resolve));
+    await answers();
   }
 }
+
+/** Where statements travel: until none is under way, or one waits for a lock and will for longer. */
+async function answers(): Promise<void> {
+  const began = performance.now();
+  while (statementsInFlight() > 0 && performance.now() - began < LOCKED_AFTER_MS)
+    await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+const LOCKED_AFTER_MS = 100;
 
 /** Moves time in steps, letting promises run after each. */
 export async function pass(time: ManualTime, ms: number, stepMs = 50): Promise<void> {
