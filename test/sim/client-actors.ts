@@ -190,8 +190,14 @@ export class TransactionActor extends ClientActor {
         },
       },
     });
+    this.#begin();
+  }
+
+  /** A program that cannot reach the broker at its start tries again: without it nobody could answer for its group. */
+  #begin(): void {
     this.#producer.start((error) => {
       if (error === undefined) this.#work();
+      else this.later(50, () => this.#begin());
     });
   }
 

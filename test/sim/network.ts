@@ -89,7 +89,7 @@ export class SimNetwork {
   /** No faults from now on; links that are stalled or half-open end now. */
   heal(): void {
     Object.assign(this.options, { cut: 0, halfOpen: 0, refuse: 0, split: 0.05 });
-    this.judge = undefined;
+    if (this.world.onTrace === undefined) this.judge = undefined;
     for (const link of [...this.links]) link.heal();
   }
 

@@ -413,8 +413,15 @@ export class Housekeeping {
    * must not cost everything at once.
    */
   #retireOldest(isOld: boolean): void {
-    const oldest = this.#parts.segments.first;
-    if (!this.#isStopped && !this.#isRetiring && this.#mayGo(oldest, isOld)) this.#retire(oldest);
+    const { segments, builder, writer } = this.#parts;
+    const oldest = segments.first;
+    if (this.#isStopped || this.#isRetiring || !this.#mayGo(oldest, isOld)) return;
+    this.#isRetiring = true;
+    // That nobody needs it is what the log says up to now, such as the verdict on a half message. It must not be forgotten after it
+    // has been acted upon: the half would be open again and its record gone.
+    writer.whenDurable(builder.end, () => {
+      if (!this.#isStopped) this.#retire(oldest);
+    });
   }
 
   /** Old enough or too much, and nobody needs it: no open half, no protected offset, no snapshot generation. */
@@ -437,8 +444,7 @@ export class Housekeeping {
       yield* segments.retire(segment);
       yield* removeIfThere(disk, indexPath(segment.base));
     };
-    // The chore may have to wait for others; until it is done the segment is still the oldest one.
-    this.#isRetiring = true;
+    // The chore may have to wait for others; until it is done the segment is still the oldest one, and is being retired.
     this.#chores.add(steps, (error) => {
       this.#isRetiring = false;
       if (error !== undefined) return this.#troubled('deleting a segment', error);

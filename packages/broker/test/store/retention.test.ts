@@ -57,6 +57,24 @@ describe('deleting old segments by size', () => {
     expect(machine.failures).toEqual([]);
   });
 
+  it('waits until the word that lets go is durable: it may be lost, and then what it let go is needed again', () => {
+    let floor = 0;
+    const options = { storeMaxBytes: 4 * SEGMENT, retentionIntervalMs: 100, flush: 'async', syncIntervalMs: 10_000 } as const;
+    const machine = new Machine(4, options, { floor: () => floor });
+    machine.open();
+    flood(machine, 20);
+    machine.run(20_000);
+    machine.put('verdicts', 0, 'nobody needs it any more');
+    floor = Number.POSITIVE_INFINITY;
+    const { durableEnd, appendedEnd } = machine.store.info();
+    expect(durableEnd).toBeLessThan(appendedEnd);
+    machine.run(5_000);
+    expect(machine.store.info()).toMatchObject({ start: 0, durableEnd });
+    machine.run(10_000);
+    expect(machine.store.info().start).toBeGreaterThan(0);
+    expect(machine.store.info().durableEnd).toBeGreaterThanOrEqual(appendedEnd);
+  });
+
   it('waits for a snapshot of what lies behind: while none can be written nothing goes', () => {
     const machine = new Machine(3, { storeMaxBytes: 4 * SEGMENT, retentionIntervalMs: 100 });
     machine.open();
