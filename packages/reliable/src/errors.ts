@@ -34,11 +34,12 @@ export const ERRORS = {
     retry: 'never',
   },
   WRONG_DATABASE: { sentence: 'The handle belongs to another database than the outbox', retry: 'never' },
-  VOLATILE_NEEDS_WRAPPER: {
-    sentence:
-      "A volatile message leaves only when its commit has been seen: add it inside transaction(db, fn), with the option 'transport'",
+  NO_TRANSPORT: {
+    sentence: "A volatile message is not stored, so the outbox itself pushes it: createOutbox needs the option 'transport'",
     retry: 'never',
   },
+  OUTBOX_CLOSED: { sentence: 'The outbox is closed and takes no more volatile messages', retry: 'never' },
+  UNKNOWN_TYPE: { sentence: 'No type of message has this name', retry: 'never' },
   BAD_MESSAGE: { sentence: 'The message cannot be stored', retry: 'never' },
   BAD_KEY: { sentence: 'The key cannot be stored', retry: 'never' },
   DUPLICATE_ID: { sentence: 'A message with this id is in the outbox already', retry: 'never' },
@@ -54,6 +55,11 @@ export const ERRORS = {
     retry: 'never',
   },
   CLOSED: { sentence: 'The database handle is closed', retry: 'never' },
+  NOT_MIGRATED: {
+    sentence:
+      'The tables are missing or older than this package: `npx tallystick outbox migrate --database URL --execute`, or await migrate(db)',
+    retry: 'never',
+  },
   SCHEMA_TOO_NEW: { sentence: 'The tables were made by a newer version of this package', retry: 'never' },
   NO_HANDLER: {
     sentence: 'Nobody handles messages of this type here; register one with inbox.handle(type, handler)',

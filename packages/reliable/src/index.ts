@@ -1,12 +1,4 @@
-export {
-  CALL_METHOD,
-  CALL_URL,
-  createCalls,
-  requestOf,
-  type CallRequest,
-  type Calls,
-  type CallSettings,
-} from './call/call.ts';
+export { createCalls, type CallRequest, type Calls, type CallSettings } from './call/call.ts';
 export * from './errors.ts';
 export { createLocks, type HeldLock, type LockPorts, type Locks, type LockSettings } from './inbox/locks.ts';
 export { createInbox, type Inbox, type InboxSettings, type OnceResult } from './inbox/inbox.ts';
@@ -33,9 +25,40 @@ export type { Action } from './monitor/monitor-statements.ts';
 export type { BodyPreview } from './monitor/preview.ts';
 export type { Selected, Selection } from './monitor/selection.ts';
 export { INBOX_OPTIONS, LOCAL_TRANSACTION_OPTIONS, OUTBOX_OPTIONS, RELAY_OPTIONS } from './options.ts';
-export type { DeliveryMode, NewMessage } from './outbox/message.ts';
+export {
+  CONFIRMATION_TYPE,
+  confirmationFrom,
+  confirmationOf,
+  REPLY_TO,
+  type Confirmation,
+  type ConfirmationOwed,
+} from './outbox/confirmation.ts';
+export type { ConfirmOutcome } from './outbox/confirm.ts';
+export {
+  SIGNATURE_HEADER,
+  signatureOf,
+  type ConfirmationCounters,
+  type ConfirmationHandlerOptions,
+} from './outbox/confirmations.ts';
+export { CONTENT_TYPE } from './outbox/message.ts';
+export {
+  GUARANTEES,
+  msg,
+  type Body,
+  type Confirm,
+  type DeliveryMode,
+  type Guarantee,
+  type Guarantees,
+  type MessageId,
+  type MessageSettings,
+  type MessageType,
+  type MessageTypes,
+  type NewMessage,
+} from './outbox/message-types.ts';
 export { ID_PATTERN, MessageIds, SHARDS, shardOf } from './outbox/message-id.ts';
-export { createOutbox, type Outbox, type OutboxSettings, type OutboxWriter } from './outbox/outbox.ts';
+export { createOutbox, type Outbox, type OutboxCounters, type OutboxSettings, type OutboxWriter } from './outbox/outbox.ts';
+export { STATUS_ORDER, type MessageStatus, type StatusAnswer, type StatusDetails, type StatusQuestion } from './outbox/status.ts';
+export type { VolatileCounters } from './outbox/volatile.ts';
 export { afterCommit } from './outbox/after-commit.ts';
 export type { Alarm, TroubledRow } from './relay/alarm.ts';
 export type { RelayCounters } from './relay/flight.ts';
@@ -68,4 +91,5 @@ export {
   type MemorySubscription,
 } from './transports/memory.ts';
 export { CALL_METHOD, CALL_URL, httpTransport, type HttpTransportSettings } from './transports/http.ts';
+export type { Telemetry } from './telemetry/telemetry.ts';
 export * from './transports/transport.ts';

@@ -22,6 +22,31 @@ export const OUTBOX_OPTIONS = {
     1024 * 1024 * 1024,
     'Largest body in bytes; keep it at or below what the broker takes.',
   ),
+  manyMax: integerOption(1_000, 1, 100_000, 'Most messages of one `addMany`.'),
+  keepMs: integerOption(
+    0,
+    0,
+    10 * 366 * 86_400_000,
+    'How long `status()` knows a message after it is settled; 0: it is deleted at once, and then unknown.',
+  ),
+  replyTo: textOption('', 'Where consumers confirm: a topic or an http(s) URL; for messages with `confirm: { by: "consumer" }`.'),
+  volatileTries: integerOption(5, 1, 1_000, 'Pushes of a volatile message, after which it is lost, logged whole and told.'),
+  volatileFirstMs: integerOption(100, 1, 3_600_000, 'Wait after the first failed push of a volatile message.'),
+  volatileMaxMs: integerOption(5_000, 1, 3_600_000, 'Longest wait between pushes of a volatile message.'),
+  volatilePushMs: integerOption(
+    10_000,
+    1,
+    3_600_000,
+    'How long a push of volatile messages may take before it counts as failed.',
+  ),
+  volatileMessagesMax: integerOption(10_000, 1, 10_000_000, 'Most volatile messages in memory; one more is lost at once.'),
+  volatileBytesMax: integerOption(
+    64 * 1024 * 1024,
+    1,
+    8 * 1024 * 1024 * 1024,
+    'Most body bytes of volatile messages in memory; beyond them a message is lost at once.',
+  ),
+  closeAfterMs: integerOption(30_000, 0, 3_600_000, 'How long close() waits for volatile messages in memory.'),
 };
 
 export const RELAY_OPTIONS = {

@@ -1,9 +1,11 @@
 /**
  * The outbox (local message table): a message is a row of the same transaction as the business change, so both are committed or
  * neither. This file records; the relay triggers, sweeps and settles. Promises: a message added and committed is pushed until a
- * broker confirms it or a person decides; one whose transaction is rolled back never leaves; when `add` throws, nothing of the
- * message was written. Leaves to others: the transaction itself, and telling duplicates apart (the receiver's inbox).
+ * broker confirms it (or its consumer, where its type asks for that) or a person decides; one whose transaction is rolled back never
+ * leaves; when `add` throws, nothing of the message was written. Volatile messages are the exception that their name says. Leaves to
+ * others: the transaction itself, and telling duplicates apart (the receiver's inbox).
  */
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import {
   resolveOptions,
   type Clock,
@@ -16,176 +18,337 @@ import {
 import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { fail } from '../errors.ts';
 import { OUTBOX_OPTIONS } from '../options.ts';
-import { perDialect, type Dialect } from '../sql/dialect.ts';
+import { connectionsOf, type Connections } from '../sql/connections.ts';
 import { assertDurable } from '../sql/durability.ts';
-import type { Answer, Handle } from '../sql/handles.ts';
-import { performInside, sessionOf, undivided, type Session } from '../sql/session.ts';
-import { hole, prepared, type Steps } from '../sql/statement.ts';
+import type { Answer, Database, Handle, SyncHandle, TransactionOf } from '../sql/handles.ts';
+import { atomically, perform, performInside, sessionOf, undivided, type Session } from '../sql/session.ts';
+import { run, type Steps } from '../sql/statement.ts';
 import { transaction } from '../sql/transaction.ts';
-import type { OutgoingMessage, PublishOutcome, Transport } from '../transports/transport.ts';
-import { AfterCommit } from './after-commit.ts';
-import { headersText, outgoing, type DeliveryMode, type NewMessage } from './message.ts';
-import { MessageIds, shardOf } from './message-id.ts';
+import type { AddTrace, Telemetry } from '../telemetry/telemetry.ts';
+import type { Delivery, OutgoingMessage, PublishOutcome, Receipt, Transport } from '../transports/transport.ts';
+import { AfterCommit, whenEnded } from './after-commit.ts';
+import { confirmSteps, type ConfirmOutcome } from './confirm.ts';
+import {
+  handleConfirmations,
+  receiveConfirmations,
+  type ConfirmationCounters,
+  type ConfirmationHandlerOptions,
+  type ConfirmationPorts,
+} from './confirmations.ts';
+import { checked, typeOf, type CheckedMessage } from './message.ts';
+import { MessageIds } from './message-id.ts';
+import type { GuaranteeOf, Guarantee, MessageId, MessageTypes, NewMessage, NewMessageOf } from './message-types.ts';
+import { canWriteTogether, writeApart, writeTogether } from './outbox-statements.ts';
+import { isMissing, Readiness } from './readiness.ts';
+import { statusSteps, type StatusAnswer, type StatusQuestion } from './status.ts';
+import { lostLine, VolatileQueue, type Lost, type VolatileCounters } from './volatile.ts';
 
-export interface OutboxSettings extends GivenOptions<typeof OUTBOX_OPTIONS> {
+export interface OutboxSettings<Types extends MessageTypes = MessageTypes> extends GivenOptions<typeof OUTBOX_OPTIONS> {
+  /** The types of message there are, by name; a message of another type is refused then. Made with `msg<Payload>({ … })`. */
+  readonly messages?: Types | undefined;
   /** Called soon after a commit with messages in it; hand in `() => relay.wake()`. Without it the sweep finds them. */
   readonly wake?: (() => void) | undefined;
   /** For `volatile` messages only. */
   readonly transport?: Transport | undefined;
-  /** A volatile message that was not confirmed: it will not be tried again. */
-  readonly onLost?: ((message: OutgoingMessage, outcome: PublishOutcome) => void) | undefined;
+  /** A volatile message that will not be tried again: the place for an alarm. It is in the log already. */
+  readonly onLost?: ((message: OutgoingMessage, outcome: PublishOutcome, tries: number) => void) | undefined;
+  /** Takes a lost message whole, as one line of JSON. Default: standard error. */
+  readonly log?: ((line: string) => void) | undefined;
+  /** `otel(api)`: spans, metrics and trace headers. */
+  readonly telemetry?: Telemetry | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
   readonly turn?: Turn | undefined;
   readonly timers?: Timers | undefined;
 }
 
-/** Makes the outbox of a database. Throws NOT_DURABLE unless the handle is made durable or `durability` is `trust`. */
-export function createOutbox<H extends Handle>(db: H, settings: OutboxSettings = {}): Outbox<H> {
+/** Since the outbox was made. */
+export interface OutboxCounters {
+  /** Messages written; their transactions may still have been rolled back. */
+  added: number;
+  readonly volatile: Readonly<VolatileCounters>;
+  readonly confirmations: Readonly<ConfirmationCounters>;
+}
+
+/**
+ * Makes the outbox of a database. Throws NOT_DURABLE for a SQLite handle that cannot be made durable, unless `durability` is `trust`; a
+ * server is asked by `ready()`, or by the first message.
+ */
+export function createOutbox<H extends Database, const Types extends MessageTypes = MessageTypes>(
+  db: H,
+  settings: OutboxSettings<Types> = {},
+): Outbox<H, Types> {
   return new Outbox(db, settings);
 }
 
-export class Outbox<H extends Handle> {
+export class Outbox<H extends Database = Database, Types extends MessageTypes = MessageTypes> {
+  readonly counters: OutboxCounters;
   readonly #db: H;
-  readonly #settings: OutboxSettings;
+  readonly #settings: OutboxSettings<Types>;
   readonly #options: Options<typeof OUTBOX_OPTIONS>;
   readonly #clock: Clock;
   readonly #ids: MessageIds;
   readonly #ports: { readonly turn: Turn; readonly timers: Timers };
-  readonly #writers = new WeakMap<object, OutboxWriter<Handle>>();
+  readonly #writers = new WeakMap<object, OutboxWriter<Handle, Types>>();
+  readonly #readiness: Readiness;
+  readonly #volatile: VolatileQueue | undefined;
+  readonly #confirmations: ConfirmationCounters = { confirmed: 0, repeated: 0, buried: 0, unknown: 0, malformed: 0 };
+  #connections: Connections | undefined;
 
-  constructor(db: H, settings: OutboxSettings) {
-    const { wake: _wake, transport: _transport, onLost: _onLost, clock, random, turn, timers, ...given } = settings;
+  constructor(db: H, settings: OutboxSettings<Types>) {
+    const { messages, wake: _wake, transport, onLost: _onLost, log: _log, telemetry: _telemetry, ...rest } = settings;
+    const { clock, random, turn, timers, ...given } = rest;
     this.#db = db;
     this.#settings = settings;
     this.#options = resolveOptions('outbox', OUTBOX_OPTIONS, given);
     this.#clock = clock ?? systemClock;
     this.#ids = new MessageIds(this.#clock, random ?? systemRandom());
     this.#ports = { turn: turn ?? systemTurn(), timers: timers ?? systemTimers({ unref: true }) };
-    if (this.#options.durability === 'require') assertDurable(db);
+    const durable = this.#options.durability === 'require';
+    if (durable && sessionOf(db).kind === 'sync') assertDurable(db as SyncHandle);
+    this.#readiness = new Readiness(db, durable, this.#ports.timers);
+    const lost = (one: Lost): void => this.#lost(one);
+    // What waits in memory keeps the process alive until it has left or is told lost.
+    const ports = {
+      clock: this.#clock,
+      random: random ?? systemRandom(),
+      timers: timers ?? systemTimers(),
+      turn: this.#ports.turn,
+    };
+    this.#volatile = transport === undefined ? undefined : new VolatileQueue(this.#options, { ...ports, transport, lost });
+    refuseVolatileTypes(messages, transport);
+    this.counters = {
+      added: 0,
+      volatile: this.#volatile?.counters ?? { confirmed: 0, lost: 0, failed: 0 },
+      confirmations: this.#confirmations,
+    };
+  }
+
+  /** Asks the database now what the first message would ask: whether it keeps what it commits, and whether the tables are there. */
+  async ready(): Promise<void> {
+    if (sessionOf(this.#db).kind === 'async') await this.#readiness.ask();
   }
 
   /** The outbox inside a transaction that is open on `tx`: the handle itself, or another connection to the same database. */
-  in<T extends Handle>(tx: T): OutboxWriter<T> {
+  in<T extends Handle>(tx: T): OutboxWriter<T, Types> {
     let writer = this.#writers.get(tx);
     if (writer === undefined) {
-      if (this.#options.durability === 'require') assertDurable(tx);
       const session = sessionOf(tx);
-      const afterCommit = new AfterCommit(session, this.#ports, () => this.#settings.wake?.());
-      const add = (message: NewMessage): string | Promise<string> => this.#add(session, afterCommit, message);
-      // On an asynchronous handle even a message that is refused is a rejected promise.
-      writer = { add: session.kind === 'sync' ? add : async (message) => add(message) };
+      if (session.kind === 'sync' && this.#options.durability === 'require') assertDurable(tx as SyncHandle);
+      writer = this.#writer(tx, session);
       this.#writers.set(tx, writer);
     }
-    return writer as OutboxWriter<T>;
+    return writer as OutboxWriter<T, Types>;
   }
 
-  /** `transaction(db, fn)` on the outbox's own handle. */
-  transaction<T>(fn: (tx: H) => T): Answer<H, Awaited<T>> {
-    return transaction(this.#db, fn);
+  /** `transaction(db, fn)` on the outbox's own database. */
+  transaction<T>(fn: (tx: TransactionOf<H>) => T): Answer<H, Awaited<T>> {
+    return (transaction as (db: Database, work: (tx: never) => T) => unknown)(this.#db, fn) as Answer<H, Awaited<T>>;
   }
 
-  #add(session: Session, afterCommit: AfterCommit, given: NewMessage): string | Promise<string> {
-    const id = given.id ?? this.#ids.next();
-    const message = outgoing(given, id, this.#options.bodyBytesMax);
-    const mode = given.mode ?? this.#options.mode;
-    if (mode === 'volatile') return this.#pushAfterCommit(session, message);
-    const steps = (): Steps<string> => this.#write(session.dialect, message, mode, given.notBefore ?? 0);
-    const added = performInside(session, steps);
-    if (mode !== 'immediate') return added;
-    if (typeof added === 'string') afterCommit.added();
-    else return added.then((value) => (afterCommit.added(), value));
-    return added;
+  /** What became of a message, or of all messages with a business key. */
+  status(question: StatusQuestion): Answer<H, StatusAnswer> {
+    const steps = (session: Session): Steps<StatusAnswer> => statusSteps(session.dialect, this.#options.channel, question);
+    return this.#alone((session) => perform(session, steps(session)));
   }
 
-  *#write(dialect: Dialect, message: OutgoingMessage, mode: Exclude<DeliveryMode, 'volatile'>, notBefore: number): Steps<string> {
-    const { id, topic, headers, body } = message;
-    const { channel } = this.#options;
-    const now = this.#clock.now();
-    const delayed = notBefore > now;
-    const head = {
-      id,
-      channel,
-      shard: shardOf(message.key, id),
-      key: message.key ?? null,
-      topic,
-      tag: message.tag ?? null,
-      mode,
-      state: delayed ? 'delayed' : 'waiting',
-      due: delayed ? notBefore : 0,
-      now,
-      bytes: body.length,
+  /**
+   * The consumer's confirmation of a message has arrived: settles it. Safe to repeat, and at any time. In a transaction of its own, or in
+   * the one open on `tx`.
+   */
+  confirm(serial: string): Answer<H, ConfirmOutcome>;
+  confirm<T extends Handle>(serial: string, tx: T): Answer<T, ConfirmOutcome>;
+  confirm(serial: string, tx?: Handle): unknown {
+    const row = { channel: this.#options.channel, id: serial, now: this.#clock.now() };
+    const counted = (outcome: ConfirmOutcome): ConfirmOutcome => {
+      this.#confirmations[outcome]++;
+      return outcome;
+    };
+    const answer =
+      tx === undefined
+        ? this.#alone((session) => {
+            if (session.kind === 'sync' && session.inTransaction()) throw fail('ALREADY_IN_TRANSACTION');
+            const steps = confirmSteps(session.dialect, row);
+            return perform(session, canWriteTogether(session.dialect) ? steps : atomically(session.dialect, steps));
+          })
+        : performInside(sessionOf(tx), () => undivided(sessionOf(tx).dialect, confirmSteps(sessionOf(tx).dialect, row)));
+    return answer instanceof Promise ? answer.then(counted) : counted(answer as ConfirmOutcome);
+  }
+
+  /** The receiving end of a reply topic: `subscriber.subscribe('replies', outbox.confirmations())`. */
+  confirmations(): (delivery: Delivery) => Promise<Receipt> {
+    return receiveConfirmations(this.#confirmationPorts());
+  }
+
+  /** The receiving end of an http(s) `replyTo`, for node:http. */
+  confirmationHandler(options: ConfirmationHandlerOptions = {}): (request: IncomingMessage, response: ServerResponse) => void {
+    return handleConfirmations(this.#confirmationPorts(), options);
+  }
+
+  /** Resolves when no volatile message is in memory any more: all confirmed, or told lost. */
+  async flush(): Promise<void> {
+    await this.#volatile?.flush();
+  }
+
+  /** Takes no more volatile messages and waits for those in memory, at most `closeAfterMs`; the rest is told lost. */
+  async close(): Promise<void> {
+    await this.#volatile?.close(this.#options.closeAfterMs);
+  }
+
+  #writer(tx: Handle, session: Session): OutboxWriter<Handle, Types> {
+    const afterCommit = new AfterCommit(session, this.#ports, () => this.#settings.wake?.());
+    const guarded = (tx as unknown) !== this.#db;
+    const addAll = (messages: readonly NewMessage[]): readonly string[] | Promise<readonly string[]> =>
+      this.#addAll(session, afterCommit, guarded, messages);
+    const first = (ids: readonly string[]): string => ids[0]!;
+    const add =
+      session.kind === 'sync'
+        ? (message: NewMessage) => first(addAll([message]) as readonly string[])
+        : // On an asynchronous handle even a message that is refused is a rejected promise.
+          async (message: NewMessage) => first(await addAll([message]));
+    const addMany = session.kind === 'sync' ? addAll : async (messages: readonly NewMessage[]) => addAll(messages);
+    return { add, addMany } as unknown as OutboxWriter<Handle, Types>;
+  }
+
+  #addAll(
+    session: Session,
+    afterCommit: AfterCommit,
+    guarded: boolean,
+    messages: readonly NewMessage[],
+  ): readonly string[] | Promise<readonly string[]> {
+    const { manyMax } = this.#options;
+    if (messages.length > manyMax)
+      throw fail('BAD_MESSAGE', `${messages.length} messages at once, at most ${manyMax} (manyMax) may be`);
+    const rows = messages.map((message) => this.#checked(message));
+    const ids = rows.map(({ message }) => message.id);
+    const stored = rows.filter(({ mode }) => mode !== 'volatile');
+    const fleeting = rows.filter(({ mode }) => mode === 'volatile').map(({ message }) => message);
+    const volatile = fleeting.length === 0 ? undefined : this.#volatileQueue();
+    const { telemetry } = this.#settings;
+    const traces = telemetry === undefined ? [] : rows.map(({ message }) => traced(telemetry, message));
+    const steps = function* (this: Outbox<H, Types>): Steps<void> {
+      if (stored.length > 0) yield* this.#write(session, stored, guarded);
+      if (volatile !== undefined) whenCommitted(session, fleeting, volatile);
+    };
+    const written = (): readonly string[] => {
+      this.counters.added += ids.length;
+      telemetry?.count('added', ids.length);
+      for (const trace of traces) trace.end();
+      if (stored.some(({ mode }) => mode === 'immediate')) afterCommit.added();
+      return ids;
+    };
+    const refused = (error: unknown): never => {
+      for (const trace of traces) trace.end(error);
+      throw error;
     };
     try {
-      yield* undivided(dialect, writeBoth(dialect, head, { id, channel, headers: headersText(headers), body }));
+      const adding = performInside(session, () => steps.call(this));
+      return adding instanceof Promise ? adding.then(written, refused) : written();
     } catch (error) {
-      throw dialect.isTaken(error) ? fail('DUPLICATE_ID', id, error) : error;
+      return refused(error);
     }
-    return id;
   }
 
-  #pushAfterCommit(session: Session, message: OutgoingMessage): string {
-    const { transport, onLost } = this.#settings;
-    if (session.wrapped === undefined || transport === undefined) throw fail('VOLATILE_NEEDS_WRAPPER');
-    session.wrapped.afterCommit.push(() => {
-      void pushOnce(transport, message, onLost);
-    });
-    return message.id;
+  #checked(given: NewMessage): CheckedMessage {
+    const type = typeOf(given.type, this.#settings.messages);
+    return checked(given, type, given.id ?? this.#ids.next(), this.#options);
+  }
+
+  *#write(session: Session, rows: readonly CheckedMessage[], guarded: boolean): Steps<void> {
+    const { dialect } = session;
+    const { channel } = this.#options;
+    const nowMs = this.#clock.now();
+    if (session.kind === 'async' && !this.#readiness.known) yield { call: () => this.#readiness.askBriefly() };
+    const identity = guarded ? this.#readiness.identity : undefined;
+    try {
+      if (!canWriteTogether(dialect)) {
+        yield* undivided(dialect, all(rows.flatMap((row) => writeApart(dialect, row, { channel, nowMs }))));
+        return;
+      }
+      const { rows: heads } = yield* run(writeTogether(dialect, rows, channel, identity));
+      if (heads.length === rows.length) return;
+    } catch (error) {
+      const seen = rows.map(({ message }) => message.id).slice(0, NAMED_MAX);
+      if (dialect.isTaken(error)) throw fail('DUPLICATE_ID', seen.join(', '), error);
+      throw isMissing(error) ? fail('NOT_MIGRATED', (error as Error).message, error) : error;
+    }
+    throw fail('WRONG_DATABASE', `the outbox's is ${identity}`);
+  }
+
+  #volatileQueue(): VolatileQueue {
+    if (this.#volatile === undefined) throw fail('NO_TRANSPORT');
+    if (this.#volatile.closed) throw fail('OUTBOX_CLOSED');
+    return this.#volatile;
+  }
+
+  #lost(lost: Lost): void {
+    const { onLost, log = logToStderr, telemetry } = this.#settings;
+    const tell = [
+      () => log(lostLine(lost, this.#clock.now())),
+      () => telemetry?.count('lost', 1),
+      () => onLost?.(lost.message, lost.outcome, lost.tries),
+    ];
+    for (const one of tell) {
+      try {
+        one();
+      } catch {
+        // A listener's failure must not hide the message from the others.
+      }
+    }
+  }
+
+  #confirmationPorts(): ConfirmationPorts {
+    return { counters: this.#confirmations, confirm: async (serial) => (await this.confirm(serial)) as ConfirmOutcome };
+  }
+
+  /** Work outside of the application's transactions: in place on a synchronous handle, else on a connection of its own. */
+  #alone<T>(work: (session: Session) => T | Promise<T>): Answer<H, T> {
+    const session = sessionOf(this.#db);
+    if (session.kind === 'sync') return work(session) as Answer<H, T>;
+    this.#connections ??= connectionsOf(this.#db);
+    return this.#connections.use(work) as Answer<H, T>;
   }
 }
 
-export interface OutboxWriter<H> {
+export interface OutboxWriter<H extends Handle, Types extends MessageTypes = MessageTypes> {
   /**
-   * Adds a message to the transaction and returns its id. Throws NOT_IN_TRANSACTION, BAD_MESSAGE, DUPLICATE_ID or the database's
-   * own error; then nothing of the message has been written and the transaction is as it was.
+   * Writes the message into the transaction; returns its id, whose type says which guarantee holds. Throws NOT_IN_TRANSACTION, BAD_MESSAGE,
+   * UNKNOWN_TYPE, DUPLICATE_ID, WRONG_DATABASE, NOT_MIGRATED, for volatile messages COMMIT_UNSEEN and NO_TRANSPORT, and what the
+   * database throws; then nothing was written.
    */
-  add(message: NewMessage): Answer<H, string>;
+  add<const Message extends NewMessageOf<Types>>(message: Message): Answer<H, MessageId<GuaranteeOf<Types, Message>>>;
+  /** The same for several messages, all or none, on PostgreSQL in one round trip; ids in the order of the messages. */
+  addMany(messages: readonly NewMessageOf<Types>[]): Answer<H, readonly MessageId<Guarantee>[]>;
 }
 
-type HeadValues = 'id' | 'channel' | 'shard' | 'key' | 'topic' | 'tag' | 'mode' | 'state' | 'due' | 'now' | 'bytes';
+/** Ids that an error names. */
+const NAMED_MAX = 5;
 
-function* writeBoth(
-  dialect: Dialect,
-  head: Readonly<Record<HeadValues, string | number | null>>,
-  body: Readonly<Record<'id' | 'channel' | 'headers' | 'body', string | Uint8Array | null>>,
-): Steps<void> {
-  yield statementsOf(dialect).head(head);
-  yield statementsOf(dialect).body(body);
+function* all(statements: Iterable<ReturnType<typeof writeTogether>>): Steps<void> {
+  for (const statement of statements) yield statement;
 }
 
-const statementsOf = perDialect(({ build }) => ({
-  head: prepared<HeadValues>(
-    build.insertInto('tallystick_outbox').values({
-      id: hole('id'),
-      channel: hole('channel'),
-      shard: hole('shard'),
-      message_key: hole('key'),
-      topic: hole('topic'),
-      tag: hole('tag'),
-      mode: hole('mode'),
-      state: hole('state'),
-      attempts: 0,
-      tries: 0,
-      due_at: hole('due'),
-      created_at: hole('now'),
-      changed_at: hole('now'),
-      body_bytes: hole('bytes'),
-    }),
-  ),
-  body: prepared<'id' | 'channel' | 'headers' | 'body'>(
-    build
-      .insertInto('tallystick_outbox_body')
-      .values({ id: hole('id'), channel: hole('channel'), headers: hole('headers'), body: hole('body') }),
-  ),
-}));
+function traced(telemetry: Telemetry, message: OutgoingMessage): AddTrace {
+  const trace = telemetry.adding(message);
+  (message as { headers: ReadonlyMap<string, string> }).headers = trace.headers;
+  return trace;
+}
 
-/** One push, no second: that is what volatile means. */
-async function pushOnce(transport: Transport, message: OutgoingMessage, onLost: OutboxSettings['onLost']): Promise<void> {
-  let outcome: PublishOutcome;
-  try {
-    outcome = (await transport.publish([message]))[0] ?? { outcome: 'unknown', reason: 'the transport gave no outcome' };
-  } catch (error) {
-    outcome = { outcome: 'unknown', reason: String(error) };
-  }
-  if (outcome.outcome !== 'confirmed') onLost?.(message, outcome);
+/** Hands messages over when their transaction is committed. Throws COMMIT_UNSEEN. */
+function whenCommitted(session: Session, messages: readonly OutgoingMessage[], volatile: VolatileQueue): void {
+  const seen = whenEnded(session, (outcome) => {
+    if (outcome === 'commit') volatile.push(messages);
+    else if (outcome === 'unknown') volatile.lose(messages, 'whether its transaction was committed is unknown');
+  });
+  if (!seen) throw fail('COMMIT_UNSEEN');
+}
+
+function refuseVolatileTypes(types: MessageTypes | undefined, transport: Transport | undefined): void {
+  if (transport !== undefined) return;
+  const names = Object.entries(types ?? {}).flatMap(([name, { mode }]) => (mode === 'volatile' ? [name] : []));
+  if (names.length > 0) throw fail('NO_TRANSPORT', names.join(', '));
+}
+
+function logToStderr(line: string): void {
+  process.stderr.write(`${line}\n`);
 }

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createOutbox, transaction, type Handle, type NewMessage, type OutboxSettings } from '../../src/index.ts';
 import { backends, openRaw, rowsOf, type Backend } from '../support/backends.ts';
-import { settle, world, type World } from '../support/world.ts';
+import { pass, settle, world, type World } from '../support/world.ts';
 
 /** The outbox of a world with other settings than the world's own. */
 function outboxOf({ app, time }: World, settings: OutboxSettings = {}) {
@@ -203,21 +203,28 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
     expect(wakes).toBe(1);
   });
 
-  test('a volatile message has no row; it leaves after the commit, once, and its loss is told', async () => {
+  test('a volatile message has no row and leaves after the commit; what five pushes do not bring there is lost, and told whole', async () => {
     const here = await world(backend);
-    const lost: string[] = [];
+    const told: string[] = [];
+    const lines: string[] = [];
     const outbox = outboxOf(here, {
       transport: here.broker,
-      onLost: (message, { outcome }) => lost.push(`${message.id} ${outcome}`),
+      log: (line) => lines.push(line),
+      onLost: (message, { outcome }, tries) => told.push(`${message.id} ${outcome} ${tries}`),
     });
     const add = (tx: Handle) => outbox.in(tx).add({ topic: 't', body: 'v', mode: 'volatile' });
     const kept = await transaction(here.app.handle, add);
+    await settle(here.time);
     here.broker.answer = () => 'unavailable';
     const gone = await transaction(here.app.handle, add);
-    await settle(here.time);
+    await pass(here.time, 20_000, 500);
     expect(rowCount(here)).toEqual([0, 0]);
-    expect(here.broker.pushed).toEqual([kept, gone]);
-    expect(lost).toEqual([`${gone} unavailable`]);
+    expect(here.broker.pushed).toEqual([kept, gone, gone, gone, gone, gone]);
+    expect(told).toEqual([`${gone} unavailable 5`]);
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+      expect.objectContaining({ event: 'tallystick.lost', id: gone, topic: 't', body: 'v', tries: 5, outcome: 'unavailable' }),
+    ]);
+    expect(outbox.counters.volatile).toEqual({ confirmed: 1, failed: 5, lost: 1 });
   });
 
   test('a volatile message of a rolled-back transaction never leaves', async () => {
@@ -243,7 +250,7 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
       outboxOf(here, { transport: here.broker }).in(here.app.handle).add({ topic: 't', body: 'v', mode: 'volatile' }),
     );
     here.app.raw.exec('rollback');
-    expect(error.code).toBe('VOLATILE_NEEDS_WRAPPER');
+    expect(error).toMatchObject({ code: 'COMMIT_UNSEEN', message: expect.stringContaining('transaction(db, fn)') as string });
   });
 
   test('a transaction does not begin inside another', async () => {

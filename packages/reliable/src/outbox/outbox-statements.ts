@@ -1,0 +1,272 @@
+/**
+ * How messages are written. On PostgreSQL one statement writes head and body, any number of them, in one round trip, and only into the
+ * database that the outbox was made for; due times are its own clock's. Elsewhere a head and a body are two statements between
+ * savepoints, in a process that has the database in its hands (SQLite) or a server that cannot write two tables at once (MySQL).
+ */
+import { sql } from 'kysely';
+import type { Dialect } from '../sql/dialect.ts';
+import { perDialect } from '../sql/dialect.ts';
+import { hole, prepared, type Statement } from '../sql/statement.ts';
+import { headersText, type CheckedMessage } from './message.ts';
+import { shardOf } from './message-id.ts';
+
+/** Where a message goes in the tables, beside what it says. */
+export interface Place {
+  readonly channel: string;
+  /** The process's clock, which is the database's where it has none of its own. */
+  readonly nowMs: number;
+}
+
+interface HeadValues {
+  readonly id: string;
+  readonly channel: string;
+  readonly shard: number;
+  readonly key: string | null;
+  readonly topic: string;
+  readonly tag: string | null;
+  readonly mode: string;
+  readonly bytes: number;
+  readonly type: string;
+  readonly module: string;
+  readonly businessKey: string | null;
+  readonly exchange: string | null;
+  readonly exchangeType: string | null;
+  readonly routingKey: string | null;
+  readonly confirmWithin: number;
+  readonly keepFor: number;
+}
+
+function headValues({ message, ...row }: CheckedMessage, channel: string): HeadValues {
+  return {
+    id: message.id,
+    channel,
+    shard: shardOf(message.key, message.id),
+    key: message.key ?? null,
+    topic: message.topic,
+    tag: message.tag ?? null,
+    mode: row.mode,
+    bytes: message.body.length,
+    type: message.type ?? '',
+    module: row.module,
+    businessKey: row.businessKey ?? null,
+    exchange: message.exchange ?? null,
+    exchangeType: message.exchangeType ?? null,
+    routingKey: message.routingKey ?? null,
+    confirmWithin: row.confirmWithinMs,
+    keepFor: row.keepMs,
+  };
+}
+
+/** Head and body of a message as two statements, in this order. */
+export function writeApart(dialect: Dialect, row: CheckedMessage, { channel, nowMs }: Place): readonly Statement[] {
+  const dueAt = row.delayMs > 0 ? nowMs + row.delayMs : row.notBefore;
+  const delayed = dueAt > nowMs;
+  const { id, headers, body } = row.message;
+  const { head, body: bodyStatement } = apart(dialect);
+  return [
+    head({ ...headValues(row, channel), state: delayed ? 'delayed' : 'waiting', due: delayed ? dueAt : 0, now: nowMs }),
+    bodyStatement({ id, channel, headers: headersText(headers), body }),
+  ];
+}
+
+const apart = perDialect(({ build }) => ({
+  head: prepared<keyof HeadValues | 'state' | 'due' | 'now'>(
+    build.insertInto('tallystick_outbox').values({
+      id: hole('id'),
+      channel: hole('channel'),
+      shard: hole('shard'),
+      message_key: hole('key'),
+      topic: hole('topic'),
+      tag: hole('tag'),
+      mode: hole('mode'),
+      state: hole('state'),
+      attempts: 0,
+      tries: 0,
+      due_at: hole('due'),
+      created_at: hole('now'),
+      changed_at: hole('now'),
+      body_bytes: hole('bytes'),
+      message_type: hole('type'),
+      module: hole('module'),
+      business_key: hole('businessKey'),
+      exchange: hole('exchange'),
+      exchange_type: hole('exchangeType'),
+      routing_key: hole('routingKey'),
+      confirm_within: hole('confirmWithin'),
+      keep_for: hole('keepFor'),
+    }),
+  ),
+  body: prepared<'id' | 'channel' | 'headers' | 'body'>(
+    build
+      .insertInto('tallystick_outbox_body')
+      .values({ id: hole('id'), channel: hole('channel'), headers: hole('headers'), body: hole('body') }),
+  ),
+}));
+
+/**
+ * Heads and bodies in one statement (PostgreSQL); answers one row per message written. None are written unless the database's id is
+ * `identity`, where that is known. One message goes as parameters; many as one JSON text, which every driver can send as it is, with
+ * bodies in base64 (a third larger; a driver's array of bytes is hexadecimal, twice as large).
+ */
+export function writeTogether(
+  dialect: Dialect,
+  rows: readonly CheckedMessage[],
+  channel: string,
+  identity: string | undefined,
+): Statement {
+  const { one, many } = together(dialect);
+  const first = rows[0]!;
+  if (rows.length > 1) return many({ items: itemsText(rows, channel), identity: identity ?? null });
+  const { headers, body } = first.message;
+  return one({
+    ...headValues(first, channel),
+    notBefore: first.notBefore,
+    delay: first.delayMs,
+    headers: headersText(headers),
+    body,
+    identity: identity ?? null,
+  });
+}
+
+function itemsText(rows: readonly CheckedMessage[], channel: string): string {
+  return JSON.stringify(
+    rows.map((row) => ({
+      ...headValues(row, channel),
+      notBefore: row.notBefore,
+      delay: row.delayMs,
+      headers: headersText(row.message.headers),
+      body: base64(row.message.body),
+    })),
+  );
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
+}
+
+const TEXTS = [
+  'id',
+  'channel',
+  'key',
+  'topic',
+  'tag',
+  'mode',
+  'type',
+  'module',
+  'businessKey',
+  'exchange',
+  'exchangeType',
+  'routingKey',
+  'headers',
+] as const;
+const NUMBERS = ['shard', 'bytes', 'confirmWithin', 'keepFor', 'notBefore', 'delay'] as const;
+type Items = Readonly<Record<(typeof TEXTS)[number], string> & Record<(typeof NUMBERS)[number] | 'n', number>> & {
+  readonly body: Uint8Array;
+};
+
+const together = perDialect(({ build, now }) => {
+  /** Parameters say what they are: some drivers ask the server for a parameter's type and encode by it. */
+  const parameters = [
+    ...TEXTS.map((name) => sql`cast(${hole(name)} as text) as ${sql.id(name)}`),
+    ...NUMBERS.map((name) => sql`cast(${hole(name)} as bigint) as ${sql.id(name)}`),
+    sql`cast(${hole('body')} as bytea) as body, 1 as n`,
+  ];
+  const fields = [
+    ...TEXTS.map((name) => sql`item ->> ${sql.lit(name)} as ${sql.id(name)}`),
+    ...NUMBERS.map((name) => sql`cast(item ->> ${sql.lit(name)} as bigint) as ${sql.id(name)}`),
+    sql`decode(item ->> 'body', 'base64') as body, n`,
+  ];
+  const items = sql`json_array_elements(cast(cast(${hole('items')} as text) as json)) with ordinality as list(item, n)`;
+  const identity = sql<string | null>`cast(${hole('identity')} as text)`;
+  const insert = (given: ReturnType<typeof sql<Items>>) =>
+    build
+      .with('given', () => given)
+      .with('head', (db) =>
+        db
+          .insertInto('tallystick_outbox')
+          .columns([
+            'id',
+            'channel',
+            'shard',
+            'message_key',
+            'topic',
+            'tag',
+            'mode',
+            'state',
+            'attempts',
+            'tries',
+            'due_at',
+            'created_at',
+            'changed_at',
+            'body_bytes',
+            'message_type',
+            'module',
+            'business_key',
+            'exchange',
+            'exchange_type',
+            'routing_key',
+            'confirm_within',
+            'keep_for',
+          ])
+          .expression(
+            db
+              .selectFrom(['given', sql<{ ms: number }>`(select ${now ?? sql.lit(0)} as ms)`.as('clock')])
+              .select([
+                'given.id',
+                'given.channel',
+                'given.shard',
+                'given.key',
+                'given.topic',
+                'given.tag',
+                'given.mode',
+                sql<string>`case when delay > 0 or "notBefore" > clock.ms then 'delayed' else 'waiting' end`.as('state'),
+                sql<number>`0`.as('attempts'),
+                sql<number>`0`.as('tries'),
+                sql<number>`case when delay > 0 then clock.ms + delay when "notBefore" > clock.ms then "notBefore" else 0 end`.as(
+                  'due',
+                ),
+                'clock.ms as created',
+                'clock.ms as changed',
+                'given.bytes',
+                'given.type',
+                'given.module',
+                'given.businessKey',
+                'given.exchange',
+                'given.exchangeType',
+                'given.routingKey',
+                'given.confirmWithin',
+                'given.keepFor',
+              ])
+              .where((of) =>
+                of.or([
+                  of(identity, 'is', null),
+                  of.exists(of.selectFrom('tallystick_schema').select('version').where('database_id', '=', identity)),
+                ]),
+              )
+              .orderBy('given.n'),
+          )
+          .returning('id'),
+      )
+      .with('body', (db) =>
+        db
+          .insertInto('tallystick_outbox_body')
+          .columns(['id', 'channel', 'headers', 'body'])
+          .expression(
+            db
+              .selectFrom('given')
+              .innerJoin('head', 'head.id', 'given.id')
+              .select(['given.id', 'given.channel', 'given.headers', 'given.body']),
+          ),
+      )
+      .selectFrom('head')
+      .select('id');
+  return {
+    one: prepared<Exclude<keyof Items, 'n'> | 'identity'>(insert(sql<Items>`(select ${sql.join(parameters)})`)),
+    many: prepared<'items' | 'identity'>(insert(sql<Items>`(select ${sql.join(fields)} from ${items})`)),
+  };
+});
+
+/** Whether one statement may write to several tables. */
+export function canWriteTogether({ name }: Dialect): boolean {
+  return name === 'postgres';
+}

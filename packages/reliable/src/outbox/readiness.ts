@@ -1,0 +1,94 @@
+/**
+ * What has to be known of a server's database before the first message is written: that its settings keep committed work, that the
+ * tables are there, and its id. Asked once, on a connection of its own, when the first message wants it; asked again when the answer
+ * was an error. SQLite answers these in place and needs none of it.
+ */
+import type { Timers } from '@tallystick/base';
+import { fail } from '../errors.ts';
+import { perDialect, codeOf, numberOf } from '../sql/dialect.ts';
+import { connectionsOf } from '../sql/connections.ts';
+import { assertDurable } from '../sql/durability.ts';
+import type { Database } from '../sql/handles.ts';
+import { recogniseRoot } from '../sql/handles/recognise.ts';
+import { perform, sessionOf, type Session } from '../sql/session.ts';
+import { prepared, run, type Steps } from '../sql/statement.ts';
+import { asTextOrNull } from '../sql/values.ts';
+
+export class Readiness {
+  /** Of the database that the outbox was made for; undefined while it is not known. */
+  identity: string | undefined;
+  readonly #db: Database;
+  readonly #durable: boolean;
+  readonly #timers: Timers;
+  #asking: Promise<void> | undefined;
+  #known = false;
+
+  constructor(db: Database, durable: boolean, timers: Timers) {
+    this.#db = db;
+    this.#durable = durable;
+    this.#timers = timers;
+  }
+
+  get known(): boolean {
+    return this.#known;
+  }
+
+  /** Throws NOT_DURABLE, NOT_MIGRATED, and what the driver throws. */
+  ask(): Promise<void> {
+    if (this.#known) return Promise.resolve();
+    this.#asking ??= this.#ask().finally(() => (this.#asking = undefined));
+    return this.#asking;
+  }
+
+  /**
+   * The same for somebody inside a transaction, who may hold the only connection of a pool: waits a moment, then goes on without the id.
+   * The question stays asked, and later messages have its answer.
+   */
+  askBriefly(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#timers.after(WAIT_MS, resolve);
+      this.ask()
+        .then(resolve, reject)
+        .finally(() => this.#timers.cancel(timer))
+        .catch(() => undefined);
+    });
+  }
+
+  async #ask(): Promise<void> {
+    if (this.#durable) await (assertDurable as (db: Database) => unknown)(this.#db);
+    const ask = (session: Session): string | undefined | Promise<string | undefined> =>
+      perform(session, identitySteps(session.dialect));
+    // A single connection may have the caller's transaction open: the question is a read and may be asked inside it.
+    this.identity = await (recogniseRoot(this.#db) !== undefined ? connectionsOf(this.#db).use(ask) : ask(sessionOf(this.#db)));
+    this.#known = true;
+  }
+}
+
+const WAIT_MS = 1_000;
+
+type IdentityDialect = Parameters<typeof statementsOf>[0];
+
+function* identitySteps(dialect: IdentityDialect): Steps<string | undefined> {
+  try {
+    const { rows } = yield* run(statementsOf(dialect)({}));
+    return asTextOrNull(rows[0]?.['database_id']) ?? undefined;
+  } catch (error) {
+    throw isMissing(error) ? fail('NOT_MIGRATED', (error as Error).message, error) : error;
+  }
+}
+
+const statementsOf = perDialect(({ build }) =>
+  prepared<never>(
+    build.selectFrom('tallystick_schema').select('database_id').where('database_id', 'is not', null).orderBy('version').limit(1),
+  ),
+);
+
+/** A table or column of ours is not there. */
+export function isMissing(error: unknown): boolean {
+  if (['42P01', '42703', 'ER_NO_SUCH_TABLE', 'ER_BAD_FIELD_ERROR'].includes(codeOf(error))) return true;
+  const message = (error as { message?: unknown } | null | undefined)?.message;
+  return (
+    numberOf(error, 'errno') === 1146 ||
+    (typeof message === 'string' && /no such table: tallystick_|tallystick_\w+ has no column named/.test(message))
+  );
+}
