@@ -4,7 +4,7 @@
  * inside the request would be lost with its process, and one made inside the transaction would hold it open for as long as the other
  * side likes; this one is neither. Its id goes along as `Idempotency-Key`, the same over every repeat.
  *
- * On the wire between table and transport a call is a message: topic = the origin that is called, and the two headers below.
+ * On the wire between table and transport a call is a message: topic = the origin that is called, and two headers that the transport reads.
  */
 import { resolveOptions, type Clock, type GivenOptions, type Random } from '@tallystick/base';
 import { systemClock, systemRandom } from '@tallystick/base/node';
@@ -17,12 +17,7 @@ import type { Answer, Handle } from '../sql/handles.ts';
 import { performInside, sessionOf, undivided } from '../sql/session.ts';
 import { hole, prepared, type SqlValue, type Steps } from '../sql/statement.ts';
 import { bodyAs, headAs } from '../sql/tables.ts';
-import type { OutgoingMessage } from '../transports/transport.ts';
-
-/** Header with the request's method. */
-export const CALL_METHOD = 'tallystick-method';
-/** Header with the request's whole address. */
-export const CALL_URL = 'tallystick-url';
+import { CALL_METHOD, CALL_URL } from '../transports/http.ts';
 
 export interface CallRequest {
   /** Default `POST`. */
@@ -40,16 +35,6 @@ export interface CallRequest {
   readonly notBefore?: number | undefined;
   /** 32 upper-case hex digits; made when absent. */
   readonly id?: string | undefined;
-}
-
-/** The request that a message of the call table stands for; undefined when it is none. Its headers are the user's own. */
-export function requestOf(
-  message: OutgoingMessage,
-): { readonly method: string; readonly url: string; readonly headers: ReadonlyMap<string, string> } | undefined {
-  const method = message.headers?.get(CALL_METHOD);
-  const url = message.headers?.get(CALL_URL);
-  if (method === undefined || url === undefined) return undefined;
-  return { method, url, headers: new Map([...message.headers!].filter(([name]) => name !== CALL_METHOD && name !== CALL_URL)) };
 }
 
 export interface CallSettings extends GivenOptions<typeof CALL_OPTIONS> {
@@ -129,7 +114,7 @@ function faultOf(request: CallRequest, { id, method, origin, headers, bytes }: C
   if (!ID_PATTERN.test(id)) return `id ${JSON.stringify(id)} is not 32 upper-case hex digits`;
   if (origin === undefined) return `${JSON.stringify(request.url)} is no http or https address`;
   if (request.url.length > URL_MAX) return `the address has ${request.url.length} characters, at most ${URL_MAX} may be`;
-  if (!/^[A-Za-z]{1,16}$/.test(method)) return `${JSON.stringify(method)} is no method`;
+  if (!/^[A-Za-z]{1,20}$/.test(method)) return `${JSON.stringify(method)} is no method`;
   if (bytes > bytesMax) return `body has ${bytes} bytes, at most ${bytesMax} (bodyBytesMax) may be`;
   const { notBefore } = request;
   if (notBefore !== undefined && !(Number.isSafeInteger(notBefore) && notBefore >= 0))

@@ -6,10 +6,18 @@ import type { Clock } from '@tallystick/base';
 import type { Alarm } from './alarm.ts';
 import type { ClaimedRow } from './batch.ts';
 import { keepLeases, makeLeases, planLeases, releaseLeases, seeLeases, type LeaseIdentity } from './leases.ts';
-import type { RelayDatabase } from './relay-database.ts';
+import type { Dialect } from '../sql/dialect.ts';
+import type { Steps } from '../sql/statement.ts';
+
+/** Where the leases lie. */
+export interface LeaseDatabase {
+  readonly session: { readonly dialect: Dialect };
+  run<T>(steps: Steps<T>): Promise<T>;
+  atomically<T>(steps: Steps<T>): Promise<T>;
+}
 
 export class LeaseKeeper {
-  readonly #database: RelayDatabase;
+  readonly #database: LeaseDatabase;
   readonly #identity: LeaseIdentity;
   readonly #rangesMax: number;
   readonly #clock: Clock;
@@ -20,7 +28,7 @@ export class LeaseKeeper {
   #renewAtMs = 0;
   #safeUntilMs = 0;
 
-  constructor(database: RelayDatabase, identity: LeaseIdentity, rangesMax: number, clock: Clock, tell: (alarm: Alarm) => void) {
+  constructor(database: LeaseDatabase, identity: LeaseIdentity, rangesMax: number, clock: Clock, tell: (alarm: Alarm) => void) {
     this.#database = database;
     this.#identity = identity;
     this.#rangesMax = rangesMax;

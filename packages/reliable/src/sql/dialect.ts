@@ -33,6 +33,8 @@ export interface Dialect {
   readonly randomHex: string;
   /** `column` is one of a list that is one parameter; undefined where there are no arrays, and lists are padded. */
   readonly oneOf: ((column: string, list: unknown) => RawBuilder<SqlBool>) | undefined;
+  /** Ends the connection it runs on, from the server's side: nothing that is still sent over it can do anything. */
+  readonly cutOff: string | undefined;
   /** Makes an insert do nothing when the key is taken; `changes` tells. */
   ignoreTaken<DB, TB extends keyof DB, O>(insert: InsertQueryBuilder<DB, TB, O>): InsertQueryBuilder<DB, TB, O>;
   /** Somebody else holds the lock; the same statement may work later. */
