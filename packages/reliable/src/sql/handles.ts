@@ -36,6 +36,8 @@ export interface AsyncHandle {
   ready?(): Promise<void>;
   /** Calls `told` once, when the transaction that is open now has ended. Answers false where this handle cannot see its end. */
   onEnd?(told: (outcome: TransactionOutcome) => void): boolean;
+  /** Runs `copy (…) to stdout (format binary)`: the messages of its rows. Undefined where this connection cannot; for the relay's reads. */
+  copyOut?(text: string): Promise<readonly Uint8Array[]> | undefined;
 }
 
 /** A client of pg, from a pool or of its own. */

@@ -6,6 +6,7 @@
  * transactions begin by `begin immediate`, and a write inside the user's transaction takes the lock first.
  */
 import { fail } from '../errors.ts';
+import { copyText } from './copy-text.ts';
 import type { Dialect } from './dialect.ts';
 import {
   isOpen,
@@ -271,7 +272,14 @@ class AsyncHandleSession implements AsyncSession {
   }
 
   execute(statement: Statement): Promise<StatementResult> {
-    return this.#handle.execute(statement.sql, statement.parameters);
+    const copied = statement.copies === true ? this.#copied(statement) : undefined;
+    return copied ?? this.#handle.execute(statement.sql, statement.parameters);
+  }
+
+  #copied(statement: Statement): Promise<StatementResult> | undefined {
+    const text = this.#handle.copyOut === undefined ? undefined : copyText(statement);
+    const rows = text === undefined ? undefined : this.#handle.copyOut!(text);
+    return rows?.then((value) => ({ rows: [], changes: 0, value }));
   }
 
   inTransaction(): boolean | Promise<boolean> {

@@ -10,6 +10,8 @@ export interface Statement {
   readonly parameters: readonly SqlValue[];
   /** Whether rows are expected back, or only a count of rows changed. */
   readonly reads: boolean;
+  /** Its rows may come as those of a binary COPY, in the result's `value`, where the driver can do that. */
+  readonly copies?: boolean | undefined;
 }
 
 /** Lists and truth values are for PostgreSQL only. */

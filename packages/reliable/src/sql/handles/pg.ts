@@ -4,6 +4,7 @@
  */
 import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
 import { hasMethods, member, type Borrowed, type Library, type LibraryRoot } from './library.ts';
+import { copyOut } from './pg-copy.ts';
 import { isPgConnection, watchEnd } from './pg-watch.ts';
 import { turnsOf, type Turns } from './turns.ts';
 
@@ -54,6 +55,12 @@ export class PgHandle implements AsyncHandle {
     // A list of results comes back for several statements in one text: ours never are.
     const { rows, rowCount } = await this.#turns.run(() => this.#client.query(sql, parameters as unknown[]));
     return { rows: rows ?? [], changes: rowCount ?? 0 };
+  }
+
+  copyOut(text: string): Promise<readonly Uint8Array[]> | undefined {
+    // A pipelined client takes no query but its own.
+    if (member(this.#client, 'pipeline') === true) return undefined;
+    return this.#turns.run(() => copyOut(this.#client as { query(query: unknown): unknown }, text));
   }
 
   inTransaction(): boolean | Promise<boolean> {
