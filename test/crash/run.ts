@@ -8,6 +8,8 @@
  *   --keep       leave the store and the history behind (a failing run always does)
  *
  * A class of interrupted work that was never hit fails the run, because it would prove nothing.
+ *
+ * `npm run crash -- reliable`: outbox, relay and inbox on PostgreSQL instead; see reliable/run.ts.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -24,6 +26,11 @@ import { Probe, readQueue } from '../checkers/probe.ts';
 import { Prng } from '../sim/prng.ts';
 import { History, readHistory } from './history.ts';
 import { GROUP, Load, QUEUES, TOPIC } from './load.ts';
+
+if (process.argv[2] === 'reliable') {
+  const { crashReliable } = await import('./reliable/run.ts');
+  process.exit(await crashReliable(process.argv.slice(3)));
+}
 
 const CLASSES = ['append', 'sync', 'roll', 'snapshot', 'recovery'] as const;
 type Class = (typeof CLASSES)[number];

@@ -1,0 +1,105 @@
+/**
+ * Two banks in two databases. A debits in the transaction that adds the message; B credits in the transaction of its inbox. Each keeps a
+ * ledger (its journal) that lets an outsider recompute every balance and the order per account. No unique key in B's journal: what comes twice
+ * must be seen, not prevented. A's audit notes who settled a message and who held the lease then.
+ */
+import type { PgRunner } from './child/pg-runner.ts';
+
+export const OPENING = 9_007_199_254_740_993n;
+
+export interface Transfer {
+  readonly number: number;
+  readonly account: string;
+  /** Minor units. */
+  readonly amount: bigint;
+}
+
+/** Everything that must come out at the other side byte by byte: beyond Latin, beyond the BMP, quotes and controls. */
+const NOTES = ['für Ann', '送金 №', 'emoji 🧾🐈‍⬛', "O'Brien \\ \"q\"", 'tab\tline\nend', 'e\u0301 combining', '\u{10FFFD} last plane'];
+
+export function transferOf(number: number, keys: number, seed: number): Transfer {
+  const mixed = Math.imul(number ^ (seed * 0x9e37_79b1), 0x85eb_ca6b) >>> 0;
+  return { number, account: accountOf(number % keys), amount: 1n + BigInt(mixed % 10_000) };
+}
+
+export function accountOf(n: number): string {
+  return `account-${n}-é🧾`;
+}
+
+export function noteOf(number: number): string {
+  return NOTES[number % NOTES.length]!;
+}
+
+/** The message as it travels. */
+export interface TransferMessage {
+  readonly number: number;
+  readonly account: string;
+  /** Decimal digits: it may be larger than a double holds. */
+  readonly amount: string;
+  readonly keySequence: number;
+  readonly note: string;
+}
+
+const ACCOUNTS = `
+  create table account (id text primary key, balance bigint not null, changes bigint not null default 0, check (balance >= 0));
+`;
+
+export const BANK_A = `${ACCOUNTS}
+  create table journal (
+    place bigint generated always as identity primary key, serial text not null unique, number integer not null, account text not null,
+    amount bigint not null, key_sequence bigint not null, note text not null
+  );
+  create index journal_number on journal (number);
+  create table settling (message_id text not null, what text not null, by_whom text not null, holder text);
+  create function note_settling() returns trigger language plpgsql as $$
+  begin
+    insert into settling
+    select old.id, tg_op, current_setting('application_name'), l.owner
+    from (select 1) as one
+    left join tallystick_lease l on l.scope = 'tallystick_outbox' and old.shard between l.first_shard and l.last_shard;
+    return null;
+  end $$;
+  create trigger settled after delete or update on tallystick_outbox for each row execute function note_settling();
+`;
+
+export const BANK_B = `${ACCOUNTS}
+  create table journal (
+    place bigint generated always as identity primary key, serial text not null, number integer not null, account text not null,
+    amount bigint not null, key_sequence bigint not null, applied bigint not null, note text not null
+  );
+  create index journal_serial on journal (serial);
+  create table attempt (serial text primary key, count integer not null);
+`;
+
+export function openingRows(keys: number): string {
+  const rows = Array.from({ length: keys }, (_, n) => `('${accountOf(n)}', ${OPENING})`);
+  return `insert into account (id, balance) values ${rows.join(', ')}`;
+}
+
+/** Debits and journals; the lock on the account makes the order of commits per account the order of `key_sequence`. */
+export async function debit(tx: PgRunner, transfer: Transfer, serial: string): Promise<TransferMessage> {
+  const { number, account, amount } = transfer;
+  const { rows } = await tx.query('update account set balance = balance - $1, changes = changes + 1 where id = $2 returning changes', [
+    String(amount),
+    account,
+  ]);
+  const keySequence = Number(rows[0]?.['changes']);
+  const note = noteOf(number);
+  await tx.query(
+    'insert into journal (serial, number, account, amount, key_sequence, note) values ($1, $2, $3, $4, $5, $6)',
+    [serial, number, account, String(amount), keySequence, note],
+  );
+  return { number, account, amount: String(amount), keySequence, note };
+}
+
+export async function credit(tx: PgRunner, message: TransferMessage, serial: string): Promise<void> {
+  const { number, account, amount, keySequence, note } = message;
+  const { rows } = await tx.query('update account set balance = balance + $1, changes = changes + 1 where id = $2 returning changes', [
+    amount,
+    account,
+  ]);
+  await tx.query(
+    'insert into journal (serial, number, account, amount, key_sequence, applied, note) values ($1, $2, $3, $4, $5, $6, $7)',
+    [serial, number, account, amount, keySequence, Number(rows[0]?.['changes']), note],
+  );
+}

@@ -1,0 +1,108 @@
+/**
+ * The child's end of the pipe to the harness: it announces armed steps and waits there, tells what it saw, and takes orders. Where nothing
+ * is armed a step costs a map lookup.
+ */
+import type { DefectName } from '../defects.ts';
+import type { Role, StepName } from '../steps.ts';
+import type { BrokerKind } from '../servers/broker-server.ts';
+
+export interface ChildOptions {
+  readonly role: Role;
+  /** Its application_name, and a relay's name in the lease table. */
+  readonly name: string;
+  readonly broker: { readonly kind: BrokerKind; readonly endpoint: string };
+  readonly topic: string;
+  /** Databases A and B. */
+  readonly a: string;
+  readonly b: string;
+  readonly keys: number;
+  readonly seed: number;
+  /** Transfers made at once. */
+  readonly workers: number;
+  /** Transfers that may be made when it starts; `allow` raises it. */
+  readonly allowed: number;
+  readonly leaseMs: number;
+  readonly defect: DefectName | undefined;
+  readonly arm: readonly Arm[];
+  /** Numbers whose message kills the consumer that handles it. */
+  readonly poison: readonly number[];
+  /** Every n-th transfer takes a second lock in the wrong order. */
+  readonly deadlocks: boolean;
+}
+
+/** Wait at this step, at its n-th time from now (default: the next). */
+export interface Arm {
+  readonly step: StepName;
+  readonly nth?: number;
+}
+
+export type FromChild =
+  | { readonly event: 'ready' }
+  | { readonly event: 'reached'; readonly step: StepName; readonly number: number; readonly serial: string }
+  | { readonly event: 'count'; readonly what: string; readonly detail?: string };
+
+export type ToChild =
+  | { readonly order: 'arm'; readonly arm: Arm }
+  | { readonly order: 'allow'; readonly upTo: number }
+  | { readonly order: 'go' }
+  | { readonly order: 'stop' };
+
+export class Line {
+  /** Called when `allow` has come. */
+  onAllow: () => void = () => undefined;
+  onStop: () => void = () => process.exit(0);
+  allowed: number;
+  readonly #armed = new Map<StepName, number>();
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(options: ChildOptions) {
+    this.allowed = options.allowed;
+    for (const arm of options.arm) this.#arm(arm);
+    process.on('message', (message: ToChild) => this.#take(message));
+    // The harness has gone: nobody wants this process any more.
+    process.on('disconnect', () => process.exit(1));
+  }
+
+  ready(): void {
+    this.#tell({ event: 'ready' });
+  }
+
+  /** Undefined where nobody waits for this step; else a promise that resolves when the harness says go. */
+  reached(step: StepName, number: number, serial: string): Promise<void> | undefined {
+    const left = this.#armed.get(step);
+    if (left === undefined) return undefined;
+    if (left > 1) {
+      this.#armed.set(step, left - 1);
+      return undefined;
+    }
+    this.#armed.delete(step);
+    this.#tell({ event: 'reached', step, number, serial });
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  armed(step: StepName): boolean {
+    return this.#armed.has(step);
+  }
+
+  count(what: string, detail?: string): void {
+    this.#tell(detail === undefined ? { event: 'count', what } : { event: 'count', what, detail });
+  }
+
+  #arm({ step, nth }: Arm): void {
+    this.#armed.set(step, nth ?? 1);
+  }
+
+  #take(message: ToChild): void {
+    if (message.order === 'arm') this.#arm(message.arm);
+    else if (message.order === 'go') for (const go of this.#waiting.splice(0)) go();
+    else if (message.order === 'stop') this.onStop();
+    else {
+      this.allowed = Math.max(this.allowed, message.upTo);
+      this.onAllow();
+    }
+  }
+
+  #tell(message: FromChild): void {
+    process.send?.(message);
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * A relay as people write it the first time, with one well-known defect each. It exists to be caught.
+ *
+ * - `last-id`: remembers the greatest number it has seen and asks only for greater ones;
+ * - `newest-first`: takes the newest messages first;
+ * - `no-fence`: takes the leases properly and settles without asking whether they still hold.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Transport } from '@tallystick/reliable';
+import type { ChildOptions, Line } from './line.ts';
+import pg from 'pg';
+
+const PAUSE_MS = 50;
+const ROWS = 50;
+
+export class NaiveRelay {
+  private readonly options: ChildOptions;
+  private readonly line: Line;
+  private readonly transport: Transport;
+  private readonly defect: 'last-id' | 'newest-first' | 'no-fence';
+  private last = 0;
+
+  constructor(options: ChildOptions, line: Line, transport: Transport, defect: 'last-id' | 'newest-first' | 'no-fence') {
+    this.options = options;
+    this.line = line;
+    this.transport = transport;
+    this.defect = defect;
+  }
+
+  async run(): Promise<void> {
+    const client = new pg.Client({ connectionString: this.options.a });
+    await client.connect();
+    await client.query(
+      `insert into tallystick_lease (scope, first_shard, last_shard, owner, epoch, expires_at)
+       select 'tallystick_outbox', n, n + 15, '', 0, 0 from generate_series(0, 240, 16) n on conflict do nothing`,
+    );
+    for (;;) {
+      await this.takeLeases(client);
+      if ((await this.round(client)) === 0) await sleep(PAUSE_MS);
+    }
+  }
+
+  private async takeLeases(client: pg.Client): Promise<void> {
+    await client.query(
+      `update tallystick_lease set owner = $1, epoch = epoch + case when owner = $1 then 0 else 1 end, expires_at = t.now + $2
+       from (select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now) t
+       where scope = 'tallystick_outbox' and (owner in ('', $1) or expires_at <= t.now)`,
+      [this.options.name, this.options.leaseMs],
+    );
+  }
+
+  private async round(client: pg.Client): Promise<number> {
+    const { rows } = await client.query<{ sequence: string; id: string; message_key: string; topic: string; body: Buffer }>(
+      `select h.sequence, h.id, h.message_key, h.topic, b.body from tallystick_outbox h join tallystick_outbox_body b using (id, channel)
+       join tallystick_lease l on l.scope = 'tallystick_outbox' and h.shard between l.first_shard and l.last_shard and l.owner = $3
+       where h.sequence > $1 order by h.sequence ${this.defect === 'newest-first' ? 'desc' : ''} limit $2`,
+      [this.last, ROWS, this.options.name],
+    );
+    if (rows.length === 0) return 0;
+    if (this.defect === 'last-id') this.last = Math.max(...rows.map(({ sequence }) => Number(sequence)));
+    // One after the other: the only disorder is the one it was made for.
+    const confirmed: string[] = [];
+    for (const { id, message_key: key, topic, body } of rows) {
+      const [answer] = await this.transport.publish([{ id, key, topic, body }]);
+      if (answer?.outcome === 'confirmed') confirmed.push(id);
+    }
+    await this.line.reached('before-settle', confirmed.length, confirmed[0] ?? '');
+    await client.query('delete from tallystick_outbox where id = any($1)', [confirmed]);
+    await client.query('delete from tallystick_outbox_body where id = any($1)', [confirmed]);
+    return rows.length;
+  }
+}

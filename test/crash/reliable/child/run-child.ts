@@ -1,0 +1,9 @@
+/** Start of every child: its options are its only argument. */
+import { runApp } from './app.ts';
+import { runConsumer } from './consumer.ts';
+import { type ChildOptions, Line } from './line.ts';
+import { runRelay } from './relay.ts';
+
+const options = JSON.parse(process.argv[2]!) as ChildOptions;
+const run = { app: runApp, relay: runRelay, consumer: runConsumer }[options.role];
+await run(options, new Line(options));

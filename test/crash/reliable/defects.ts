@@ -1,0 +1,65 @@
+/**
+ * Defects built into the harness's own children (never into the packages), each with the scenario that exposes it and the invariant that has
+ * to name it. A run in which a defect is not caught has proved nothing.
+ */
+import type { InvariantName } from './invariants.ts';
+
+export interface DefectRow {
+  readonly name: string;
+  readonly scenario: string;
+  readonly invariant: InvariantName;
+  readonly sentence: string;
+}
+
+export const DEFECTS = [
+  {
+    name: 'publish-before-commit',
+    scenario: 'kill-app',
+    invariant: 'effect-has-commit',
+    sentence: 'the app publishes inside its transaction and commits afterwards',
+  },
+  {
+    name: 'no-inbox',
+    scenario: 'kill-consumer',
+    invariant: 'one-effect',
+    sentence: 'the consumer credits every delivery without remembering what it has seen',
+  },
+  {
+    name: 'ack-before-commit',
+    scenario: 'kill-consumer',
+    invariant: 'nothing-lost',
+    sentence: 'the consumer acknowledges first and commits its effect afterwards',
+  },
+  {
+    name: 'settle-without-fence',
+    scenario: 'relay-stopped',
+    invariant: 'settled-by-holder',
+    sentence: 'a relay settles what it claimed without asking whether its lease still holds',
+  },
+  {
+    name: 'polls-id-greater-last',
+    scenario: 'late-commit',
+    invariant: 'nothing-lost',
+    sentence: 'a relay remembers the last number it saw and asks for greater ones only',
+  },
+  {
+    name: 'order-broken',
+    scenario: 'two-relays',
+    invariant: 'key-order',
+    sentence: 'a relay takes the newest messages first',
+  },
+  {
+    name: 'confirm-not-awaited',
+    scenario: 'broker-down',
+    invariant: 'nothing-lost',
+    sentence: 'a relay settles what it has written to the socket, confirmed or not',
+  },
+  {
+    name: 'unknown-taken-for-failure',
+    scenario: 'commit-reply-lost',
+    invariant: 'made-once',
+    sentence: 'the app repeats a transaction whose COMMIT was not answered, without asking what became of it',
+  },
+] as const satisfies readonly DefectRow[];
+
+export type DefectName = (typeof DEFECTS)[number]['name'];

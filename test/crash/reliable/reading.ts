@@ -1,0 +1,97 @@
+/** Both databases as an outsider sees them. */
+import type pg from 'pg';
+import type { AccountRow, CreditRow, LedgerRow, Reading } from './invariants.ts';
+import type { PostgresServer } from './servers/postgres-server.ts';
+
+export interface Databases {
+  readonly serverA: PostgresServer;
+  readonly serverB: PostgresServer;
+  readonly a: string;
+  readonly b: string;
+}
+
+/** Cheap figures, asked for again and again. */
+export interface Progress {
+  /** Transfers committed in A. */
+  readonly made: number;
+  /** Rows of the outbox that are not settled. */
+  readonly open: number;
+  /** Effects in B, repeats included. */
+  readonly effects: number;
+  readonly distinctEffects: number;
+  readonly deadInInbox: number;
+}
+
+export async function readProgress({ serverA, serverB, a, b }: Databases): Promise<Progress> {
+  const ofA = await serverA.with(a, (client) =>
+    numbers(client, `select (select count(*) from journal where number > 0) as made, (select count(*) from tallystick_outbox) as open`),
+  );
+  const ofB = await serverB.with(b, (client) =>
+    numbers(
+      client,
+      `select (select count(*) from journal) as effects, (select count(distinct serial) from journal) as distinct_effects,
+       (select count(*) from tallystick_inbox where state = 'dead') as dead`,
+    ),
+  );
+  return {
+    made: ofA['made']!,
+    open: ofA['open']!,
+    effects: ofB['effects']!,
+    distinctEffects: ofB['distinct_effects']!,
+    deadInInbox: ofB['dead']!,
+  };
+}
+
+export async function readAll({ serverA, serverB, a, b }: Databases): Promise<Reading> {
+  const ofA = await serverA.with(a, async (client) => ({
+    accountsA: await accounts(client),
+    ledgerA: (await rows(client, 'select * from journal where number > 0 order by place')).map(ledgerRow),
+    outbox: new Map(
+      (await rows(client, 'select state, count(*) as n from tallystick_outbox group by state')).map((row) => [
+        String(row['state']),
+        Number(row['n']),
+      ]),
+    ),
+    outboxBodies: (await numbers(client, 'select count(*) as n from tallystick_outbox_body'))['n']!,
+    settlings: (await rows(client, 'select by_whom, holder, count(*) as n from settling group by by_whom, holder')).map((row) => ({
+      byWhom: String(row['by_whom']),
+      holder: row['holder'] as string | null,
+      count: Number(row['n']),
+    })),
+  }));
+  const ofB = await serverB.with(b, async (client) => ({
+    accountsB: await accounts(client),
+    ledgerB: (await rows(client, 'select * from journal order by place')).map(
+      (row): CreditRow => ({ ...ledgerRow(row), applied: Number(row['applied']) }),
+    ),
+    deadInInbox: (await rows(client, `select id from tallystick_inbox where state = 'dead'`)).map((row) => String(row['id'])),
+  }));
+  return { ...ofA, ...ofB };
+}
+
+async function accounts(client: pg.Client): Promise<AccountRow[]> {
+  return (await rows(client, 'select id, balance from account')).map((row) => ({
+    id: String(row['id']),
+    balance: BigInt(row['balance'] as string),
+  }));
+}
+
+function ledgerRow(row: Readonly<Record<string, unknown>>): LedgerRow {
+  return {
+    serial: String(row['serial']),
+    number: Number(row['number']),
+    account: String(row['account']),
+    amount: BigInt(row['amount'] as string),
+    keySequence: Number(row['key_sequence']),
+    note: String(row['note']),
+  };
+}
+
+async function numbers(client: pg.Client, sql: string): Promise<Record<string, number>> {
+  const [row] = await rows(client, sql);
+  return Object.fromEntries(Object.entries(row ?? {}).map(([name, value]) => [name, Number(value)]));
+}
+
+async function rows(client: pg.Client, sql: string): Promise<Record<string, unknown>[]> {
+  return (await client.query<Record<string, unknown>>(sql)).rows;
+}

@@ -1,0 +1,261 @@
+/**
+ * `npm run crash -- reliable`: business transaction and outbox on one PostgreSQL, relay, broker, inbox and effect on another, each in a
+ * process of its own, and everything that can be killed, stopped, cut or held back. In the end both databases are read from outside.
+ *
+ *   --transfers N      transfers per broker (2000)         --broker ours|rabbitmq|both (both)
+ *   --only NAME,…      scenarios by name                   --outage S    seconds without a broker (30)
+ *   --controls MODE    with | without | only (with): runs with a defect built in, which must be caught
+ *   --full             20,000 transfers, an outage of 10 minutes; writes a ledger file and prints its path
+ *   --seed N  --json   --list
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+import { DEFECTS, type DefectName } from './defects.ts';
+import { INVARIANTS, type Violation } from './invariants.ts';
+import type { Scenario } from './scenario.ts';
+import { brokerScenarios } from './scenarios/brokers.ts';
+import { consumerScenarios } from './scenarios/consumers.ts';
+import { databaseScenarios } from './scenarios/databases.ts';
+import { killScenarios } from './scenarios/kills.ts';
+import { relayScenarios } from './scenarios/relays.ts';
+import { type BrokerKind, type BrokerServer, OurServer } from './servers/broker-server.ts';
+import { PostgresServer } from './servers/postgres-server.ts';
+import { RabbitServer } from './servers/rabbit-server.ts';
+import { type Servers, Stage } from './stage.ts';
+
+export const SCENARIOS: readonly Scenario[] = [
+  ...killScenarios,
+  ...databaseScenarios,
+  ...relayScenarios,
+  ...brokerScenarios,
+  ...consumerScenarios,
+];
+
+const here = dirname(fileURLToPath(import.meta.url));
+/** A run with a defect needs no more than the fault that exposes it. */
+const CONTROL_TRANSFERS = 80;
+const CONTROL_OUTAGE_MS = 3000;
+
+interface Settings {
+  readonly transfers: number;
+  readonly brokers: readonly BrokerKind[];
+  readonly only: readonly string[];
+  readonly controls: 'with' | 'without' | 'only';
+  readonly outageMs: number;
+  readonly full: boolean;
+  readonly seed: number;
+  readonly json: boolean;
+}
+
+interface Result {
+  readonly broker: BrokerKind;
+  readonly scenario: string;
+  readonly defect: DefectName | undefined;
+  readonly transfers: number;
+  readonly seconds: number;
+  readonly faults: Readonly<Record<string, number>>;
+  readonly counts: Readonly<Record<string, number>>;
+  readonly violations: readonly Violation[];
+  /** Sound: no violation. With a defect: caught by the invariant that stands in its row. */
+  readonly passed: boolean;
+}
+
+export async function crashReliable(args: readonly string[]): Promise<number> {
+  const settings = settingsOf(args);
+  if (settings === undefined) return 0;
+  const startedMs = performance.now();
+  const folder = mkdtempSync(join(tmpdir(), 'tallystick-crash-reliable-'));
+  const program = await bundled(folder);
+  const [a, b] = await Promise.all([PostgresServer.make('a'), PostgresServer.make('b')]);
+  const results: Result[] = [];
+  try {
+    for (const kind of settings.brokers) {
+      const broker: BrokerServer = await (kind === 'ours' ? OurServer.make() : RabbitServer.make());
+      try {
+        results.push(...(await runAll({ a, b, broker, program }, settings)));
+      } finally {
+        await broker.stop();
+      }
+    }
+  } finally {
+    await Promise.all([a.stop(), b.stop()]);
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return conclude(results, settings, Math.round((performance.now() - startedMs) / 1000));
+}
+
+async function runAll(servers: Servers, settings: Settings): Promise<Result[]> {
+  const { kind } = servers.broker;
+  const mine = SCENARIOS.filter(({ brokers }) => brokers === undefined || brokers.includes(kind));
+  const shares = mine.reduce((total, { share }) => total + share, 0);
+  const wanted = mine.filter(({ name }) => settings.only.length === 0 || settings.only.includes(name));
+  const results: Result[] = [];
+  if (settings.controls !== 'only')
+    for (const scenario of wanted) {
+      const transfers = Math.ceil((settings.transfers * scenario.share) / shares);
+      results.push(await runOne(servers, scenario, settings, transfers, undefined));
+      tell(results.at(-1)!, settings);
+    }
+  if (settings.controls !== 'without')
+    for (const { name, scenario } of DEFECTS) {
+      const exposing = wanted.find((one) => one.name === scenario);
+      if (exposing === undefined) continue;
+      results.push(await runOne(servers, exposing, settings, CONTROL_TRANSFERS, name));
+      tell(results.at(-1)!, settings);
+    }
+  return results;
+}
+
+async function runOne(
+  servers: Servers,
+  scenario: Scenario,
+  settings: Settings,
+  transfers: number,
+  defect: DefectName | undefined,
+): Promise<Result> {
+  const startedMs = performance.now();
+  const outageMs = defect === undefined ? settings.outageMs : CONTROL_OUTAGE_MS;
+  const stage = await Stage.set(servers, { name: scenario.name, transfers, seed: settings.seed, defect, full: settings.full, outageMs });
+  const violations: Violation[] = [];
+  try {
+    await scenario.run(stage);
+    violations.push(...(await stage.finish()));
+  } catch (error) {
+    violations.push({ invariant: 'came-to-rest', seen: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  } finally {
+    await stage.strike();
+  }
+  for (const fault of scenario.faults)
+    if ((stage.faults.get(fault) ?? 0) === 0) violations.push({ invariant: 'fault-came-about', seen: `never: ${fault}` });
+  const expected = DEFECTS.find(({ name }) => name === defect)?.invariant;
+  return {
+    broker: servers.broker.kind,
+    scenario: scenario.name,
+    defect,
+    transfers,
+    seconds: Math.round((performance.now() - startedMs) / 1000),
+    faults: Object.fromEntries(stage.faults),
+    counts: Object.fromEntries(stage.counts),
+    violations,
+    passed: expected === undefined ? violations.length === 0 : violations.some(({ invariant }) => invariant === expected),
+  };
+}
+
+function tell(result: Result, { json }: Settings): void {
+  if (json) return;
+  const { broker, scenario, defect, transfers, seconds, faults, violations, passed } = result;
+  const done = Object.entries(faults).map(([name, times]) => `${name} ${times}`);
+  const name = defect === undefined ? scenario : `${scenario} with ${defect}`;
+  console.log(`${passed ? 'ok    ' : 'FAILED'} ${broker} ${name}: ${transfers} transfers in ${seconds} s; ${done.join(', ')}`);
+  if (defect !== undefined && passed) console.log(`       caught: ${[...new Set(violations.map(({ invariant }) => invariant))].join(', ')}`);
+  if (passed) return;
+  for (const { invariant, seen } of violations.slice(0, 8)) console.log(`       ${invariant}: ${seen}\n         (${INVARIANTS[invariant]})`);
+  if (defect !== undefined) console.log(`       the defect was not caught by ${DEFECTS.find((row) => row.name === defect)?.invariant}`);
+  console.log(`       told: ${JSON.stringify(result.counts)}`);
+}
+
+function conclude(results: readonly Result[], settings: Settings, seconds: number): number {
+  const sound = results.filter(({ defect }) => defect === undefined);
+  const failed = results.filter(({ passed }) => !passed);
+  const faults = sound.reduce((total, result) => total + Object.values(result.faults).reduce((sum, n) => sum + n, 0), 0);
+  const summary = {
+    transfers: sound.reduce((total, result) => total + result.transfers, 0),
+    scenarios: sound.length,
+    faults,
+    duplicatesAbsorbed: sound.reduce((total, { counts }) => total + (counts['duplicate-absorbed'] ?? 0), 0),
+    lost: violationsOf(sound, 'nothing-lost'),
+    double: violationsOf(sound, 'one-effect'),
+    sumExact: violationsOf(sound, 'sum-exact') === 0,
+    defectsCaught: results.filter(({ defect, passed }) => defect !== undefined && passed).length,
+    defects: results.length - sound.length,
+    failed: failed.map(({ broker, scenario, defect }) => `${broker} ${scenario}${defect === undefined ? '' : ` with ${defect}`}`),
+    seconds,
+  };
+  if (settings.full) writeLedger({ ...summary, results });
+  if (settings.json) console.log(JSON.stringify({ ...summary, results }));
+  else {
+    console.log(
+      `${summary.transfers} transfers in ${summary.scenarios} scenarios, ${faults} faults, ${summary.duplicatesAbsorbed} repeats absorbed; ` +
+        `sum ${summary.sumExact ? 'exact' : 'WRONG'}, ${summary.lost} lost, ${summary.double} double; ` +
+        `${summary.defectsCaught} of ${summary.defects} defects caught; ${seconds} s`,
+    );
+    for (const name of failed.map(({ scenario }) => scenario))
+      console.log(`repeat: npm run crash -- reliable --only ${name} --transfers ${settings.transfers} --seed ${settings.seed}`);
+  }
+  return failed.length === 0 && results.length > 0 ? 0 : 1;
+}
+
+function violationsOf(results: readonly Result[], invariant: string): number {
+  return results.reduce((total, { violations }) => total + violations.filter((one) => one.invariant === invariant).length, 0);
+}
+
+function writeLedger(content: object): void {
+  const folder = join(here, '../../../.tmp');
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, `crash-reliable-${Date.now()}.json`);
+  writeFileSync(path, `${JSON.stringify(content, null, 2)}\n`);
+  console.log(`ledger: ${path}`);
+}
+
+function settingsOf(args: readonly string[]): Settings | undefined {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      transfers: { type: 'string' },
+      broker: { type: 'string', default: 'both' },
+      only: { type: 'string', default: '' },
+      controls: { type: 'string', default: 'with' },
+      outage: { type: 'string' },
+      full: { type: 'boolean', default: false },
+      seed: { type: 'string', default: '1' },
+      json: { type: 'boolean', default: false },
+      list: { type: 'boolean', default: false },
+    },
+  });
+  if (values.list) {
+    for (const { name, sentence } of SCENARIOS) console.log(`${name.padEnd(20)} ${sentence}`);
+    for (const { name, sentence, scenario, invariant } of DEFECTS) console.log(`${name.padEnd(26)} ${sentence} (${scenario}: ${invariant})`);
+    return undefined;
+  }
+  const only = values.only.split(',').filter((name) => name !== '');
+  const unknown = only.filter((name) => !SCENARIOS.some((scenario) => scenario.name === name));
+  if (unknown.length > 0) throw new Error(`no scenario ${unknown.join(', ')}; --list names them`);
+  return {
+    transfers: Number(values.transfers ?? (values.full ? 20_000 : 2000)),
+    brokers: values.broker === 'both' ? ['ours', 'rabbitmq'] : [oneOf(values.broker, ['ours', 'rabbitmq'])],
+    only,
+    controls: oneOf(values.controls, ['with', 'without', 'only']),
+    outageMs: Number(values.outage ?? (values.full ? 600 : 30)) * 1000,
+    full: values.full,
+    seed: Number(values.seed),
+    json: values.json,
+  };
+}
+
+function oneOf<T extends string>(value: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === value);
+  if (found === undefined) throw new Error(`${value} is none of ${choices.join(', ')}`);
+  return found;
+}
+
+async function bundled(folder: string): Promise<string> {
+  const program = join(folder, 'child.mjs');
+  await build({
+    entryPoints: [join(here, 'child/run-child.ts')],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    conditions: ['@tallystick/source'],
+    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+    external: ['pg-native'],
+    sourcemap: 'inline',
+    outfile: program,
+    logLevel: 'error',
+  });
+  return program;
+}

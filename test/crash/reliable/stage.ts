@@ -1,0 +1,246 @@
+/**
+ * One scenario's world: two fresh databases, a topic, the three kinds of processes, and the accounts of what was done to them. A scenario
+ * starts and hurts the processes; the stage waits until all is at rest and reads both sides from outside.
+ */
+import { pgHandle } from './child/pg-handle.ts';
+import { migrate } from '@tallystick/reliable';
+import type { Arm, ChildOptions } from './child/line.ts';
+import { BANK_A, BANK_B, openingRows } from './bank.ts';
+import { Child, type Reached } from './child-process.ts';
+import type { DefectName } from './defects.ts';
+import { judge, type Violation } from './invariants.ts';
+import { readAll, readProgress, type Databases, type Progress } from './reading.ts';
+import type { BrokerServer } from './servers/broker-server.ts';
+import type { PostgresServer } from './servers/postgres-server.ts';
+import type { Role, StepName } from './steps.ts';
+import { until, within } from './until.ts';
+
+export interface Servers {
+  readonly a: PostgresServer;
+  readonly b: PostgresServer;
+  readonly broker: BrokerServer;
+  /** The bundled child. */
+  readonly program: string;
+}
+
+export interface StageOptions {
+  readonly name: string;
+  readonly transfers: number;
+  readonly seed: number;
+  readonly defect: DefectName | undefined;
+  /** Runs that nobody waits for: longer outages and pauses. */
+  readonly full: boolean;
+  readonly outageMs: number;
+}
+
+export interface Spawn {
+  readonly arm?: readonly Arm[];
+  /** Another way to its database: through a proxy. */
+  readonly databasePort?: number;
+  readonly defect?: DefectName | undefined;
+}
+
+export const KEYS = 23;
+export const LEASE_MS = 900;
+const WORKERS = 6;
+const STEP_WITHIN_MS = 30_000;
+const POLL_MS = 100;
+/** All is over and nothing has changed for so long: at rest. */
+const QUIET_MS = 600;
+/** Nothing has changed for so long and it is not over: it will never be. */
+const STALLED_MS = { sound: 40_000, defect: 5000 };
+
+export class Stage {
+  readonly servers: Servers;
+  readonly options: StageOptions;
+  readonly poison = new Set<number>();
+  /** What was done to the processes. */
+  readonly faults = new Map<string, number>();
+  /** What they told. */
+  readonly counts = new Map<string, number>();
+  readonly details = new Map<string, string>();
+  readonly violations: Violation[] = [];
+  deadlocks = false;
+  allowed = 0;
+  readonly #children = new Set<Child>();
+  readonly #databases: Databases;
+  readonly #suffix: string;
+  #started = 0;
+  #rested = false;
+
+  private constructor(servers: Servers, options: StageOptions) {
+    this.servers = servers;
+    this.options = options;
+    this.#suffix = `${options.name.replaceAll('-', '_')}_${options.defect?.replaceAll('-', '_') ?? 'sound'}_${servers.broker.kind}`;
+    this.#databases = { serverA: servers.a, serverB: servers.b, a: `a_${this.#suffix}`, b: `b_${this.#suffix}` };
+  }
+
+  static async set(servers: Servers, options: StageOptions): Promise<Stage> {
+    const stage = new Stage(servers, options);
+    const { a, b } = stage.#databases;
+    await Promise.all([lay(servers.a, a, BANK_A), lay(servers.b, b, BANK_B)]);
+    return stage;
+  }
+
+  get databaseA(): string {
+    return this.#databases.a;
+  }
+
+  get databaseB(): string {
+    return this.#databases.b;
+  }
+
+  get topic(): string {
+    return `transfers-${this.#suffix.replaceAll('_', '-')}`;
+  }
+
+  get transfers(): number {
+    return this.options.transfers;
+  }
+
+  async spawn(role: Role, { arm = [], databasePort, defect }: Spawn = {}): Promise<Child> {
+    const { servers, options } = this;
+    const name = `${role}-${++this.#started}`;
+    const childOptions: ChildOptions = {
+      role,
+      name,
+      broker: { kind: servers.broker.kind, endpoint: servers.broker.endpoint },
+      topic: this.topic,
+      a: servers.a.url(this.#databases.a, name, role === 'consumer' ? undefined : databasePort),
+      b: servers.b.url(this.#databases.b, name, role === 'consumer' ? databasePort : undefined),
+      keys: KEYS,
+      seed: options.seed,
+      workers: WORKERS,
+      allowed: this.allowed,
+      leaseMs: LEASE_MS,
+      defect: defect ?? options.defect,
+      arm,
+      poison: [...this.poison],
+      deadlocks: this.deadlocks,
+    };
+    const child = await Child.start(servers.program, childOptions, (what, detail) => {
+      this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+      if (detail !== '') this.details.set(what, detail);
+    });
+    this.#children.add(child);
+    return child;
+  }
+
+  /** The consumer first: it declares what the relay publishes to. */
+  async spawnAll(): Promise<{ app: Child; relay: Child; consumer: Child }> {
+    const consumer = await this.spawn('consumer');
+    const [relay, app] = await Promise.all([this.spawn('relay'), this.spawn('app')]);
+    return { app, relay, consumer };
+  }
+
+  /** Lets transfers up to this share of all be made. */
+  allow(share: number): void {
+    this.allowed = Math.max(this.allowed, Math.min(this.transfers, Math.ceil(share * this.transfers)));
+    for (const child of this.#children) if (child.alive && child.role === 'app') child.allow(this.allowed);
+  }
+
+  fault(name: string, times = 1): void {
+    this.faults.set(name, (this.faults.get(name) ?? 0) + times);
+  }
+
+  /** Resolves when the child waits at the step; undefined, and a violation, when it never gets there. */
+  async arrived(child: Child, step: StepName): Promise<Reached | undefined> {
+    try {
+      return await within(`${child.name} is at ${step}`, STEP_WITHIN_MS, child.at(step));
+    } catch {
+      this.violations.push({ invariant: 'fault-came-about', seen: `${child.name} never came to ${step}` });
+      return undefined;
+    }
+  }
+
+  progress(): Promise<Progress> {
+    return readProgress(this.#databases);
+  }
+
+  /** Until the figures say so; false after the limit. */
+  async reaches(what: string, holds: (progress: Progress) => boolean, limitMs = STEP_WITHIN_MS): Promise<boolean> {
+    try {
+      await until(what, limitMs, async () => holds(await this.progress().catch(() => NOTHING)), POLL_MS);
+      return true;
+    } catch {
+      this.violations.push({ invariant: 'came-to-rest', seen: `never: ${what}` });
+      return false;
+    }
+  }
+
+  /** Lets the rest be made and waits until nothing moves any more; for scenarios that own something the processes need until then. */
+  async rest(): Promise<void> {
+    this.allow(1);
+    await this.#rest();
+    await this.#endAll();
+  }
+
+  /** Comes to rest, stops all and judges. */
+  async finish(): Promise<Violation[]> {
+    await this.rest();
+    const reading = await readAll(this.#databases);
+    this.violations.push(...judge(reading, { transfers: this.transfers, poison: this.poison }));
+    return this.violations;
+  }
+
+  async #endAll(): Promise<void> {
+    for (const child of this.#children)
+      if (!child.alive && !child.expectedToEnd)
+        this.violations.push({ invariant: 'child-lives', seen: `${child.name} ended (${child.ending}): ${child.output.trim().slice(-600)}` });
+    await this.stopAll();
+  }
+
+  async stopAll(): Promise<void> {
+    await Promise.all([...this.#children].map((child) => child.stop()));
+  }
+
+  async strike(): Promise<void> {
+    await Promise.all([...this.#children].map((child) => child.kill()));
+    await dropDatabase(this.servers.a, this.#databases.a);
+    await dropDatabase(this.servers.b, this.#databases.b);
+  }
+
+  async #rest(): Promise<void> {
+    if (this.#rested) return;
+    this.#rested = true;
+    const stalledMs = this.options.defect === undefined ? STALLED_MS.sound : STALLED_MS.defect;
+    let seen = '';
+    let sinceMs = performance.now();
+    for (;;) {
+      const progress = await this.progress().catch(() => NOTHING);
+      const now = JSON.stringify(progress);
+      if (now !== seen) {
+        seen = now;
+        sinceMs = performance.now();
+      }
+      const stillMs = performance.now() - sinceMs;
+      if (this.#over(progress) && stillMs >= QUIET_MS) return;
+      if (stillMs >= stalledMs) {
+        this.violations.push({ invariant: 'came-to-rest', seen: `stands still at ${seen} of ${this.transfers}` });
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  #over({ made, open, distinctEffects, deadInInbox }: Progress): boolean {
+    const poison = this.poison.size;
+    return made >= this.transfers && open === 0 && distinctEffects >= made - poison && deadInInbox >= poison;
+  }
+}
+
+const NOTHING: Progress = { made: -1, open: -1, effects: -1, distinctEffects: -1, deadInInbox: -1 };
+
+async function lay(server: PostgresServer, database: string, bank: string): Promise<void> {
+  await dropDatabase(server, database);
+  await server.with('postgres', (client) => client.query(`create database ${database}`));
+  await server.with(database, async (client) => {
+    await migrate(pgHandle(client));
+    await client.query(bank);
+    await client.query(openingRows(KEYS));
+  });
+}
+
+async function dropDatabase(server: PostgresServer, database: string): Promise<void> {
+  await server.with('postgres', (client) => client.query(`drop database if exists ${database} with (force)`)).catch(() => undefined);
+}

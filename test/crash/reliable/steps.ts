@@ -1,0 +1,37 @@
+/**
+ * THE numbered steps at which a child can be killed. A child announces a step only when it is armed, and then waits: what comes next has not
+ * begun when the kill falls. The table is also the list of what the kill scenarios go through.
+ */
+export type Role = 'app' | 'relay' | 'consumer';
+
+export interface StepRow {
+  readonly name: string;
+  readonly role: Role;
+  readonly number: number;
+  readonly sentence: string;
+}
+
+export const STEPS = [
+  { name: 'before-begin', role: 'app', number: 1, sentence: 'nothing has been written' },
+  { name: 'after-business-write', role: 'app', number: 2, sentence: 'the debit is written, the message is not' },
+  { name: 'after-add', role: 'app', number: 3, sentence: 'debit and message are written in the open transaction' },
+  { name: 'before-commit', role: 'app', number: 4, sentence: 'COMMIT is the next thing that leaves' },
+  { name: 'commit-sent', role: 'app', number: 5, sentence: 'COMMIT has left, its answer has not been read' },
+  { name: 'after-commit', role: 'app', number: 6, sentence: 'the database has answered COMMIT' },
+  { name: 'after-claim', role: 'relay', number: 1, sentence: 'rows are claimed and read, nothing has left' },
+  { name: 'published', role: 'relay', number: 2, sentence: 'messages have left, no confirmation has been read' },
+  { name: 'after-publish', role: 'relay', number: 3, sentence: 'the broker has confirmed, nothing is settled' },
+  { name: 'before-settle', role: 'relay', number: 4, sentence: 'the settling statement is the next thing that leaves' },
+  { name: 'after-settle', role: 'relay', number: 5, sentence: 'the rows are settled' },
+  { name: 'after-delivery', role: 'consumer', number: 1, sentence: 'a message has come, nothing has begun' },
+  { name: 'after-effect', role: 'consumer', number: 2, sentence: 'the credit is written in the open transaction' },
+  { name: 'before-effect-commit', role: 'consumer', number: 3, sentence: 'COMMIT of the effect is the next thing that leaves' },
+  { name: 'before-ack', role: 'consumer', number: 4, sentence: 'the effect is committed, the message is not acknowledged' },
+  { name: 'in-retry', role: 'consumer', number: 5, sentence: 'the message failed once and is handled again' },
+] as const satisfies readonly StepRow[];
+
+export type StepName = (typeof STEPS)[number]['name'];
+
+export function stepsOf(role: Role): readonly (StepRow & { readonly name: StepName })[] {
+  return STEPS.filter((step) => step.role === role);
+}
