@@ -1,4 +1,11 @@
 export { createCalls, type CallRequest, type Calls, type CallSettings } from './call/call.ts';
+export { ALL_KINDS } from './alarms/alarm-rows.ts';
+export { createAlarms, type Alarms, type AlarmsSettings } from './alarms/alarms.ts';
+export type { FedAlarm } from './alarms/fed.ts';
+export type { AlarmExample, AlarmNotice } from './alarms/notice.ts';
+export { ALARM_KINDS, type AlarmRules, type WatchedKind } from './alarms/rules.ts';
+export { signWebhook, verifyWebhook, type Verified, type VerifyOptions, type WebhookRequest } from './alarms/signature.ts';
+export type { Fetch, WebhookSettings } from './alarms/webhook.ts';
 export * from './errors.ts';
 export { createLocks, type HeldLock, type LockPorts, type Locks, type LockSettings } from './inbox/locks.ts';
 export { createInbox, type Inbox, type InboxSettings, type OnceResult } from './inbox/inbox.ts';
@@ -24,7 +31,7 @@ export {
 export type { Action } from './monitor/monitor-statements.ts';
 export type { BodyPreview } from './monitor/preview.ts';
 export type { Selected, Selection } from './monitor/selection.ts';
-export { INBOX_OPTIONS, LOCAL_TRANSACTION_OPTIONS, OUTBOX_OPTIONS, RELAY_OPTIONS } from './options.ts';
+export { ALARM_OPTIONS, INBOX_OPTIONS, LOCAL_TRANSACTION_OPTIONS, OUTBOX_OPTIONS, RELAY_OPTIONS } from './options.ts';
 export {
   CONFIRMATION_TYPE,
   confirmationFrom,
@@ -92,4 +99,31 @@ export {
 } from './transports/memory.ts';
 export { CALL_METHOD, CALL_URL, httpTransport, type HttpTransportSettings } from './transports/http.ts';
 export type { Telemetry } from './telemetry/telemetry.ts';
+export type {
+  RabbitChannel,
+  RabbitConfirmChannel,
+  RabbitConnect,
+  RabbitConnection,
+  RabbitMessage,
+} from './transports/rabbit-driver.ts';
+export { RABBIT_SUBSCRIBER_OPTIONS, RABBIT_TRANSPORT_OPTIONS } from './transports/rabbit-options.ts';
+export {
+  rabbitSubscriber,
+  type RabbitSubscriber,
+  type RabbitSubscriberSettings,
+  type RabbitSubscription,
+} from './transports/rabbit-subscriber.ts';
+export {
+  rabbitTransport,
+  type RabbitTransport,
+  type RabbitTransportSettings,
+  type RabbitTransportState,
+} from './transports/rabbit-transport.ts';
+export {
+  tallystickSubscriber,
+  type TallystickSubscriberSettings,
+  tallystickTransport,
+  type TallystickClient,
+  type TallystickProducer,
+} from './transports/tallystick.ts';
 export * from './transports/transport.ts';

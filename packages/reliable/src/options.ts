@@ -222,3 +222,14 @@ export const LOCAL_TRANSACTION_OPTIONS = {
     'Check-backs that find nothing before the transaction is fenced and rollback is answered.',
   ),
 };
+
+export const ALARM_OPTIONS = {
+  channel,
+  everyMs: integerOption(15_000, 10, 3_600_000, 'How often the tables are looked at, by one of the processes that run it.'),
+  silenceMs: integerOption(3_600_000, 0, 30 * 86_400_000, 'How long an alarm that was told is not told again while it lasts.'),
+  webhookTimeoutMs: integerOption(10_000, 1, 600_000, 'How long one attempt to tell the webhook may take.'),
+  webhookAttemptsMax: integerOption(5, 1, 100, 'Attempts to tell the webhook before the next check tells again.'),
+  webhookRetryFirstMs: integerOption(1_000, 1, 3_600_000, 'Wait after the first failed attempt.'),
+  webhookRetryMaxMs: integerOption(60_000, 1, 3_600_000, 'Longest wait between attempts.'),
+  noticesMax: integerOption(100, 1, 100_000, 'Most notices that wait for the webhook.'),
+};

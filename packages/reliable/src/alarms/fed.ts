@@ -1,0 +1,36 @@
+import type { AlarmExample } from './notice.ts';
+
+/** An alarm of a relay or an inbox, known by its fields: `kind`, and of the others whatever it has. */
+export interface FedAlarm {
+  readonly kind: string;
+  readonly row?:
+    | { readonly id: string; readonly topic: string; readonly key?: string | null | undefined; readonly reason?: string }
+    | undefined;
+  readonly reason?: string | undefined;
+  readonly error?: unknown;
+}
+
+export interface Fed {
+  /** Undefined: nothing to tell, a check will find it. */
+  readonly kind: string | undefined;
+  readonly over: boolean;
+  /** It has an end that will be reported. */
+  readonly lasts: boolean;
+  readonly lookSoon: boolean;
+  readonly sentence: string;
+  readonly examples: readonly AlarmExample[];
+}
+
+/** Kinds that are counted in the tables: no need to believe one process. */
+const COUNTED: readonly string[] = ['dead', 'unroutable'];
+const LASTING: readonly string[] = ['outage', 'database'];
+
+export function fedOf({ kind, row, reason, error }: FedAlarm): Fed {
+  const over = kind.endsWith('-over');
+  const base = over ? kind.slice(0, -'-over'.length) : kind;
+  if (COUNTED.includes(base)) return { kind: undefined, over, lasts: true, lookSoon: true, sentence: '', examples: [] };
+  const why = row?.reason ?? reason ?? (error instanceof Error ? error.message : typeof error === 'string' ? error : undefined);
+  const sentence = over ? `over: ${base}` : why === undefined ? base : `${base}: ${why}`;
+  const examples = row === undefined ? [] : [{ id: row.id, topic: row.topic, key: row.key ?? null, error: row.reason ?? null }];
+  return { kind: `relay-${base}`, over, lasts: LASTING.includes(base), lookSoon: false, sentence, examples };
+}
