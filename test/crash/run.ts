@@ -80,6 +80,8 @@ async function main(): Promise<number> {
     }
     if (ready) {
       await noteOffsets(port, history);
+      await someWait(load);
+      broker.process.kill('SIGUSR2');
       if (await alive(broker, target === 'random' ? random.between(5, 120) : 700)) broker.process.kill('SIGKILL');
     }
     const pending = load.unanswered;
@@ -228,6 +230,11 @@ function startBroker(port: number, target: Class | 'random' | undefined): Runnin
     setTimeout(() => resolve(false), READY_LIMIT_MS).unref();
   });
   return { process: child, ready, ended, errors: () => errors };
+}
+
+/** The clients are back: some request waits for its answer. Not for ever, so that a broker that nobody comes back to is killed too. */
+async function someWait(load: Load): Promise<void> {
+  for (let looks = 0; load.unanswered === 0 && looks < 400; looks++) await sleep(5);
 }
 
 /** True when the broker still lives after so many ms. */

@@ -1,6 +1,7 @@
 // Preloaded into a broker process (`node --import`). Notes in a small file which disk calls are in flight, so that whoever finds
 // the process dead can tell what was interrupted; and, told so by CRASH_AT=class:n, kills the process with SIGKILL while its n-th
-// call of that class since it was ready (`any`: since its start) is in the hands of the kernel. Touches nothing else. Plain JavaScript: it must run before any loader.
+// call of that class since the signal SIGUSR2 (`any`: since its start) is in the hands of the kernel. Touches nothing else. Plain
+// JavaScript: it must run before any loader.
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 
@@ -16,13 +17,9 @@ function watch(statusFd) {
   const paths = new Map();
   const writeSync = fs.writeSync;
   let left = Number(killCount || 0);
-  // The broker says on its standard output when it is ready; what comes before is recovery.
-  let isReady = false;
-  const write = process.stdout.write.bind(process.stdout);
-  process.stdout.write = (...args) => {
-    isReady = true;
-    return write(...args);
-  };
+  // Given when the clients are back and wait for answers.
+  let isArmed = false;
+  process.on('SIGUSR2', () => (isArmed = true));
   const note = () => writeSync(statusFd, inFlight, 0, inFlight.length, 0);
   note();
 
@@ -48,7 +45,7 @@ function watch(statusFd) {
         after?.(args, results);
         done(...results);
       });
-      if ((killClass === 'any' || (kind === killClass && isReady)) && --left === 0) process.kill(process.pid, 'SIGKILL');
+      if ((killClass === 'any' || (kind === killClass && isArmed)) && --left === 0) process.kill(process.pid, 'SIGKILL');
     };
   };
 
