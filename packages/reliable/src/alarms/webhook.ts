@@ -95,10 +95,10 @@ export class Webhook {
         this.counters.delivered++;
         return;
       }
-      reason = answer.reason;
+      reason = this.#stop.signal.aborted ? 'stopped' : answer.reason;
       // What the receiver understood and refused it will refuse again.
       if (answer.final) break;
-      if (attempt < webhookAttemptsMax) {
+      if (attempt < webhookAttemptsMax && !this.#stop.signal.aborted) {
         const wait = { firstMs: webhookRetryFirstMs, maxMs: webhookRetryMaxMs };
         await this.#pause(backoffMs(wait, attempt, this.#ports.random.u32()));
       }

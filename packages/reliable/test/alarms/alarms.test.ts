@@ -1,0 +1,298 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { onTestFinished, describe, expect, test } from 'vitest';
+import { createAlarms, verifyWebhook, type AlarmNotice, type Alarms, type AlarmsSettings } from '../../src/index.ts';
+import { backends, connect, rowsOf } from '../support/backends.ts';
+import { settle, world, type World } from '../support/world.ts';
+
+function alarmsOf(here: World, backend: (typeof backends)[number], settings: Partial<AlarmsSettings> = {}): Alarms {
+  const alarms = createAlarms({
+    db: connect(backend, here.path).handle,
+    clock: here.time,
+    timers: here.time,
+    silenceMs: 60_000,
+    rules: { 'oldest-unsent': 5000 },
+    ...settings,
+  });
+  onTestFinished(() => alarms.stop());
+  return alarms;
+}
+
+/** Adds messages that the broker refuses for good. */
+async function makeDead(here: World, ...keys: string[]): Promise<string[]> {
+  const ids = await here.add(...keys.map((key) => ({ key })));
+  here.broker.answer = () => ({ outcome: 'rejected', reason: 'too large' });
+  await relayOf(here).drain();
+  return ids;
+}
+
+const relays = new WeakMap<World, ReturnType<World['relay']>>();
+function relayOf(here: World): ReturnType<World['relay']> {
+  let relay = relays.get(here);
+  if (relay === undefined) relays.set(here, (relay = here.relay({ attemptsMax: 1 })));
+  return relay;
+}
+
+const told = (notices: readonly AlarmNotice[]) => notices.map(({ kind, event, value }) => `${kind} ${event} ${value}`);
+
+describe.each(backends)('alarms on $name', (backend) => {
+  test('are raised once, repeated after the silence, and cleared once', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend);
+    expect(await alarms.check()).toEqual([]);
+    const [id] = await makeDead(here, 'k');
+    const raised = await alarms.check();
+    expect(told(raised)).toEqual(['dead raised 1', 'blocked-keys raised 1']);
+    expect(raised[0]).toMatchObject({
+      alarm: '/dead',
+      since: here.time.now(),
+      limit: 0,
+      sentence: '1 message given up',
+      examples: [{ id, topic: 't', key: 'k', error: 'too large' }],
+    });
+    here.time.advance(59_999);
+    expect(await alarms.check()).toEqual([]);
+    here.time.advance(1);
+    expect(told(await alarms.check())).toEqual(['dead repeated 1', 'blocked-keys repeated 1']);
+    here.broker.answer = () => 'confirmed';
+    here.app.raw.exec(`update tallystick_outbox set state = 'retrying', due_at = 0`);
+    await relayOf(here).drain();
+    expect(told(await alarms.check())).toEqual(['dead cleared 0', 'blocked-keys cleared 0']);
+    expect(await alarms.check()).toEqual([]);
+  });
+
+  test('measure the age of what has not left, and what the consumer has not confirmed', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend);
+    await here.add({}, {});
+    here.time.advance(5000);
+    expect(await alarms.check()).toEqual([]);
+    here.time.advance(1);
+    expect(told(await alarms.check())).toEqual(['oldest-unsent raised 5001']);
+    here.app.raw.exec(`update tallystick_outbox set state = 'sent', due_at = 1`);
+    here.time.advance(900_000);
+    expect(told(await alarms.check())).toEqual(['oldest-unsent cleared 0', 'unconfirmed raised 905001']);
+  });
+
+  test('tell of messages with nowhere to go, and of what the inbox has given up', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend, { consumers: ['wallet'], rules: { 'inbox-retrying': 0 } });
+    await here.add({ topic: 'nowhere' });
+    here.broker.answer = () => ({ outcome: 'unroutable', reason: 'no queue is bound' });
+    await here.relay({ retryFirstMs: 1000 }).drain();
+    expect(told(await alarms.check())).toEqual(['unroutable raised 1']);
+    here.app.raw
+      .exec(`insert into tallystick_inbox (id, channel, shard, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
+      values ('a', 'wallet', 0, 't', 'immediate', 'dead', 16, 16, 0, 1, 1, 0), ('b', 'wallet', 0, 't', 'immediate', 'retrying', 2, 2, 0, 1, 1, 0),
+      ('c', 'other', 0, 't', 'immediate', 'dead', 16, 16, 0, 1, 1, 0)`);
+    expect(told(await alarms.check())).toEqual(['inbox-dead raised 1', 'inbox-retrying raised 1']);
+  });
+
+  test('say nothing while they are silenced, and speak when the silence ends', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend);
+    const other = alarmsOf(here, backend);
+    await other.silence(here.time.now() + 10_000, 'dead');
+    await makeDead(here, 'k');
+    expect(told(await alarms.check())).toEqual(['blocked-keys raised 1']);
+    here.time.advance(10_000);
+    expect(told(await alarms.check())).toEqual(['dead raised 1']);
+    await other.silence(here.time.now() + 1e9);
+    here.time.advance(60_000);
+    expect(await alarms.check()).toEqual([]);
+  });
+
+  test('are checked by one process, and by another when that one is gone; neither tells what the other has told', async () => {
+    const here = await world(backend);
+    const one = alarmsOf(here, backend);
+    const other = alarmsOf(here, backend);
+    await makeDead(here, 'k');
+    expect(told(await one.check())).toEqual(['dead raised 1', 'blocked-keys raised 1']);
+    here.app.raw.exec('delete from tallystick_outbox');
+    expect(await other.check()).toEqual([]);
+    here.time.advance(45_000);
+    expect(told(await other.check())).toEqual(['dead cleared 0', 'blocked-keys cleared 0']);
+    expect(await one.check()).toEqual([]);
+    await other.stop();
+    expect(rowsOf(here.app.raw, "select owner from tallystick_lease where scope = 'alarms:'")).toEqual([
+      expect.objectContaining({ owner: '' }),
+    ]);
+    await makeDead(here, 'l');
+    expect(told(await one.check())).toEqual(['dead raised 1', 'blocked-keys raised 1']);
+  });
+
+  test('begin by themselves and go on', async () => {
+    const here = await world(backend);
+    const heard: AlarmNotice[] = [];
+    const alarms = alarmsOf(here, backend, { onAlarm: (notice) => heard.push(notice), everyMs: 1000 });
+    await makeDead(here, 'k');
+    alarms.start();
+    here.time.advance(0);
+    await settle(here.time);
+    expect(told(heard)).toEqual(['dead raised 1', 'blocked-keys raised 1']);
+    here.app.raw.exec('delete from tallystick_outbox');
+    here.time.advance(1000);
+    await settle(here.time);
+    expect(told(heard).slice(2)).toEqual(['dead cleared 0', 'blocked-keys cleared 0']);
+  });
+
+  test('take what a relay reports, once per kind and silence, and its end', async () => {
+    const here = await world(backend);
+    const heard: AlarmNotice[] = [];
+    const alarms = alarmsOf(here, backend, { onAlarm: (notice) => heard.push(notice) });
+    for (let n = 0; n < 3; n++) {
+      alarms.feed({ kind: 'outage', reason: 'no connection' });
+      alarms.feed({ kind: 'stuck', row: { id: 'i', topic: 't', reason: 'no answer' } });
+    }
+    alarms.feed({ kind: 'outage-over' });
+    alarms.feed({ kind: 'outage-over' });
+    await alarms.idle();
+    expect(heard.map(({ kind, event, sentence }) => [kind, event, sentence])).toEqual([
+      ['relay-outage', 'raised', 'outage: no connection'],
+      ['relay-stuck', 'happened', 'stuck: no answer'],
+      ['relay-outage', 'cleared', 'over: outage'],
+    ]);
+    expect(heard[1]!.examples).toEqual([{ id: 'i', topic: 't', key: null, error: 'no answer' }]);
+  });
+
+  test('say that the database cannot be asked, when that lasts, and when it is over', async () => {
+    const here = await world(backend);
+    const heard: AlarmNotice[] = [];
+    const alarms = alarmsOf(here, backend, { onAlarm: (notice) => heard.push(notice) });
+    here.app.raw.exec('alter table tallystick_lease rename to away');
+    for (let check = 0; check < 4; check++) expect(await alarms.check()).toEqual([]);
+    here.app.raw.exec('alter table away rename to tallystick_lease');
+    await alarms.check();
+    expect(heard.map(({ kind, event }) => `${kind} ${event}`)).toEqual(['database raised', 'database cleared']);
+  });
+});
+
+interface Receiver {
+  readonly url: string;
+  /** Notices whose signature was right. */
+  readonly notices: AlarmNotice[];
+  readonly refused: string[];
+  /** Status of the next answers; 200 when empty. */
+  readonly answers: (number | 'silence')[];
+}
+
+/** A receiver as a user would write one. */
+async function receiver(secret: string, nowMs: () => number): Promise<Receiver> {
+  const notices: AlarmNotice[] = [];
+  const refused: string[] = [];
+  const answers: (number | 'silence')[] = [];
+  const server: Server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const verified = verifyWebhook({ headers: request.headers, body: Buffer.concat(chunks) }, { secret, nowMs: nowMs() });
+    const answer = answers.shift() ?? 200;
+    if (answer === 'silence') return;
+    if (!verified.ok) refused.push(verified.reason);
+    else if (answer === 200) notices.push(verified.notice);
+    response.statusCode = verified.ok ? answer : 401;
+    response.end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/alarms`, notices, refused, answers };
+}
+
+describe('the webhook', () => {
+  const backend = backends[0]!;
+
+  test('is told what is raised and cleared, signed so that its receiver can tell', async () => {
+    const here = await world(backend);
+    const there = await receiver('s3cret', () => here.time.now());
+    const alarms = alarmsOf(here, backend, { webhook: { url: there.url, secret: 's3cret' } });
+    await makeDead(here, 'k');
+    for (let check = 0; check < 5; check++) await alarms.check();
+    here.app.raw.exec('delete from tallystick_outbox');
+    await alarms.check();
+    await alarms.idle();
+    expect(told(there.notices)).toEqual(['dead raised 1', 'blocked-keys raised 1', 'dead cleared 0', 'blocked-keys cleared 0']);
+    const stranger = alarmsOf(here, backend, { webhook: { url: there.url, secret: 'guessed' } });
+    stranger.feed({ kind: 'outage', reason: 'invented' });
+    await stranger.idle();
+    expect([there.notices.length, there.refused]).toEqual([4, ['wrong signature']]);
+  });
+
+  test('is tried again a bounded number of times, and what it never took is raised again by the next check', async () => {
+    const here = await world(backend);
+    const there = await receiver('s', () => here.time.now());
+    const lost: string[] = [];
+    const alarms = alarmsOf(here, backend, {
+      rules: { 'blocked-keys': false },
+      webhook: { url: there.url, secret: 's' },
+      webhookAttemptsMax: 3,
+      onUndelivered: (notice, reason) => lost.push(`${notice.kind} ${reason}`),
+    });
+    await makeDead(here, 'k');
+    there.answers.push(503, 500, 429);
+    await alarms.check();
+    await passing(here, alarms.idle());
+    expect(lost).toEqual(['dead status 429']);
+    expect(there.answers).toEqual([]);
+    await alarms.idle();
+    await alarms.check();
+    await alarms.idle();
+    expect(told(there.notices)).toEqual(['dead repeated 1']);
+  });
+
+  test('that refuses what it understood is not asked again, and one that never answers holds nobody up', async () => {
+    const here = await world(backend);
+    const there = await receiver('s', () => here.time.now());
+    const lost: string[] = [];
+    const alarms = alarmsOf(here, backend, {
+      rules: { 'blocked-keys': false },
+      webhook: { url: there.url, secret: 's' },
+      webhookAttemptsMax: 2,
+      webhookTimeoutMs: 1000,
+      onUndelivered: (_, reason) => lost.push(reason),
+    });
+    await makeDead(here, 'k');
+    there.answers.push(404);
+    await alarms.check();
+    await passing(here, alarms.idle());
+    there.answers.push('silence', 'silence');
+    await alarms.check();
+    // The check has come back although nobody answers.
+    expect(lost).toEqual(['status 404']);
+    await passing(here, alarms.idle());
+    expect(lost).toEqual(['status 404', 'no answer in time']);
+  });
+
+  test('has a bounded queue, and does not survive a stop', async () => {
+    const here = await world(backend);
+    const there = await receiver('s', () => here.time.now());
+    const lost: string[] = [];
+    const alarms = alarmsOf(here, backend, {
+      webhook: { url: there.url, secret: 's' },
+      noticesMax: 1,
+      onUndelivered: ({ kind }, reason) => lost.push(`${kind}: ${reason}`),
+    });
+    there.answers.push('silence');
+    for (const kind of ['one', 'two', 'three']) alarms.feed({ kind });
+    await settle(here.time);
+    expect(lost).toEqual(['relay-three: 1 notices wait already (noticesMax)']);
+    await alarms.stop();
+    expect(lost.slice(1)).toEqual(['relay-one: stopped', 'relay-two: stopped']);
+  });
+
+  test('must be an http address', async () => {
+    const here = await world(backend);
+    expect(() => alarmsOf(here, backend, { webhook: { url: 'file:///tmp/x', secret: 's' } })).toThrow('must be http: or https:');
+  });
+});
+
+/** Lets time pass while real requests come and go, until `done`. */
+async function passing(here: World, done: Promise<void>): Promise<void> {
+  let isDone = false;
+  void done.then(() => (isDone = true));
+  while (!isDone) {
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    here.time.advance(100);
+  }
+}
