@@ -81,15 +81,17 @@ export function createOutbox<H extends Database, const Types extends MessageType
   return new Outbox(db, settings);
 }
 
-export class Outbox<H extends Database = Database, Types extends MessageTypes = MessageTypes> {
+/** `Outbox`, without more, is any outbox, whatever its database and types. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- nothing else is assignable from every outbox
+export class Outbox<H extends Database = any, Types extends MessageTypes = any> {
   readonly counters: OutboxCounters;
   readonly #db: H;
-  readonly #settings: OutboxSettings<Types>;
+  readonly #settings: OutboxSettings;
   readonly #options: Options<typeof OUTBOX_OPTIONS>;
   readonly #clock: Clock;
   readonly #ids: MessageIds;
   readonly #ports: { readonly turn: Turn; readonly timers: Timers };
-  readonly #writers = new WeakMap<object, OutboxWriter<Handle, Types>>();
+  readonly #writers = new WeakMap<object, OutboxWriter<Handle>>();
   readonly #readiness: Readiness;
   readonly #volatile: VolatileQueue | undefined;
   readonly #confirmations: ConfirmationCounters = { confirmed: 0, repeated: 0, buried: 0, unknown: 0, malformed: 0 };
@@ -138,7 +140,7 @@ export class Outbox<H extends Database = Database, Types extends MessageTypes = 
       writer = this.#writer(tx, session);
       this.#writers.set(tx, writer);
     }
-    return writer as OutboxWriter<T, Types>;
+    return writer as unknown as OutboxWriter<T, Types>;
   }
 
   /** `transaction(db, fn)` on the outbox's own database. */
@@ -195,7 +197,7 @@ export class Outbox<H extends Database = Database, Types extends MessageTypes = 
     await this.#volatile?.close(this.#options.closeAfterMs);
   }
 
-  #writer(tx: Handle, session: Session): OutboxWriter<Handle, Types> {
+  #writer(tx: Handle, session: Session): OutboxWriter<Handle> {
     const afterCommit = new AfterCommit(session, this.#ports, () => this.#settings.wake?.());
     const guarded = (tx as unknown) !== this.#db;
     const addAll = (messages: readonly NewMessage[]): readonly string[] | Promise<readonly string[]> =>
@@ -207,7 +209,7 @@ export class Outbox<H extends Database = Database, Types extends MessageTypes = 
         : // On an asynchronous handle even a message that is refused is a rejected promise.
           async (message: NewMessage) => first(await addAll([message]));
     const addMany = session.kind === 'sync' ? addAll : async (messages: readonly NewMessage[]) => addAll(messages);
-    return { add, addMany } as unknown as OutboxWriter<Handle, Types>;
+    return { add, addMany } as unknown as OutboxWriter<Handle>;
   }
 
   #addAll(

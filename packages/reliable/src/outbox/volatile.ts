@@ -117,11 +117,12 @@ export class VolatileQueue {
       this.#waiting.push(held);
     }
     this.#resting.clear();
-    const left = [...this.#waiting, ...[...this.#flying].flat()];
+    const [waiting, flying] = [this.#waiting, [...this.#flying].flat()];
     this.#waiting = [];
     this.#flying.clear();
-    for (const held of left)
-      this.#lose(held, { ...held.outcome, reason: `the outbox was closed (${held.outcome.reason ?? ''})` });
+    for (const held of waiting)
+      this.#lose(held, { ...held.outcome, reason: `the outbox was closed; before that: ${held.outcome.reason}` });
+    for (const held of flying) this.#lose(held, { outcome: 'unknown', reason: 'the outbox was closed during its push' });
   }
 
   #fullReason({ body }: OutgoingMessage): string | undefined {
