@@ -8,7 +8,12 @@ export { signWebhook, verifyWebhook, type Verified, type VerifyOptions, type Web
 export type { Fetch, WebhookSettings } from './alarms/webhook.ts';
 export * from './errors.ts';
 export { createLocks, type HeldLock, type LockPorts, type Locks, type LockSettings } from './inbox/locks.ts';
-export { createInbox, type Inbox, type InboxSettings, type OnceResult } from './inbox/inbox.ts';
+export { createInbox, type EmittingOutbox, type Inbox, type InboxSettings, type OnceResult } from './inbox/inbox.ts';
+export type { Handler, HandlerContext, HandleSettings } from './inbox/handlers.ts';
+export type { InboxAlarm, TroubledMessage } from './inbox/inbox-alarm.ts';
+export type { InboxCounters } from './inbox/retries.ts';
+export { updateVersion, type VersionedUpdate } from './inbox/update-version.ts';
+export { windowWarning } from './inbox/window.ts';
 export {
   createLocalTransactionTable,
   type CheckedMessage,
@@ -73,11 +78,13 @@ export { createRelay, type Relay, type RelaySettings } from './relay/relay.ts';
 export type { Dialect } from './sql/dialect.ts';
 export { verifyDurability, type DurabilityOptions, type DurabilityReport } from './sql/durability.ts';
 export { connectionsOf, type Connections } from './sql/connections.ts';
+export { HANDLE_CAPABILITIES, type HandleCapabilities } from './sql/handles/capabilities.ts';
 export type {
   Answer,
   AsyncHandle,
   Database,
   Handle,
+  PrismaRoot,
   Root,
   SyncHandle,
   SyncStatement,

@@ -1,31 +1,41 @@
 /**
- * The inbox's side of the database: transactions for handlers, and single steps of its own between them. A root that is one connection
- * (a synchronous handle, an asynchronous one) is used for one thing at a time, because the transaction open on it is everybody's.
+ * The inbox's side of the database: transactions for handlers, and single steps of its own between them. Over a pool these run side by
+ * side; a single connection (a synchronous handle, a client) does one thing at a time, because the transaction open on it is everybody's.
  */
+import { connectionsOf, type Connections } from '../sql/connections.ts';
 import type { Dialect } from '../sql/dialect.ts';
-import type { Handle } from '../sql/handles.ts';
+import type { Database } from '../sql/handles.ts';
+import { recogniseRoot } from '../sql/handles/recognise.ts';
+import { Turns } from '../sql/handles/turns.ts';
+import { sqlStateOf } from '../sql/sql-state.ts';
 import { atomically, perform, sessionOf, type Session } from '../sql/session.ts';
 import type { Steps } from '../sql/statement.ts';
 import { transaction } from '../sql/transaction.ts';
 
-export class InboxDatabase<H extends Handle = Handle> {
-  /** What the lease keeper asks for its dialect. */
-  readonly session: { readonly dialect: Dialect };
-  readonly #db: H;
-  #last: Promise<unknown> = Promise.resolve();
+export class InboxDatabase<Tx> {
+  readonly dialect: Dialect;
+  /** Whether its transactions are synchronous. */
+  readonly kind: 'sync' | 'async';
+  readonly #db: Database;
+  readonly #connections: Connections;
+  readonly #turns: Turns | undefined;
 
-  constructor(db: H) {
+  constructor(db: Database) {
     this.#db = db;
-    this.session = sessionOf(db);
+    this.#connections = connectionsOf(db);
+    this.dialect = this.#connections.dialect;
+    this.kind = this.#connections.kind;
+    this.#turns = recogniseRoot(db) === undefined ? new Turns() : undefined;
   }
 
-  get dialect(): Dialect {
-    return this.session.dialect;
+  /** What the lease keeper asks for its dialect. */
+  get session(): { readonly dialect: Dialect } {
+    return this;
   }
 
   /** Steps outside any transaction of anybody. */
   run<T>(steps: Steps<T>): Promise<T> {
-    return this.#next(async () => perform(sessionOf(this.#db), steps));
+    return this.#inTurn(() => this.#connections.use((session) => perform(session, steps)));
   }
 
   /** Steps in a transaction of their own. */
@@ -33,19 +43,33 @@ export class InboxDatabase<H extends Handle = Handle> {
     return this.run(atomically(this.dialect, steps));
   }
 
-  /** One statement's steps: a transaction of their own only where a lock must not be met elsewhere. */
+  /** One writing statement: in a transaction of its own only where locks must not be met outside of one. */
   alone<T>(steps: Steps<T>): Promise<T> {
     return this.dialect.takeWriteLock === undefined ? this.run(steps) : this.atomically(steps);
   }
 
-  /** Steps in a transaction that begins and ends as the library of the handle does it. */
-  transaction<T>(steps: (tx: H, session: Session) => Steps<T>): Promise<T> {
-    return this.#next(async () => transaction(this.#db, (tx: H) => perform(sessionOf(tx), steps(tx, sessionOf(tx)))) as T);
+  /** Steps in a transaction that the library of the database begins and ends. */
+  transaction<T>(steps: (tx: Tx, session: Session) => Steps<T>): Promise<T> {
+    return this.#inTurn(async () => {
+      const answer: unknown = transaction(this.#db, (tx) => {
+        const session = sessionOf(tx as Database);
+        return perform(session, steps(tx as Tx, session));
+      });
+      return answer as T;
+    });
   }
 
-  #next<T>(work: () => Promise<T>): Promise<T> {
-    const next = this.#last.then(work);
-    this.#last = next.catch(() => undefined);
-    return next;
+  /** Another transaction was in the way; the same work may do on what that one left. */
+  isConflict(error: unknown): boolean {
+    const { code } = (error ?? {}) as { code?: unknown };
+    if (code === 'VERSION_CONFLICT' || code === 'ALREADY_IN_TRANSACTION' || code === 'P2034') return true;
+    return this.dialect.isLocked(error) || CONFLICTS.includes(sqlStateOf(error) ?? '');
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#turns === undefined ? work() : this.#turns.run(work);
   }
 }
+
+/** Serialization failure, deadlock, lock not available. */
+const CONFLICTS: readonly string[] = ['40001', '40P01', '55P03'];

@@ -1,51 +1,139 @@
 /**
- * The inbox makes repeats harmless: the sender's message id is written in the same transaction as the business effect, so the effect is
- * there exactly when the id is. A repeat finds the id and does nothing, and the caller confirms it again (the confirmation may be what
- * was lost). Leaves to others: the transaction, and when to forget keys (`forget`, later than the longest possible repeat).
+ * The inbox makes repeats harmless and failures its own: the sender's message id is written in the same transaction as the business
+ * effect, so the effect is there exactly when the id is; a message that cannot be handled is kept in the inbox's own table and tried
+ * again from there, without its sender or the broker. This file receives and decides; `attempt.ts` is one attempt under its three
+ * guards, `retries.ts` comes back to what failed.
+ *
+ * ```
+ * first delivery   → attempt → committed                       → done
+ *                            → it was there already            → confirmed again if the sender asks → done
+ *                            → an earlier one of its key waits → kept, waits too                    → done
+ *                            → failed                          → kept, tried again later            → done
+ * redelivery       → kept, then tried: what kills its process has left a trace by then              → done
+ * the database refuses to keep it                                                                   → again
+ * ```
+ *
+ * `done` acknowledges it at the broker. Leaves to others: the transaction itself (the library's), and what to do about the dead (a person).
  */
-import { resolveOptions, type Clock, type GivenOptions, type Options } from '@tallystick/base';
-import { systemClock } from '@tallystick/base/node';
+import {
+  OptionsError,
+  resolveOptions,
+  type Clock,
+  type GivenOptions,
+  type Random,
+  type Timers,
+  type Turn,
+} from '@tallystick/base';
+import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
+import { Calls, type CallRequest } from '../call/call.ts';
 import { fail } from '../errors.ts';
-import { INBOX_OPTIONS } from '../options.ts';
+import { INBOX_OPTIONS, type InboxOptions } from '../options.ts';
+import { confirmationOf } from '../outbox/confirmation.ts';
 import { nameFault } from '../outbox/message.ts';
-import { shardOf } from '../outbox/message-id.ts';
-import { perDialect, type Dialect } from '../sql/dialect.ts';
+import { MessageIds } from '../outbox/message-id.ts';
+import type { NewMessage } from '../outbox/message-types.ts';
+import { comesBack } from '../relay/waits.ts';
+import type { Dialect } from '../sql/dialect.ts';
 import { assertDurable } from '../sql/durability.ts';
-import type { Answer, Handle } from '../sql/handles.ts';
+import type { Answer, Database, Handle, SyncHandle, TransactionOf } from '../sql/handles.ts';
+import { recogniseRoot } from '../sql/handles/recognise.ts';
 import { perform, performInside, sessionOf, undivided } from '../sql/session.ts';
-import { hole, prepared, run, type Steps } from '../sql/statement.ts';
+import { plain, run, type Steps } from '../sql/statement.ts';
 import { refuseAsyncFunction } from '../sql/synchronous.ts';
-import { headAs, type RowState } from '../sql/tables.ts';
-import { asNumber } from '../sql/values.ts';
+import type { Delivery, Receipt } from '../transports/transport.ts';
+import { attemptAt, type Effects } from './attempt.ts';
+import { failureOf, refused, type Failure } from './failure.ts';
+import { Gate } from './gate.ts';
+import { Handlers, type Handler, type HandleSettings, type Rule } from './handlers.ts';
+import type { InboxAlarm } from './inbox-alarm.ts';
+import { InboxDatabase } from './inbox-database.ts';
+import { InboxTable, UNTRIED, type Beginning } from './inbox-table.ts';
+import { Locks } from './locks.ts';
+import { Retries, type InboxCounters, type RetryPorts } from './retries.ts';
+import { windowWarning } from './window.ts';
 
 export interface InboxSettings extends GivenOptions<typeof INBOX_OPTIONS> {
+  /** Through which handlers `emit`, and confirmations go back to their senders. Of the same database. */
+  readonly outbox?: EmittingOutbox | undefined;
+  /** Through which handlers `call`; made when absent. */
+  readonly calls?: Calls | undefined;
+  readonly onAlarm?: ((alarm: InboxAlarm) => void) | undefined;
   readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
+  readonly timers?: Timers | undefined;
+  readonly turn?: Turn | undefined;
+}
+
+/** What an inbox needs of an outbox. */
+export interface EmittingOutbox {
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- an outbox is typed by its own database and messages
+  in(tx: any): { add(message: any): any };
 }
 
 /** `done`: the work ran now. `duplicate`: it ran in an earlier, committed transaction; confirm again. */
 export type OnceResult<T> = { readonly outcome: 'done'; readonly value: T } | { readonly outcome: 'duplicate' };
 
-/** Makes the inbox of a consumer. Throws NOT_DURABLE unless the handle is made durable or `durability` is `trust`. */
-export function createInbox<H extends Handle>(db: H, settings: InboxSettings = {}): Inbox<H> {
+/**
+ * Makes the inbox of a consumer. Throws NOT_DURABLE unless the database is made durable or `durability` is `trust`, and OptionsError when
+ * keys would be forgotten before the last redelivery.
+ */
+export function createInbox<R extends Database>(db: R, settings: InboxSettings = {}): Inbox<R> {
   return new Inbox(db, settings);
 }
 
-export class Inbox<H extends Handle> {
-  readonly #db: H;
-  readonly #options: Options<typeof INBOX_OPTIONS>;
+export class Inbox<R extends Database> {
+  readonly counters: InboxCounters = { handled: 0, duplicates: 0, failed: 0, dead: 0, forgotten: 0 };
+  readonly #db: R;
+  readonly #settings: InboxSettings;
+  readonly #options: InboxOptions;
   readonly #clock: Clock;
+  readonly #timers: Timers;
+  readonly #ids: MessageIds;
+  readonly #calls: Calls;
+  readonly #database: InboxDatabase<TransactionOf<R>>;
+  readonly #table: InboxTable<TransactionOf<R>>;
+  readonly #handlers: Handlers<TransactionOf<R>>;
+  readonly #ports: RetryPorts<TransactionOf<R>>;
+  readonly #retries: Retries<TransactionOf<R>>;
+  readonly #receiving = new Set<Promise<unknown>>();
+  #stopping: Promise<void> | undefined;
 
-  constructor(db: H, settings: InboxSettings) {
-    const { clock, ...given } = settings;
+  constructor(db: R, settings: InboxSettings) {
+    const { outbox: _outbox, calls, onAlarm: _onAlarm, clock, random, timers, turn, ...given } = settings;
     this.#db = db;
-    this.#options = resolveOptions('inbox', INBOX_OPTIONS, given);
+    this.#settings = settings;
+    this.#options = checked(resolveOptions('inbox', INBOX_OPTIONS, given));
+    if (this.#options.durability === 'require' && recogniseRoot(db) === undefined) assertDurable(db as Handle);
+    const dice = random ?? systemRandom();
     this.#clock = clock ?? systemClock;
-    if (this.#options.durability === 'require') assertDurable(db);
+    this.#timers = timers ?? systemTimers();
+    this.#ids = new MessageIds(this.#clock, dice);
+    this.#calls = calls ?? new Calls({ clock, random });
+    this.#database = new InboxDatabase(db);
+    const { consumer, deadKeys } = this.#options;
+    this.#table = new InboxTable(this.#database, consumer, deadKeys, this.#clock);
+    this.#handlers = new Handlers(this.#options);
+    const ports = { clock: this.#clock, timers: this.#timers, random: dice };
+    this.#ports = {
+      ...ports,
+      turn: turn ?? systemTurn(),
+      database: this.#database,
+      locks: new Locks(this.#database, ports),
+      effects: this.#effects(),
+      table: this.#table,
+      handlers: this.#handlers,
+      gate: new Gate(),
+      options: this.#options,
+      counters: this.counters,
+      tell: (alarm) => this.#tell(alarm),
+    };
+    this.#retries = new Retries(this.#ports);
   }
 
   /**
    * Runs `work` once per key, inside the transaction that is open on `tx`; `key` is the sender's id of the message. If `work` throws, key and
-   * effects are undone even when the caller catches the error and commits. Throws NOT_IN_TRANSACTION, BAD_KEY, ASYNC_IN_SYNC.
+   * effects are undone even when the caller catches the error and commits (on PostgreSQL together with the rest of the transaction, which
+   * then cannot be committed). Throws NOT_IN_TRANSACTION, BAD_KEY, ASYNC_IN_SYNC.
    */
   once<T extends Handle, V>(tx: T, key: string, work: (tx: T) => V): Answer<T, OnceResult<Awaited<V>>> {
     const session = sessionOf(tx);
@@ -54,90 +142,233 @@ export class Inbox<H extends Handle> {
     const once = performInside(session, () =>
       undivided(
         dialect,
-        onceSteps(dialect, this.#seen(key), () => work(tx)),
+        this.#once(key, () => work(tx)),
       ),
     );
     return once as Answer<T, OnceResult<Awaited<V>>>;
   }
 
-  #seen(key: string): Seen {
+  *#once<V>(key: string, work: () => V): Steps<OnceResult<Awaited<V>>> {
     const fault = nameFault('key', key, KEY_MAX);
     if (fault !== undefined) throw fail('BAD_KEY', fault);
-    return { id: key, consumer: this.#options.consumer, shard: shardOf(undefined, key), now: this.#clock.now() };
+    const marked = yield* this.#table.mark({ ...NAMELESS, id: key }, undefined);
+    if (marked !== 'marked') return { outcome: 'duplicate' };
+    const { value } = yield* run({ call: work });
+    return { outcome: 'done', value: value as Awaited<V> };
+  }
+
+  /**
+   * Registers the handler of a message type; `*` handles what no other does. On a synchronous database it must be synchronous. Throws
+   * HANDLER_TAKEN, OptionsError.
+   */
+  handle(type: string, handler: Handler<TransactionOf<R>>, settings: HandleSettings<TransactionOf<R>> = {}): this {
+    if (this.#database.kind === 'sync') refuseAsyncFunction(handler);
+    this.#handlers.add(type, handler, settings);
+    return this;
+  }
+
+  /** Receives a message; hand it to a subscriber: `subscriber.subscribe(queue, inbox.receive)`. Never rejects. */
+  readonly receive = (delivery: Delivery): Promise<Receipt> => {
+    if (this.#stopping !== undefined) return Promise.resolve('again');
+    const received = this.#receive(delivery).then(
+      (receipt) => (this.#retries.worked(), receipt),
+      (error: unknown): Receipt => (this.#retries.refused(error), 'again'),
+    );
+    this.#receiving.add(received);
+    void received.then(() => this.#receiving.delete(received));
+    return received;
+  };
+
+  /** Begins to try again what failed, at once and then on schedule, and to forget old keys. Throws INBOX_STATE when started before. */
+  start(): void {
+    this.#retries.start();
+  }
+
+  /** Looks for due retries at the end of this turn. */
+  wake(): void {
+    this.#retries.wake();
+  }
+
+  /** Tries again all that is due now; needs no start(). Returns how many effects were committed meanwhile. */
+  drain(): Promise<number> {
+    return this.#retries.drain();
+  }
+
+  /** Takes nothing more, waits for handlers at work (at most `stopAfterMs`), gives the leases back. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    await comesBack(Promise.all(this.#receiving), this.#options.stopAfterMs, this.#timers);
+    await this.#retries.stop();
+  }
+
+  /**
+   * A person wants a dead or waiting message tried again now, with a fresh account. `warning` when it is older than the keys that are
+   * kept: others may have forgotten it, and would take what it causes for new.
+   */
+  async retry(id: string): Promise<{ readonly changed: boolean; readonly warning: string | undefined }> {
+    const row = await this.#table.row(id);
+    const changed = row !== undefined && (await this.#table.retry(id));
+    const warning = row && windowWarning({ id, sentAt: row.createdAt }, this.#options.keepKeysMs, this.#clock.now());
+    if (changed) this.wake();
+    return { changed, warning };
   }
 
   /** Forgets keys older than `olderThanMs`, at most `rowsMax` at a time; returns how many. Repeats of these would run again. */
-  forget(olderThanMs: number, rowsMax = 10_000): Answer<H, number> {
-    const session = sessionOf(this.#db);
-    const before = this.#clock.now() - olderThanMs;
-    return perform(session, forgetSteps(session.dialect, this.#options.consumer, before, rowsMax)) as Answer<H, number>;
+  forget(olderThanMs: number, rowsMax = 10_000): Answer<R, number> {
+    const steps = this.#table.forget(olderThanMs, rowsMax);
+    const forgotten =
+      this.#database.kind === 'sync' ? perform(sessionOf(this.#db as SyncHandle), steps) : this.#database.atomically(steps);
+    return forgotten as Answer<R, number>;
+  }
+
+  async #receive(given: Delivery): Promise<Receipt> {
+    const rule = this.#handlers.of(given.type);
+    const id = rule.idOf?.(given) ?? given.id;
+    const fault = nameFault('its id', id, KEY_MAX);
+    if (fault !== undefined) return this.#refuse(given, fault);
+    const delivery = id === given.id ? given : { ...given, id };
+    const warning = windowWarning(delivery, this.#options.keepKeysMs, this.#clock.now());
+    if (warning !== undefined) {
+      this.#tell({ kind: 'old', id, warning });
+      if (this.#options.oldMessages === 'hold') return this.#keepFailed(delivery, rule, refused('old', warning), 0);
+    }
+    if (delivery.redelivered) return this.#takeIn(delivery, rule);
+    return this.#first(delivery, rule);
+  }
+
+  async #first(delivery: Delivery, rule: Rule<TransactionOf<R>>): Promise<Receipt> {
+    const mark = (): Steps<'marked' | 'duplicate' | 'behind'> => this.#table.mark(delivery, orderedKey(delivery, rule));
+    const attempt = { delivery, rule, attempts: 0, mark };
+    const result = await this.#ports.gate.shared(() => attemptAt(attempt, this.#ports));
+    if (result.kind === 'duplicate') return this.#again(delivery);
+    if (result.kind === 'behind') return this.#takeIn(delivery, rule);
+    if (result.kind === 'failed') {
+      const failure = failureOf(UNTRIED, result.error, rule.options, this.#ports.random.u32());
+      return this.#keepFailed(delivery, rule, failure, 1);
+    }
+    this.counters.handled++;
+    return 'done';
+  }
+
+  /** A message whose effect is there, or that is in the table already: its confirmation may be what was lost. */
+  async #again(delivery: Delivery): Promise<Receipt> {
+    this.counters.duplicates++;
+    if (!this.#owesConfirmation(delivery)) return 'done';
+    if ((await this.#table.row(delivery.id))?.state === 'done') await this.#confirmAlone(delivery);
+    return 'done';
+  }
+
+  async #confirmAlone(delivery: Delivery): Promise<void> {
+    const { effects } = this.#ports;
+    await this.#database.transaction(function* (tx): Steps<void> {
+      yield* run({ call: () => effects.confirm(tx, delivery) });
+    });
+  }
+
+  /** Keeps a message before it is tried. */
+  async #takeIn(delivery: Delivery, rule: Rule<TransactionOf<R>>): Promise<Receipt> {
+    const ordered = orderedKey(delivery, rule) !== undefined;
+    const { row, isNew } = await this.#table.keep(delivery, ordered, UNTRIED);
+    if (row.state === 'done') return this.#again(delivery);
+    // What is there already is left to its schedule: this may be the delivery after a death.
+    if (isNew && !(ordered && (await this.#table.isBehind(row)))) await this.#retries.tryNow(row);
+    return 'done';
+  }
+
+  async #keepFailed(delivery: Delivery, rule: Rule<TransactionOf<R>>, failure: Failure, started: number): Promise<Receipt> {
+    const beginning: Beginning = { ...failure, started };
+    const { row, isNew } = await this.#table.keep(delivery, orderedKey(delivery, rule) !== undefined, beginning);
+    if (isNew) this.#retries.failed(delivery, failure);
+    // The commit that seemed to fail had not, or another delivery of the same message was faster.
+    else if (row.state === 'done') return this.#again(delivery);
+    return 'done';
+  }
+
+  /** A message that cannot be told from another one. It is not handled, and not lost. */
+  async #refuse(delivery: Delivery, fault: string): Promise<Receipt> {
+    const failure = refused('unreadable', `${fault}, so that repeats could not be recognised (give the handler an idOf)`);
+    const kept = { ...delivery, id: this.#ids.next() };
+    await this.#table.keep(kept, false, { ...failure, started: 0 }, String(delivery.id));
+    this.#retries.failed(kept, failure);
+    return 'done';
+  }
+
+  #effects(): Effects<TransactionOf<R>> {
+    const { outbox } = this.#settings;
+    type Tx = TransactionOf<R>;
+    const emit = (tx: Tx, message: NewMessage): Answer<Tx, string> => {
+      if (outbox === undefined) throw fail('NO_OUTBOX');
+      return outbox.in(tx).add(message) as Answer<Tx, string>;
+    };
+    const call = (tx: Tx, request: CallRequest): Answer<Tx, string> =>
+      this.#calls.add(tx as Handle, request) as Answer<Tx, string>;
+    const confirm = (tx: Tx, delivery: Delivery): unknown => {
+      const owed = confirmationOf(delivery, this.#options.consumer, this.#clock.now());
+      if (owed === undefined) return undefined;
+      if (owed.by === 'request') return call(tx, owed.request);
+      if (outbox !== undefined) return emit(tx, owed.message);
+      this.#tell({
+        kind: 'unconfirmed',
+        id: delivery.id,
+        reason: `its sender waits for a confirmation to ${JSON.stringify(owed.message.topic)}, and this inbox has no outbox`,
+      });
+      return undefined;
+    };
+    return { emit, call, confirm };
+  }
+
+  #owesConfirmation(delivery: Delivery): boolean {
+    return confirmationOf(delivery, this.#options.consumer, 0) !== undefined;
+  }
+
+  #tell(alarm: InboxAlarm): void {
+    try {
+      this.#settings.onAlarm?.(alarm);
+    } catch {
+      // The listener's failure is not the inbox's: messages go on.
+    }
   }
 }
 
-/** Longest key, in characters: what every dialect can index. */
+/** The steps all or not at all, whatever the caller does about their error. A savepoint would cost the good case two round trips. */
+function* wholly<T>(dialect: Dialect, steps: Steps<T>): Steps<T> {
+  if (!dialect.failureEndsTransaction) return yield* undivided(dialect, steps);
+  try {
+    return yield* steps;
+  } catch (error) {
+    // There is no such savepoint: the statement fails, and with it the transaction.
+    yield* spoil();
+    throw error;
+  }
+}
+
+function* spoil(): Steps<void> {
+  try {
+    yield plain('rollback to savepoint tallystick');
+  } catch {
+    // That is what it is for.
+  }
+}
+
+/** Longest id, in characters: what every dialect can index. */
 const KEY_MAX = 128;
 
-type Seen = Readonly<Record<'id' | 'consumer' | 'shard' | 'now', string | number>>;
+const NAMELESS: Delivery = { id: '', topic: '', headers: new Map(), body: new Uint8Array(0), redelivered: false };
 
-function* onceSteps<V>(dialect: Dialect, seen: Seen, work: () => V): Steps<OnceResult<Awaited<V>>> {
-  const { changes } = yield* run(statementsOf(dialect).see(seen));
-  if (changes === 0) return { outcome: 'duplicate' };
-  const { value } = yield* run({ call: work });
-  return { outcome: 'done', value: value as Awaited<V> };
+/** The key behind whose failed messages this one waits. */
+function orderedKey<Tx>(delivery: Delivery, rule: Rule<Tx>): string | undefined {
+  return rule.options.order === 'wait' ? delivery.key : undefined;
 }
 
-function* forgetSteps(dialect: Dialect, consumer: string, before: number, rowsMax: number): Steps<number> {
-  const { rows } = yield* run(statementsOf(dialect).oldest({ consumer, before, limit: rowsMax }));
-  const last = rows.at(-1)?.['sequence'];
-  if (last === undefined) return 0;
-  const { changes } = yield* run(statementsOf(dialect).forget({ consumer, before, last: asNumber(last) }));
-  return changes;
+/** A key that is forgotten while its message may still come again lets the effect happen twice. */
+function checked(options: InboxOptions): InboxOptions {
+  const { keepKeysMs, redeliveryMs } = options;
+  if (keepKeysMs >= redeliveryMs) return options;
+  throw new OptionsError('inbox', [
+    `keepKeysMs must be at least redeliveryMs (${redeliveryMs}), the time in which a message may come again, not ${keepKeysMs}`,
+  ]);
 }
-
-const DONE: RowState = 'done';
-
-const statementsOf = perDialect((dialect) => {
-  const { build } = dialect;
-  const table = headAs('tallystick_inbox');
-  return {
-    see: prepared<'id' | 'consumer' | 'shard' | 'now'>(
-      dialect.ignoreTaken(
-        build.insertInto(table).values({
-          id: hole('id'),
-          channel: hole('consumer'),
-          shard: hole('shard'),
-          topic: '',
-          mode: 'immediate',
-          state: DONE,
-          attempts: 0,
-          tries: 0,
-          due_at: 0,
-          created_at: hole('now'),
-          changed_at: hole('now'),
-          body_bytes: 0,
-        }),
-      ),
-    ),
-    // Two statements instead of a delete with a limit, which two of three databases do not have; both walk the index of due rows.
-    oldest: prepared<'consumer' | 'before' | 'limit'>(
-      build
-        .selectFrom(table)
-        .select('sequence')
-        .where('channel', '=', hole<string>('consumer'))
-        .where('state', '=', DONE)
-        .where('due_at', '=', 0)
-        .where('created_at', '<', hole<number>('before'))
-        .orderBy('sequence')
-        .limit(hole<number>('limit')),
-    ),
-    forget: prepared<'consumer' | 'before' | 'last'>(
-      build
-        .deleteFrom(table)
-        .where('channel', '=', hole<string>('consumer'))
-        .where('state', '=', DONE)
-        .where('due_at', '=', 0)
-        .where('created_at', '<', hole<number>('before'))
-        .where('sequence', '<=', hole<number>('last')),
-    ),
-  };
-});

@@ -30,7 +30,7 @@ import { LOCK_OPTIONS } from '../options.ts';
 import { nameFault } from '../outbox/message.ts';
 import { pause } from '../relay/waits.ts';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
-import type { Answer, Handle } from '../sql/handles.ts';
+import type { Answer, Database, Handle } from '../sql/handles.ts';
 import { performInside, sessionOf } from '../sql/session.ts';
 import { hole, prepared, run, type Steps } from '../sql/statement.ts';
 import { asNumber } from '../sql/values.ts';
@@ -53,17 +53,17 @@ export interface HeldLock {
   verify<T extends Handle>(tx: T): Answer<T, void>;
 }
 
-export function createLocks(db: Handle, ports: LockPorts = {}): Locks {
+export function createLocks(db: Database, ports: LockPorts = {}): Locks {
   return new Locks(new InboxDatabase(db), ports);
 }
 
 export class Locks {
-  readonly #database: InboxDatabase;
+  readonly #database: InboxDatabase<unknown>;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #timers: Timers;
 
-  constructor(database: InboxDatabase, ports: LockPorts) {
+  constructor(database: InboxDatabase<unknown>, ports: LockPorts) {
     this.#database = database;
     this.#clock = ports.clock ?? systemClock;
     this.#random = ports.random ?? systemRandom();

@@ -1,0 +1,159 @@
+/**
+ * One attempt at a message: everything in one transaction, under three guards against a repeated effect.
+ *
+ * ```
+ * lock            a row lease by a name of the business; waited for before the transaction, fenced at its end
+ * alreadyDone     the business looks for the effect: there already is success without work
+ * unique key      the message's id, written in the transaction of the effect: the last guard, and the only one that cannot fail
+ * ```
+ *
+ * Inside: key, alreadyDone, handler (with what it emits and calls), the confirmation that the sender asked for, the end of the lock.
+ * Attempts know nothing of retries; what becomes of a failed message is decided by the inbox.
+ */
+import { backoffMs, type Clock, type Random, type Timers } from '@tallystick/base';
+import type { CallRequest } from '../call/call.ts';
+import { fail } from '../errors.ts';
+import type { NewMessage } from '../outbox/message-types.ts';
+import { pause } from '../relay/waits.ts';
+import type { Answer } from '../sql/handles.ts';
+import type { Session } from '../sql/session.ts';
+import { plain, run, type Steps } from '../sql/statement.ts';
+import type { Delivery } from '../transports/transport.ts';
+import type { HandlerContext, Rule } from './handlers.ts';
+import type { InboxDatabase } from './inbox-database.ts';
+import { endLock, type Locks, type LockTicket } from './locks.ts';
+import { limited } from './time-limit.ts';
+
+export type AttemptResult =
+  /** `handled`: committed. `duplicate`: it was there already. `behind`: an earlier message of its key is not settled. */
+  { readonly kind: 'handled' | 'duplicate' | 'behind' } | { readonly kind: 'failed'; readonly error: unknown };
+
+export interface Attempt<Tx> {
+  readonly delivery: Delivery;
+  readonly rule: Rule<Tx>;
+  /** Failures before this one. */
+  readonly attempts: number;
+  /** Writes the key; only `marked` goes on. */
+  mark(): Steps<'marked' | 'duplicate' | 'behind'>;
+}
+
+/** What handlers may do beside their own SQL. */
+export interface Effects<Tx> {
+  emit(tx: Tx, message: NewMessage): Answer<Tx, string>;
+  call(tx: Tx, request: CallRequest): Answer<Tx, string>;
+  /** The confirmation that the sender asked for, in the same transaction. */
+  confirm(tx: Tx, delivery: Delivery): unknown;
+}
+
+export interface AttemptPorts<Tx> {
+  readonly database: InboxDatabase<Tx>;
+  readonly locks: Locks;
+  readonly effects: Effects<Tx>;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+}
+
+/** Never rejects. A conflict with another transaction is tried again at once, a few times. */
+export async function attemptAt<Tx>(attempt: Attempt<Tx>, ports: AttemptPorts<Tx>): Promise<AttemptResult> {
+  const { conflictsMax } = attempt.rule.options;
+  for (let conflicts = 0; ; conflicts++) {
+    try {
+      return { kind: await locked(attempt, ports) };
+    } catch (error) {
+      if (conflicts >= conflictsMax || !ports.database.isConflict(error)) return { kind: 'failed', error };
+      await pause(backoffMs(CONFLICT_WAIT, conflicts + 1, ports.random.u32()), ports.timers);
+    }
+  }
+}
+
+const CONFLICT_WAIT = { firstMs: 2, maxMs: 100 };
+
+type Done = 'handled' | 'duplicate' | 'behind';
+
+async function locked<Tx>(attempt: Attempt<Tx>, ports: AttemptPorts<Tx>): Promise<Done> {
+  const { lock, options } = attempt.rule;
+  if (lock === undefined) return inTransaction(attempt, undefined, ports);
+  const ticket = await ports.locks.acquire(lock(attempt.delivery), options);
+  let done: Done | undefined;
+  try {
+    done = await inTransaction(attempt, ticket, ports);
+    return done;
+  } finally {
+    // A handled message has given its lock back with its commit.
+    if (done !== 'handled') await ports.locks.release(ticket);
+  }
+}
+
+async function inTransaction<Tx>(attempt: Attempt<Tx>, ticket: LockTicket | undefined, ports: AttemptPorts<Tx>): Promise<Done> {
+  const abort = new AbortController();
+  const open = { yes: true };
+  try {
+    return await ports.database.transaction((tx, session) => steps({ attempt, ticket, tx, session, abort, open, ports }));
+  } finally {
+    open.yes = false;
+  }
+}
+
+interface Inside<Tx> {
+  readonly attempt: Attempt<Tx>;
+  readonly ticket: LockTicket | undefined;
+  readonly tx: Tx;
+  readonly session: Session;
+  readonly abort: AbortController;
+  readonly open: { yes: boolean };
+  readonly ports: AttemptPorts<Tx>;
+}
+
+function* steps<Tx>(inside: Inside<Tx>): Steps<Done> {
+  const { attempt, ticket, tx, session, open, ports } = inside;
+  const { delivery, rule } = attempt;
+  const marked = yield* attempt.mark();
+  if (marked !== 'marked') return marked;
+  const already = rule.alreadyDone === undefined ? undefined : yield* run({ call: () => rule.alreadyDone!(tx, delivery) });
+  if (already?.value !== true) yield* handle(inside);
+  open.yes = false;
+  yield* run({ call: () => ports.effects.confirm(tx, delivery) });
+  if (ticket !== undefined) yield* endLock(session.dialect, ticket);
+  return 'handled';
+}
+
+function* handle<Tx>(inside: Inside<Tx>): Steps<void> {
+  const { attempt, session, abort, ports } = inside;
+  const { handler, options } = attempt.rule;
+  const work = (): unknown => handler(attempt.delivery, contextOf(inside));
+  if (session.kind === 'sync') {
+    yield* run({ call: work });
+    return;
+  }
+  const { value } = yield* run({
+    call: () => limited(async () => work(), options.handlerTimeoutMs, abort, ports.timers),
+  });
+  const { ended, error } = value as { readonly ended: boolean; readonly error?: Error };
+  if (ended) return;
+  yield* cutOff(session);
+  throw error!;
+}
+
+/** A handler that runs on must not write on a connection that somebody else gets next. */
+function* cutOff({ dialect }: Session): Steps<void> {
+  if (dialect.cutOff === undefined) return;
+  try {
+    yield plain(dialect.cutOff, true);
+  } catch {
+    // That is what it looks like when it works.
+  }
+}
+
+function contextOf<Tx>({ attempt, tx, abort, open, ports }: Inside<Tx>): HandlerContext<Tx> {
+  const whileOpen = (): void => {
+    if (!open.yes || abort.signal.aborted) throw fail('HANDLER_OVER');
+  };
+  return {
+    tx,
+    emit: (message) => (whileOpen(), ports.effects.emit(tx, message)),
+    call: (request) => (whileOpen(), ports.effects.call(tx, request)),
+    signal: abort.signal,
+    attempts: attempt.attempts,
+  };
+}

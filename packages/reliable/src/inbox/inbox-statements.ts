@@ -1,0 +1,245 @@
+/**
+ * Every statement on the inbox's table, built in one place. A row is the key of its message (once `done`) and its retry (before): the
+ * unique key is on the sender's id and the consumer, so a message is in one of the two and never in both.
+ *
+ * Fence: `started` counts the attempts begun, each beginning is a compare-and-set on it, and everything an attempt writes about its row
+ * names the number it began with. So of two processes that try one row, the later beginner decides.
+ */
+import { sql } from 'kysely';
+import { perDialect, type Dialect } from '../sql/dialect.ts';
+import { hole, prepared } from '../sql/statement.ts';
+import { bodyAs, headAs, type RowState } from '../sql/tables.ts';
+
+/** States in which a message waits for an attempt. */
+const OPEN: RowState[] = ['waiting', 'delayed', 'retrying'];
+
+export type InboxStatements = ReturnType<typeof make>;
+
+/** `holding`: whether a dead message holds its key. */
+export const inboxStatements: (dialect: Dialect, deadKeys: 'hold' | 'pass') => InboxStatements = (dialect, deadKeys) =>
+  (deadKeys === 'hold' ? holdingStatements : passingStatements)(dialect);
+
+const holdingStatements = perDialect((dialect) => make(dialect, [...OPEN, 'dead']));
+const passingStatements = perDialect((dialect) => make(dialect, OPEN));
+
+type Place = 'id' | 'consumer';
+type Mine = Place | 'started';
+
+export interface Kept {
+  readonly id: string;
+  readonly consumer: string;
+  readonly shard: number;
+  /** Null unless later messages of the key shall wait. */
+  readonly key: string | null;
+  readonly topic: string;
+  readonly tag: string | null;
+  readonly type: string;
+  readonly businessKey: string | null;
+  readonly state: string;
+  readonly attempts: number;
+  readonly tries: number;
+  readonly started: number;
+  /** From now. */
+  readonly waitMs: number;
+  readonly outcome: string | null;
+  readonly reason: string | null;
+  readonly bytes: number;
+  readonly now: number;
+}
+
+function make(dialect: Dialect, holding: readonly RowState[]) {
+  const { build } = dialect;
+  const now = dialect.now ?? hole<number>('now');
+  const head = headAs('tallystick_inbox');
+  const body = bodyAs('tallystick_inbox');
+  const inMs = sql<number>`${now} + ${hole<number>('waitMs')}`;
+  const mine = build
+    .updateTable(head)
+    .where('channel', '=', hole<string>('consumer'))
+    .where('id', '=', hole<string>('id'))
+    .where('started', '=', hole<number>('started'))
+    .where('state', 'in', OPEN);
+  return {
+    /** The key of a message that is handled in this transaction; changes nothing when it is there. A `done` row is due for forgetting by its age. */
+    see: prepared<Place | 'shard' | 'topic' | 'type' | 'now'>(
+      dialect.ignoreTaken(
+        build.insertInto(head).values({
+          id: hole('id'),
+          channel: hole('consumer'),
+          shard: hole('shard'),
+          topic: hole('topic'),
+          message_type: hole('type'),
+          mode: 'immediate',
+          state: 'done',
+          attempts: 0,
+          tries: 0,
+          due_at: now,
+          created_at: now,
+          changed_at: now,
+          body_bytes: 0,
+        }),
+      ),
+    ),
+    /** Takes a message into the table; changes nothing when it is there. */
+    keep: prepared<keyof Kept>(
+      dialect.ignoreTaken(
+        build.insertInto(head).values({
+          id: hole('id'),
+          channel: hole('consumer'),
+          shard: hole('shard'),
+          message_key: hole('key'),
+          topic: hole('topic'),
+          tag: hole('tag'),
+          message_type: hole('type'),
+          business_key: hole('businessKey'),
+          mode: 'deferred',
+          state: hole('state'),
+          attempts: hole('attempts'),
+          tries: hole('tries'),
+          started: hole('started'),
+          last_outcome: hole('outcome'),
+          last_error: hole('reason'),
+          due_at: inMs,
+          created_at: now,
+          changed_at: now,
+          body_bytes: hole('bytes'),
+        }),
+      ),
+    ),
+    keepBody: prepared<Place | 'headers' | 'body'>(
+      build.insertInto(body).values({ id: hole('id'), channel: hole('consumer'), headers: hole('headers'), body: hole('body') }),
+    ),
+    row: prepared<Place>(
+      build.selectFrom(head).selectAll().where('channel', '=', hole<string>('consumer')).where('id', '=', hole<string>('id')),
+    ),
+    bodyOf: prepared<Place>(
+      build
+        .selectFrom(body)
+        .select(['headers', 'body'])
+        .where('channel', '=', hole<string>('consumer'))
+        .where('id', '=', hole<string>('id')),
+    ),
+    /** Whether a message of this key waits for an attempt, or for a person. */
+    keyHeld: prepared<'consumer' | 'key'>(
+      build
+        .selectFrom(head)
+        .select('sequence')
+        .where('message_key', '=', hole<string>('key'))
+        .where('channel', '=', hole<string>('consumer'))
+        .where('state', 'in', holding)
+        .limit(1),
+    ),
+    heldBefore: prepared<'consumer' | 'key' | 'sequence'>(
+      build
+        .selectFrom(head)
+        .select('sequence')
+        .where('message_key', '=', hole<string>('key'))
+        .where('channel', '=', hole<string>('consumer'))
+        .where('state', 'in', holding)
+        .where('sequence', '<', hole<number>('sequence'))
+        .limit(1),
+    ),
+    /** One page of due rows in ranges this owner holds; of each key only the first that is not settled. */
+    claim: prepared<'consumer' | 'state' | 'scope' | 'owner' | 'now' | 'limit'>(
+      build
+        .selectFrom(`${head} as h`)
+        // SQLite keeps the order of a cross join: heads in index order, then the few leases. Otherwise it would sort.
+        .crossJoin('tallystick_lease as l')
+        .selectAll('h')
+        .where('h.channel', '=', hole<string>('consumer'))
+        .where('h.state', '=', hole<RowState>('state'))
+        .where('h.due_at', '<=', now)
+        .where('l.scope', '=', hole<string>('scope'))
+        .where('l.owner', '=', hole<string>('owner'))
+        .where('l.expires_at', '>', now)
+        .whereRef('l.first_shard', '<=', 'h.shard')
+        .whereRef('l.last_shard', '>=', 'h.shard')
+        .where((of) =>
+          of.or([
+            of('h.message_key', 'is', null),
+            of.not(
+              of.exists(
+                of
+                  .selectFrom(`${head} as e`)
+                  .select(sql<number>`1`.as('one'))
+                  .whereRef('e.message_key', '=', 'h.message_key')
+                  .whereRef('e.channel', '=', 'h.channel')
+                  .where('e.state', 'in', holding)
+                  .whereRef('e.sequence', '<', 'h.sequence'),
+              ),
+            ),
+          ]),
+        )
+        .orderBy('h.due_at')
+        .orderBy('h.sequence')
+        .limit(hole<number>('limit')),
+    ),
+    /** An attempt begins; written in a transaction of its own, so that it is there even if the attempt takes the process with it. */
+    begin: prepared<Mine | 'now' | 'waitMs'>(
+      mine.set((of) => ({ state: 'retrying', started: of('started', '+', 1), due_at: inMs, changed_at: now })),
+    ),
+    /** The row becomes the key of its message. */
+    done: prepared<Mine | 'now'>(
+      mine.set({
+        state: 'done',
+        message_key: null,
+        last_outcome: null,
+        last_error: null,
+        due_at: now,
+        changed_at: now,
+        body_bytes: 0,
+      }),
+    ),
+    dropBody: prepared<Place>(
+      build.deleteFrom(body).where('channel', '=', hole<string>('consumer')).where('id', '=', hole<string>('id')),
+    ),
+    failed: prepared<Mine | 'state' | 'attempts' | 'tries' | 'waitMs' | 'outcome' | 'reason' | 'now'>(
+      mine.set({
+        state: hole<RowState>('state'),
+        attempts: hole<number>('attempts'),
+        tries: hole<number>('tries'),
+        due_at: inMs,
+        last_outcome: hole<string>('outcome'),
+        last_error: hole<string>('reason'),
+        changed_at: now,
+      }),
+    ),
+    /** A person wants it tried again now, with a fresh account. */
+    retry: prepared<Place | 'now'>(
+      build
+        .updateTable(head)
+        .set({ state: 'retrying', attempts: 0, tries: 0, started: 0, due_at: now, changed_at: now })
+        .where('channel', '=', hole<string>('consumer'))
+        .where('id', '=', hole<string>('id'))
+        .where('state', 'in', ['dead', 'buried', 'retrying', 'waiting', 'delayed']),
+    ),
+    // Two statements instead of a delete with a limit, which two of three databases do not have; both walk the index of due rows.
+    lastForgotten: prepared<'consumer' | 'now' | 'olderThanMs' | 'skip'>(
+      build
+        .selectFrom(head)
+        .select(['due_at', 'sequence'])
+        .where('channel', '=', hole<string>('consumer'))
+        .where('state', '=', 'done')
+        .where('due_at', '<', sql<number>`${now} - ${hole<number>('olderThanMs')}`)
+        .orderBy('due_at')
+        .orderBy('sequence')
+        .limit(1)
+        .offset(hole<number>('skip')),
+    ),
+    forgetAll: prepared<'consumer' | 'now' | 'olderThanMs'>(
+      build
+        .deleteFrom(head)
+        .where('channel', '=', hole<string>('consumer'))
+        .where('state', '=', 'done')
+        .where('due_at', '<', sql<number>`${now} - ${hole<number>('olderThanMs')}`),
+    ),
+    forgetTo: prepared<'consumer' | 'dueAt' | 'sequence'>(
+      build
+        .deleteFrom(head)
+        .where('channel', '=', hole<string>('consumer'))
+        .where('state', '=', 'done')
+        .where('due_at', '<=', hole<number>('dueAt'))
+        .where((of) => of.or([of('due_at', '<', hole<number>('dueAt')), of('sequence', '<=', hole<number>('sequence'))])),
+    ),
+  };
+}

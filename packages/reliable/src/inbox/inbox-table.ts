@@ -1,0 +1,188 @@
+/** The inbox's own table, as the acts that are done on it: keeping a message, beginning and ending attempts at it, forgetting keys. */
+import type { Clock } from '@tallystick/base';
+import { fail } from '../errors.ts';
+import { shardOf } from '../outbox/message-id.ts';
+import { run, type Steps } from '../sql/statement.ts';
+import { asNumber } from '../sql/values.ts';
+import type { Delivery } from '../transports/transport.ts';
+import type { Failure } from './failure.ts';
+import type { InboxDatabase } from './inbox-database.ts';
+import { inboxStatements, type InboxStatements } from './inbox-statements.ts';
+import { besideText, deliveryOf, headOf, keptRow, keyText, topicText, typeText, type KeptRow } from './kept.ts';
+
+/** What a message's row begins with. */
+export interface Beginning {
+  readonly state: 'waiting' | 'retrying' | 'dead';
+  readonly attempts: number;
+  readonly tries: number;
+  readonly started: number;
+  readonly waitMs: number;
+  readonly outcome: string | null;
+  readonly reason: string | null;
+}
+
+export const UNTRIED: Beginning = {
+  state: 'waiting',
+  attempts: 0,
+  tries: 0,
+  started: 0,
+  waitMs: 0,
+  outcome: null,
+  reason: null,
+};
+
+export class InboxTable<Tx> {
+  readonly #database: InboxDatabase<Tx>;
+  readonly #statements: InboxStatements;
+  readonly #consumer: string;
+  readonly #clock: Clock;
+
+  constructor(database: InboxDatabase<Tx>, consumer: string, deadKeys: 'hold' | 'pass', clock: Clock) {
+    this.#database = database;
+    this.#statements = inboxStatements(database.dialect, deadKeys);
+    this.#consumer = consumer;
+    this.#clock = clock;
+  }
+
+  get #now(): number {
+    return this.#clock.now();
+  }
+
+  /** Writes the key of a message into the open transaction, unless an earlier message of `orderedKey` is not settled. */
+  *mark(delivery: Delivery, orderedKey: string | undefined): Steps<'marked' | 'duplicate' | 'behind'> {
+    const { id, topic, type } = delivery;
+    const consumer = this.#consumer;
+    if (orderedKey !== undefined) {
+      const { rows } = yield* run(this.#statements.keyHeld({ consumer, key: keyText(orderedKey) }));
+      if (rows.length > 0) return 'behind';
+    }
+    const shard = shardOf(undefined, id);
+    const { changes } = yield* run(
+      this.#statements.see({ id, consumer, shard, topic: topicText(topic), type: typeText(type), now: this.#now }),
+    );
+    return changes === 0 ? 'duplicate' : 'marked';
+  }
+
+  /** The row becomes the key of its message, unless somebody else has begun, or a person has decided. */
+  *settle({ id }: KeptRow, started: number): Steps<'marked' | 'duplicate'> {
+    const place = { id, consumer: this.#consumer };
+    const { changes } = yield* run(this.#statements.done({ ...place, started, now: this.#now }));
+    if (changes === 0) return 'duplicate';
+    yield this.#statements.dropBody(place);
+    return 'marked';
+  }
+
+  /** Takes a message in; the row that is there afterwards, and whether it is new. */
+  keep(
+    delivery: Delivery,
+    ordered: boolean,
+    beginning: Beginning,
+    sentId?: string,
+  ): Promise<{ readonly row: KeptRow; readonly isNew: boolean }> {
+    return this.#database.atomically(this.#keep(delivery, ordered, beginning, sentId));
+  }
+
+  *#keep(
+    delivery: Delivery,
+    ordered: boolean,
+    beginning: Beginning,
+    sentId: string | undefined,
+  ): Steps<{ readonly row: KeptRow; readonly isNew: boolean }> {
+    const place = { id: delivery.id, consumer: this.#consumer };
+    const head = headOf(delivery, { consumer: this.#consumer, now: this.#now }, ordered, beginning);
+    const { changes } = yield* run(this.#statements.keep({ ...head }));
+    if (changes > 0) yield this.#statements.keepBody({ ...place, headers: besideText(delivery, sentId), body: delivery.body });
+    const { rows } = yield* run(this.#statements.row(place));
+    if (rows[0] === undefined) throw new Error(`inbox: the row of ${delivery.id} was there and is gone`);
+    return { row: keptRow(rows[0]), isNew: changes > 0 };
+  }
+
+  /** Whether an earlier message of its key is not settled. */
+  async isBehind({ sequence, key }: KeptRow): Promise<boolean> {
+    if (key === undefined) return false;
+    const { rows } = await this.#database.run(
+      run(this.#statements.heldBefore({ consumer: this.#consumer, key: keyText(key), sequence })),
+    );
+    return rows.length > 0;
+  }
+
+  row(id: string): Promise<KeptRow | undefined> {
+    return this.#database.run(this.#row(id));
+  }
+
+  *#row(id: string): Steps<KeptRow | undefined> {
+    const { rows } = yield* run(this.#statements.row({ id, consumer: this.#consumer }));
+    return rows[0] === undefined ? undefined : keptRow(rows[0]);
+  }
+
+  /** Undefined when the body is not there. */
+  async delivery(row: KeptRow): Promise<Delivery | undefined> {
+    const { id } = row;
+    const statement = this.#statements.bodyOf({ id, consumer: this.#consumer });
+    const { rows } = await this.#database.run(run(statement));
+    return rows[0] === undefined ? undefined : deliveryOf(row, rows[0]);
+  }
+
+  /** Committed before the attempt begins. False: somebody else has begun, or a person has decided. */
+  async begin({ id, started }: KeptRow, visibleAfterMs: number): Promise<boolean> {
+    const statement = this.#statements.begin({ id, consumer: this.#consumer, started, now: this.#now, waitMs: visibleAfterMs });
+    return (await this.#database.alone(run(statement))).changes > 0;
+  }
+
+  /** Writes a failure down, unless somebody else has begun since. */
+  async failed(id: string, started: number, { state, attempts, tries, waitMs, outcome, reason }: Failure): Promise<boolean> {
+    const statement = this.#statements.failed({
+      id,
+      consumer: this.#consumer,
+      started,
+      state,
+      attempts,
+      tries,
+      waitMs,
+      outcome,
+      reason,
+      now: this.#now,
+    });
+    return (await this.#database.alone(run(statement))).changes > 0;
+  }
+
+  /** Due rows of the ranges that `owner` holds, in the order in which they should be tried. */
+  claim(scope: string, owner: string, limit: number): Promise<KeptRow[]> {
+    return this.#database.run(this.#claim(scope, owner, limit));
+  }
+
+  *#claim(scope: string, owner: string, limit: number): Steps<KeptRow[]> {
+    const claimed: KeptRow[] = [];
+    for (const state of CLAIMED) {
+      const { rows } = yield* run(
+        this.#statements.claim({ consumer: this.#consumer, state, scope, owner, now: this.#now, limit }),
+      );
+      claimed.push(...rows.map(keptRow));
+      if (claimed.length >= limit) break;
+    }
+    return claimed;
+  }
+
+  /** A person wants it tried again now. */
+  async retry(id: string): Promise<boolean> {
+    const statement = this.#statements.retry({ id, consumer: this.#consumer, now: this.#now });
+    return (await this.#database.alone(run(statement))).changes > 0;
+  }
+
+  /** Forgets at most `rowsMax` keys that are older than `olderThanMs`, the oldest first; one transaction. */
+  *forget(olderThanMs: number, rowsMax: number): Steps<number> {
+    if (!Number.isSafeInteger(rowsMax) || rowsMax < 1) throw fail('INBOX_STATE', `forget at most ${rowsMax} keys`);
+    const consumer = this.#consumer;
+    const now = this.#now;
+    const { rows } = yield* run(this.#statements.lastForgotten({ consumer, now, olderThanMs, skip: rowsMax - 1 }));
+    const last = rows[0];
+    const statement =
+      last === undefined
+        ? this.#statements.forgetAll({ consumer, now, olderThanMs })
+        : this.#statements.forgetTo({ consumer, dueAt: asNumber(last['due_at']), sequence: asNumber(last['sequence']) });
+    return (yield* run(statement)).changes;
+  }
+}
+
+/** Failed messages first (they hold their keys up), then those whose time has come, then those that waited behind them. */
+const CLAIMED = ['retrying', 'delayed', 'waiting'] as const;

@@ -1,0 +1,281 @@
+/**
+ * Retries: the compensation that belongs to the consumer. Messages that failed lie in the inbox's own table; this looks for those that
+ * are due, under shard leases so that processes share the work, and tries them again. The sender and the broker have no part in it.
+ *
+ * States: `new` → start() → `running` → stop() → `stopping` (handlers at work are waited for) → `stopped` (leases given back).
+ *
+ * An attempt is written down before it begins (`started`) and after it ended (`tries`). A difference is an attempt that took its
+ * process with it. What is under that suspicion is tried alone, so that only the guilty collect more, and at `deathsMax` it is quarantined.
+ */
+import { backoffMs, type Timer, type Turn } from '@tallystick/base';
+import { fail } from '../errors.ts';
+import type { InboxOptions } from '../options.ts';
+import { LeaseKeeper } from '../relay/lease-keeper.ts';
+import { comesBack, pause } from '../relay/waits.ts';
+import type { Delivery } from '../transports/transport.ts';
+import { attemptAt, type AttemptPorts } from './attempt.ts';
+import { failureOf, quarantined, refused, type Failure } from './failure.ts';
+import type { Gate } from './gate.ts';
+import type { Handlers } from './handlers.ts';
+import type { InboxAlarm, TroubledMessage } from './inbox-alarm.ts';
+import type { InboxTable } from './inbox-table.ts';
+import type { KeptRow } from './kept.ts';
+import { forgetLocks } from './locks.ts';
+
+/** Since the inbox was made. */
+export interface InboxCounters {
+  /** Effects committed, at first delivery or later. */
+  handled: number;
+  /** Deliveries whose effect was there already. */
+  duplicates: number;
+  /** Attempts that failed. */
+  failed: number;
+  dead: number;
+  /** Keys forgotten. */
+  forgotten: number;
+}
+
+export interface RetryPorts<Tx> extends AttemptPorts<Tx> {
+  readonly table: InboxTable<Tx>;
+  readonly handlers: Handlers<Tx>;
+  readonly gate: Gate;
+  readonly options: InboxOptions;
+  readonly turn: Turn;
+  readonly counters: InboxCounters;
+  readonly tell: (alarm: InboxAlarm) => void;
+}
+
+export class Retries<Tx> {
+  /** Its name in the lease table. */
+  readonly owner: string;
+  readonly #ports: RetryPorts<Tx>;
+  readonly #scope: string;
+  readonly #leases: LeaseKeeper;
+
+  #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
+  /** Messages that are being tried, or are about to be. */
+  readonly #inHand = new Map<string, Promise<void>>();
+  #looking: Promise<unknown> = Promise.resolve();
+  #lookAsked = false;
+  #timer: Timer | undefined;
+  #forgetAtMs = 0;
+  #failures = 0;
+  #told = false;
+  #pausedUntilMs = 0;
+
+  constructor(ports: RetryPorts<Tx>) {
+    this.#ports = ports;
+    const { consumer, owner, leaseMs, rangesMax } = ports.options;
+    const { random } = ports;
+    this.owner = owner === '' ? `inbox-${random.u32().toString(16)}${random.u32().toString(16)}` : owner;
+    this.#scope = consumer === '' ? 'tallystick_inbox' : `tallystick_inbox:${consumer}`;
+    const identity = { scope: this.#scope, owner: this.owner, leaseMs };
+    this.#leases = new LeaseKeeper(ports.database, identity, rangesMax, ports.clock, (alarm) => {
+      if (alarm.kind === 'fenced') ports.tell(alarm);
+    });
+  }
+
+  get state(): 'new' | 'running' | 'stopping' | 'stopped' {
+    return this.#state;
+  }
+
+  /** Throws INBOX_STATE when it was started before. */
+  start(): void {
+    if (this.#state !== 'new') throw fail('INBOX_STATE', `start() while ${this.#state}`);
+    this.#state = 'running';
+    this.#lookSoon();
+  }
+
+  wake(): void {
+    if (this.#state === 'running') this.#lookSoon();
+  }
+
+  /** Tries all that is due now; needs no start(). Returns how many effects were committed meanwhile. */
+  async drain(): Promise<number> {
+    if (!this.#active) throw fail('INBOX_STATE', `drain() while ${this.#state}`);
+    const before = this.#ports.counters.handled;
+    while ((await this.#look()) > 0 || this.#inHand.size > 0) await Promise.all(this.#inHand.values());
+    return this.#ports.counters.handled - before;
+  }
+
+  stop(): Promise<void> {
+    return this.#stop();
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#state === 'stopped') return;
+    this.#state = 'stopping';
+    if (this.#timer !== undefined) this.#ports.timers.cancel(this.#timer);
+    await this.#looking;
+    const ended = await comesBack(Promise.all(this.#inHand.values()), this.#ports.options.stopAfterMs, this.#ports.timers);
+    if (ended) await this.#leases.release();
+    this.#state = 'stopped';
+  }
+
+  get #active(): boolean {
+    return this.#state === 'new' || this.#state === 'running';
+  }
+
+  /** Tries a message that has just been taken in; harmless when another look does the same. */
+  async tryNow(row: KeptRow): Promise<void> {
+    await (this.#inHand.get(row.id) ?? this.#takeInHand(row));
+  }
+
+  #takeInHand(row: KeptRow): Promise<void> {
+    const work = this.#tryAgain(row)
+      .catch((error: unknown) => this.refused(error))
+      .then(() => {
+        this.#inHand.delete(row.id);
+        this.wake();
+      });
+    this.#inHand.set(row.id, work);
+    return work;
+  }
+
+  async #tryAgain(row: KeptRow): Promise<void> {
+    const { gate, handlers } = this.#ports;
+    const deaths = row.started - row.tries;
+    if (deaths >= handlers.of(row.type).options.deathsMax) await this.#giveUp(row, quarantined(row, deaths));
+    else if (deaths > 0) await gate.alone(() => this.#attempt(row));
+    else await gate.shared(() => this.#attempt(row));
+  }
+
+  async #attempt(row: KeptRow): Promise<void> {
+    const { table, handlers, options, counters } = this.#ports;
+    if (this.#state === 'stopping' || this.#state === 'stopped') return;
+    const delivery = await table.delivery(row);
+    if (delivery === undefined) return this.#giveUp(row, refused('unreadable', 'its body is missing from the body table'));
+    if (!(await table.begin(row, options.leaseMs))) return;
+    const started = row.started + 1;
+    const rule = handlers.of(row.type);
+    const attempt = { delivery, rule, attempts: row.attempts, mark: () => table.settle(row, started) };
+    const result = await attemptAt(attempt, this.#ports);
+    if (result.kind === 'handled') counters.handled++;
+    if (result.kind !== 'failed') return;
+    // What an attempt that ended is not credited with would look like a death.
+    const past = { attempts: row.attempts, tries: row.started };
+    await this.#ended(row, started, failureOf(past, result.error, rule.options, this.#ports.random.u32()));
+  }
+
+  async #giveUp(row: KeptRow, failure: Failure): Promise<void> {
+    await this.#ended(row, row.started, failure);
+  }
+
+  /** Writes the end of an attempt down, and goes on trying while the database refuses: unwritten it would count as a death. */
+  async #ended(row: KeptRow, started: number, failure: Failure): Promise<void> {
+    const { table, timers, random } = this.#ports;
+    for (let failures = 1; ; failures++) {
+      try {
+        if (await table.failed(row.id, started, failure)) this.failed(row, failure);
+        return;
+      } catch (error) {
+        this.refused(error);
+        if (!this.#active) return;
+        await pause(backoffMs(PAUSE, failures, random.u32()), timers);
+      }
+    }
+  }
+
+  /** A failure has been written down. */
+  failed(message: Pick<Delivery, 'id' | 'topic' | 'type' | 'key'>, failure: Failure): void {
+    const { counters, handlers, tell } = this.#ports;
+    const { id, topic, type, key } = message;
+    const { state, attempts, tries, outcome, reason } = failure;
+    const row: TroubledMessage = { id, topic, type, key, attempts, tries, outcome, reason };
+    counters.failed++;
+    if (state === 'dead') {
+      counters.dead++;
+      tell({ kind: outcome === 'poison' ? 'poison' : 'dead', row });
+    } else if (tries === handlers.of(type).options.stuckAfterTries) tell({ kind: 'stuck', row });
+  }
+
+  #lookSoon(): void {
+    if (this.#lookAsked) return;
+    this.#lookAsked = true;
+    this.#ports.turn.atEnd(() => {
+      this.#lookAsked = false;
+      if (this.#state === 'running') void this.#look();
+    });
+  }
+
+  /** One look after the other. Answers how many attempts began; never throws. */
+  #look(): Promise<number> {
+    const look = this.#looking.then(() => this.#lookNow());
+    this.#looking = look;
+    return look;
+  }
+
+  async #lookNow(): Promise<number> {
+    let begun = 0;
+    try {
+      if (this.#active && this.#ports.clock.monotonic() >= this.#pausedUntilMs) {
+        await this.#leases.keep();
+        begun = await this.#beginDue();
+        await this.#forgetDue();
+        this.worked();
+      }
+    } catch (error) {
+      this.refused(error);
+    }
+    this.#schedule();
+    return begun;
+  }
+
+  async #beginDue(): Promise<number> {
+    const { table, options } = this.#ports;
+    const free = options.retriesAtOnce - this.#inHand.size;
+    if (free <= 0 || this.#leases.held.size === 0) return 0;
+    const rows = await table.claim(this.#scope, this.owner, free + this.#inHand.size);
+    const due = rows.filter(({ id }) => !this.#inHand.has(id)).slice(0, free);
+    for (const row of due) void this.#takeInHand(row);
+    return due.length;
+  }
+
+  /** Old keys go in bounded steps; only one process at a time does it, the one that holds the first range. */
+  async #forgetDue(): Promise<void> {
+    const { clock, database, table, options, counters } = this.#ports;
+    if (clock.monotonic() < this.#forgetAtMs || !this.#leases.held.has(0)) return;
+    const forgotten = await database.atomically(table.forget(options.keepKeysMs, options.forgetRows));
+    counters.forgotten += forgotten;
+    if (forgotten >= options.forgetRows) return this.wake();
+    await database.alone(forgetLocks(database.dialect, clock.now(), LOCKS_KEPT_MS));
+    this.#forgetAtMs = clock.monotonic() + options.forgetIntervalMs;
+  }
+
+  #schedule(): void {
+    if (this.#state !== 'running') return;
+    const { timers, clock, options } = this.#ports;
+    if (this.#timer !== undefined) timers.cancel(this.#timer);
+    const now = clock.monotonic();
+    const pauseMs = this.#pausedUntilMs - now;
+    const lookMs = pauseMs > 0 ? pauseMs : options.sweepIntervalMs;
+    const renewMs = this.#leases.renewAtMs > now ? this.#leases.renewAtMs - now : lookMs;
+    this.#timer = timers.after(Math.max(1, Math.ceil(Math.min(lookMs, renewMs))), () => {
+      this.#timer = undefined;
+      this.#lookSoon();
+    });
+  }
+
+  /** The database did what was asked. */
+  worked(): void {
+    this.#failures = 0;
+    if (!this.#told) return;
+    this.#told = false;
+    this.#ports.tell({ kind: 'database-over' });
+  }
+
+  /** The database refused; an alarm only when that lasts, because a moment's lock is everyday life. */
+  refused(error: unknown): void {
+    const { clock, random, database, tell } = this.#ports;
+    this.#failures++;
+    this.#pausedUntilMs = clock.monotonic() + backoffMs(PAUSE, this.#failures, random.u32());
+    if (this.#told || (database.isConflict(error) && this.#failures < CONFLICTS_BEFORE_ALARM)) return;
+    this.#told = true;
+    tell({ kind: 'database', error });
+  }
+}
+
+const PAUSE = { firstMs: 10, maxMs: 5_000 };
+const CONFLICTS_BEFORE_ALARM = 8;
+/** A lock's row that long after its end has no holder any more that could come back. */
+const LOCKS_KEPT_MS = 86_400_000;
