@@ -26,7 +26,17 @@ const options = (): string =>
     { title: 'Consumer', given: '`client.consumer({ … })`.', table: client.CONSUMER_OPTIONS },
     { title: 'Outbox', given: '`createOutbox(db, { … })`.', table: reliable.OUTBOX_OPTIONS },
     { title: 'Relay', given: '`createRelay({ … })`.', table: reliable.RELAY_OPTIONS },
-    { title: 'Inbox', given: '`createInbox(db, { … })`.', table: reliable.INBOX_OPTIONS },
+    {
+      title: 'Inbox',
+      given: '`createInbox(db, { … })`: all of a handler’s, as defaults of its handlers, and',
+      table: beyond(reliable.INBOX_OPTIONS, reliable.HANDLER_OPTIONS),
+    },
+    {
+      title: 'Inbox handler',
+      given: '`inbox.handle(type, handler, { … })`; the first two are also those of `locks.with(name, { … }, fn)`.',
+      table: reliable.HANDLER_OPTIONS,
+    },
+    { title: 'Calls', given: '`createCalls({ … })`.', table: reliable.CALL_OPTIONS },
     {
       title: 'Local-transaction table',
       given: '`createLocalTransactionTable(db, { … })`.',

@@ -140,7 +140,7 @@ export class Inbox<R extends Database> {
     if (session.kind === 'sync') refuseAsyncFunction(work);
     const { dialect } = session;
     const once = performInside(session, () =>
-      undivided(
+      wholly(
         dialect,
         this.#once(key, () => work(tx)),
       ),
