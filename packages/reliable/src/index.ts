@@ -36,7 +36,16 @@ export {
 export type { Action } from './monitor/monitor-statements.ts';
 export type { BodyPreview } from './monitor/preview.ts';
 export type { Selected, Selection } from './monitor/selection.ts';
-export { ALARM_OPTIONS, INBOX_OPTIONS, LOCAL_TRANSACTION_OPTIONS, OUTBOX_OPTIONS, RELAY_OPTIONS } from './options.ts';
+export {
+  ALARM_OPTIONS,
+  CALL_OPTIONS,
+  HANDLER_OPTIONS,
+  INBOX_OPTIONS,
+  LOCAL_TRANSACTION_OPTIONS,
+  LOCK_OPTIONS,
+  OUTBOX_OPTIONS,
+  RELAY_OPTIONS,
+} from './options.ts';
 export {
   CONFIRMATION_TYPE,
   confirmationFrom,
