@@ -21,7 +21,7 @@ import { withTime } from '../monitor/monitor.ts';
 import { reach, type Reach } from '../monitor/reach.ts';
 import { ALARM_OPTIONS } from '../options.ts';
 import type { Dialect } from '../sql/dialect.ts';
-import type { Handle } from '../sql/handles.ts';
+import type { Database } from '../sql/handles.ts';
 import type { Steps } from '../sql/statement.ts';
 import { ALL_KINDS, leaveOffice, recall, remember, silence, takeOffice, unquiet, type Remembered } from './alarm-rows.ts';
 import { decideAlarm, NOT_RAISED, type AlarmEvent, type AlarmMemory } from './decide-alarm.ts';
@@ -32,7 +32,7 @@ import { ALARM_KINDS, limitOf, WATCHED_KINDS, type AlarmRules, type WatchedKind 
 import { Webhook, type WebhookSettings } from './webhook.ts';
 
 export interface AlarmsSettings extends GivenOptions<typeof ALARM_OPTIONS> {
-  readonly db: Handle;
+  readonly db: Database;
   /** Limits of one's own. */
   readonly rules?: AlarmRules | undefined;
   /** Consumers whose inboxes are watched; default: the one without a name. */

@@ -6,7 +6,7 @@
 import type { Clock } from '@tallystick/base';
 import { systemClock } from '@tallystick/base/node';
 import { headersFromText } from '../outbox/message.ts';
-import type { Answer, Handle } from '../sql/handles.ts';
+import type { Answer, Database } from '../sql/handles.ts';
 import { atomically, type Session } from '../sql/session.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import type { MessageTable, RowState } from '../sql/tables.ts';
@@ -59,11 +59,11 @@ export interface BlockedKey {
   readonly behind: number;
 }
 
-export function createMonitor<H extends Handle>(db: H, settings: MonitorSettings = {}): Monitor<H> {
+export function createMonitor<H extends Database>(db: H, settings: MonitorSettings = {}): Monitor<H> {
   return new Monitor(db, settings);
 }
 
-export class Monitor<H extends Handle> {
+export class Monitor<H extends Database> {
   readonly #reach: Reach;
   readonly #table: MessageTable;
   readonly #channel: string;

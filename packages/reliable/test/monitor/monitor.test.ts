@@ -41,7 +41,7 @@ describe.each(backends)('the monitor on $name', (backend) => {
   test('lists the rows of a state with their last error, page by page', async () => {
     const here = await world(backend);
     const ids = await here.add({ topic: 'a' }, { topic: 'b', key: 'k', tag: 'x' }, { topic: 'c' });
-    here.broker.answer = ({ topic }) => ({ outcome: 'unroutable', reason: `no queue for ${topic}` });
+    here.broker.answer = ({ topic }) => ({ outcome: 'rejected', reason: `no queue for ${topic}` });
     await here.relay({ attemptsMax: 1 }).drain();
     const monitor = createMonitor(here.app.handle, { clock: here.time });
     const first = await monitor.list({ state: 'dead', limit: 2 });
@@ -56,7 +56,7 @@ describe.each(backends)('the monitor on $name', (backend) => {
       state: 'dead',
       attempts: 1,
       tries: 1,
-      lastOutcome: 'unroutable',
+      lastOutcome: 'rejected',
       bodyBytes: 1,
     });
   });
@@ -145,7 +145,7 @@ describe.each(backends)('the monitor on $name', (backend) => {
     const here = await world(backend);
     const monitor = createMonitor(here.app.handle, { clock: here.time });
     const ids = await here.add({ topic: 'a', key: 'k' }, { topic: 'b' }, { topic: 'b', key: 'k' }, { topic: 'c' });
-    here.broker.answer = ({ topic }) => ({ outcome: 'unroutable', reason: `No queue for ${topic}` });
+    here.broker.answer = ({ topic }) => ({ outcome: 'rejected', reason: `No queue for ${topic}` });
     await here.relay({ attemptsMax: 1, deadKeys: 'pass' }).drain();
     const found = async (selection: Parameters<typeof monitor.select>[0]) => {
       const { rows, complete } = await monitor.select(selection);
