@@ -322,7 +322,7 @@ export class ConsumerActor extends ClientActor {
     readonly offset: number;
     readonly storeTimestamp: number;
   }): boolean {
-    const { cut } = this.stage;
-    return cut !== undefined && storeTimestamp <= cut.wallMs && offset >= (cut.ends.get(queueKey(TOPIC, queueId)) ?? 0);
+    const key = queueKey(TOPIC, queueId);
+    return this.stage.cuts.some(({ wallMs, ends }) => storeTimestamp <= wallMs && offset >= (ends.get(key) ?? 0));
   }
 }

@@ -185,8 +185,8 @@ export class NumberingProducer implements Actor {
   }
 
   #mayLose(): boolean {
-    const { plan, cut } = this.#stage;
-    return plan.flush !== 'sync' && (plan.pooled || cut !== undefined);
+    const { plan, cuts } = this.#stage;
+    return plan.flush !== 'sync' && (plan.pooled || cuts.length > 0);
   }
 
   /** The broker lacks something that it had acknowledged: all that is open gets new numbers. */

@@ -86,7 +86,7 @@ class Schedule {
       ledger: this.#ledger,
       coverage: this.#coverage,
       chaos: true,
-      cut: undefined,
+      cuts: [],
       orderlyDone: new Map(),
       groups: [],
     };
@@ -256,7 +256,7 @@ class Schedule {
       return this.#coverage.hit('buffered suffix lost', this.#ledger.afterKill(server.queueEnds(), safeBeforeMs));
     }
     const ends = server.queueEnds();
-    this.#stage.cut = { wallMs: this.#world.clock.now(), ends };
+    this.#stage.cuts.push({ wallMs: this.#world.clock.now(), ends });
     // A stalled sync widens the window: the one under way and the next one may both take that much longer.
     const lost = this.#ledger.afterPowerCut(ends, cutAtMs - server.lossWindowMs - 2 * this.#syncStallMs);
     this.#coverage.hit('async suffix lost', lost);

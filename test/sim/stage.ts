@@ -18,8 +18,8 @@ export interface Stage {
   readonly coverage: Coverage;
   /** True while load and faults go on; false in the phase in which everything has to come to rest. */
   chaos: boolean;
-  /** The last power cut that an async broker came back from: wall-clock time, and the next offset of each queue afterwards. */
-  cut: { readonly wallMs: number; readonly ends: ReadonlyMap<string, number> } | undefined;
+  /** The power cuts that an async broker came back from: wall-clock time, and the next offset of each queue afterwards. */
+  readonly cuts: { readonly wallMs: number; readonly ends: ReadonlyMap<string, number> }[];
   /** Of the orderly group: the first offset of each queue that is not finished. */
   readonly orderlyDone: Map<number, number>;
   /** Ids of messages that were appended as one atom: all are there or none. */
