@@ -33,12 +33,11 @@ import { nameFault } from '../outbox/message.ts';
 import { MessageIds } from '../outbox/message-id.ts';
 import type { NewMessage } from '../outbox/message-types.ts';
 import { comesBack } from '../relay/waits.ts';
-import type { Dialect } from '../sql/dialect.ts';
 import { assertDurable } from '../sql/durability.ts';
 import type { Answer, Database, Handle, SyncHandle, TransactionOf } from '../sql/handles.ts';
 import { recogniseRoot } from '../sql/handles/recognise.ts';
-import { perform, performInside, sessionOf, undivided } from '../sql/session.ts';
-import { plain, run, type Steps } from '../sql/statement.ts';
+import { perform, performInside, savepointed, sessionOf } from '../sql/session.ts';
+import { run, type Steps } from '../sql/statement.ts';
 import { refuseAsyncFunction } from '../sql/synchronous.ts';
 import type { Delivery, Receipt } from '../transports/transport.ts';
 import { attemptAt, type Effects } from './attempt.ts';
@@ -132,15 +131,14 @@ export class Inbox<R extends Database> {
 
   /**
    * Runs `work` once per key, inside the transaction that is open on `tx`; `key` is the sender's id of the message. If `work` throws, key and
-   * effects are undone even when the caller catches the error and commits (on PostgreSQL together with the rest of the transaction, which
-   * then cannot be committed). Throws NOT_IN_TRANSACTION, BAD_KEY, ASYNC_IN_SYNC.
+   * effects are undone even when the caller catches the error and commits. Throws NOT_IN_TRANSACTION, BAD_KEY, ASYNC_IN_SYNC.
    */
   once<T extends Handle, V>(tx: T, key: string, work: (tx: T) => V): Answer<T, OnceResult<Awaited<V>>> {
     const session = sessionOf(tx);
     if (session.kind === 'sync') refuseAsyncFunction(work);
     const { dialect } = session;
     const once = performInside(session, () =>
-      wholly(
+      savepointed(
         dialect,
         this.#once(key, () => work(tx)),
       ),
@@ -331,26 +329,6 @@ export class Inbox<R extends Database> {
     } catch {
       // The listener's failure is not the inbox's: messages go on.
     }
-  }
-}
-
-/** The steps all or not at all, whatever the caller does about their error. A savepoint would cost the good case two round trips. */
-function* wholly<T>(dialect: Dialect, steps: Steps<T>): Steps<T> {
-  if (!dialect.failureEndsTransaction) return yield* undivided(dialect, steps);
-  try {
-    return yield* steps;
-  } catch (error) {
-    // There is no such savepoint: the statement fails, and with it the transaction.
-    yield* spoil();
-    throw error;
-  }
-}
-
-function* spoil(): Steps<void> {
-  try {
-    yield plain('rollback to savepoint tallystick');
-  } catch {
-    // That is what it is for.
   }
 }
 

@@ -167,7 +167,11 @@ export function* atomically<T>(dialect: Dialect, steps: Steps<T>): Steps<T> {
 
 /** The steps all or not at all, inside the user's transaction, even if the user catches the error and commits. */
 export function* undivided<T>(dialect: Dialect, steps: Steps<T>): Steps<T> {
-  if (dialect.failureEndsTransaction) return yield* steps;
+  return yield* dialect.failureEndsTransaction ? steps : savepointed(dialect, steps);
+}
+
+/** The same where the steps hold work of the user's, which can fail without any statement having failed. */
+export function* savepointed<T>(dialect: Dialect, steps: Steps<T>): Steps<T> {
   yield plain('savepoint tallystick');
   try {
     if (dialect.takeWriteLock !== undefined) yield plain(dialect.takeWriteLock);
