@@ -70,6 +70,8 @@ class Schedule {
   /** How long a stalled sync takes in this schedule; 0 when none stalls. */
   #syncStallMs = 0;
   #server: PlayServer | undefined;
+  /** What the wall clock showed before it was set back. */
+  #latestWallMs = 0;
   #isOpen = false;
 
   constructor(plan: Plan, options: ScheduleOptions) {
@@ -256,7 +258,7 @@ class Schedule {
       return this.#coverage.hit('buffered suffix lost', this.#ledger.afterKill(server.queueEnds(), safeBeforeMs));
     }
     const ends = server.queueEnds();
-    this.#stage.cuts.push({ wallMs: this.#world.clock.now(), ends });
+    this.#stage.cuts.push({ wallMs: Math.max(this.#latestWallMs, this.#world.clock.now()), ends });
     // A stalled sync widens the window: the one under way and the next one may both take that much longer.
     const lost = this.#ledger.afterPowerCut(ends, cutAtMs - server.lossWindowMs - 2 * this.#syncStallMs);
     this.#coverage.hit('async suffix lost', lost);
@@ -279,6 +281,7 @@ class Schedule {
   }
 
   #jumpClock(): void {
+    this.#latestWallMs = Math.max(this.#latestWallMs, this.#world.clock.now());
     this.#coverage.hit('wall clock jumped');
     this.#world.jumpWallClock(this.#world.random.pick([-2000, -300, 300, 60_000]));
   }
