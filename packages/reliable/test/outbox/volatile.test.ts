@@ -139,7 +139,7 @@ describe('flush and close', () => {
     await settle(time);
     expect(flushed).toBe(false);
     await pass(time, 5_000, 100);
-    expect([flushed, broker.storedTexts.toSorted()]).toEqual([true, ['a', 'b']]);
+    expect([flushed, new Set(broker.storedTexts)]).toEqual([true, new Set(['a', 'b'])]);
     await outbox.flush();
   });
 
@@ -156,7 +156,7 @@ describe('flush and close', () => {
     void outbox.close().then(() => (closed = true));
     await pass(time, 1_000, 100);
     expect(closed).toBe(true);
-    expect(lost.map(({ body }) => body).toSorted()).toEqual(['flying', 'resting']);
+    expect(new Set(lost.map(({ body }) => body))).toEqual(new Set(['flying', 'resting']));
     expect(lost.map(({ reason }) => reason?.slice(0, 21))).toEqual(['the outbox was closed', 'the outbox was closed']);
     open();
     await pass(time, 10_000, 500);
