@@ -24,7 +24,7 @@ import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { assertDurable } from '../sql/durability.ts';
 import type { Answer, Handle } from '../sql/handles.ts';
 import { atomically, perform, performInside, sessionOf, undivided, type Session } from '../sql/session.ts';
-import { hole, prepared, run, type Steps } from '../sql/statement.ts';
+import { hole, plain, prepared, run, type Steps } from '../sql/statement.ts';
 import { asNumber } from '../sql/values.ts';
 
 export type Verdict = 'commit' | 'rollback' | 'unknown';
@@ -171,20 +171,18 @@ function absentKey({ bizType, bizNo }: Key): Key {
 
 /** In the user's transaction. */
 function* recordSteps(dialect: Dialect, key: Key, nowMs: number): Steps<void> {
-  try {
-    yield statementsOf(dialect).record({ ...key, outcome: 'commit', checks: 0, at: nowMs });
-  } catch (error) {
-    if (!dialect.isTaken(error)) throw error;
-    // A transaction that the failure has ended cannot be asked for the row; then the driver's own error is all there is to say.
-    const found = dialect.failureEndsTransaction ? undefined : yield* outcomeOf(dialect, key);
-    throw fail(found === 'commit' ? 'ALREADY_RECORDED' : 'FENCED', `${key.bizType} ${key.bizNo}`, error);
-  }
+  const { changes } = yield* run(statementsOf(dialect).record({ ...key, outcome: 'commit', checks: 0, at: nowMs }));
+  if (changes > 0) return;
+  const found = yield* outcomeOf(dialect, key);
+  throw fail(found === 'commit' ? 'ALREADY_RECORDED' : 'FENCED', `${key.bizType} ${key.bizNo}`);
 }
 
 /** In a transaction of the check's own: count, and at the last count fence. */
 function* absentSteps(dialect: Dialect, key: Key, absentMax: number, nowMs: number): Steps<Verdict> {
   const statements = statementsOf(dialect);
   const counter = absentKey(key);
+  // A transaction that records and stays open holds the key: then the answer is "ask again", not a wait as long as it.
+  if (dialect.waitBriefly !== undefined) yield plain(dialect.waitBriefly);
   yield statements.startCounting({ ...counter, at: nowMs });
   yield statements.count({ ...counter, at: nowMs });
   const checks = asNumber((yield* run(statements.find({ ...counter }))).rows[0]?.['checks']);
@@ -213,7 +211,9 @@ const statementsOf = perDialect((dialect) => {
   };
   return {
     record: prepared<RecordNames>(
-      build.insertInto('tallystick_local_transaction').values({ ...row, outcome: hole('outcome'), checks: hole('checks') }),
+      dialect.ignoreTaken(
+        build.insertInto('tallystick_local_transaction').values({ ...row, outcome: hole('outcome'), checks: hole('checks') }),
+      ),
     ),
     fence: prepared<'bizType' | 'bizNo' | 'checks' | 'at'>(
       dialect.ignoreTaken(

@@ -20,6 +20,8 @@ export interface Dialect {
   readonly failureEndsTransaction: boolean;
   /** Takes the lock for writing without writing, where a transaction may be open without it. */
   readonly takeWriteLock: string | undefined;
+  /** Lets the statements of the open transaction wait for locks for a second at most, where they would wait for ever. */
+  readonly waitBriefly: string | undefined;
   /** Whether `create table` and `create index` roll back with their transaction. */
   readonly transactionalSchema: boolean;
   /** Whether an index may cover some rows only. */

@@ -25,6 +25,7 @@ export const mysql: Dialect = {
   begin: 'start transaction',
   failureEndsTransaction: false,
   takeWriteLock: undefined,
+  waitBriefly: undefined,
   transactionalSchema: false,
   partialIndexes: false,
   now: sql<number>`cast(floor(unix_timestamp(now(3)) * 1000) as signed)`,

@@ -24,6 +24,7 @@ export const postgres: Dialect = {
   begin: 'begin isolation level read committed',
   failureEndsTransaction: true,
   takeWriteLock: undefined,
+  waitBriefly: "set local lock_timeout = '1s'",
   transactionalSchema: true,
   partialIndexes: true,
   now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,

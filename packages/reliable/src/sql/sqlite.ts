@@ -29,6 +29,7 @@ export const sqlite: Dialect = {
   begin: 'begin immediate',
   failureEndsTransaction: false,
   takeWriteLock: 'delete from tallystick_schema where 0',
+  waitBriefly: undefined,
   transactionalSchema: true,
   partialIndexes: true,
   now: undefined,

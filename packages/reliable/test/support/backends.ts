@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { onTestFinished } from 'vitest';
-import type { AsyncHandle, Handle, SyncHandle } from '../../src/index.ts';
+import { postgres, sqlite, type AsyncHandle, type Handle, type SyncHandle } from '../../src/index.ts';
 import { postgresDatabase, postgresUrl, rawPostgres, setPostgresTime } from './postgres/backend.ts';
 
 /**
@@ -78,6 +78,19 @@ export function databasePath(): string {
 export function connect(backend: Backend, path: string, timeout = 0): Connection {
   const raw = openRaw(path, timeout);
   return { handle: backend.wrap(raw), raw };
+}
+
+/** Begins a transaction that will write. */
+export const BEGIN = onPostgres ? 'begin' : 'begin immediate';
+
+/** Begins a transaction that keeps others from writing to the table, and lets them read it. */
+export function lockWriting(table: string): string {
+  return onPostgres ? `begin; lock table ${table} in exclusive mode` : BEGIN;
+}
+
+/** Whether the database refused a row because its key is taken. */
+export function isTaken(error: unknown): boolean {
+  return (onPostgres ? postgres : sqlite).isTaken(error);
 }
 
 /** Lets the database's own clock follow the test's, where it has one. */

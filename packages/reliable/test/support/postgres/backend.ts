@@ -48,6 +48,8 @@ export function postgresDatabase(): string {
     clocks.delete(name);
     admin(`drop database if exists "${name}" with (force)`);
   });
+  // A lock that somebody holds is told soon, as it is on SQLite.
+  admin(`alter database "${name}" set lock_timeout = '50ms'`);
   const raw = rawPostgres(name);
   raw.exec(STAND_INS);
   raw.close();
