@@ -14,6 +14,8 @@ export interface TroubledRow {
 /**
  * What a relay reports, once per occasion and not once per retry:
  * - `dead`: a message was given up and waits for a person;
+ * - `unroutable`: there is nowhere to put the messages of a route (no queue bound, no such topic); they are tried on, and told of again
+ *   only after the route has worked;
  * - `stuck`: a message came back `stuckAfterTries` times without a definite outcome and is tried on;
  * - `outage`, `outage-over`: the broker shows no sign of life since `failures` batches; it is back;
  * - `fenced`: another relay has taken a range of shards while this one was away; nothing was overwritten;
@@ -21,6 +23,7 @@ export interface TroubledRow {
  */
 export type Alarm =
   | { readonly kind: 'dead' | 'stuck'; readonly row: TroubledRow }
+  | { readonly kind: 'unroutable'; readonly row: TroubledRow; readonly route: string }
   | { readonly kind: 'outage'; readonly failures: number; readonly reason: string }
   | { readonly kind: 'outage-over' | 'database-over' }
   | { readonly kind: 'fenced'; readonly firstShard: number }

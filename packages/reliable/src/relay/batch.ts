@@ -1,8 +1,13 @@
 /**
- * Which claimed rows fly together, and in which waves. A batch may hold many messages of one key; they leave one after the other,
- * each after the confirmation of the one before, so the first that is not confirmed holds the rest back. Keys of a batch are closed to
- * other batches while it flies. Pure; the relay brings rows and outcomes.
+ * Which claimed rows fly together, and in which waves. Where the transport does not keep the order of a key itself, messages of one key
+ * leave one after the other, each after the confirmation of the one before, so the first that is not confirmed holds the rest back. Keys
+ * of a batch are closed to other batches while it flies. Pure; the relay brings rows and outcomes.
  */
+import type { OutgoingMessage } from '../transports/transport.ts';
+
+/** States out of which a relay claims. */
+export type ClaimedState = 'retrying' | 'delayed' | 'sent' | 'waiting';
+
 export interface ClaimedRow {
   readonly sequence: number;
   readonly id: string;
@@ -10,13 +15,24 @@ export interface ClaimedRow {
   readonly key: string | null;
   readonly topic: string;
   readonly tag: string | null;
+  readonly state: ClaimedState;
   readonly attempts: number;
   readonly tries: number;
   readonly dueAt: number;
   readonly bodyBytes: number;
+  readonly createdAt: number;
+  readonly type: string;
+  readonly exchange: string | null;
+  readonly exchangeType: string | null;
+  readonly routingKey: string | null;
+  /** 0: the broker's confirmation settles it. */
+  readonly confirmWithin: number;
+  readonly keepFor: number;
   /** First shard and fencing epoch of the lease under which the row was read. */
   readonly range: number;
   readonly epoch: number;
+  /** What will be pushed, when it came with the head. */
+  readonly message: OutgoingMessage | undefined;
 }
 
 /** What is in the air: nothing of it may be taken again. */
@@ -43,31 +59,34 @@ export class Batch {
   }
 
   /** Takes the row unless it or its key is in flight. A row too large for the rest of the batch closes it; as the first it is taken alone. */
-  offer(row: ClaimedRow, flying: InFlight): void {
-    if (this.full || flying.ids.has(row.id) || (row.key !== null && flying.keys.has(row.key))) return;
+  offer(row: ClaimedRow, flying: InFlight): boolean {
+    if (this.full || flying.ids.has(row.id) || (row.key !== null && flying.keys.has(row.key))) return false;
     if (this.rows.length > 0 && this.#bytes + row.bodyBytes > this.#bytesMax) {
       this.#full = true;
-      return;
+      return false;
     }
     this.rows.push(row);
     this.#bytes += row.bodyBytes;
+    return true;
   }
 }
 
-/** A batch in waves: no wave has two messages of a key. */
+/** A batch in waves: no wave has two messages of a key, unless the transport keeps their order; then there is one wave. */
 export class Waves {
   #next: ClaimedRow[];
   readonly #waiting = new Map<string, ClaimedRow[]>();
 
-  constructor(rows: readonly ClaimedRow[]) {
-    this.#next = [];
-    for (const row of rows) {
-      const behind = row.key === null ? undefined : this.#waiting.get(row.key);
-      if (behind !== undefined) behind.push(row);
-      else {
-        this.#next.push(row);
-        if (row.key !== null) this.#waiting.set(row.key, []);
-      }
+  constructor(rows: readonly ClaimedRow[], keepsOrder = false) {
+    this.#next = keepsOrder ? [...rows] : [];
+    if (!keepsOrder) for (const row of rows) this.#place(row);
+  }
+
+  #place(row: ClaimedRow): void {
+    const behind = row.key === null ? undefined : this.#waiting.get(row.key);
+    if (behind !== undefined) behind.push(row);
+    else {
+      this.#next.push(row);
+      if (row.key !== null) this.#waiting.set(row.key, []);
     }
   }
 

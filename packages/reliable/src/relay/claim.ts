@@ -1,18 +1,20 @@
-import { headersFromText } from '../outbox/message.ts';
-import { run, pieces, type Steps } from '../sql/statement.ts';
+/**
+ * Claiming writes nothing: it reads due rows page by page, from the low-water mark of each state, and takes what is in a range held and
+ * not in the air, and whose key no earlier failed message holds. What it reads is bounded in rows and bytes, however large the backlog.
+ *
+ * A claim must know all that was in the air at any time since it began: a row that lands while a page is on its way is still in that
+ * page. The relay sees to it (it takes landed rows out of `flying` between claims).
+ */
+import { run, pieces, type Statement, type Steps } from '../sql/statement.ts';
 import { asBytes, asNumber, asText, asTextOrNull } from '../sql/values.ts';
 import type { OutgoingMessage } from '../transports/transport.ts';
-import { Batch, type ClaimedRow, type InFlight } from './batch.ts';
+import { Batch, type ClaimedRow, type ClaimedState, type InFlight } from './batch.ts';
+import { CopyReader, messageOf, rowOfObject, type PageRow } from './claimed-row.ts';
+import { BEGINNING, LowWater } from './low-water.ts';
+import { listText, type PostgresStatements } from './postgres-statements.ts';
 import type { RelayStatements } from './relay-statements.ts';
 
-/**
- * Claiming writes nothing: it reads due rows of the ranges held, page by page from the first, and takes what is not in the air. Every
- * claim begins at the beginning, so a row that became visible late is never skipped; pages only walk past rows that are busy.
- */
 export interface ClaimOrder {
-  readonly channel: string;
-  readonly scope: string;
-  readonly owner: string;
   readonly nowMs: number;
   readonly rowsMax: number;
   readonly bytesMax: number;
@@ -20,73 +22,194 @@ export interface ClaimOrder {
   readonly flying: InFlight;
   /** Range → epoch, as this relay believes it. */
   readonly held: ReadonlyMap<number, number>;
+  /** Look also at what is retried, delayed and sent, not only at fresh rows. */
+  readonly all: boolean;
 }
 
-/** Failed messages first (they hold their keys up), then those whose time has come, then the fresh ones. */
-const CLAIMED_STATES = ['retrying', 'delayed', 'waiting'] as const;
-
-export function* claimBatch(statements: RelayStatements, order: ClaimOrder): Steps<Batch> {
-  const batch = new Batch(order.rowsMax, order.bytesMax);
-  for (const state of CLAIMED_STATES) yield* claimState(statements, order, state, batch);
-  return batch;
+export interface ClaimScope {
+  readonly channel: string;
+  readonly scope: string;
+  readonly owner: string;
 }
 
-function* claimState(statements: RelayStatements, order: ClaimOrder, state: string, batch: Batch): Steps<void> {
-  const { channel, scope, owner, nowMs, flying } = order;
-  const limit = order.rowsMax + flying.ids.size;
-  let after = { dueAt: 0, sequence: -1 };
-  for (let page = 0; page < order.pagesMax && !batch.full; page++) {
-    const { rows } = yield* run(
-      statements.claim({ channel, state, scope, owner, now: nowMs, afterDue: after.dueAt, afterSequence: after.sequence, limit }),
-    );
-    for (const row of rows.map(claimedRow)) {
-      after = row;
-      // A range that changed hands and came back is claimed under its present epoch only.
-      if (order.held.get(row.range) === row.epoch) batch.offer(row, flying);
+/** Failed messages first (they hold their keys up), then those whose time has come, those nobody confirmed, then the fresh ones. */
+const STATES: readonly ClaimedState[] = ['retrying', 'delayed', 'sent', 'waiting'];
+const FRESH: readonly ClaimedState[] = ['waiting'];
+
+/** Keys held up that are kept in memory; when there are more, the database is asked about each row. */
+const HOLDING_MAX = 1000;
+/** Bodies come with the heads unless more than a fifth of them was read in vain. */
+const VAIN_MAX = 0.2;
+/** Heads of a page that only looks for what was left behind. */
+const SWEEP_ROWS = 1000;
+
+export class Claimer {
+  readonly #statements: RelayStatements;
+  readonly #postgres: PostgresStatements | undefined;
+  readonly #scope: ClaimScope;
+  readonly #marks = new Map<ClaimedState, LowWater>(STATES.map((state) => [state, new LowWater()]));
+  /** Key → its earliest message that holds it; undefined: too many to keep. */
+  #holding: Map<string, number> | undefined = new Map();
+  #holdingKnown = false;
+  /** Share of the rows of the last pages that were read in vain. */
+  #vain = 0;
+
+  constructor(statements: RelayStatements, postgres: PostgresStatements | undefined, scope: ClaimScope) {
+    this.#statements = statements;
+    this.#postgres = postgres;
+    this.#scope = scope;
+  }
+
+  *claim(order: ClaimOrder): Steps<Batch> {
+    const batch = new Batch(order.rowsMax, order.bytesMax);
+    if (!this.#holdingKnown) yield* this.#readHolding();
+    for (const state of order.all ? STATES : FRESH) if (!batch.full) yield* this.#claimState(state, order, batch);
+    return batch;
+  }
+
+  /** Every state is looked through from the beginning by the next claims. */
+  sweep(): void {
+    for (const mark of this.#marks.values()) mark.sweep();
+    this.#holdingKnown = false;
+  }
+
+  get sweeping(): boolean {
+    for (const mark of this.#marks.values()) if (mark.sweeping) return true;
+    return false;
+  }
+
+  /** Leases have changed hands: nothing is known any more. */
+  forget(): void {
+    for (const mark of this.#marks.values()) mark.forget();
+    this.#holdingKnown = false;
+  }
+
+  /** A row is as due as before. */
+  putBack(row: ClaimedRow): void {
+    this.#marks.get(row.state)!.putBack(row);
+  }
+
+  /** Rows have left the air; `settled` are those of them whose state is another now. */
+  landed(settled: readonly ClaimedRow[], failed: boolean): void {
+    for (const mark of this.#marks.values()) mark.landed();
+    if (failed) this.#holdingKnown = false;
+    for (const row of settled) {
+      if (row.state !== 'retrying' || row.key === null) continue;
+      // It may have held up others, which lie below the mark.
+      this.#holdingKnown = false;
+      this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence: row.sequence });
     }
-    if (rows.length < limit) return;
+  }
+
+  *#readHolding(): Steps<void> {
+    const { rows } = yield* run(this.#statements.holding({ channel: this.#scope.channel, limit: HOLDING_MAX + 1 }));
+    this.#holdingKnown = true;
+    this.#holding = rows.length > HOLDING_MAX ? undefined : new Map();
+    if (this.#holding === undefined) return;
+    for (const row of rows) {
+      const key = asTextOrNull(row['message_key']);
+      const sequence = asNumber(row['sequence']);
+      if (key !== null && sequence < (this.#holding.get(key) ?? Number.POSITIVE_INFINITY)) this.#holding.set(key, sequence);
+    }
+  }
+
+  *#claimState(state: ClaimedState, order: ClaimOrder, batch: Batch): Steps<void> {
+    const mark = this.#marks.get(state)!;
+    for (let page = 0; page < order.pagesMax && !batch.full; page++) {
+      const sweeping = mark.sweeping && mark.from !== BEGINNING;
+      const limit = mark.sweeping ? Math.max(SWEEP_ROWS, order.rowsMax) : order.rowsMax - batch.rows.length;
+      const rows = yield* this.#page(state, order, mark, limit, !sweeping);
+      const before = batch.rows.length;
+      let last: ClaimedRow | undefined;
+      for (const one of rows) {
+        if (batch.full) break;
+        this.#consider(one, order.flying, batch, mark);
+        if (!batch.full || batch.rows.at(-1) === one.row) last = one.row;
+      }
+      const ended = rows.length < limit && (rows.length === 0 || last === rows.at(-1)!.row);
+      mark.read(last, ended);
+      if (rows.length > 0) this.#vain = 1 - (batch.rows.length - before) / rows.length;
+      if (ended && !mark.sweeping) return;
+    }
+  }
+
+  #consider({ row, held }: PageRow, flying: InFlight, batch: Batch, mark: LowWater): void {
+    if (row.epoch < 0 || held || this.#isHeld(row) || flying.ids.has(row.id)) return;
+    if (!batch.offer(row, flying) && !batch.full) mark.skipped(row);
+  }
+
+  #isHeld({ key, sequence }: ClaimedRow): boolean {
+    return key !== null && this.#holding !== undefined && (this.#holding.get(key) ?? sequence) < sequence;
+  }
+
+  *#page(state: ClaimedState, order: ClaimOrder, mark: LowWater, limit: number, mayTakeBodies: boolean): Steps<PageRow[]> {
+    const { channel, scope, owner } = this.#scope;
+    const { from } = mark;
+    let epochs = 0;
+    for (const epoch of order.held.values()) epochs += epoch;
+    const values = {
+      channel,
+      state,
+      scope,
+      owner,
+      held: order.held.size,
+      epochs,
+      now: order.nowMs,
+      afterDue: from.dueAt,
+      afterSequence: from.sequence,
+      limit,
+    };
+    const as = { state, leases: order.held };
+    if (this.#holding === undefined) return objects(yield* run(this.#statements.pageOfMany(values)), as);
+    if (this.#postgres === undefined || !mayTakeBodies || this.#vain > VAIN_MAX)
+      return objects(yield* run(this.#statements.page(values)), as);
+    const statement = this.#postgres.pageWithBodies({ ...values, bytes: order.bytesMax });
+    const result = yield* run({ ...statement, copies: true });
+    return result.value === undefined ? objects(result, as) : copied(result.value as readonly Buffer[], as);
   }
 }
 
-function claimedRow(row: Readonly<Record<string, unknown>>): ClaimedRow {
-  return {
-    sequence: asNumber(row['sequence']),
-    id: asText(row['id']),
-    shard: asNumber(row['shard']),
-    key: asTextOrNull(row['message_key']),
-    topic: asText(row['topic']),
-    tag: asTextOrNull(row['tag']),
-    attempts: asNumber(row['attempts']),
-    tries: asNumber(row['tries']),
-    dueAt: asNumber(row['due_at']),
-    bodyBytes: asNumber(row['body_bytes']),
-    range: asNumber(row['first_shard']),
-    epoch: asNumber(row['epoch']),
-  };
+function objects({ rows }: { readonly rows: readonly Readonly<Record<string, unknown>>[] }, as: ReadAsGiven): PageRow[] {
+  return rows.map((row) => rowOfObject(row, as));
 }
 
-/** The messages of claimed rows, by id. A row without a body is absent. */
+type ReadAsGiven = Parameters<typeof rowOfObject>[1];
+
+function copied(chunks: readonly Buffer[], as: ReadAsGiven): PageRow[] {
+  const reader = new CopyReader(as);
+  const rows: PageRow[] = [];
+  for (const chunk of chunks) {
+    const row = reader.read(chunk);
+    if (row !== undefined) rows.push({ row, held: false });
+  }
+  return rows;
+}
+
+/** The messages of claimed rows that came without, by id. A row without a body is absent. */
 export function* readMessages(
   statements: RelayStatements,
+  postgres: PostgresStatements | undefined,
   channel: string,
   rows: readonly ClaimedRow[],
 ): Steps<Map<string, OutgoingMessage>> {
   const messages = new Map<string, OutgoingMessage>();
   const byId = new Map(rows.map((row) => [row.id, row]));
-  for (const ids of pieces([...byId.keys()])) {
-    const { rows: bodies } = yield* run(statements.bodies({ channel }, ids));
+  for (const statement of bodyStatements(statements, postgres, channel, [...byId.keys()])) {
+    const { rows: bodies } = yield* run(statement);
     for (const body of bodies) {
       const row = byId.get(asText(body['id']))!;
-      const headers = headersFromText(asTextOrNull(body['headers']));
-      messages.set(row.id, {
-        id: row.id,
-        topic: row.topic,
-        key: row.key ?? undefined,
-        tag: row.tag ?? undefined,
-        headers,
-        body: asBytes(body['body']),
-      });
+      messages.set(row.id, messageOf(row, asTextOrNull(body['headers']), asBytes(body['body'])));
     }
   }
   return messages;
+}
+
+function bodyStatements(
+  statements: RelayStatements,
+  postgres: PostgresStatements | undefined,
+  channel: string,
+  ids: readonly string[],
+): Statement[] {
+  if (postgres !== undefined) return [postgres.bodies({ channel, ids: listText(ids) })];
+  return pieces(ids).map((piece) => statements.bodies({ channel }, piece));
 }

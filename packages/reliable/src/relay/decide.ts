@@ -5,20 +5,23 @@ import type { PublishOutcome, PublishResult } from '../transports/transport.ts';
  * What one outcome means for one row: pure, so the whole policy is this page.
  *
  * ```
- * confirmed              row and body are deleted
- * rejected, unroutable   attempts + 1, waits; at attemptsMax it is dead and a person is told
- * unknown                waits, not counted: the broker may hold it, the id makes the repeat harmless
- * unavailable            nothing is written: the message is as good as before, the relay brakes instead
+ * confirmed     head and body are deleted; kept as `confirmed`, without its body, while its status may be asked for (`keep_for`);
+ *               `sent` when only the consumer's confirmation settles it (`confirm_within`): due again after that, under the same id
+ * rejected      attempts + 1, waits; at attemptsMax it is dead and a person is told
+ * unroutable    waits, not counted: the message is good and its queue may yet be bound; told by an alarm of its own
+ * unknown       waits, not counted: the broker may hold it, the id makes the repeat harmless
+ * unavailable   nothing is written: the message is as good as before, the relay brakes instead
  * ```
  */
 export type Settlement =
-  | { readonly kind: 'confirmed' }
+  | { readonly kind: 'deleted' }
   | { readonly kind: 'left' }
   | {
-      readonly kind: 'retrying' | 'dead';
+      readonly kind: 'sent' | 'confirmed' | 'retrying' | 'dead';
       readonly attempts: number;
       readonly tries: number;
-      readonly dueAt: number;
+      /** From the database's present: until it is due, or kept no longer. */
+      readonly waitMs: number;
       readonly outcome: PublishResult;
       readonly reason: string;
     };
@@ -29,22 +32,21 @@ export interface RetryPolicy {
   readonly retryMaxMs: number;
 }
 
-/** What the row knows of its past. */
+/** What the row knows of its past and its end. */
 export interface Tried {
   readonly attempts: number;
   readonly tries: number;
+  readonly confirmWithin: number;
+  readonly keepFor: number;
 }
 
-export function decide(
-  row: Tried,
-  { outcome, reason }: PublishOutcome,
-  policy: RetryPolicy,
-  nowMs: number,
-  random: number,
-): Settlement {
-  if (outcome === 'confirmed') return { kind: 'confirmed' };
-  if (outcome === 'unavailable') return { kind: 'left' };
-  const attempts = row.attempts + (outcome === 'unknown' ? 0 : 1);
+const DELETED: Settlement = { kind: 'deleted' };
+const LEFT: Settlement = { kind: 'left' };
+
+export function decide(row: Tried, { outcome, reason }: PublishOutcome, policy: RetryPolicy, random: number): Settlement {
+  if (outcome === 'confirmed') return confirmedBy(row);
+  if (outcome === 'unavailable') return LEFT;
+  const attempts = row.attempts + (outcome === 'rejected' ? 1 : 0);
   const tries = row.tries + 1;
   const dead = attempts >= policy.attemptsMax;
   const waitMs = backoffMs({ firstMs: policy.retryFirstMs, maxMs: policy.retryMaxMs }, tries, random);
@@ -52,10 +54,21 @@ export function decide(
     kind: dead ? 'dead' : 'retrying',
     attempts,
     tries,
-    dueAt: nowMs + (dead ? 0 : waitMs),
+    waitMs: dead ? 0 : Math.ceil(waitMs),
     outcome,
     reason: shortened(reason ?? outcome),
   };
+}
+
+function confirmedBy({ attempts, tries, confirmWithin, keepFor }: Tried): Settlement {
+  if (confirmWithin === 0 && keepFor === 0) return DELETED;
+  const kind = confirmWithin > 0 ? 'sent' : 'confirmed';
+  return { kind, attempts, tries, waitMs: confirmWithin > 0 ? confirmWithin : keepFor, outcome: 'confirmed', reason: '' };
+}
+
+/** Whether the broker has it, so that the next of its key may follow. */
+export function hasLeft({ kind }: Settlement): boolean {
+  return kind === 'deleted' || kind === 'sent' || kind === 'confirmed';
 }
 
 /** Longest reason that is kept, in characters. */
@@ -73,8 +86,11 @@ export function outcomesOf(answer: unknown, count: number): PublishOutcome[] {
   return Array.from({ length: count }, (_, i) => outcomeOf(list[i]));
 }
 
+export const CONFIRMED: PublishOutcome = { outcome: 'confirmed' };
+
 function outcomeOf(answer: unknown): PublishOutcome {
   const { outcome, reason } = (answer ?? {}) as { outcome?: unknown; reason?: unknown };
+  if (outcome === 'confirmed') return CONFIRMED;
   if (!RESULTS.includes(outcome as string))
     return { outcome: 'unknown', reason: `the transport answered no outcome but ${JSON.stringify(answer)}` };
   return typeof reason === 'string' ? { outcome: outcome as PublishResult, reason } : { outcome: outcome as PublishResult };

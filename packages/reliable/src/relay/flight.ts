@@ -1,19 +1,22 @@
 /**
- * What happens to a claimed batch: bodies are read, waves are pushed outside any transaction, each outcome is decided and written down
- * under the lease it was claimed by. A push that does not come back in `sweepAfterMs` counts as unknown; if it is confirmed
- * later after all, its row is still deleted. Never throws; what the database refuses is left for a later claim.
+ * What happens to a claimed batch: bodies that did not come with the heads are read, waves are pushed outside any transaction, each
+ * outcome is decided and written down under the lease it was claimed by. A push that does not come back in `sweepAfterMs` counts as
+ * unknown; if it is confirmed later after all, its row is still deleted. Never throws; what the database refuses is left for a later claim.
  */
 import { backoffMs, type Clock, type Random, type Timers } from '@tallystick/base';
 import type { RelayOptions } from '../options.ts';
+import { sqlStateOf } from '../sql/sql-state.ts';
 import type { OutgoingMessage, PublishOutcome, Transport } from '../transports/transport.ts';
 import type { Alarm, TroubledRow } from './alarm.ts';
 import { Waves, type ClaimedRow } from './batch.ts';
+import type { Landing } from './brake.ts';
 import { readMessages } from './claim.ts';
-import { decide, outcomeOfError, outcomesOf } from './decide.ts';
+import { CONFIRMED, decide, hasLeft, outcomeOfError, outcomesOf } from './decide.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
+import type { PostgresStatements } from './postgres-statements.ts';
 import type { RelayDatabase } from './relay-database.ts';
 import type { RelayStatements } from './relay-statements.ts';
-import { settleRows, type Decided } from './settle.ts';
+import { settleApart, settleTogether, type Decided } from './settle.ts';
 import { comesBack, pause } from './waits.ts';
 
 /** Since the relay was made. */
@@ -32,6 +35,8 @@ export interface FlightPorts {
   readonly database: RelayDatabase;
   readonly leases: LeaseKeeper;
   readonly statements: RelayStatements;
+  /** Where the database is PostgreSQL. */
+  readonly postgres: PostgresStatements | undefined;
   readonly options: RelayOptions;
   readonly scope: string;
   readonly owner: string;
@@ -40,28 +45,87 @@ export interface FlightPorts {
   readonly timers: Timers;
   readonly counters: RelayCounters;
   tell(alarm: Alarm): void;
-  /** Outcomes of a wave, before they are settled; false: no further wave, the broker is in trouble. */
-  felt(outcomes: readonly PublishOutcome[]): boolean;
+  /** How a wave has landed, before it is settled; false: no further wave, the broker is in trouble. */
+  felt(landing: Landing, outcomes: readonly PublishOutcome[]): boolean;
   /** How far the relay still wants this: `wave` pushes on, `landing` only settles, `gone` neither. */
   wanted(): 'wave' | 'landing' | 'gone';
+  /** Rows whose route is not there; and rows that were confirmed, while some are not. */
+  routes: Routes;
 }
 
-export async function fly(rows: readonly ClaimedRow[], ports: FlightPorts): Promise<void> {
+/** Which routes lead nowhere, told once each until they lead somewhere. */
+export interface Routes {
+  unroutable(row: TroubledRow, route: string): void;
+  confirmed(rows: readonly ClaimedRow[]): void;
+}
+
+/** What became of the batch: its rows that have another state now, and whether some of them failed. The others are due as before. */
+export interface Landed {
+  readonly settled: readonly ClaimedRow[];
+  readonly failed: boolean;
+}
+
+export async function fly(rows: readonly ClaimedRow[], ports: FlightPorts): Promise<Landed> {
+  const settled: ClaimedRow[] = [];
+  let failed = false;
   try {
-    const messages = await ports.database.run(readMessages(ports.statements, ports.options.channel, rows));
-    const waves = new Waves(rows);
+    const messages = await messagesOf(rows, ports);
+    const keepsOrder = ports.transport.keepsOrder === true;
+    const waves = new Waves(rows, keepsOrder);
     for (let wave = waves.take(); wave.length > 0; wave = waves.take()) {
-      if (ports.wanted() !== 'wave' || !ports.leases.safe(wave)) return;
+      if (ports.wanted() !== 'wave' || !ports.leases.safe(wave)) break;
+      const tookOffMs = ports.clock.monotonic();
       const outcomes = await push(wave, messages, ports);
       // A relay that has stopped waiting for this push has no say over its rows any more.
-      if (ports.wanted() === 'gone') return;
-      const goOn = ports.felt(outcomes);
-      for (const row of await settle(wave, outcomes, ports)) waves.confirmed(row);
-      if (!goOn) return;
+      if (ports.wanted() === 'gone') break;
+      const confirmMs = ports.clock.monotonic() - tookOffMs;
+      const goOn = ports.felt(
+        { ...felt(wave, outcomes, keepsOrder), tookOffMs, confirmMs, databaseMs: ports.database.slowestMs() },
+        outcomes,
+      );
+      for (const { row, settlement } of await settle(wave, outcomes, ports)) {
+        if (settlement.kind === 'left') continue;
+        settled.push(row);
+        if (hasLeft(settlement)) waves.confirmed(row);
+        else failed = true;
+      }
+      if (!goOn) break;
     }
   } catch (error) {
+    failed = true;
     ports.database.refused(error);
   }
+  return { settled, failed };
+}
+
+/** Messages by id, those that came with their heads and those that are read now. */
+async function messagesOf(rows: readonly ClaimedRow[], ports: FlightPorts): Promise<ReadonlyMap<string, OutgoingMessage>> {
+  const bare = rows.filter(({ message }) => message === undefined);
+  if (bare.length === 0) return NONE_BARE;
+  return ports.database.run(readMessages(ports.statements, ports.postgres, ports.options.channel, bare));
+}
+
+const NONE_BARE: ReadonlyMap<string, OutgoingMessage> = new Map();
+
+/** What the outcomes of a wave say about the broker. A message that was kept back for its key's order says nothing. */
+function felt(
+  wave: readonly ClaimedRow[],
+  outcomes: readonly PublishOutcome[],
+  keepsOrder: boolean,
+): Pick<Landing, 'rows' | 'definite' | 'unavailable'> {
+  const gaps = keepsOrder && outcomes.some(({ outcome }) => outcome !== 'confirmed') ? new Set<string>() : undefined;
+  let definite = 0;
+  let unavailable = 0;
+  let keptBack = 0;
+  for (let i = 0; i < wave.length; i++) {
+    const { outcome } = outcomes[i]!;
+    const { key } = wave[i]!;
+    if (outcome === 'unavailable' && key !== null && gaps?.has(key) === true) keptBack++;
+    else if (outcome === 'unavailable') unavailable++;
+    else if (outcome !== 'unknown') definite++;
+    if (outcome !== 'confirmed' && key !== null) gaps?.add(key);
+  }
+  return { rows: wave.length - keptBack, definite, unavailable };
 }
 
 /** One outcome per row. */
@@ -69,24 +133,32 @@ async function push(
   wave: readonly ClaimedRow[],
   messages: ReadonlyMap<string, OutgoingMessage>,
   ports: FlightPorts,
-): Promise<PublishOutcome[]> {
-  const sent = wave.filter(({ id }) => messages.has(id));
-  const answers = sent.length === 0 ? [] : await published(sent, messages, ports);
-  const byId = new Map(sent.map(({ id }, i) => [id, answers[i]!]));
-  return wave.map(({ id }) => byId.get(id) ?? { outcome: 'rejected', reason: 'its body is missing from the body table' });
+): Promise<readonly PublishOutcome[]> {
+  const sent: OutgoingMessage[] = [];
+  const at: number[] = [];
+  for (let i = 0; i < wave.length; i++) {
+    const message = wave[i]!.message ?? messages.get(wave[i]!.id);
+    if (message === undefined) continue;
+    sent.push(message);
+    at.push(i);
+  }
+  const answers = sent.length === 0 ? [] : await published(sent, wave, at, ports);
+  if (sent.length === wave.length) return answers;
+  const outcomes: PublishOutcome[] = wave.map(() => ({ outcome: 'rejected', reason: 'its body is missing from the body table' }));
+  at.forEach((i, n) => (outcomes[i] = answers[n]!));
+  return outcomes;
 }
 
 async function published(
-  rows: readonly ClaimedRow[],
-  messages: ReadonlyMap<string, OutgoingMessage>,
+  messages: readonly OutgoingMessage[],
+  wave: readonly ClaimedRow[],
+  at: readonly number[],
   ports: FlightPorts,
-): Promise<PublishOutcome[]> {
+): Promise<readonly PublishOutcome[]> {
   const { sweepAfterMs } = ports.options;
-  const answer = answerOf(
-    ports.transport,
-    rows.map(({ id }) => messages.get(id)!),
-  );
+  const answer = answerOf(ports.transport, messages);
   if (await comesBack(answer, sweepAfterMs, ports.timers)) return answer;
+  const rows = at.map((i) => wave[i]!);
   void answer.then((late) => landedLate(rows, late, ports));
   return rows.map(() => ({ outcome: 'unknown', reason: `no answer for ${sweepAfterMs} ms (sweepAfterMs)` }));
 }
@@ -106,7 +178,7 @@ async function landedLate(rows: readonly ClaimedRow[], outcomes: readonly Publis
   try {
     await settle(
       confirmed,
-      confirmed.map(() => ({ outcome: 'confirmed' })),
+      confirmed.map(() => CONFIRMED),
       ports,
     );
   } catch (error) {
@@ -115,25 +187,25 @@ async function landedLate(rows: readonly ClaimedRow[], outcomes: readonly Publis
 }
 
 /**
- * Decides and writes down; returns the rows that are confirmed and deleted. While the database is locked and the leases hold it goes
- * on trying: what has been pushed and is not written down would be pushed again.
+ * Decides and writes down; returns what was decided and is written (or needs no writing), nothing of a lease that was lost. While the
+ * database is locked, or out of reach, and the leases hold, it goes on trying: what has been pushed and is not written down would be
+ * pushed again. What is written twice is written the same.
  */
 async function settle(
   wave: readonly ClaimedRow[],
   outcomes: readonly PublishOutcome[],
   ports: FlightPorts,
-): Promise<ClaimedRow[]> {
-  const { clock, random, options, scope, owner, statements, database, leases } = ports;
-  const nowMs = clock.now();
-  const decided = wave.map((row, i) => ({ row, settlement: decide(row, outcomes[i]!, options, nowMs, random.u32()) }));
-  const written = decided.filter(({ settlement }) => settlement.kind !== 'left');
-  const order = { channel: options.channel, scope, owner, nowMs };
+): Promise<readonly Decided[]> {
+  const { clock, random, options, database, leases } = ports;
+  const decided = wave.map((row, i) => ({ row, settlement: decide(row, outcomes[i]!, options, random.u32()) }));
+  const giveUpMs = clock.monotonic() + options.sweepAfterMs;
   for (let failures = 1; ; failures++) {
     try {
-      const fenced = written.length === 0 ? [] : await database.atomically(settleRows(statements, order, written));
-      return settled(decided, fenced, ports);
+      return settled(decided, await write(decided, ports), ports);
     } catch (error) {
-      if (!database.isLocked(error) || !leases.safe(wave) || ports.wanted() === 'gone') throw error;
+      const passes =
+        database.isLocked(error) || (ports.postgres !== undefined && isPassing(error) && clock.monotonic() < giveUpMs);
+      if (!passes || !leases.safe(wave) || ports.wanted() === 'gone') throw error;
       await pause(backoffMs(LOCKED_WAIT, failures, random.u32()), ports.timers);
     }
   }
@@ -141,24 +213,49 @@ async function settle(
 
 const LOCKED_WAIT = { firstMs: 5, maxMs: 250 };
 
-function settled(decided: readonly Decided[], fenced: readonly number[], ports: FlightPorts): ClaimedRow[] {
+async function write(decided: readonly Decided[], ports: FlightPorts): Promise<readonly number[]> {
+  const { options, scope, owner, clock, statements, postgres, database } = ports;
+  const order = { channel: options.channel, scope, owner, nowMs: clock.now() };
+  if (decided.every(({ settlement }) => settlement.kind === 'left')) return [];
+  if (postgres !== undefined) return database.run(settleTogether(postgres, order, decided));
+  const written = decided.filter(({ settlement }) => settlement.kind !== 'left');
+  return database.atomically(settleApart(statements, order, written));
+}
+
+/** The connection broke, or the server is shutting down, starting, or out of connections. */
+function isPassing(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  return state === undefined || /^(08|57P|53300)/.test(state);
+}
+
+function settled(decided: readonly Decided[], fenced: readonly number[], ports: FlightPorts): readonly Decided[] {
   const { counters, leases } = ports;
-  const kept = decided.filter(({ row }) => !fenced.includes(row.range));
+  const kept = fenced.length === 0 ? decided : decided.filter(({ row }) => !fenced.includes(row.range));
   counters.fenced += decided.length - kept.length;
   leases.lost(fenced);
-  const confirmed = kept.filter(({ settlement }) => settlement.kind === 'confirmed');
-  counters.confirmed += confirmed.length;
-  counters.failed += kept.length - confirmed.length;
-  for (const one of kept) report(one, ports);
-  return confirmed.map(({ row }) => row);
+  let confirmed = 0;
+  for (const one of kept) {
+    if (hasLeft(one.settlement)) confirmed++;
+    else report(one, ports);
+  }
+  counters.confirmed += confirmed;
+  counters.failed += kept.length - confirmed;
+  ports.routes.confirmed(kept.filter(({ settlement }) => hasLeft(settlement)).map(({ row }) => row));
+  return kept;
 }
 
 function report({ row, settlement }: Decided, ports: FlightPorts): void {
-  if (settlement.kind === 'confirmed' || settlement.kind === 'left') return;
+  if (settlement.kind !== 'retrying' && settlement.kind !== 'dead') return;
   const { attempts, tries, outcome, reason } = settlement;
   const troubled: TroubledRow = { id: row.id, topic: row.topic, key: row.key ?? undefined, attempts, tries, outcome, reason };
+  if (outcome === 'unroutable') ports.routes.unroutable(troubled, routeOf(row));
   if (settlement.kind === 'dead') {
     ports.counters.dead++;
     ports.tell({ kind: 'dead', row: troubled });
   } else if (tries === ports.options.stuckAfterTries) ports.tell({ kind: 'stuck', row: troubled });
+}
+
+/** Where a message goes, for people. */
+export function routeOf({ topic, exchange, routingKey }: ClaimedRow): string {
+  return exchange === null || exchange === '' ? (routingKey ?? topic) : `${exchange}/${routingKey ?? topic}`;
 }

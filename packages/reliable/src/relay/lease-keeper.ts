@@ -16,6 +16,9 @@ export interface LeaseDatabase {
   atomically<T>(steps: Steps<T>): Promise<T>;
 }
 
+/** How often a relay that wants more ranges looks for them. */
+const SEE_INTERVAL_MS = 100;
+
 export class LeaseKeeper {
   readonly #database: LeaseDatabase;
   readonly #identity: LeaseIdentity;
@@ -26,6 +29,7 @@ export class LeaseKeeper {
   /** Range → epoch. */
   #held: ReadonlyMap<number, number> = new Map();
   #renewAtMs = 0;
+  #seeAtMs = 0;
   #safeUntilMs = 0;
 
   constructor(database: LeaseDatabase, identity: LeaseIdentity, rangesMax: number, clock: Clock, tell: (alarm: Alarm) => void) {
@@ -50,8 +54,8 @@ export class LeaseKeeper {
     return this.#clock.monotonic() < this.#safeUntilMs && rows.every(({ range, epoch }) => this.#held.get(range) === epoch);
   }
 
-  /** Renews what is due and takes what is free; one that has nothing to write only reads. */
-  async keep(): Promise<void> {
+  /** Renews what is due and takes what is free; one that has nothing to write only reads. Answers whether other ranges are held now. */
+  async keep(): Promise<boolean> {
     const { dialect } = this.#database.session;
     const { scope } = this.#identity;
     if (!this.#made) {
@@ -60,16 +64,18 @@ export class LeaseKeeper {
     }
     const now = this.#clock.monotonic();
     const renewDue = now >= this.#renewAtMs;
-    if (!renewDue && this.#held.size >= this.#rangesMax) return;
+    if (!renewDue && (this.#held.size >= this.#rangesMax || now < this.#seeAtMs)) return false;
+    this.#seeAtMs = now + Math.min(SEE_INTERVAL_MS, this.#identity.leaseMs / 20);
     const wallMs = this.#clock.now();
     const plan = planLeases(await this.#database.run(seeLeases(dialect, scope, wallMs)), this.#held, this.#rangesMax);
     this.lost(plan.lost);
-    if (plan.take.length === 0 && !(renewDue && plan.renew.length > 0)) return;
+    if (plan.take.length === 0 && !(renewDue && plan.renew.length > 0)) return plan.lost.length > 0;
     const before = this.#held;
     this.#held = await this.#database.atomically(keepLeases(dialect, this.#identity, plan, wallMs));
     this.#safeUntilMs = now + this.#identity.leaseMs;
     this.#renewAtMs = now + this.#identity.leaseMs / 3;
     for (const firstShard of before.keys()) if (!this.#held.has(firstShard)) this.#tell({ kind: 'fenced', firstShard });
+    return plan.lost.length > 0 || plan.take.length > 0 || this.#held.size !== before.size;
   }
 
   /** These ranges have changed hands. */

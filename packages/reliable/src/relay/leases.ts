@@ -17,7 +17,7 @@ import { asNumber, asText } from '../sql/values.ts';
 
 /** Fixed for ever: the rows are made once per scope. */
 export const RANGES = 16;
-const RANGE_SHARDS = SHARDS / RANGES;
+export const RANGE_SHARDS = SHARDS / RANGES;
 
 /** A lease row as it was read. */
 export interface LeaseSeen {

@@ -1,56 +1,76 @@
 /**
- * The relay's side of its database handle: one piece of work at a time, never inside somebody else's transaction, and a pause that
- * grows while the database refuses. An alarm only when that lasts: a moment's lock is everyday life.
+ * The relay's side of its database: work on connections of its own, at most `connectionsMax` at once, so that claims and settles need not
+ * wait for each other; a pause that grows while the database refuses; and how long its answers took, for the governor. An alarm
+ * only when trouble lasts: a moment's lock is everyday life. A connection that breaks is replaced at the next piece of work.
  */
 import { backoffMs, type Clock, type Random } from '@tallystick/base';
-import { fail } from '../errors.ts';
-import { atomically, perform, type Session } from '../sql/session.ts';
+import type { Connections } from '../sql/connections.ts';
+import type { Dialect } from '../sql/dialect.ts';
+import { atomically, perform } from '../sql/session.ts';
 import type { Steps } from '../sql/statement.ts';
 import type { Alarm } from './alarm.ts';
 
 export class RelayDatabase {
-  readonly session: Session;
+  readonly dialect: Dialect;
   /** Monotonic time before which the database is left in peace. */
   pausedUntilMs = 0;
+  readonly #connections: Connections;
+  readonly #connectionsMax: number;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #tell: (alarm: Alarm) => void;
+  #inUse = 0;
+  readonly #waiting: (() => void)[] = [];
+  #slowestMs = 0;
   #failures = 0;
   #told = false;
-  #last: Promise<unknown> = Promise.resolve();
 
-  constructor(session: Session, ports: { readonly clock: Clock; readonly random: Random }, tell: (alarm: Alarm) => void) {
-    this.session = session;
+  constructor(
+    connections: Connections,
+    connectionsMax: number,
+    ports: { readonly clock: Clock; readonly random: Random },
+    tell: (alarm: Alarm) => void,
+  ) {
+    this.dialect = connections.dialect;
+    this.#connections = connections;
+    this.#connectionsMax = connectionsMax;
     this.#clock = ports.clock;
     this.#random = ports.random;
     this.#tell = tell;
   }
 
-  run<T>(steps: Steps<T>): Promise<T> {
-    return this.session.kind === 'sync' ? this.#runNow(steps) : this.#runNext(steps);
+  /** As the lease keeper asks for the dialect. */
+  get session(): { readonly dialect: Dialect } {
+    return this;
+  }
+
+  async run<T>(steps: Steps<T>): Promise<T> {
+    const began = this.#clock.monotonic();
+    if (this.#inUse >= this.#connectionsMax) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#inUse++;
+    try {
+      return await this.#connections.use((session) => perform(session, steps));
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#inUse--;
+      else next();
+      this.#slowestMs = Math.max(this.#slowestMs, this.#clock.monotonic() - began);
+    }
   }
 
   atomically<T>(steps: Steps<T>): Promise<T> {
-    return this.run(atomically(this.session.dialect, steps));
+    return this.run(atomically(this.dialect, steps));
   }
 
-  /** On a synchronous handle steps end before anything else can begin. An open transaction there is the application's, and would swallow them. */
-  async #runNow<T>(steps: Steps<T>): Promise<T> {
-    const open = this.session.inTransaction();
-    // No await for a synchronous handle: its answer must still be true when the steps begin.
-    if (open === true || (open !== false && (await open))) throw fail('ALREADY_IN_TRANSACTION');
-    return perform(this.session, steps);
-  }
-
-  /** On an asynchronous one they queue: looks and landings share the connection. */
-  #runNext<T>(steps: Steps<T>): Promise<T> {
-    const next = this.#last.then(() => this.#runNow(steps));
-    this.#last = next.catch(() => undefined);
-    return next;
+  /** The longest a piece of work has taken, waiting included, since this was asked last. */
+  slowestMs(): number {
+    const slowest = this.#slowestMs;
+    this.#slowestMs = 0;
+    return slowest;
   }
 
   isLocked(error: unknown): boolean {
-    return this.session.dialect.isLocked(error);
+    return this.dialect.isLocked(error);
   }
 
   worked(): void {
@@ -66,6 +86,10 @@ export class RelayDatabase {
     if (this.#told || (this.isLocked(error) && this.#failures < LOCKS_BEFORE_ALARM)) return;
     this.#told = true;
     this.#tell({ kind: 'database', error });
+  }
+
+  close(): Promise<void> {
+    return this.#connections.close();
   }
 }
 

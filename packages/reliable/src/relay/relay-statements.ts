@@ -1,142 +1,145 @@
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
+import { RANGE_SHARDS } from './leases.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import { hole, prepared, preparedList, type Prepared, type SqlValue, type Statement } from '../sql/statement.ts';
-import { bodyAs, headAs, type MessageTable, type RowState } from '../sql/tables.ts';
+import { bodyOf, type MessageTable } from '../sql/tables.ts';
 
 /**
- * Every statement of a relay, built in one place. All that change or claim rows carry the fence: the lease row of the range must still
- * name this owner and this epoch, so a relay that was paused and replaced changes nothing.
+ * Every statement of a relay, built in one place. All that change or claim rows carry the fence: the lease rows of the ranges must still
+ * name this owner and these epochs, so a relay that was paused and replaced changes nothing.
+ *
+ * What holds on every database stands here; what PostgreSQL does in one statement is in `postgres-statements.ts`.
  */
 export interface RelayStatements {
-  /** One page of due rows in ranges this owner holds, with range and epoch; none whose key is held by an earlier failed message. */
-  readonly claim: Prepared<'channel' | 'state' | 'scope' | 'owner' | 'now' | 'afterDue' | 'afterSequence' | 'limit'>;
+  /** One page of due rows of a state, in the order (due_at, sequence), after a position. Heads only. */
+  readonly page: Prepared<PageNames>;
+  /** The same, and of each row whether an earlier failed message holds its key: for when those are too many to be read first. */
+  readonly pageOfMany: Prepared<PageNames>;
+  /** The same as `page` with headers and bodies, as far as `bytes` reach; undefined where two statements are cheaper. */
+  readonly pageWithBodies: Prepared<PageNames | 'bytes'> | undefined;
+  /** Messages that hold their keys up, at most `limit`. */
+  readonly holding: Prepared<'channel' | 'limit'>;
   readonly bodies: (values: Readonly<Record<'channel', SqlValue>>, ids: readonly string[]) => Statement;
+  readonly bodiesMax: number;
   readonly deleteHeads: (values: Fenced, ids: readonly string[]) => Statement;
   readonly deleteBodies: (values: Fenced, ids: readonly string[]) => Statement;
-  readonly failed: Prepared<FencedNames | 'id' | 'state' | 'attempts' | 'tries' | 'dueAt' | 'outcome' | 'reason' | 'now'>;
+  readonly changed: Prepared<FencedNames | 'id' | 'state' | 'attempts' | 'tries' | 'wait' | 'outcome' | 'reason' | 'now'>;
   readonly fenceHolds: Prepared<FencedNames>;
+  /** Settled rows that were kept for those who ask for their status, and are kept no longer: at most `limit`. */
+  readonly forgetBodies: Prepared<ForgetNames>;
+  readonly forgetHeads: Prepared<ForgetNames>;
 }
 
-type FencedNames = 'channel' | 'scope' | 'range' | 'owner' | 'epoch';
+export type PageNames =
+  'channel' | 'state' | 'scope' | 'owner' | 'held' | 'epochs' | 'now' | 'afterDue' | 'afterSequence' | 'limit';
+export type FencedNames = 'channel' | 'scope' | 'range' | 'owner' | 'epoch';
 type Fenced = Readonly<Record<FencedNames, SqlValue>>;
+type ForgetNames = 'channel' | 'now' | 'limit';
+
+/** What a claim reads of a head, in this order. */
+export const CLAIMED_COLUMNS = [
+  'sequence',
+  'id',
+  'shard',
+  'message_key',
+  'topic',
+  'tag',
+  'attempts',
+  'tries',
+  'due_at',
+  'body_bytes',
+  'created_at',
+  'message_type',
+  'exchange',
+  'exchange_type',
+  'routing_key',
+  'confirm_within',
+  'keep_for',
+] as const;
+
+/** States in which a relay may still change a row: what a person or a consumer's confirmation has decided meanwhile stays decided. */
+export const OPEN_STATES = sql.raw("('waiting', 'delayed', 'retrying', 'sent')");
+
+export function holdingStates(deadKeys: 'hold' | 'pass'): RawBuilder<unknown> {
+  return sql.raw(deadKeys === 'hold' ? "('retrying', 'dead')" : "('retrying')");
+}
+
+/** The present by the clock that decides, read once per statement: a volatile function would be asked for each row, and no index could use it. */
+export function nowOnce(dialect: Dialect): RawBuilder<number> {
+  return dialect.now === undefined ? sql`${hole<number>('now')}` : sql`(select ${dialect.now})`;
+}
+
+export function claimedColumns(of: string): RawBuilder<unknown> {
+  return sql.join(CLAIMED_COLUMNS.map((column) => sql.ref(`${of}.${column}`)));
+}
+
+/** The rows of a page, without their order and limit. */
+export function pageRows(dialect: Dialect, head: string, more: RawBuilder<unknown> = sql``): RawBuilder<unknown> {
+  const now = nowOnce(dialect);
+  return sql`select ${claimedColumns('h')}${more} from ${sql.table(head)} as h
+    where h.channel = ${hole('channel')} and h.state = ${hole('state')} and h.due_at <= ${now}
+      and (h.due_at, h.sequence) > (${hole('afterDue')}, ${hole('afterSequence')})
+      and (select count(*) = ${hole('held')} and coalesce(sum(l.epoch), 0) = ${hole('epochs')} from ${sql.table('tallystick_lease')} as l
+           where l.scope = ${hole('scope')} and l.owner = ${hole('owner')} and l.expires_at > ${now})`;
+}
+
+/** Order and limit of a page: the order of the index `…_due`, so nothing is sorted and nothing read that is not returned. */
+export const IN_ORDER = sql`order by h.due_at, h.sequence limit ${hole('limit')}`;
 
 export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys: 'hold' | 'pass'): RelayStatements {
   const { build } = dialect;
-  const now = dialect.now ?? hole<number>('now');
-  const head = headAs(table);
-  const body = bodyAs(table);
-  const holding: RowState[] = deadKeys === 'hold' ? ['retrying', 'dead'] : ['retrying'];
+  const now = nowOnce(dialect);
+  const head = sql.table(table);
+  const body = sql.table(bodyOf(table));
+  const lease = sql.table('tallystick_lease');
+  const held = sql`, exists (select 1 from ${head} as e where e.message_key = h.message_key and e.channel = h.channel
+    and e.state in ${holdingStates(deadKeys)} and e.sequence < h.sequence) as held`;
   /** The range's lease still names this owner and this epoch. */
-  const fence = build
-    .selectFrom('tallystick_lease as l')
-    .select('l.epoch')
-    .where('l.scope', '=', hole<string>('scope'))
-    .where('l.first_shard', '=', hole<number>('range'))
-    .where('l.owner', '=', hole<string>('owner'))
-    .where('l.epoch', '=', hole<number>('epoch'));
+  const fence = sql`select l.epoch from ${lease} as l where l.scope = ${hole('scope')} and l.first_shard = ${hole('range')}
+    and l.owner = ${hole('owner')} and l.epoch = ${hole('epoch')}`;
+  const list = (ids: readonly string[]): RawBuilder<unknown> => sql.join(ids.map((id) => sql`${id}`));
+  const compiled = <Name extends string>(text: RawBuilder<unknown>): Prepared<Name> =>
+    prepared<Name>({ compile: () => text.compile(build) });
+  const compiledList = <Name extends string>(text: (ids: readonly string[]) => RawBuilder<unknown>) =>
+    preparedList<Name>((ids) => ({ compile: () => text(ids).compile(build) }));
+  const old = sql`select f.sequence from ${head} as f where f.channel = ${hole('channel')} and f.state = 'confirmed'
+    and f.due_at <= ${now} order by f.due_at, f.sequence limit ${hole('limit')}`;
   return {
-    claim: prepared(
-      build
-        .selectFrom(`${head} as h`)
-        // SQLite keeps the order of a cross join: heads in index order, then the few leases. Otherwise it would sort.
-        .crossJoin('tallystick_lease as l')
-        .select([
-          'h.sequence',
-          'h.id',
-          'h.shard',
-          'h.message_key',
-          'h.topic',
-          'h.tag',
-          'h.attempts',
-          'h.tries',
-          'h.due_at',
-          'h.body_bytes',
-          'l.first_shard',
-          'l.epoch',
-        ])
-        .where('h.channel', '=', hole<string>('channel'))
-        .where('h.state', '=', hole<RowState>('state'))
-        .where('h.due_at', '<=', now)
-        .where('h.due_at', '>=', hole<number>('afterDue'))
-        .where((of) =>
-          of.or([of('h.due_at', '>', hole<number>('afterDue')), of('h.sequence', '>', hole<number>('afterSequence'))]),
-        )
-        .where('l.scope', '=', hole<string>('scope'))
-        .where('l.owner', '=', hole<string>('owner'))
-        .where('l.expires_at', '>', now)
-        .whereRef('l.first_shard', '<=', 'h.shard')
-        .whereRef('l.last_shard', '>=', 'h.shard')
-        .where((of) =>
-          of.or([
-            of('h.message_key', 'is', null),
-            of.not(
-              of.exists(
-                of
-                  .selectFrom(`${head} as e`)
-                  .select(sql<number>`1`.as('one'))
-                  .whereRef('e.message_key', '=', 'h.message_key')
-                  .whereRef('e.channel', '=', 'h.channel')
-                  .where('e.state', 'in', holding)
-                  .whereRef('e.sequence', '<', 'h.sequence'),
-              ),
-            ),
-          ]),
-        )
-        .orderBy('h.due_at')
-        .orderBy('h.sequence')
-        .limit(hole<number>('limit')),
+    page: compiled(sql`${pageRows(dialect, table)} ${IN_ORDER}`),
+    pageOfMany: compiled(sql`${pageRows(dialect, table, held)} ${IN_ORDER}`),
+    pageWithBodies: undefined,
+    holding: compiled(
+      sql`select message_key, sequence from ${head} where channel = ${hole('channel')} and state in ${holdingStates(deadKeys)}
+        limit ${hole('limit')}`,
     ),
-    bodies: preparedList((ids) =>
-      build
-        .selectFrom(body)
-        .select(['id', 'headers', 'body'])
-        .where('channel', '=', hole<string>('channel'))
-        .where('id', 'in', ids),
+    bodies: compiledList(
+      (ids) => sql`select id, headers, body from ${body} where channel = ${hole('channel')} and id in (${list(ids)})`,
     ),
-    deleteHeads: preparedList((ids) =>
-      build
-        .deleteFrom(head)
-        .where('channel', '=', hole<string>('channel'))
-        .where('id', 'in', ids)
-        .where((of) => of.exists(fence)),
+    bodiesMax: 256,
+    deleteHeads: compiledList(
+      (ids) => sql`delete from ${head} where channel = ${hole('channel')} and id in (${list(ids)}) and exists (${fence})`,
     ),
     // A body goes only when its head is gone: a fenced or failed delete of heads leaves both.
-    deleteBodies: preparedList((ids) =>
-      build
-        .deleteFrom(body)
-        .where('channel', '=', hole<string>('channel'))
-        .where('id', 'in', ids)
-        .where((of) => of.exists(fence))
-        .where((of) =>
-          of.not(
-            of.exists(
-              of
-                .selectFrom(`${head} as h`)
-                .select(sql<number>`1`.as('one'))
-                .whereRef('h.id', '=', sql.ref(`${body}.id`) as never)
-                .whereRef('h.channel', '=', sql.ref(`${body}.channel`) as never),
-            ),
-          ),
-        ),
+    deleteBodies: compiledList(
+      (ids) => sql`delete from ${body} where channel = ${hole('channel')} and id in (${list(ids)}) and exists (${fence})
+        and not exists (select 1 from ${head} as h where h.id = ${body}.id and h.channel = ${body}.channel
+          and h.state <> 'confirmed')`,
     ),
-    failed: prepared(
-      build
-        .updateTable(head)
-        .set({
-          state: hole<RowState>('state'),
-          attempts: hole<number>('attempts'),
-          tries: hole<number>('tries'),
-          due_at: hole<number>('dueAt'),
-          last_outcome: hole<string>('outcome'),
-          last_error: hole<string>('reason'),
-          changed_at: now,
-        })
-        .where('channel', '=', hole<string>('channel'))
-        .where('id', '=', hole<string>('id'))
-        // What a person has decided meanwhile stays decided.
-        .where('state', 'in', ['waiting', 'delayed', 'retrying'])
-        .where((of) => of.exists(fence)),
+    changed: compiled(
+      sql`update ${head} set state = ${hole('state')}, attempts = ${hole('attempts')}, tries = ${hole('tries')},
+        due_at = ${hole('wait')} + ${now}, last_outcome = ${hole('outcome')}, last_error = ${hole('reason')}, changed_at = ${now}
+        where channel = ${hole('channel')} and id = ${hole('id')} and state in ${OPEN_STATES} and exists (${fence})`,
     ),
-    fenceHolds: prepared(fence),
+    fenceHolds: compiled(fence),
+    forgetBodies: compiled(
+      sql`delete from ${body} where channel = ${hole('channel')}
+        and id in (select g.id from ${head} as g where g.sequence in (select o.sequence from (${old}) as o))`,
+    ),
+    forgetHeads: compiled(sql`delete from ${head} where sequence in (select o.sequence from (${old}) as o)`),
   };
+}
+
+/** First shard of the range a shard belongs to. */
+export function rangeOf(shard: number): number {
+  return shard - (shard % RANGE_SHARDS);
 }

@@ -1,35 +1,38 @@
 /**
  * The relay brings committed messages to the broker: it is *triggered* after a commit and *sweeps* on a schedule; both are the same
  * look at the table, so recovery is the normal path. It claims by shard lease without writing, publishes outside any transaction, and
- * settles: confirmed rows are deleted, failed ones wait or die, and every change names the lease's epoch.
+ * settles: confirmed rows are deleted, failed ones wait or die, and every change names the lease's epoch. The next batch is claimed while
+ * others fly; claims and settles use connections of their own.
  *
  * States: `new` → start() → `running` → stop() → `stopping` (pushes in flight are waited for) → `stopped` (leases given back).
  *
  * Promises: every committed message is pushed until it is confirmed or dead; messages of one key are pushed one after the other, also
  * over retries, restarts and several relays (a repeat carries the same id). Leaves to others: recognising repeats (inbox), and the dead
- * (monitor, a person). It needs a database handle of its own: a synchronous one never waits inside a transaction, an asynchronous one is a
- * connection nobody else uses.
+ * (monitor, a person). It is given a pool, or a handle of its own: a synchronous one never waits inside a transaction, an asynchronous one
+ * is a connection nobody else uses.
  */
-import { resolveOptions, type Clock, type Random, type Timer, type Timers, type Turn } from '@tallystick/base';
+import { backoffMs, resolveOptions, type Clock, type Random, type Timer, type Timers, type Turn } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { fail } from '../errors.ts';
 import { RELAY_OPTIONS, type GivenRelayOptions, type RelayOptions } from '../options.ts';
-import type { Handle } from '../sql/handles.ts';
-import { sessionOf } from '../sql/session.ts';
+import { connectionsOf } from '../sql/connections.ts';
+import type { Database } from '../sql/handles.ts';
 import type { PublishOutcome, Transport } from '../transports/transport.ts';
 import { OUTAGE_AFTER, type Alarm, type TroubledRow } from './alarm.ts';
 import type { ClaimedRow } from './batch.ts';
-import { afterOutcomes, released, type Brake } from './brake.ts';
-import { claimBatch } from './claim.ts';
-import { fly, type FlightPorts, type RelayCounters } from './flight.ts';
+import { afterLanding, batchRowsOf, released, type Brake, type Landing } from './brake.ts';
+import { Claimer } from './claim.ts';
+import { fly, routeOf, type FlightPorts, type Landed, type RelayCounters } from './flight.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
+import { postgresStatements } from './postgres-statements.ts';
 import { RelayDatabase } from './relay-database.ts';
 import { relayStatements } from './relay-statements.ts';
+import { Retention } from './retention.ts';
 import { comesBack } from './waits.ts';
 
 export interface RelaySettings extends GivenRelayOptions {
-  /** A handle of the relay's own. */
-  readonly db: Handle;
+  /** A pool, or a handle of the relay's own. */
+  readonly db: Database;
   readonly transport: Transport;
   readonly onAlarm?: ((alarm: Alarm) => void) | undefined;
   /** The same as the alarm `dead`, for those who want only that. */
@@ -56,15 +59,27 @@ export class Relay {
   readonly #turn: Turn;
   readonly #database: RelayDatabase;
   readonly #leases: LeaseKeeper;
+  readonly #claimer: Claimer;
+  readonly #retention: Retention;
   readonly #ports: FlightPorts;
 
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
   #brake: Brake;
   #outageTold = false;
+  /** Routes that were told to lead nowhere. */
+  readonly #lost = new Set<string>();
   readonly #flying = { ids: new Set<string>(), keys: new Set<string>() };
   readonly #flights = new Set<Promise<void>>();
+  /** Landed while a claim was under way; a claim must know all that was in the air since it began. */
+  readonly #landed: (() => void)[] = [];
+  #claiming = false;
   #looking: Promise<unknown> = Promise.resolve();
   #lookAsked = false;
+  /** Looks in a row that found nothing, with nothing in the air. */
+  #idle = 0;
+  #sweepAtMs = 0;
+  #sweepBeganMs = 0;
+  #allAtMs = 0;
   #sweepTimer: Timer | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -77,14 +92,18 @@ export class Relay {
     this.#timers = timers ?? systemTimers();
     this.#turn = turn ?? systemTurn();
     this.#brake = released(this.#options);
-    const { channel, table, owner, deadKeys, leaseMs, rangesMax } = this.#options;
+    const { channel, table, owner, deadKeys, leaseMs, rangesMax, connectionsMax } = this.#options;
     const scope = channel === '' ? table : `${table}:${channel}`;
     this.owner = owner === '' ? `relay-${this.#random.u32().toString(16)}${this.#random.u32().toString(16)}` : owner;
-    const session = sessionOf(db);
     const ports = { clock: this.#clock, random: this.#random, timers: this.#timers };
     const tell = (alarm: Alarm): void => this.#tell(alarm);
-    this.#database = new RelayDatabase(session, ports, tell);
+    this.#database = new RelayDatabase(connectionsOf(db), connectionsMax, ports, tell);
     this.#leases = new LeaseKeeper(this.#database, { scope, owner: this.owner, leaseMs }, rangesMax, this.#clock, tell);
+    const { dialect } = this.#database;
+    const statements = relayStatements(dialect, table, deadKeys);
+    const postgres = dialect.name === 'postgres' ? postgresStatements(dialect, table) : undefined;
+    this.#claimer = new Claimer(statements, postgres, { channel, scope, owner: this.owner });
+    this.#retention = new Retention(statements, this.#database, channel, this.#clock);
     this.#ports = {
       ...ports,
       tell,
@@ -93,11 +112,16 @@ export class Relay {
       owner: this.owner,
       database: this.#database,
       leases: this.#leases,
-      statements: relayStatements(session.dialect, table, deadKeys),
+      statements,
+      postgres,
       options: this.#options,
       counters: this.counters,
-      felt: (outcomes) => this.#felt(outcomes),
+      felt: (landing, outcomes) => this.#felt(landing, outcomes),
       wanted: () => (this.#active ? 'wave' : this.#state === 'stopping' ? 'landing' : 'gone'),
+      routes: {
+        unroutable: (row, route) => this.#unroutable(row, route),
+        confirmed: (rows) => this.#routed(rows),
+      },
     };
   }
 
@@ -117,7 +141,12 @@ export class Relay {
   async drain(): Promise<number> {
     if (!this.#active) throw fail('RELAY_STATE', `drain() while ${this.#state}`);
     const before = this.counters.confirmed;
-    while ((await this.#look()) > 0 || this.#flights.size > 0) await Promise.all(this.#flights);
+    // The last look is one from the very beginning of every state.
+    for (let launched = 1; launched > 0 || this.#flights.size > 0;) {
+      if (this.#flights.size > 0) await Promise.race(this.#flights);
+      if (launched === 0 || this.#flights.size === 0) this.#sweepAtMs = this.#allAtMs = 0;
+      launched = await this.#look();
+    }
     return this.counters.confirmed - before;
   }
 
@@ -161,36 +190,43 @@ export class Relay {
     let launched = 0;
     try {
       if (this.#active && this.#clock.monotonic() >= this.#database.pausedUntilMs) {
-        await this.#leases.keep();
+        if (await this.#leases.keep()) this.#claimer.forget();
         launched = await this.#launchAll();
         this.#database.worked();
+        if (launched === 0) await this.#retention.step();
       }
     } catch (error) {
       this.#database.refused(error);
     }
+    this.#idle = launched === 0 && this.#flights.size === 0 ? this.#idle + 1 : 0;
     this.#schedule();
     return launched;
   }
 
-  #mayClaim(): boolean {
-    const batchesMax = this.#brake.failures > 0 ? 1 : this.#options.batchesMax;
-    return (
+  /** Rows that the next batch may have; 0: none may fly now. */
+  #rowsMax(): number {
+    const { batchesMax } = this.#options;
+    const { failures, untilMs } = this.#brake;
+    const mayFly =
       this.#active &&
       this.#leases.held.size > 0 &&
-      this.#flights.size < batchesMax &&
-      this.#clock.monotonic() >= this.#brake.untilMs
-    );
+      this.#flights.size < (failures > 0 ? 1 : batchesMax) &&
+      this.#clock.monotonic() >= untilMs;
+    return mayFly ? batchRowsOf(this.#brake, this.#options, this.#flying.ids.size) : 0;
   }
 
   /** Claims batches and lets them fly, until nothing is due or enough are in the air. Answers how many took off. */
   async #launchAll(): Promise<number> {
     let launched = 0;
-    while (this.#mayClaim()) {
-      const brake = this.#brake;
-      const rows = await this.#claim(brake.batchRows);
-      // A batch that landed meanwhile may have found the broker in trouble: what was claimed before knowing that is claimed again.
-      if (brake !== this.#brake) continue;
+    for (let rowsMax = this.#rowsMax(); rowsMax > 0; rowsMax = this.#rowsMax()) {
+      const { failures } = this.#brake;
+      const rows = await this.#claim(rowsMax);
       if (rows.length === 0) break;
+      if (this.#brake.failures > failures) {
+        // A batch that landed meanwhile has found the broker in trouble: what was claimed before knowing that is claimed again.
+        for (const row of rows) this.#claimer.putBack(row);
+        continue;
+      }
       this.#takeOff(rows);
       launched++;
     }
@@ -198,21 +234,35 @@ export class Relay {
   }
 
   async #claim(rowsMax: number): Promise<readonly ClaimedRow[]> {
-    const { channel, batchBytes, pagesMax } = this.#options;
-    const { statements, scope } = this.#ports;
-    const { held } = this.#leases;
+    const { batchBytes, pagesMax, sweepIntervalMs } = this.#options;
+    const claimer = this.#claimer;
+    const began = this.#clock.monotonic();
+    if (began >= this.#sweepAtMs && !claimer.sweeping) {
+      claimer.sweep();
+      this.#sweepBeganMs = began;
+    }
+    const all = began >= this.#allAtMs || claimer.sweeping;
     const order = {
-      channel,
-      scope,
-      owner: this.owner,
       nowMs: this.#clock.now(),
       rowsMax,
       bytesMax: batchBytes,
       pagesMax,
       flying: this.#flying,
-      held,
+      held: this.#leases.held,
+      all,
     };
-    return (await this.#database.run(claimBatch(statements, order))).rows;
+    this.#claiming = true;
+    try {
+      return (await this.#database.run(claimer.claim(order))).rows;
+    } finally {
+      const now = this.#clock.monotonic();
+      if (all) this.#allAtMs = now + ALL_INTERVAL_MS;
+      // A sweep that walks far may take a tenth of the time, not all of it.
+      if (!claimer.sweeping && now >= this.#sweepAtMs)
+        this.#sweepAtMs = now + Math.max(sweepIntervalMs / 2, SWEEP_PAUSE * (now - this.#sweepBeganMs));
+      this.#claiming = false;
+      for (const land of this.#landed.splice(0)) land();
+    }
   }
 
   #takeOff(rows: readonly ClaimedRow[]): void {
@@ -221,24 +271,41 @@ export class Relay {
       this.#flying.ids.add(id);
       if (key !== null) this.#flying.keys.add(key);
     }
-    const flight = fly(rows, this.#ports).then(() => {
-      for (const { id, key } of rows) {
-        this.#flying.ids.delete(id);
-        if (key !== null) this.#flying.keys.delete(key);
-      }
+    const flight = fly(rows, this.#ports).then((landed) => {
       this.#flights.delete(flight);
+      if (this.#claiming) this.#landed.push(() => this.#land(rows, landed));
+      else this.#land(rows, landed);
       this.wake();
     });
     this.#flights.add(flight);
   }
 
-  /** The next look when nothing wakes the relay: at the sweep's interval, the end of a pause, or the next renewal. */
+  #land(rows: readonly ClaimedRow[], { settled, failed }: Landed): void {
+    for (const { id, key } of rows) {
+      this.#flying.ids.delete(id);
+      if (key !== null) this.#flying.keys.delete(key);
+    }
+    if (settled.length < rows.length) {
+      const done = new Set(settled);
+      for (const row of rows) if (!done.has(row)) this.#claimer.putBack(row);
+    }
+    this.#claimer.landed(settled, failed);
+  }
+
+  /** The next look when nothing wakes the relay: the longer nothing is found the later, the end of a pause, a sweep, or the next renewal. */
   #schedule(): void {
     if (this.#state !== 'running') return;
     if (this.#sweepTimer !== undefined) this.#timers.cancel(this.#sweepTimer);
     const now = this.#clock.monotonic();
+    const { sweepIntervalMs } = this.#options;
     const pauseMs = Math.max(this.#brake.untilMs, this.#database.pausedUntilMs) - now;
-    const lookMs = pauseMs > 0 ? pauseMs : this.#options.sweepIntervalMs;
+    const idleMs = backoffMs(
+      { firstMs: Math.min(IDLE_FIRST_MS, sweepIntervalMs), maxMs: sweepIntervalMs },
+      this.#idle,
+      this.#random.u32(),
+    );
+    const sweepMs = this.#sweepAtMs > now ? this.#sweepAtMs - now : idleMs;
+    const lookMs = pauseMs > 0 ? pauseMs : Math.min(idleMs, sweepMs);
     const renewMs = this.#leases.renewAtMs > now ? this.#leases.renewAtMs - now : lookMs;
     this.#sweepTimer = this.#timers.after(Math.max(1, Math.ceil(Math.min(lookMs, renewMs))), () => {
       this.#sweepTimer = undefined;
@@ -247,8 +314,8 @@ export class Relay {
   }
 
   /** Brakes or lets go; false while the broker shows no sign of life. */
-  #felt(outcomes: readonly PublishOutcome[]): boolean {
-    this.#brake = afterOutcomes(this.#brake, outcomes, this.#options, this.#clock.monotonic(), this.#random.u32());
+  #felt(landing: Landing, outcomes: readonly PublishOutcome[]): boolean {
+    this.#brake = afterLanding(this.#brake, landing, this.#options, this.#clock.monotonic(), this.#random.u32());
     const { failures } = this.#brake;
     if (failures >= OUTAGE_AFTER && !this.#outageTold) {
       this.#outageTold = true;
@@ -258,6 +325,16 @@ export class Relay {
       this.#tell({ kind: 'outage-over' });
     }
     return failures === 0;
+  }
+
+  #unroutable(row: TroubledRow, route: string): void {
+    if (this.#lost.has(route) || this.#lost.size >= ROUTES_MAX) return;
+    this.#lost.add(route);
+    this.#tell({ kind: 'unroutable', row, route });
+  }
+
+  #routed(rows: readonly ClaimedRow[]): void {
+    if (this.#lost.size > 0) for (const row of rows) this.#lost.delete(routeOf(row));
   }
 
   #tell(alarm: Alarm): void {
@@ -270,3 +347,12 @@ export class Relay {
     }
   }
 }
+
+/** How often a busy relay looks for what is retried, delayed or sent. */
+const ALL_INTERVAL_MS = 50;
+/** After a sweep it is left alone for so many times as long as it took. */
+const SWEEP_PAUSE = 9;
+/** The first wait after nothing was found. */
+const IDLE_FIRST_MS = 10;
+/** Routes that are remembered as leading nowhere. */
+const ROUTES_MAX = 1000;

@@ -1,6 +1,13 @@
+/**
+ * Writing decisions down. On PostgreSQL a batch is one statement: heads and bodies of what is confirmed go, if every lease under which the
+ * rows were claimed still names this owner and epoch; when one does not, the batch is split by lease. What failed is one more statement.
+ * Elsewhere it is a transaction of small statements.
+ */
 import { run, pieces, type Steps } from '../sql/statement.ts';
+import { asNumber } from '../sql/values.ts';
 import type { ClaimedRow } from './batch.ts';
 import type { Settlement } from './decide.ts';
+import { listText, type PostgresStatements } from './postgres-statements.ts';
 import type { RelayStatements } from './relay-statements.ts';
 
 /** A row and what was decided about it. */
@@ -16,10 +23,73 @@ export interface SettleOrder {
   readonly nowMs: number;
 }
 
-/** Writes decisions down; one transaction of the caller. Returns the ranges whose fence did not hold: nothing of theirs was changed. */
-export function* settleRows(statements: RelayStatements, order: SettleOrder, decided: readonly Decided[]): Steps<number[]> {
+/** On PostgreSQL: no transaction around it is needed. Returns the ranges whose fence did not hold: nothing of theirs was changed. */
+export function* settleTogether(
+  statements: PostgresStatements,
+  order: SettleOrder,
+  decided: readonly Decided[],
+): Steps<number[]> {
+  if (yield* settleUnder(statements, order, decided)) return [];
   const fenced: number[] = [];
-  for (const [, group] of byLease(decided)) {
+  for (const group of byLease(decided).values())
+    if (!(yield* settleUnder(statements, order, group))) fenced.push(group[0]!.row.range);
+  return fenced;
+}
+
+/** False: not all leases hold, and nothing was changed. */
+function* settleUnder(statements: PostgresStatements, order: SettleOrder, decided: readonly Decided[]): Steps<boolean> {
+  const leases = new Map<number, number>();
+  const sequences: number[] = [];
+  const ids: string[] = [];
+  const changed: Changed[] = [];
+  for (const { row, settlement } of decided) {
+    leases.set(row.range, row.epoch);
+    if (settlement.kind === 'deleted') {
+      sequences.push(row.sequence);
+      ids.push(row.id);
+    } else if (settlement.kind !== 'left') changed.push({ row, settlement });
+  }
+  const { channel, scope, owner } = order;
+  const fence = {
+    channel,
+    scope,
+    owner,
+    ranges: listText([...leases.keys()]),
+    epochs: listText([...leases.values()]),
+    leases: leases.size,
+  };
+  if (sequences.length > 0) {
+    const { rows } = yield* run(statements.settle({ ...fence, sequences: listText(sequences), ids: listText(ids) }));
+    if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
+  }
+  if (changed.length === 0) return true;
+  const { rows } = yield* run(statements.changed({ ...fence, ...changes(changed) }));
+  return asNumber(rows[0]?.['leases']) === leases.size;
+}
+
+interface Changed {
+  readonly row: ClaimedRow;
+  readonly settlement: Exclude<Settlement, { readonly kind: 'deleted' | 'left' }>;
+}
+
+function changes(changed: readonly Changed[]) {
+  const list = (value: (of: Changed) => string | number): string => listText(changed.map(value));
+  return {
+    sequences: list(({ row }) => row.sequence),
+    states: list(({ settlement }) => settlement.kind),
+    attempts: list(({ settlement }) => settlement.attempts),
+    tries: list(({ settlement }) => settlement.tries),
+    waits: list(({ settlement }) => settlement.waitMs),
+    outcomes: list(({ settlement }) => settlement.outcome),
+    reasons: list(({ settlement }) => settlement.reason),
+    ids: listText(changed.filter(({ settlement }) => settlement.kind === 'confirmed').map(({ row }) => row.id)),
+  };
+}
+
+/** Anywhere: one transaction of the caller. Returns the ranges whose fence did not hold: nothing of theirs was changed. */
+export function* settleApart(statements: RelayStatements, order: SettleOrder, decided: readonly Decided[]): Steps<number[]> {
+  const fenced: number[] = [];
+  for (const group of byLease(decided).values()) {
     const { range, epoch } = group[0]!.row;
     const fence = { channel: order.channel, scope: order.scope, owner: order.owner, range, epoch };
     const { rows } = yield* run(statements.fenceHolds(fence));
@@ -27,15 +97,15 @@ export function* settleRows(statements: RelayStatements, order: SettleOrder, dec
       fenced.push(range);
       continue;
     }
-    for (const ids of pieces(group.filter(({ settlement }) => settlement.kind === 'confirmed').map(({ row }) => row.id))) {
-      yield statements.deleteHeads(fence, ids);
-      yield statements.deleteBodies(fence, ids);
-    }
+    const idsOf = (kind: Settlement['kind']): string[] =>
+      group.filter(({ settlement }) => settlement.kind === kind).map(({ row }) => row.id);
     for (const { row, settlement } of group) {
-      if (settlement.kind !== 'retrying' && settlement.kind !== 'dead') continue;
-      const { kind: state, attempts, tries, dueAt, outcome, reason } = settlement;
-      yield statements.failed({ ...fence, id: row.id, state, attempts, tries, dueAt, outcome, reason, now: order.nowMs });
+      if (settlement.kind === 'deleted' || settlement.kind === 'left') continue;
+      const { kind: state, attempts, tries, waitMs: wait, outcome, reason } = settlement;
+      yield statements.changed({ ...fence, id: row.id, state, attempts, tries, wait, outcome, reason, now: order.nowMs });
     }
+    for (const ids of pieces(idsOf('deleted'))) yield statements.deleteHeads(fence, ids);
+    for (const ids of pieces([...idsOf('deleted'), ...idsOf('confirmed')])) yield statements.deleteBodies(fence, ids);
   }
   return fenced;
 }

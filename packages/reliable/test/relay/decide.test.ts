@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { afterOutcomes, released } from '../../src/relay/brake.ts';
 import { decide, outcomeOfError, outcomesOf } from '../../src/relay/decide.ts';
 import type { PublishResult } from '../../src/index.ts';
 
@@ -8,15 +7,15 @@ const policy = { attemptsMax: 3, retryFirstMs: 1000, retryMaxMs: 8000 };
 
 /** attempts/tries before | outcome → what follows, attempts/tries after, wait in ms with the largest and the smallest random number. */
 const table = `
-0/0 | confirmed   → confirmed
-2/9 | confirmed   → confirmed
+0/0 | confirmed   → deleted
+2/9 | confirmed   → deleted
 0/0 | unavailable → left
 2/7 | unavailable → left
 0/0 | rejected    → retrying 1/1 500..1000
-0/0 | unroutable  → retrying 1/1 500..1000
+0/0 | unroutable  → retrying 0/1 500..1000
 1/1 | rejected    → retrying 2/2 1000..2000
 2/2 | rejected    → dead     3/3 0..0
-2/6 | unroutable  → dead     3/7 0..0
+2/6 | unroutable  → retrying 2/7 4000..8000
 0/0 | unknown     → retrying 0/1 500..1000
 2/2 | unknown     → retrying 2/3 2000..4000
 2/50 | unknown    → retrying 2/51 4000..8000
@@ -27,17 +26,32 @@ test.each(table.trim().split('\n'))('%s', (line) => {
   const [counts, outcome] = given.split('|').map((part) => part.trim()) as [string, PublishResult];
   const [attempts, tries] = counts.split('/').map(Number) as [number, number];
   const waits = [0, 0xffffffff].map((random) => {
-    const settlement = decide({ attempts, tries }, { outcome, reason: 'why' }, policy, 1_000_000, random);
-    return 'dueAt' in settlement
-      ? `${settlement.kind} ${settlement.attempts}/${settlement.tries} ${settlement.dueAt - 1_000_000}`
+    const settlement = decide({ attempts, tries, confirmWithin: 0, keepFor: 0 }, { outcome, reason: 'why' }, policy, random);
+    return 'waitMs' in settlement
+      ? `${settlement.kind} ${settlement.attempts}/${settlement.tries} ${settlement.waitMs}`
       : settlement.kind;
   });
   const seen = waits[0] === waits[1] && !waits[0]!.includes(' ') ? waits[0]! : `${waits[0]!}..${waits[1]!.split(' ')[2]!}`;
   expect(seen).toBe(expected.replace(/ +/g, ' '));
 });
 
+const FRESH = { attempts: 0, tries: 0, confirmWithin: 0, keepFor: 0 };
+
+test.each([
+  [{ confirmWithin: 0, keepFor: 0 }, 'deleted', undefined],
+  [{ confirmWithin: 0, keepFor: 700 }, 'confirmed', 700],
+  [{ confirmWithin: 50, keepFor: 0 }, 'sent', 50],
+  [{ confirmWithin: 50, keepFor: 700 }, 'sent', 50],
+])('what a confirmation does to %j: %s', (end, kind, waitMs) => {
+  const settlement = decide({ ...FRESH, tries: 4, ...end }, { outcome: 'confirmed' }, policy, 0);
+  expect([settlement.kind, 'waitMs' in settlement ? [settlement.waitMs, settlement.tries] : undefined]).toEqual([
+    kind,
+    waitMs === undefined ? undefined : [waitMs, 4],
+  ]);
+});
+
 test('a reason that is too long for its column is shortened', () => {
-  const settlement = decide({ attempts: 0, tries: 0 }, { outcome: 'rejected', reason: 'x'.repeat(600) }, policy, 0, 0);
+  const settlement = decide(FRESH, { outcome: 'rejected', reason: 'x'.repeat(600) }, policy, 0);
   expect('reason' in settlement && [settlement.reason.length, settlement.reason.at(-1)]).toEqual([500, '…']);
 });
 
@@ -62,37 +76,4 @@ test('an error is known by its outcome field, and is never a confirmation', () =
   expect(outcomeOfError({ outcome: 'confirmed', message: 'odd' })).toEqual({ outcome: 'unknown', reason: 'odd' });
   expect(outcomeOfError(new Error('boom'))).toEqual({ outcome: 'unknown', reason: 'boom' });
   expect(outcomeOfError('plain')).toEqual({ outcome: 'unknown', reason: 'plain' });
-});
-
-const brakes = { brakeFirstMs: 200, brakeMaxMs: 1000, batchRows: 64 };
-
-/** Outcomes of one batch after the other (c confirmed, r rejected, v unavailable, k unknown) → failures, wait, next batch. */
-const brakeTable = `
-c          → 0 0 64
-v          → 1 200 1
-v v        → 2 400 1
-v v v      → 3 800 1
-v v v v    → 4 1000 1
-k          → 1 200 1
-vk         → 1 200 1
-v c        → 0 0 2
-v c c      → 0 0 4
-v c c c    → 0 0 8
-cv         → 0 200 32
-cv cv      → 0 200 16
-cv c       → 0 0 64
-r          → 0 0 64
-rv         → 0 200 32
-ck         → 0 0 64
-`;
-
-test.each(brakeTable.trim().split('\n'))('brake: %s', (line) => {
-  const [given, expected] = line.split('→').map((part) => part.trim()) as [string, string];
-  const names: Record<string, PublishResult> = { c: 'confirmed', r: 'rejected', v: 'unavailable', k: 'unknown' };
-  let brake = released(brakes);
-  for (const batch of given.split(' ')) {
-    const outcomes = batch.split('').map((letter) => ({ outcome: names[letter]! }));
-    brake = afterOutcomes(brake, outcomes, brakes, 5000, 0xffffffff);
-  }
-  expect(`${brake.failures} ${Math.max(0, brake.untilMs - 5000)} ${brake.batchRows}`).toBe(expected);
 });

@@ -4,7 +4,7 @@ import { createMonitor, type Alarm, type PublishResult } from '../../src/index.t
 import { relayStatements } from '../../src/relay/relay-statements.ts';
 import { sqlite } from '../../src/sql/sqlite.ts';
 import type { SqlValue } from '../../src/sql/statement.ts';
-import { backends, connect, lockWriting, onlySqlite, openRaw, rowsOf } from '../support/backends.ts';
+import { backends, connect, lockWriting, onlySqlite, onPostgres, openRaw, rowsOf } from '../support/backends.ts';
 import { gate } from '../support/memory-transport.ts';
 import { pass, settle, world, type World } from '../support/world.ts';
 
@@ -560,7 +560,7 @@ describe('whatever happens to pushes', () => {
           here.app.raw.close();
         },
       ),
-      { numRuns: 30 },
+      { numRuns: onPostgres ? 8 : 30 },
     );
   });
 });

@@ -1,0 +1,79 @@
+/**
+ * Where a claim begins to look, per state: rows are claimed in the order (due_at, sequence), and below the mark nothing was left the last
+ * time. It is a hint that saves walking over what has been settled (and, where an old snapshot is open, cannot be cleaned away), never
+ * the truth: a transaction that commits late makes rows below it. So everything below is swept again and again from the very beginning, at
+ * an interval, and less often when a sweep takes long; and whatever is put back lowers the mark to where it lies.
+ *
+ * ```
+ * claim from `mark` to the end  →  mark rises with what was seen
+ * row put back, key released    →  mark falls to it
+ * sweep due                     →  claim from the beginning, page by page, up to where the mark stood
+ * ```
+ */
+export interface Position {
+  readonly dueAt: number;
+  readonly sequence: number;
+}
+
+export const BEGINNING: Position = { dueAt: 0, sequence: -1 };
+
+export class LowWater {
+  #mark = BEGINNING;
+  /** Where the sweep under way has come to; undefined when there is none. */
+  #swept: Position | undefined = BEGINNING;
+  /** The lowest row that was seen and not taken, because it or its key was in the air. */
+  #skipped: Position | undefined;
+
+  /** Where the next page begins. */
+  get from(): Position {
+    return this.#swept ?? this.#mark;
+  }
+
+  get sweeping(): boolean {
+    return this.#swept !== undefined;
+  }
+
+  sweep(): void {
+    this.#swept ??= BEGINNING;
+  }
+
+  /** A page was read up to `last` (undefined: nothing was there), and nothing follows it if `ended`. */
+  read(last: Position | undefined, ended: boolean): void {
+    if (last !== undefined && isBefore(this.#mark, last)) this.#mark = last;
+    if (this.#swept === undefined) return;
+    const arrived = ended || last === undefined || !isBefore(last, this.#mark);
+    this.#swept = arrived ? undefined : last;
+  }
+
+  /** This row was not taken, though it may be due. */
+  skipped(row: Position): void {
+    if (this.#skipped === undefined || isBefore(row, this.#skipped)) this.#skipped = row;
+  }
+
+  /** Something has landed: what was skipped for its sake may be free. */
+  landed(): void {
+    if (this.#skipped === undefined) return;
+    this.putBack(this.#skipped);
+    this.#skipped = undefined;
+  }
+
+  /** This row is due as before. */
+  putBack(row: Position): void {
+    const below = before(row);
+    if (isBefore(below, this.#mark)) this.#mark = below;
+  }
+
+  forget(): void {
+    this.#mark = BEGINNING;
+    this.#swept = undefined;
+    this.#skipped = undefined;
+  }
+}
+
+export function isBefore(a: Position, b: Position): boolean {
+  return a.dueAt < b.dueAt || (a.dueAt === b.dueAt && a.sequence < b.sequence);
+}
+
+function before({ dueAt, sequence }: Position): Position {
+  return { dueAt, sequence: sequence - 1 };
+}

@@ -1,0 +1,85 @@
+/**
+ * What a relay says to PostgreSQL alone: head and body read by one statement, a batch settled by one statement. Lists travel as one text
+ * each (`{…}`, cast on the server), which every driver sends as it is; the text of a statement never varies, none is prepared under a
+ * name and none leaves anything in the session, so they work behind a pooler that lends a connection per transaction.
+ */
+import { sql, type RawBuilder } from 'kysely';
+import type { Dialect } from '../sql/dialect.ts';
+import { hole, prepared, type Prepared } from '../sql/statement.ts';
+import { bodyOf, type MessageTable } from '../sql/tables.ts';
+import { IN_ORDER, nowOnce, OPEN_STATES, pageRows, type PageNames } from './relay-statements.ts';
+
+export interface PostgresStatements {
+  readonly pageWithBodies: Prepared<PageNames | 'bytes'>;
+  /** Heads and bodies of confirmed messages go; answers how many of the leases named still hold. Unless all do, nothing is changed. */
+  readonly settle: Prepared<LeaseNames | 'sequences' | 'ids'>;
+  /** Rows get a new state, each its own; a body goes with a state that needs none. Answers as `settle`. */
+  readonly changed: Prepared<
+    LeaseNames | 'sequences' | 'states' | 'attempts' | 'tries' | 'waits' | 'outcomes' | 'reasons' | 'ids'
+  >;
+  readonly bodies: Prepared<'channel' | 'ids'>;
+}
+
+/** `ranges`, `epochs`: the leases under which the rows were claimed; `leases`: how many they are. */
+export type LeaseNames = 'channel' | 'scope' | 'owner' | 'ranges' | 'epochs' | 'leases';
+
+export function postgresStatements(dialect: Dialect, table: MessageTable): PostgresStatements {
+  const head = sql.table(table);
+  const body = sql.table(bodyOf(table));
+  const now = nowOnce(dialect);
+  const compiled = <Name extends string>(text: RawBuilder<unknown>): Prepared<Name> =>
+    prepared<Name>({ compile: () => text.compile(dialect.build) });
+  const list = (name: string, type: string): RawBuilder<unknown> => sql`cast(cast(${hole(name)} as text) as ${sql.raw(type)}[])`;
+  const held = sql`held as materialized (
+      select count(*) as leases from ${sql.table('tallystick_lease')} as l
+      join unnest(${list('ranges', 'smallint')}, ${list('epochs', 'bigint')}) as f(first_shard, epoch)
+        on l.first_shard = f.first_shard and l.epoch = f.epoch
+      where l.scope = ${hole('scope')} and l.owner = ${hole('owner')})`;
+  /** Decided once per statement, before any row is looked at. */
+  const fence = sql`(select leases = cast(${hole('leases')} as bigint) from held)`;
+  return {
+    // The sum stops the bodies, not the heads: a page always says how far it has looked. Bodies are looked up row by row, in the order of
+    // the heads, whatever the planner believes about the tables.
+    pageWithBodies: compiled(
+      sql`select p.*, b.headers, b.body from (
+          ${pageRows(dialect, table, sql`, sum(h.body_bytes) over (order by h.due_at, h.sequence rows unbounded preceding) as bytes`)}
+          ${IN_ORDER}) as p
+        left join lateral (select c.headers, c.body from ${body} as c where c.id = p.id and c.channel = ${hole('channel')}
+          and (p.bytes <= cast(${hole('bytes')} as bigint) or p.bytes = p.body_bytes) limit 1) as b on true
+        order by p.due_at, p.sequence`,
+    ),
+    settle: compiled(
+      sql`with ${held},
+        heads as (delete from ${head} where sequence = any(${list('sequences', 'bigint')}) and channel = ${hole('channel')} and ${fence}),
+        bodies as (delete from ${body} where id = any(${list('ids', 'text')}) and channel = ${hole('channel')} and ${fence})
+        select leases from held`,
+    ),
+    changed: compiled(
+      sql`with ${held},
+        heads as (
+          update ${head} as h set state = f.state, attempts = f.attempts, tries = f.tries, due_at = f.wait + ${now},
+            last_outcome = f.outcome, last_error = f.reason, changed_at = ${now}
+          from unnest(${list('sequences', 'bigint')}, ${list('states', 'text')}, ${list('attempts', 'integer')},
+            ${list('tries', 'integer')}, ${list('waits', 'bigint')}, ${list('outcomes', 'text')}, ${list('reasons', 'text')})
+            as f(sequence, state, attempts, tries, wait, outcome, reason)
+          where h.sequence = f.sequence and h.channel = ${hole('channel')} and h.state in ${OPEN_STATES} and ${fence}),
+        bodies as (delete from ${body} where id = any(${list('ids', 'text')}) and channel = ${hole('channel')} and ${fence})
+        select leases from held`,
+    ),
+    bodies: compiled(
+      sql`select id, headers, body from ${body} where channel = ${hole('channel')} and id = any(${list('ids', 'text')})`,
+    ),
+  };
+}
+
+/** A list as PostgreSQL reads it from text. */
+export function listText(values: readonly (string | number)[]): string {
+  return `{${values.map(element).join(',')}}`;
+}
+
+function element(value: string | number): string | number {
+  return typeof value === 'number' || PLAIN.test(value) ? value : `"${value.replaceAll(/["\\]/g, '\\$&')}"`;
+}
+
+/** Needs no quotes, and is not the word NULL. */
+const PLAIN = /^(?!null$)[\w.:-]+$/i;
