@@ -37,6 +37,12 @@ export const RABBIT_SUBSCRIBER_OPTIONS = {
     24 * 3_600_000,
     "How long such a message stays in hand before the broker gets it back; below the broker's consumer_timeout (30 minutes).",
   ),
+  stopAfterMs: integerOption(
+    30_000,
+    0,
+    3_600_000,
+    'How long stop() waits for messages that are being received; then the broker has them again.',
+  ),
 };
 
 export type RabbitTransportOptions = Options<typeof RABBIT_TRANSPORT_OPTIONS>;

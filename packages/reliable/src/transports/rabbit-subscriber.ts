@@ -20,6 +20,7 @@ import {
   type RabbitConsumeOptions,
   type RabbitMessage,
 } from './rabbit-driver.ts';
+import { comesBack } from '../relay/waits.ts';
 import { RabbitLink } from './rabbit-link.ts';
 import { RABBIT_SUBSCRIBER_OPTIONS, type GivenRabbitSubscriberOptions, type RabbitSubscriberOptions } from './rabbit-options.ts';
 import { rabbitDelivery } from './rabbit-wire.ts';
@@ -134,7 +135,8 @@ export class RabbitSubscription implements Subscription {
     this.#firstStand = undefined;
     // Not waited for: what the broker still sends until it hears of this goes back at once.
     const cancelling = this.#channel?.cancel(this.#consumerTag).catch(() => undefined);
-    await this.#receiving.stop();
+    await comesBack(this.#receiving.stop(), this.#world.options.stopAfterMs, this.#world.ports.timers);
+    this.#receiving.dropAll();
     await cancelling;
     const channel = this.#channel;
     this.#channel = undefined;

@@ -21,7 +21,7 @@ import type {
   Subscription,
   Transport,
 } from './transport.ts';
-import { readHeaders, WIRE, writeHeaders } from './wire-headers.ts';
+import { isWireName, readHeaders, WIRE, writeHeaders } from './wire-headers.ts';
 
 /** What of a producer is used: its callbacks, because a promise per message costs more than the rest of a send. */
 export interface TallystickProducer {
@@ -76,7 +76,7 @@ function recordOf(message: OutgoingMessage): TallystickRecord {
 
 function allCanTravel(headers: ReadonlyMap<string, string> | undefined): boolean {
   if (headers === undefined || headers.size === 0) return true;
-  for (const [name, value] of headers) if (!canTravel(name, value) || name.startsWith('tallystick-')) return false;
+  for (const [name, value] of headers) if (!canTravel(name, value) || isWireName(name)) return false;
   return true;
 }
 
@@ -92,7 +92,7 @@ export interface TallystickClient {
 
 export interface TallystickConsumerSettings {
   readonly group: string;
-  readonly topics: string;
+  readonly topics: ReadonlyMap<string, string>;
   readonly from: 'first' | 'last';
   readonly orderly: boolean;
   readonly concurrency: number;
@@ -142,7 +142,15 @@ export function tallystickSubscriber(client: TallystickClient, settings: Tallyst
         if ((await receive(deliveryOf(message))) !== 'done') throw new Error('the receiver asks for it again');
       };
       const concurrency = options?.prefetch ?? PREFETCH;
-      const consumer = client.consumer({ ...further, group, topics: queue, from, orderly, concurrency, handler });
+      const consumer = client.consumer({
+        ...further,
+        group,
+        topics: new Map([[queue, '*']]),
+        from,
+        orderly,
+        concurrency,
+        handler,
+      });
       await consumer.start();
       return { stop: () => consumer.close() };
     },
