@@ -68,7 +68,6 @@ export const BANK_B = `${ACCOUNTS}
     amount bigint not null, key_sequence bigint not null, applied bigint not null, note text not null
   );
   create index journal_serial on journal (serial);
-  create table attempt (serial text primary key, count integer not null);
 `;
 
 export function openingRows(keys: number): string {

@@ -1,6 +1,7 @@
 /** A child as the harness holds it: armed, awaited at a step, stopped, continued, killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Arm, ChildOptions, FromChild, ToChild } from './child/line.ts';
 import type { Role, StepName } from './steps.ts';
 import { within } from './until.ts';
@@ -13,6 +14,12 @@ export interface Reached {
   readonly step: StepName;
   readonly number: number;
   readonly serial: string;
+}
+
+/** What children tell beside their steps. */
+export interface Told {
+  count(what: string, detail: string): void;
+  committed(serial: string): void;
 }
 
 export class Child {
@@ -31,7 +38,7 @@ export class Child {
     this.role = role;
   }
 
-  static async start(program: string, options: ChildOptions, onCount: (what: string, detail: string) => void): Promise<Child> {
+  static async start(program: string, options: ChildOptions, told: Told): Promise<Child> {
     const node = spawn(process.execPath, ['--enable-source-maps', program, JSON.stringify(options)], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
@@ -44,7 +51,8 @@ export class Child {
     const ready = new Promise<void>((resolve, reject) => {
       node.on('message', (message: FromChild) => {
         if (message.event === 'ready') resolve();
-        else if (message.event === 'count') onCount(message.what, message.detail ?? '');
+        else if (message.event === 'count') told.count(message.what, message.detail ?? '');
+        else if (message.event === 'committed') told.committed(message.serial);
         else child.#arrived(message);
       });
       node.once('exit', (code, signal) => reject(new Error(`${options.name} ended (${signal ?? code}): ${child.output}`)));
@@ -109,8 +117,10 @@ export class Child {
     clearTimeout(timer);
   }
 
-  async ended(): Promise<void> {
-    if (this.alive) await once(this.#process, 'exit');
+  /** Whether it has ended, by itself, at the latest in so many ms. */
+  async endsWithin(ms: number): Promise<boolean> {
+    if (this.alive) await Promise.race([once(this.#process, 'exit'), sleep(ms)]);
+    return !this.alive;
   }
 
   #anyStep: (() => void) | undefined;

@@ -12,6 +12,7 @@ export const INVARIANTS = {
   'one-effect': 'every message has one effect in bank B (one effect)',
   'effect-has-commit': 'nothing has an effect in bank B that bank A did not commit (outbox)',
   'key-order': 'the effects of an account happen in the order of its debits (per-aggregate order)',
+  'hook-means-commit': 'what was told of its commit (afterCommit) is committed (honest outcome)',
   'bytes-equal': 'account, amount and text arrive as they were written (charsets and numbers)',
   'nothing-dead': 'no message was given up but those that were meant to be (retry)',
   'outbox-empty': 'the outbox is empty: heads and bodies (liveness)',
@@ -63,6 +64,8 @@ export interface Expected {
   readonly transfers: number;
   /** Numbers whose messages no consumer survives. */
   readonly poison: ReadonlySet<number>;
+  /** Serials whose transactions were told that they are committed. */
+  readonly toldCommitted: ReadonlySet<string>;
 }
 
 export function judge(reading: Reading, expected: Expected): Violation[] {
@@ -92,6 +95,9 @@ export function judge(reading: Reading, expected: Expected): Violation[] {
     violated('effect-has-commit', `${strangers.length} effects without a commit, such as ${strangers[0]!.number} (${strangers[0]!.serial})`);
   const doubles = [...countBy(ledgerB.map(({ serial }) => serial))].filter(([, times]) => times > 1);
   if (doubles.length > 0) violated('one-effect', `${doubles.length} messages had several, such as ${doubles[0]![0]} (${doubles[0]![1]})`);
+
+  const deceived = [...expected.toldCommitted].filter((serial) => !debits.has(serial));
+  if (deceived.length > 0) violated('hook-means-commit', `${deceived.length} were told and are not there, such as ${deceived[0]}`);
 
   for (const seen of disorder(ledgerB)) violated('key-order', seen);
   for (const seen of changed(debits, credits)) violated('bytes-equal', seen);

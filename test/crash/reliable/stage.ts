@@ -65,6 +65,8 @@ export class Stage {
   readonly #children = new Set<Child>();
   readonly #databases: Databases;
   readonly #suffix: string;
+  /** Serials whose afterCommit has run. */
+  readonly #told = new Set<string>();
   #started = 0;
   #rested = false;
 
@@ -116,11 +118,15 @@ export class Stage {
       defect: defect ?? options.defect,
       arm,
       poison: [...this.poison],
+      passDead: this.poison.size > 0,
       deadlocks: this.deadlocks,
     };
-    const child = await Child.start(servers.program, childOptions, (what, detail) => {
-      this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
-      if (detail !== '') this.details.set(what, detail);
+    const child = await Child.start(servers.program, childOptions, {
+      count: (what, detail) => {
+        this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+        if (detail !== '') this.details.set(what, detail);
+      },
+      committed: (serial) => this.#told.add(serial),
     });
     this.#children.add(child);
     return child;
@@ -179,7 +185,7 @@ export class Stage {
   async finish(): Promise<Violation[]> {
     await this.rest();
     const reading = await readAll(this.#databases);
-    this.violations.push(...judge(reading, { transfers: this.transfers, poison: this.poison }));
+    this.violations.push(...judge(reading, { transfers: this.transfers, poison: this.poison, toldCommitted: this.#told }));
     return this.violations;
   }
 

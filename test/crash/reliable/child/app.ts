@@ -1,21 +1,21 @@
 /**
  * Bank A's service: it makes the planned transfers, a few at once, each in one transaction with its message. It may be killed at any line: on
- * its next start it reads from its own database what has been made. A COMMIT whose answer is lost is looked up before anything is made again, by the
- * transaction's number or by a marker row that shuts the door behind it.
+ * its next start it reads from its own database what has been made. A COMMIT whose answer is lost is looked up before anything is made again: for
+ * even numbers the package asks for the transaction's status, for odd ones the service itself writes a marker that shuts the door behind it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock, systemRandom } from '@tallystick/base/node';
-import { createOutbox, MessageIds } from '@tallystick/reliable';
+import { afterCommit, createOutbox, MessageIds, transaction } from '@tallystick/reliable';
 import pg from 'pg';
 import { accountOf, debit, transferOf, type Transfer } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
 import type { ChildOptions, Line } from './line.ts';
-import { pgHandle } from './pg-handle.ts';
 import { watchQueries } from './watch-queries.ts';
 
 /** One in so many transfers is rolled back on purpose, once, after its message was added. */
 const ROLLED_BACK_EVERY = 9;
 const DEADLOCK_EVERY = 2;
+const DEADLOCK_RETRIES = 3;
 const AGAIN_AFTER_MS = 20;
 const QUERY_TIMEOUT_MS = 3000;
 
@@ -23,13 +23,10 @@ const QUERY_TIMEOUT_MS = 3000;
 interface Attempt {
   readonly transfer: Transfer;
   readonly serial: string;
-  transaction: string;
-  commitSent: boolean;
 }
 
 export async function runApp(options: ChildOptions, line: Line): Promise<void> {
-  const app = new App(options, line);
-  await app.start();
+  await new App(options, line).start();
 }
 
 class App {
@@ -40,7 +37,7 @@ class App {
   private readonly ids = new MessageIds(systemClock, systemRandom());
   private readonly attempts = new WeakMap<object, Attempt>();
   private readonly rolledBack = new Set<number>();
-  private readonly ends;
+  private readonly early;
   private wake: (() => void)[] = [];
   private stopping = false;
 
@@ -55,8 +52,8 @@ class App {
     });
     this.pool.on('error', () => undefined);
     this.pool.on('connect', (client) => this.watch(client));
-    this.outbox = createOutbox(pgHandle(new pg.Client({ connectionString: options.a })), { mode: 'deferred' });
-    this.ends = options.defect === 'publish-before-commit' ? brokerEnds(options.broker) : undefined;
+    this.outbox = createOutbox(this.pool, { mode: 'deferred' });
+    this.early = options.defect === 'publish-before-commit' ? brokerEnds(options.broker).transport() : undefined;
   }
 
   async start(): Promise<void> {
@@ -88,111 +85,88 @@ class App {
   /** Until it is certainly made. */
   private async make(transfer: Transfer): Promise<void> {
     while (!this.stopping) {
-      const attempt: Attempt = { transfer, serial: this.ids.next(), transaction: '', commitSent: false };
+      const attempt: Attempt = { transfer, serial: this.ids.next() };
       try {
         await this.attempt(attempt);
         return;
       } catch (error) {
-        this.line.count(attempt.commitSent ? 'commit-unknown' : 'attempt-failed', messageOf(error));
-        if (this.options.defect !== 'unknown-taken-for-failure' && attempt.commitSent && (await this.wasCommitted(attempt))) return;
+        const unknown = codeOf(error) === 'COMMIT_UNKNOWN';
+        this.line.count(unknown ? 'commit-unknown' : 'attempt-failed', messageOf(error));
+        if (unknown && this.options.defect !== 'unknown-taken-for-failure' && (await this.wasCommitted(attempt.serial))) return;
       }
       await sleep(AGAIN_AFTER_MS);
     }
   }
 
   private async attempt(attempt: Attempt): Promise<void> {
-    const { line } = this;
+    const { line, options } = this;
     const { transfer, serial } = attempt;
-    await line.reached('before-begin', transfer.number, serial);
-    const client = await this.pool.connect();
-    this.attempts.set(client, attempt);
-    let failed = true;
-    try {
-      await client.query('begin isolation level read committed');
-      const { rows } = await client.query<{ xid: string }>('select pg_current_xact_id()::text as xid');
-      attempt.transaction = rows[0]!.xid;
-      await this.lockInAnyOrder(client, transfer);
-      const message = await debit(client, transfer, serial);
-      await line.reached('after-business-write', transfer.number, serial);
-      const body = JSON.stringify(message);
-      await this.outbox.in(pgHandle(client)).add({ id: serial, topic: this.options.topic, key: transfer.account, body });
-      await line.reached('after-add', transfer.number, serial);
-      await this.ends?.transport.publish([
-        { id: serial, topic: this.options.topic, key: transfer.account, body: Buffer.from(body) },
-      ]);
-      this.refuseSome(transfer);
-      await client.query('commit');
-      failed = false;
-      await line.reached('after-commit', transfer.number, serial);
-    } finally {
-      this.attempts.delete(client);
-      // A connection that met an error is not used again: nobody knows what is still open on it.
-      client.release(failed);
-    }
+    const { number, account } = transfer;
+    await line.reached('before-begin', number, serial);
+    const resolveOutcome = number % 2 === 0 && options.defect !== 'unknown-taken-for-failure';
+    await transaction(
+      this.pool,
+      async (tx) => {
+        this.attempts.set(tx, attempt);
+        await this.lockInAnyOrder(tx, transfer);
+        const message = await debit(tx, transfer, serial);
+        await line.reached('after-business-write', number, serial);
+        const body = JSON.stringify(message);
+        await this.outbox.in(tx).add({ id: serial, topic: options.topic, key: account, body });
+        afterCommit(tx, () => line.committed(serial));
+        await line.reached('after-add', number, serial);
+        await this.early?.publish([{ id: serial, topic: options.topic, key: account, body: Buffer.from(body) }]);
+        this.refuseSome(transfer);
+      },
+      { resolveOutcome, retries: DEADLOCK_RETRIES },
+    );
+    await line.reached('after-commit', number, serial);
   }
 
   /** Two rows locked in opposite orders by neighbours: PostgreSQL has to kill one of them now and then. */
-  private async lockInAnyOrder(client: pg.PoolClient, { number, account }: Transfer): Promise<void> {
+  private async lockInAnyOrder(tx: pg.PoolClient, { number, account }: Transfer): Promise<void> {
     if (!this.options.deadlocks || number % DEADLOCK_EVERY !== 0) return;
-    const other = accountOf((number + 1) % this.options.keys);
+    const other = accountOf((number + DEADLOCK_EVERY) % this.options.keys);
     const both = (number / DEADLOCK_EVERY) % 2 === 0 ? [account, other] : [other, account];
-    for (const id of both) await client.query('select balance from account where id = $1 for update', [id]);
+    for (const id of both) await tx.query('select balance from account where id = $1 for update', [id]);
   }
 
   private refuseSome({ number }: Transfer): void {
     if (number % ROLLED_BACK_EVERY !== 0 || this.rolledBack.has(number)) return;
     this.rolledBack.add(number);
+    this.line.count('rolled-back-on-purpose');
     throw new Error('rolled back on purpose');
   }
 
-  /** Even numbers ask the database for the transaction's end; odd ones write its marker: it goes in only if the transaction did not. */
-  private async wasCommitted({ transfer, transaction, serial }: Attempt): Promise<boolean> {
+  /** The journal's unique key is the marker: this insert waits for the other transaction's end, and loses if that was a commit. */
+  private async wasCommitted(serial: string): Promise<boolean> {
     for (;;) {
       try {
-        if (transfer.number % 2 === 0) {
-          const status = await this.statusOf(transaction);
-          if (status === 'committed' || status === 'aborted') {
-            this.line.count('asked pg_xact_status');
-            this.line.count(`resolved-${status}`);
-            return status === 'committed';
-          }
-        } else {
-          const committed = await this.markerIsThere(serial);
-          this.line.count('asked the marker row');
-          this.line.count(committed ? 'resolved-committed' : 'resolved-aborted');
-          return committed;
-        }
+        const { rowCount } = await this.pool.query(
+          `insert into journal (serial, number, account, amount, key_sequence, note) values ($1, 0, '', 0, 0, 'fence')
+           on conflict (serial) do nothing`,
+          [serial],
+        );
+        this.line.count('asked the marker row');
+        this.line.count(rowCount === 0 ? 'resolved-committed' : 'resolved-aborted');
+        return rowCount === 0;
       } catch (error) {
         this.line.count('lookup-failed', messageOf(error));
+        await sleep(AGAIN_AFTER_MS);
       }
-      await sleep(AGAIN_AFTER_MS);
     }
-  }
-
-  private async statusOf(transaction: string): Promise<string | null> {
-    const { rows } = await this.pool.query<{ status: string | null }>('select pg_xact_status($1::xid8) as status', [transaction]);
-    return rows[0]?.status ?? null;
-  }
-
-  /** The journal's unique key is the marker: this insert waits for the other transaction's end, and loses if that was a commit. */
-  private async markerIsThere(serial: string): Promise<boolean> {
-    const { rowCount } = await this.pool.query(
-      `insert into journal (serial, number, account, amount, key_sequence, note)
-       select $1, 0, '', 0, 0, 'fence' on conflict (serial) do nothing`,
-      [serial],
-    );
-    return rowCount === 0;
   }
 
   private watch(client: pg.PoolClient): void {
     client.on('error', () => undefined);
     watchQueries(client, {
-      cares: /^\s*commit\b/i,
-      before: () => this.atCommit(client, 'before-commit'),
-      sent: () => {
-        const attempt = this.attempts.get(client);
-        if (attempt !== undefined) attempt.commitSent = true;
-        return this.atCommit(client, 'commit-sent');
+      cares: /^\s*commit\b|pg_xact_status/i,
+      before: (sql) => (isCommit(sql) ? this.atCommit(client, 'before-commit') : undefined),
+      sent: (sql) => (isCommit(sql) ? this.atCommit(client, 'commit-sent') : undefined),
+      answered: (sql) => {
+        if (isCommit(sql)) this.attempts.delete(client);
+        else this.line.count('asked pg_xact_status');
+        return undefined;
       },
     });
   }
@@ -201,6 +175,14 @@ class App {
     const attempt = this.attempts.get(client);
     return attempt === undefined ? undefined : this.line.reached(step, attempt.transfer.number, attempt.serial);
   }
+}
+
+function isCommit(sql: string): boolean {
+  return /^\s*commit\b/i.test(sql);
+}
+
+function codeOf(error: unknown): unknown {
+  return (error as { code?: unknown } | null)?.code;
 }
 
 function messageOf(error: unknown): string {

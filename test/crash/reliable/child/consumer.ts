@@ -1,32 +1,42 @@
 /**
- * Bank B's service: each transfer is credited in the transaction of the inbox. Every few messages fail once on purpose after their effect was
- * written, and some, when asked for, kill the process that handles them.
+ * Bank B's service: each transfer is credited by a handler of the inbox, in the inbox's transaction. Every few messages fail once on purpose after
+ * their effect was written, so that the inbox has to come back to them; and some, when asked for, kill the process that handles them.
  */
-import { createInbox, type Delivery, type Receipt } from '@tallystick/reliable';
+import { createInbox, type Delivery, type Inbox, type Receipt } from '@tallystick/reliable';
 import pg from 'pg';
 import { credit, type TransferMessage } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
 import type { ChildOptions, Line } from './line.ts';
-import { pgHandle } from './pg-handle.ts';
 import { watchQueries } from './watch-queries.ts';
 
 /** One in so many messages fails the first time it is handled. */
-const FAILS_EVERY = 11;
+const FAILS_EVERY = 5;
 const QUERY_TIMEOUT_MS = 5000;
+const REPORT_EVERY_MS = 200;
 
 interface AtWork {
-  readonly message: TransferMessage;
+  readonly number: number;
   readonly serial: string;
 }
 
 export async function runConsumer(options: ChildOptions, line: Line): Promise<void> {
-  const pool = new pg.Pool({ connectionString: options.b, max: 8, query_timeout: QUERY_TIMEOUT_MS, connectionTimeoutMillis: QUERY_TIMEOUT_MS });
+  const pool = new pg.Pool({
+    connectionString: options.b,
+    max: 10,
+    query_timeout: QUERY_TIMEOUT_MS,
+    connectionTimeoutMillis: QUERY_TIMEOUT_MS,
+  });
   const consumer = new Consumer(options, line, pool);
   const ends = brokerEnds(options.broker);
-  const subscription = await ends.subscriber.subscribe(options.topic, (delivery) => consumer.receive(delivery));
+  await ends.prepare(options.topic);
+  const subscription = await ends
+    .subscriber()
+    .subscribe(options.topic, (delivery) => consumer.receive(delivery), { prefetch: 40 });
+  consumer.inbox.start();
   line.onStop = () => {
     void subscription
       .stop()
+      .then(() => consumer.inbox.stop())
       .then(() => ends.close())
       .finally(() => process.exit(0));
   };
@@ -34,73 +44,92 @@ export async function runConsumer(options: ChildOptions, line: Line): Promise<vo
 }
 
 class Consumer {
+  readonly inbox: Inbox<pg.Pool>;
   private readonly options: ChildOptions;
   private readonly line: Line;
   private readonly pool: pg.Pool;
-  private readonly inbox;
   private readonly atWork = new WeakMap<object, AtWork>();
-  private readonly failed = new Set<string>();
 
   constructor(options: ChildOptions, line: Line, pool: pg.Pool) {
     this.options = options;
     this.line = line;
     this.pool = pool;
-    this.inbox = createInbox(pgHandle(new pg.Client({ connectionString: options.b })), { consumer: 'bank-b' });
-    pool.on('error', () => undefined);
-    pool.on('connect', (client) => {
-      client.on('error', () => undefined);
-      watchQueries(client, {
-        cares: /^\s*commit\b/i,
-        before: () => {
-          const work = this.atWork.get(client);
-          return work === undefined ? undefined : this.line.reached('before-effect-commit', work.message.number, work.serial);
-        },
-      });
+    this.inbox = createInbox(pool, {
+      consumer: 'bank-b',
+      owner: options.name,
+      leaseMs: options.leaseMs,
+      sweepIntervalMs: 50,
+      retryFirstMs: 50,
+      retryMaxMs: 500,
+      deathsMax: 2,
+      deadKeys: options.passDead ? 'pass' : 'hold',
+      stopAfterMs: 3000,
+      onAlarm: (alarm) => line.count(`alarm-inbox-${alarm.kind}`, JSON.stringify(alarm)),
     });
+    this.inbox.handle('*', async (delivery, { tx, attempts }) => {
+      const message = messageOf(delivery);
+      this.atWork.set(tx, { number: message.number, serial: delivery.id });
+      if (attempts > 0) await line.reached('in-retry', message.number, delivery.id);
+      await credit(tx, message, delivery.id);
+      await line.reached('after-effect', message.number, delivery.id);
+      if (options.poison.includes(message.number)) process.kill(process.pid, 'SIGKILL');
+      if (message.number % FAILS_EVERY === 0 && attempts === 0) throw new Error('fails once on purpose');
+    });
+    pool.on('error', () => undefined);
+    pool.on('connect', (client) => this.watch(client));
+    this.report();
   }
 
   async receive(delivery: Delivery): Promise<Receipt> {
-    const message = JSON.parse(Buffer.from(delivery.body).toString('utf8')) as TransferMessage;
-    await this.line.reached('after-delivery', message.number, delivery.id);
+    const { number } = messageOf(delivery);
+    await this.line.reached('after-delivery', number, delivery.id);
     if (this.options.defect === 'ack-before-commit') {
-      void this.handle(delivery.id, message).catch(() => undefined);
+      void this.inbox.receive(delivery);
       return 'done';
     }
-    try {
-      await this.handle(delivery.id, message);
-    } catch (error) {
-      this.line.count('handler-failed', error instanceof Error ? error.message : String(error));
-      return 'again';
-    }
-    await this.line.reached('before-ack', message.number, delivery.id);
-    return 'done';
+    const receipt = await (this.options.defect === 'no-inbox' ? this.handleUnseen(delivery) : this.inbox.receive(delivery));
+    await this.line.reached('before-ack', number, delivery.id);
+    return receipt;
   }
 
-  private async handle(serial: string, message: TransferMessage): Promise<void> {
+  /** The defect: nobody asks whether this message has been seen. */
+  private async handleUnseen(delivery: Delivery): Promise<Receipt> {
     const client = await this.pool.connect();
-    this.atWork.set(client, { message, serial });
-    let failed = true;
     try {
       await client.query('begin');
-      if (this.options.defect === 'no-inbox') await this.effect(client, message, serial);
-      else {
-        const { outcome } = await this.inbox.once(pgHandle(client), serial, () => this.effect(client, message, serial));
-        if (outcome === 'duplicate') this.line.count('duplicate-absorbed');
-      }
+      await credit(client, messageOf(delivery), delivery.id);
+      await this.line.reached('after-effect', messageOf(delivery).number, delivery.id);
       await client.query('commit');
-      failed = false;
+      return 'done';
+    } catch {
+      return 'again';
     } finally {
-      this.atWork.delete(client);
-      client.release(failed);
+      client.release();
     }
   }
 
-  private async effect(client: pg.PoolClient, message: TransferMessage, serial: string): Promise<void> {
-    if (this.failed.has(serial)) await this.line.reached('in-retry', message.number, serial);
-    await credit(client, message, serial);
-    await this.line.reached('after-effect', message.number, serial);
-    if (message.number % FAILS_EVERY !== 0 || this.failed.has(serial)) return;
-    this.failed.add(serial);
-    throw new Error('fails once on purpose');
+  private watch(client: pg.PoolClient): void {
+    client.on('error', () => undefined);
+    watchQueries(client, {
+      cares: /^\s*commit\b/i,
+      before: () => {
+        const work = this.atWork.get(client);
+        this.atWork.delete(client);
+        return work === undefined ? undefined : this.line.reached('before-effect-commit', work.number, work.serial);
+      },
+    });
   }
+
+  private report(): void {
+    const told = { duplicates: 0, failed: 0 };
+    setInterval(() => {
+      const { duplicates, failed } = this.inbox.counters;
+      for (; told.duplicates < duplicates; told.duplicates++) this.line.count('duplicate-absorbed');
+      for (; told.failed < failed; told.failed++) this.line.count('handler-failed');
+    }, REPORT_EVERY_MS).unref();
+  }
+}
+
+function messageOf(delivery: Delivery): TransferMessage {
+  return JSON.parse(Buffer.from(delivery.body).toString('utf8')) as TransferMessage;
 }

@@ -26,6 +26,8 @@ export interface ChildOptions {
   readonly arm: readonly Arm[];
   /** Numbers whose message kills the consumer that handles it. */
   readonly poison: readonly number[];
+  /** Later messages of a key pass its dead one. */
+  readonly passDead: boolean;
   /** Every n-th transfer takes a second lock in the wrong order. */
   readonly deadlocks: boolean;
 }
@@ -39,6 +41,8 @@ export interface Arm {
 export type FromChild =
   | { readonly event: 'ready' }
   | { readonly event: 'reached'; readonly step: StepName; readonly number: number; readonly serial: string }
+  /** A transaction's afterCommit has run. */
+  | { readonly event: 'committed'; readonly serial: string }
   | { readonly event: 'count'; readonly what: string; readonly detail?: string };
 
 export type ToChild =
@@ -86,6 +90,10 @@ export class Line {
 
   count(what: string, detail?: string): void {
     this.#tell(detail === undefined ? { event: 'count', what } : { event: 'count', what, detail });
+  }
+
+  committed(serial: string): void {
+    this.#tell({ event: 'committed', serial });
   }
 
   #arm({ step, nth }: Arm): void {

@@ -4,7 +4,6 @@ import pg from 'pg';
 import { brokerEnds } from './brokers.ts';
 import type { ChildOptions, Line } from './line.ts';
 import { NaiveRelay } from './naive-relay.ts';
-import { lastingHandle } from './pg-handle.ts';
 import { watchQueries } from './watch-queries.ts';
 
 const SWEEP_MS = 50;
@@ -12,7 +11,8 @@ const QUERY_TIMEOUT_MS = 5000;
 
 export async function runRelay(options: ChildOptions, line: Line): Promise<void> {
   const ends = brokerEnds(options.broker);
-  const transport = announced(options.defect === 'confirm-not-awaited' ? hasty(ends.transport) : ends.transport, line);
+  const sound = ends.transport();
+  const transport = announced(options.defect === 'confirm-not-awaited' ? hasty(sound) : sound, line);
   const naive = naiveOf(options);
   if (naive !== undefined) {
     const relay = new NaiveRelay(options, line, transport, naive);
@@ -22,7 +22,7 @@ export async function runRelay(options: ChildOptions, line: Line): Promise<void>
     return;
   }
   const relay = createRelay({
-    db: lastingHandle(() => connect(options, line)),
+    db: poolOf(options, line),
     transport,
     owner: options.name,
     leaseMs: options.leaseMs,
@@ -52,20 +52,23 @@ function naiveOf({ defect }: ChildOptions): 'last-id' | 'newest-first' | 'no-fen
   return defect === 'settle-without-fence' ? 'no-fence' : undefined;
 }
 
-export async function connect(options: ChildOptions, line: Line): Promise<pg.Client> {
-  const client = new pg.Client({
+function poolOf(options: ChildOptions, line: Line): pg.Pool {
+  const pool = new pg.Pool({
     connectionString: options.a,
+    max: 4,
     query_timeout: QUERY_TIMEOUT_MS,
     connectionTimeoutMillis: QUERY_TIMEOUT_MS,
   });
-  client.on('error', () => undefined);
-  watchSettling(client, line);
-  await client.connect();
-  return client;
+  pool.on('error', () => undefined);
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+    watchSettling(client, line);
+  });
+  return pool;
 }
 
 /** Settling is known by what it does; it ends with its statement, or with the transaction that the statement is in. */
-function watchSettling(client: pg.Client, line: Line): void {
+function watchSettling(client: pg.ClientBase, line: Line): void {
   let settling = false;
   watchQueries(client, {
     cares: /delete\s+from\s+"?tallystick_outbox"?\b|^\s*commit\b/i,

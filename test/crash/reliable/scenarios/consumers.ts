@@ -25,4 +25,30 @@ const rebalance: Scenario = {
   },
 };
 
-export const consumerScenarios: readonly Scenario[] = [rebalance];
+const POISONED = 2;
+const DEATHS_LIMIT = 40;
+
+const poison: Scenario = {
+  name: 'poison',
+  sentence: 'some messages kill every process that handles them; they are found and put aside, all others have their effect',
+  share: 1.5,
+  faults: ['killed by a message'],
+  async run(stage) {
+    const step = Math.floor(stage.transfers / (POISONED + 1));
+    for (let n = 1; n <= POISONED; n++) stage.poison.add(n * step);
+    const { consumer } = await stage.spawnAll();
+    stage.allow(1);
+    let victim = consumer;
+    for (let deaths = 0; deaths < DEATHS_LIMIT; ) {
+      const { deadInInbox, made, open } = await stage.progress();
+      if (deadInInbox >= POISONED && made >= stage.transfers && open === 0) break;
+      if (!(await victim.endsWithin(200))) continue;
+      victim.expectedToEnd = true;
+      stage.fault('killed by a message');
+      deaths++;
+      victim = await stage.spawn('consumer');
+    }
+  },
+};
+
+export const consumerScenarios: readonly Scenario[] = [rebalance, poison];

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { BrokerProcess, freePort } from '../../../process/broker-process.ts';
 
 export type BrokerKind = 'ours' | 'rabbitmq';
@@ -16,7 +17,10 @@ export interface BrokerServer {
   stop(): Promise<void>;
 }
 
-/** `tallystick broker` in a process of its own, synced before it answers. */
+const SOURCES = fileURLToPath(new URL('../../../../packages/cli/bin/sources.js', import.meta.url));
+const CHILD = fileURLToPath(new URL('./broker-child.ts', import.meta.url));
+
+/** Our broker in a process of its own, synced before it answers. */
 export class OurServer implements BrokerServer {
   readonly kind = 'ours';
   readonly endpoint: string;
@@ -37,7 +41,11 @@ export class OurServer implements BrokerServer {
   }
 
   async start(): Promise<void> {
-    this.#process = await BrokerProcess.start({ data: join(this.#folder, 'data'), port: this.#port, flags: ['--flush', 'sync'] });
+    this.#process = await BrokerProcess.start({
+      data: join(this.#folder, 'data'),
+      port: this.#port,
+      command: [process.execPath, '--import', SOURCES, CHILD],
+    });
   }
 
   async kill(): Promise<void> {
