@@ -116,7 +116,7 @@ export class LoadFrames {
     end[at + 20] = ++this.#commits % 1000 === 0 ? 0 : 2;
     decimal(end, at + fields.offset, 16, offset);
     decimal(end, at + fields.position, 16, parseInt(messageId.slice(-16), 16));
-    end.latin1Write(key, at + fields.key, 32);
+    end.write(key, at + fields.key, 32, 'latin1');
     this.#endsAt = at + this.#endBytes;
   }
 

@@ -117,6 +117,7 @@ function forgetful(disk: Disk): Disk {
 
 function blind(file: DiskFile): DiskFile {
   return {
+    path: file.path,
     write: (_chunks, _position, done) => turn.atEnd(() => done(undefined)),
     read: (into, position, done) => file.read(into, position, done),
     sync: (done) => turn.atEnd(() => done(undefined)),

@@ -55,7 +55,9 @@ export class ClientCore {
   readonly #context: ClientContext;
   /** What is to be closed, in the order it was made. */
   readonly #parts = new Set<Closable>();
-  #closing = false;
+  /** Who waits for the end of a close that is under way. */
+  readonly #whenClosed: (() => void)[] = [];
+  #isClosed = false;
 
   /** Throws an OptionsError for options that cannot work. */
   constructor(ports: PeersPorts, { address, mapAddress, onReport, ...given }: ClientCoreOptions) {
@@ -115,8 +117,9 @@ export class ClientCore {
 
   /** Closes consumers and producers, last made first, then the connections. Waits as each of them does. */
   close(done: () => void): void {
-    if (this.#closing) return done();
-    this.#closing = true;
+    if (this.#isClosed) return done();
+    this.#whenClosed.push(done);
+    if (this.#whenClosed.length > 1) return;
     const parts = [...this.#parts].reverse();
     const next = (): void => {
       const part = parts.shift();
@@ -124,7 +127,8 @@ export class ClientCore {
       this.#context.routes.close();
       this.#context.session.close();
       this.#context.peers.close(true);
-      done();
+      this.#isClosed = true;
+      for (const tell of this.#whenClosed.splice(0)) tell();
     };
     next();
   }

@@ -108,9 +108,11 @@ export class RecordEncoder {
   /** As `prepare`, for a record that has been prepared before and had this `value` then: nothing is deflated twice. */
   prepareAgain(record: ProducerRecord, marks: SendMarks | undefined, value: Uint8Array | string): SendError | undefined {
     this.#knownValue = value;
-    const error = this.prepare(record, marks);
-    this.#knownValue = undefined;
-    return error;
+    try {
+      return this.prepare(record, marks);
+    } finally {
+      this.#knownValue = undefined;
+    }
   }
 
   /** Writes the element of the record just prepared at `at`. Returns its end. */
