@@ -114,7 +114,9 @@ export {
   type MemorySubscription,
 } from './transports/memory.ts';
 export { CALL_METHOD, CALL_URL, httpTransport, type HttpTransportSettings } from './transports/http.ts';
+export { otel, type OtelApi, type OtelOptions } from './telemetry/otel.ts';
 export type { Telemetry } from './telemetry/telemetry.ts';
+export { observeOutbox, tracedReceive, tracedTransport } from './telemetry/traced.ts';
 export type {
   RabbitChannel,
   RabbitConfirmChannel,
