@@ -60,6 +60,7 @@ export const ERRORS = {
       'The tables are missing or older than this package: `npx tallystick outbox migrate --database URL --execute`, or await migrate(db)',
     retry: 'never',
   },
+  BAD_NAME: { sentence: 'A name or value that would become part of a statement is not accepted', retry: 'never' },
   SCHEMA_TOO_NEW: { sentence: 'The tables were made by a newer version of this package', retry: 'never' },
   NO_HANDLER: {
     sentence: 'Nobody handles messages of this type here; register one with inbox.handle(type, handler)',

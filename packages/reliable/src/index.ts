@@ -100,7 +100,14 @@ export type {
   TransactionOf,
   TransactionOutcome,
 } from './sql/handles.ts';
-export { migrate, migrationSql, type MigrationReport } from './sql/migrate.ts';
+export {
+  migrate,
+  migrationPlan,
+  migrationSql,
+  type MigrationPlan,
+  type MigrationReport,
+  type MigrationSettings,
+} from './sql/migrate.ts';
 export { mysql } from './sql/mysql.ts';
 export { postgres } from './sql/postgres.ts';
 export { sqlite } from './sql/sqlite.ts';

@@ -24,6 +24,12 @@ export interface Dialect {
   readonly waitBriefly: string | undefined;
   /** Whether `create table` and `create index` roll back with their transaction. */
   readonly transactionalSchema: boolean;
+  /** Whether tables are changed while programs use them, in steps that keep nobody waiting for long. */
+  readonly changesInUse: boolean;
+  /** Gives a row when the table of versions is there. */
+  readonly hasSchemaTable: string;
+  /** A table's or index's name as it stands in SQL text. */
+  tableName(name: string): string;
   /** Whether an index may cover some rows only. */
   readonly partialIndexes: boolean;
   /**

@@ -1,22 +1,30 @@
 /**
- * Makes the tables what `tables.ts` says, one version after the other; each version is applied once, in a transaction where the
- * database can roll back its schema. May run at every start of every process: what is there already is left alone. The same steps
- * can be printed for teams that migrate by hand.
+ * Makes the tables what `tables.ts` says, one version after the other. May run at every start of every process: what is there already
+ * is left alone, and two that start at once do it once. Where the database can roll back its schema, a version is there wholly or not at
+ * all; PostgreSQL's tables are changed while they are in use (`migrate-in-use.ts`). The same steps can be printed for teams that
+ * migrate by hand.
  */
 import { randomBytes } from 'node:crypto';
-import { sql, type Compilable } from 'kysely';
 import { fail } from '../errors.ts';
-import { perDialect, type Dialect } from './dialect.ts';
-import type { Answer, Handle } from './handles.ts';
+import { connectionsOf } from './connections.ts';
+import type { Dialect } from './dialect.ts';
+import type { Answer, Database } from './handles.ts';
+import { isSyncHandle } from './handles.ts';
+import { migrateInUse, planInUse } from './migrate-in-use.ts';
+import { assertNotNewer, type Migration, type MigrationReport } from './migration.ts';
+import {
+  asScript,
+  createSchemaTable,
+  migrationFromNothing,
+  migrationTo,
+  newestVersion,
+  recordVersion,
+} from './migration-text.ts';
 import { atomically, perform, sessionOf, type Session } from './session.ts';
-import { hole, plain, prepared, run, type Steps } from './statement.ts';
-import { SCHEMA, TABLES, type Column, type Index, type Table } from './tables.ts';
+import { schemaNamed } from './schema-name.ts';
+import { plain, run, type Steps } from './statement.ts';
+import { TABLES, type Table } from './tables.ts';
 import { asNumber } from './values.ts';
-
-export interface MigrationReport {
-  readonly from: number;
-  readonly to: number;
-}
 
 export interface MigrationSettings {
   /** What is written as the time of each step, ms since 1970. */
@@ -24,153 +32,113 @@ export interface MigrationSettings {
   /** By what this database is told from every other one, 32 hex digits; made once, when it has none. Default: random. */
   readonly databaseId?: string | undefined;
   readonly tables?: readonly Table[] | undefined;
+  /**
+   * PostgreSQL: the schema that shall hold the tables; made when it is not there. Default: the first of the connection's `search_path`.
+   * The connections of the program must find it: put it into their `search_path`.
+   */
+  readonly schema?: string | undefined;
+  /**
+   * PostgreSQL: how long a change of a table waits for its lock at a time, ms; everybody else who wants the table waits behind it.
+   * Default 500; then it steps back, lets the others pass, and tries again.
+   */
+  readonly lockWaitMs?: number | undefined;
+  /** PostgreSQL: after how long without getting the lock it gives up with LOCK_BUSY, ms. Default five minutes. */
+  readonly patienceMs?: number | undefined;
 }
 
-/** Creates or upgrades the tables. Throws ALREADY_IN_TRANSACTION, SCHEMA_TOO_NEW. */
-export function migrate<H extends Handle>(db: H, settings: MigrationSettings = {}): Answer<H, MigrationReport> {
-  const session = sessionOf(db);
-  const given: Given = {
-    tables: settings.tables ?? TABLES,
-    nowMs: settings.nowMs ?? Date.now(),
-    databaseId: settings.databaseId ?? randomBytes(16).toString('hex'),
-  };
-  return outside(session, () => migration(session.dialect, given)) as Answer<H, MigrationReport>;
+export interface MigrationPlan extends MigrationReport {
+  /** In order; none when nothing is to do. Those of PostgreSQL begin and commit their own transactions. */
+  readonly statements: readonly string[];
+  /** The same as a script. */
+  readonly sql: string;
 }
 
-interface Given {
-  readonly tables: readonly Table[];
-  readonly nowMs: number;
-  readonly databaseId: string;
-}
-
-function outside<T>(session: Session, steps: () => Steps<T>): T | Promise<T> {
-  if (session.kind === 'sync') {
-    if (session.inTransaction()) throw fail('ALREADY_IN_TRANSACTION');
-    return perform(session, steps());
-  }
-  return (async () => {
-    if (await session.inTransaction()) throw fail('ALREADY_IN_TRANSACTION');
-    return perform(session, steps());
-  })();
-}
-
-function* migration(dialect: Dialect, given: Given): Steps<MigrationReport> {
-  const newest = newestVersion(given.tables);
-  yield plain(createTable(dialect, SCHEMA, SCHEMA.since));
-  // Most starts find everything done and take no write lock.
-  const found = yield* versionOf(dialect);
-  if (found > newest) throw fail('SCHEMA_TOO_NEW', `found version ${found}, this package knows ${newest}`);
-  if (found === newest) return { from: found, to: found };
-  const upgrade = upgradeTo(dialect, given, newest);
-  return yield* dialect.transactionalSchema ? atomically(dialect, upgrade) : upgrade;
-}
-
-function* upgradeTo(dialect: Dialect, given: Given, newest: number): Steps<MigrationReport> {
-  const { tables, nowMs: at, databaseId } = given;
-  // Read again under the lock: another process may have been faster.
-  const from = yield* versionOf(dialect);
-  for (let version = from + 1; version <= newest; version++) {
-    for (const statement of migrationTo(dialect, tables, version)) yield plain(statement);
-    yield identifies(tables, version)
-      ? statementsOf(dialect).recordIdentity({ version, at, databaseId })
-      : statementsOf(dialect).record({ version, at });
-  }
-  return { from, to: Math.max(from, newest) };
-}
-
-function* versionOf(dialect: Dialect): Steps<number> {
-  const { rows } = yield* run(statementsOf(dialect).version({}));
-  return asNumber(rows[0]?.['version']);
-}
-
-const statementsOf = perDialect(({ build }) => ({
-  version: prepared<never>(build.selectFrom('tallystick_schema').select((of) => of.fn.max('version').as('version'))),
-  record: prepared<'version' | 'at'>(
-    build.insertInto('tallystick_schema').values({ version: hole('version'), applied_at: hole('at') }),
-  ),
-  recordIdentity: prepared<'version' | 'at' | 'databaseId'>(
-    build
-      .insertInto('tallystick_schema')
-      .values({ version: hole('version'), applied_at: hole('at'), database_id: hole('databaseId') }),
-  ),
-}));
-
-/** Whether it is at this version that a database gets its id. */
-function identifies(tables: readonly Table[], version: number): boolean {
-  return tables.some((table) => table.name === SCHEMA.name && table.columns['database_id']?.since === version);
-}
-
-/** The version of the newest table, column or index. */
-export function newestVersion(tables: readonly Table[]): number {
-  return Math.max(
-    ...tables.flatMap((table) => [
-      table.since,
-      ...Object.values(table.columns).map((column) => column.since ?? 1),
-      ...table.indexes.map((index) => index.since),
-    ]),
+/** Creates or upgrades the tables. Throws ALREADY_IN_TRANSACTION, SCHEMA_TOO_NEW, LOCK_BUSY, BAD_NAME. */
+export function migrate<D extends Database>(db: D, settings: MigrationSettings = {}): Answer<D, MigrationReport> {
+  return outside(db, settings, (migration) =>
+    migration.dialect.changesInUse ? migrateInUse(migration, () => versionOf(migration)) : migrateAlone(migration),
   );
 }
 
-/** The statements that lead from the version before to `version`. */
-export function migrationTo(dialect: Dialect, tables: readonly Table[], version: number): string[] {
-  return tables.flatMap((table) => {
-    const created = table.since === version && table.name !== SCHEMA.name ? [createTable(dialect, table, version)] : [];
-    const added =
-      table.since < version ? newColumns(table, version).map(([name, column]) => addColumn(dialect, table, name, column)) : [];
-    const indexes = table.indexes.filter((index) => index.since === version).map((index) => createIndex(dialect, table, index));
-    return [...created, ...added, ...indexes];
+/** What {@link migrate} would do now, without doing anything. Throws as it does. */
+export function migrationPlan<D extends Database>(db: D, settings: MigrationSettings = {}): Answer<D, MigrationPlan> {
+  return outside(db, settings, function* (migration) {
+    const from = yield* versionOf(migration);
+    assertNotNewer(migration, from);
+    const statements = from === migration.newest ? [] : planned(migration, from);
+    return { from, to: migration.newest, statements, sql: asScript(statements) };
   });
 }
 
-/** All statements from nothing to the newest version, as plain SQL text. */
-export function migrationSql(dialect: Dialect, tables: readonly Table[] = TABLES): string {
-  const steps = [createTable(dialect, SCHEMA, SCHEMA.since)];
-  for (let version = 1; version <= newestVersion(tables); version++) {
-    const [columns, values] = identifies(tables, version)
-      ? ['version, applied_at, database_id', `${version}, 0, ${dialect.randomHex}`]
-      : ['version, applied_at', `${version}, 0`];
-    steps.push(...migrationTo(dialect, tables, version), `insert into ${SCHEMA.name} (${columns}) values (${values})`);
-  }
-  return steps.map((step) => `${step};\n`).join('');
+function outside<D extends Database, T>(
+  db: D,
+  settings: MigrationSettings,
+  steps: (migration: Migration) => Steps<T>,
+): Answer<D, T> {
+  const checked = (session: Session): Steps<T> => steps(checkedMigration(session.dialect, settings));
+  if (!isSyncHandle(db)) return connectionsOf(db).use((session) => perform(session, checked(session))) as Answer<D, T>;
+  const session = sessionOf(db);
+  if (session.inTransaction() === true) throw fail('ALREADY_IN_TRANSACTION');
+  return perform(session, checked(session)) as Answer<D, T>;
 }
 
-function newColumns(table: Table, version: number): [string, Column][] {
-  return Object.entries(table.columns).filter(([, column]) => column.since === version);
+function checkedMigration(named: Dialect, settings: MigrationSettings): Migration {
+  const { tables = TABLES, nowMs = Date.now(), databaseId = randomBytes(16).toString('hex') } = settings;
+  if (!/^[0-9a-fA-F]{32}$/.test(databaseId))
+    throw fail('BAD_NAME', `databaseId is ${JSON.stringify(databaseId)}, wanted 32 hex digits`);
+  if (!Number.isSafeInteger(nowMs)) throw fail('BAD_NAME', `nowMs is ${nowMs}, wanted ms since 1970`);
+  return {
+    dialect: settings.schema === undefined ? named : schemaNamed(named, settings.schema),
+    tables,
+    newest: newestVersion(tables),
+    nowMs,
+    databaseId: `'${databaseId}'`,
+    schema: settings.schema,
+    lockWaitMs: settings.lockWaitMs ?? 500,
+    patienceMs: settings.patienceMs ?? 300_000,
+  };
 }
 
-function createTable(dialect: Dialect, table: Table, version: number): string {
-  let create = dialect.build.schema.createTable(table.name).ifNotExists();
-  for (const [name, column] of Object.entries(table.columns)) {
-    if ((column.since ?? table.since) > version) continue;
-    create = create.addColumn(name, sql.raw(typeOf(dialect, column)), (of) => (column.nullable ? of : of.notNull()));
-  }
-  create = create.addPrimaryKeyConstraint(`${table.name}_pk`, table.primaryKey as never[]);
-  return textOf(create) + (dialect.tableSuffix === '' ? '' : ` ${dialect.tableSuffix}`);
+function planned(migration: Migration, from: number): string[] {
+  const { dialect } = migration;
+  if (dialect.changesInUse) return planInUse(migration, from);
+  const statements = from === 0 ? migrationFromNothing(dialect, migration.tables, migration) : upgrade(migration, from);
+  return dialect.transactionalSchema ? [dialect.begin, ...statements, 'commit'] : statements;
 }
 
-function addColumn(dialect: Dialect, table: Table, name: string, column: Column): string {
-  const { default: fallback } = column;
-  return textOf(
-    dialect.build.schema.alterTable(table.name).addColumn(name, sql.raw(typeOf(dialect, column)), (of) => {
-      const withDefault = fallback === undefined ? of : of.defaultTo(fallback);
-      return column.nullable ? withDefault : withDefault.notNull();
-    }),
-  );
+function upgrade({ dialect, tables, newest, nowMs, databaseId }: Migration, from: number): string[] {
+  const statements: string[] = [];
+  for (let version = from + 1; version <= newest; version++)
+    statements.push(...migrationTo(dialect, tables, version), recordVersion(dialect, tables, version, { nowMs, databaseId }));
+  return statements;
 }
 
-function createIndex(dialect: Dialect, table: Table, index: Index): string {
-  const create = dialect.build.schema
-    .createIndex(index.name)
-    .on(table.name)
-    .columns([...index.columns]);
-  const text = textOf(index.unique ? create.unique() : create);
-  return index.where !== undefined && dialect.partialIndexes ? `${text} where ${index.where}` : text;
+/** Where changing a table keeps everybody out anyway, all in one go. */
+function* migrateAlone(migration: Migration): Steps<MigrationReport> {
+  const { dialect, newest } = migration;
+  yield plain(createSchemaTable(dialect));
+  // Most starts find everything done and take no write lock.
+  const found = yield* versionOf(migration);
+  assertNotNewer(migration, found);
+  if (found === newest) return { from: found, to: found };
+  const upgrading = upgradeAlone(migration);
+  return yield* dialect.transactionalSchema ? atomically(dialect, upgrading) : upgrading;
 }
 
-function typeOf(dialect: Dialect, column: Column): string {
-  return dialect.columnTypes[column.kind];
+function* upgradeAlone(migration: Migration): Steps<MigrationReport> {
+  // Read again under the lock: another process may have been faster.
+  const from = yield* versionOf(migration);
+  for (const statement of upgrade(migration, from)) yield plain(statement);
+  return { from, to: Math.max(from, migration.newest) };
 }
 
-function textOf(query: Compilable): string {
-  return query.compile().sql;
+/** 0 when there is nothing yet. */
+function* versionOf({ dialect }: Migration): Steps<number> {
+  const there = yield* run(plain(dialect.hasSchemaTable, true));
+  if (there.rows.length === 0) return 0;
+  const { rows } = yield* run(plain(`select max(version) as version from ${dialect.tableName('tallystick_schema')}`, true));
+  return asNumber(rows[0]?.['version']);
 }
+
+export type { MigrationReport } from './migration.ts';
+export { migrationSql, migrationTo, newestVersion } from './migration-text.ts';

@@ -27,6 +27,10 @@ export const mysql: Dialect = {
   takeWriteLock: undefined,
   waitBriefly: undefined,
   transactionalSchema: false,
+  changesInUse: false,
+  hasSchemaTable:
+    "select 1 as there from information_schema.tables where table_schema = database() and table_name = 'tallystick_schema'",
+  tableName: (name) => `\`${name}\``,
   partialIndexes: false,
   now: sql<number>`cast(floor(unix_timestamp(now(3)) * 1000) as signed)`,
   randomHex: "replace(uuid(), '-', '')",
