@@ -8,6 +8,7 @@ export interface FedAlarm {
     | undefined;
   readonly reason?: string | undefined;
   readonly error?: unknown;
+  readonly warning?: string | undefined;
 }
 
 export interface Fed {
@@ -22,15 +23,16 @@ export interface Fed {
 }
 
 /** Kinds that are counted in the tables: no need to believe one process. */
-const COUNTED: readonly string[] = ['dead', 'unroutable'];
+const COUNTED: readonly string[] = ['dead', 'poison', 'unroutable'];
 const LASTING: readonly string[] = ['outage', 'database'];
 
-export function fedOf({ kind, row, reason, error }: FedAlarm): Fed {
+export function fedOf({ kind, row, reason, error, warning }: FedAlarm): Fed {
   const over = kind.endsWith('-over');
   const base = over ? kind.slice(0, -'-over'.length) : kind;
   if (COUNTED.includes(base)) return { kind: undefined, over, lasts: true, lookSoon: true, sentence: '', examples: [] };
-  const why = row?.reason ?? reason ?? (error instanceof Error ? error.message : typeof error === 'string' ? error : undefined);
+  const why =
+    row?.reason ?? reason ?? warning ?? (error instanceof Error ? error.message : typeof error === 'string' ? error : undefined);
   const sentence = over ? `over: ${base}` : why === undefined ? base : `${base}: ${why}`;
   const examples = row === undefined ? [] : [{ id: row.id, topic: row.topic, key: row.key ?? null, error: row.reason ?? null }];
-  return { kind: `relay-${base}`, over, lasts: LASTING.includes(base), lookSoon: false, sentence, examples };
+  return { kind: `reported-${base}`, over, lasts: LASTING.includes(base), lookSoon: false, sentence, examples };
 }

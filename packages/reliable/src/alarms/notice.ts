@@ -12,7 +12,7 @@ export interface AlarmExample {
 export interface AlarmNotice {
   /** The same for every notice of one alarm: `channel/kind`. */
   readonly alarm: string;
-  /** A watched kind, or `relay-…` / `inbox-…` for what a relay or an inbox has reported. */
+  /** A watched kind; `reported-…` for what a relay or an inbox has reported; `database` when it cannot be asked. */
   readonly kind: string;
   /** `happened`: reported by a relay or an inbox, with nothing that could end it. */
   readonly event: AlarmEvent | 'happened';

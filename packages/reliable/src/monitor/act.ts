@@ -2,6 +2,7 @@
  * The three buttons, for one row or for many: what is meant is selected, what would be changed is told, and only when it is said so is it changed, each
  * row by a statement of its own that names the states it may be in, so that what a relay did meanwhile stands. Then every row is read back.
  */
+import { windowWarning } from '../inbox/window.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import { atomically } from '../sql/session.ts';
 import { pieces, run, type Steps } from '../sql/statement.ts';
@@ -128,11 +129,11 @@ function item(row: ListedRow, order: ActOrder, result: ActItem['result'], state:
 const PAST: Readonly<Record<Action, string>> = { retry: 'retried', requeue: 'queued anew', bury: 'buried' };
 
 /** A repeat is harmless only while the receiver remembers the first. */
-function ageNote({ createdAt }: ListedRow, { action, table, keysKeptMs, nowMs }: ActOrder): string | undefined {
-  if (action === 'bury' || nowMs - createdAt <= keysKeptMs) return undefined;
+function ageNote(row: ListedRow, { action, table, keysKeptMs, nowMs }: ActOrder): string | undefined {
+  if (action === 'bury') return undefined;
+  if (table === 'tallystick_inbox') return windowWarning({ id: row.id, sentAt: undefined }, keysKeptMs, nowMs);
+  const ageMs = nowMs - row.createdAt;
+  if (ageMs <= keysKeptMs) return undefined;
   const days = (ms: number): number => Math.floor(ms / 86_400_000);
-  const kept = `older (${days(nowMs - createdAt)} days) than keys are kept (${days(keysKeptMs)} days)`;
-  return table === 'tallystick_inbox'
-    ? `${kept}: look whether its effect has been made up for by hand meanwhile`
-    : `${kept}: if it was delivered before, the receiver may not know it any more and do it twice`;
+  return `it is ${days(ageMs)} days old, and receivers keep keys for ${days(keysKeptMs)} days: one that has it already may do it twice`;
 }

@@ -148,9 +148,9 @@ describe.each(backends)('alarms on $name', (backend) => {
     alarms.feed({ kind: 'outage-over' });
     await alarms.idle();
     expect(heard.map(({ kind, event, sentence }) => [kind, event, sentence])).toEqual([
-      ['relay-outage', 'raised', 'outage: no connection'],
-      ['relay-stuck', 'happened', 'stuck: no answer'],
-      ['relay-outage', 'cleared', 'over: outage'],
+      ['reported-outage', 'raised', 'outage: no connection'],
+      ['reported-stuck', 'happened', 'stuck: no answer'],
+      ['reported-outage', 'cleared', 'over: outage'],
     ]);
     expect(heard[1]!.examples).toEqual([{ id: 'i', topic: 't', key: null, error: 'no answer' }]);
   });
@@ -276,9 +276,9 @@ describe('the webhook', () => {
     there.answers.push('silence');
     for (const kind of ['one', 'two', 'three']) alarms.feed({ kind });
     await settle(here.time);
-    expect(lost).toEqual(['relay-three: 1 notices wait already (noticesMax)']);
+    expect(lost).toEqual(['reported-three: 1 notices wait already (noticesMax)']);
     await alarms.stop();
-    expect(lost.slice(1)).toEqual(['relay-one: stopped', 'relay-two: stopped']);
+    expect(lost.slice(1)).toEqual(['reported-one: stopped', 'reported-two: stopped']);
   });
 
   test('must be an http address', async () => {

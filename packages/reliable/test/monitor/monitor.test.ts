@@ -234,7 +234,7 @@ describe.each(backends)('the monitor on $name', (backend) => {
     expect((await monitor.act('requeue', {})).items[0]!.note).toBeUndefined();
     here.time.advance(31 * 86_400_000);
     expect((await monitor.act('requeue', { ids: [id!] })).items[0]!.note).toContain(
-      'older (31 days) than keys are kept (30 days)',
+      'it is 31 days old, and receivers keep keys for 30 days',
     );
   });
 });
