@@ -10,7 +10,7 @@ import type { Database } from './handles.ts';
 import type { LibraryRoot } from './handles/library.ts';
 import { recogniseRoot } from './handles/recognise.ts';
 import { Turns } from './handles/turns.ts';
-import { sqlStateOf } from './outcome.ts';
+import { isRefusal } from './sql-state.ts';
 import { sessionOf, type Session } from './session.ts';
 
 export interface Connections {
@@ -58,7 +58,7 @@ class LentConnections implements Connections {
       return await work(sessionOf(handle));
     } catch (error) {
       // What the server itself refused has left the connection whole; anything else may not have.
-      broken = sqlStateOf(error) === undefined;
+      broken = !isRefusal(error);
       throw error;
     } finally {
       await giveBack(broken);

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TransactionOutcome } from './handles.ts';
-import { member, type LibraryRoot } from './handles/library.ts';
+import type { LibraryRoot } from './handles/library.ts';
 import type { AsyncSession } from './session.ts';
 import { plain } from './statement.ts';
 import { asText } from './values.ts';
@@ -44,30 +44,3 @@ async function ask(root: LibraryRoot, transactionId: string): Promise<string> {
     await giveBack(broken);
   }
 }
-
-/**
- * Whether the server itself refused the statement, so that nothing was committed. An error of the connection, and a server that is
- * going down, leave it open.
- */
-export function isRefusal(error: unknown): boolean {
-  const state = sqlStateOf(error);
-  return state !== undefined && !NO_ANSWER.test(state);
-}
-
-/** Connection exceptions, administrator's and crash shutdown, and the class of the server's own end. */
-const NO_ANSWER = /^(08|57P|58|XX)/;
-
-/** The SQLSTATE in an error, however deep the library has wrapped the driver's. */
-export function sqlStateOf(error: unknown): string | undefined {
-  let at = error;
-  for (let depth = 0; depth < 5 && at !== null && at !== undefined; depth++) {
-    const code = member(at, 'code');
-    if (typeof code === 'string' && SQL_STATE.test(code)) return code;
-    const inner = member(at, 'cause') ?? member(at, 'driverError') ?? member(at, 'previous') ?? member(at, 'meta');
-    at = inner === at ? undefined : inner;
-  }
-  return undefined;
-}
-
-/** Five characters with a digit in them: Node's own codes (EPIPE) have none. Prisma's (P2028) have the letter first and four digits. */
-const SQL_STATE = /^(?=.*\d)(?!P\d{4}$)[0-9A-Z]{5}$/;

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { backoffMs } from '@tallystick/base';
 import { systemRandom } from '@tallystick/base/node';
 import { member } from './handles/library.ts';
-import { sqlStateOf } from './outcome.ts';
+import { sqlStateOf } from './sql-state.ts';
 
 export interface RetryOptions {
   /**

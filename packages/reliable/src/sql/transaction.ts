@@ -12,7 +12,8 @@ import { again, type RetryOptions } from './retry.ts';
 import { sessionOf, type AsyncSession, type SyncSession, type WrappedTransaction } from './session.ts';
 import { plain } from './statement.ts';
 import { refuseAsyncFunction, refusePromise } from './synchronous.ts';
-import { askOutcome, currentTransactionId, isRefusal } from './outcome.ts';
+import { askOutcome, currentTransactionId } from './outcome.ts';
+import { isRefusal, sqlStateOf } from './sql-state.ts';
 
 export interface TransactionOptions extends RetryOptions {
   /**
@@ -118,13 +119,12 @@ async function transactionOfLibrary<T>(
     const session = sessionOf(tx as Database) as AsyncSession;
     session.wrapped = wrapped;
     try {
-      if (root.hidesFailedCommit) {
-        await session.ready();
-        watch(session, ending);
-      }
+      if (root.hidesFailedCommit) await session.ready();
+      const watched = root.hidesFailedCommit && watch(session, ending);
       value = await fn(tx);
       await refuseOpenWrites(wrapped);
       if (options.resolveOutcome === true) transactionId = await currentTransactionId(session);
+      else if (root.hidesFailedCommit && !watched) await refuseFailed(session);
       ending.committing = true;
       return value;
     } finally {
@@ -153,11 +153,22 @@ interface Ending {
   seen: TransactionOutcome | undefined;
 }
 
-function watch(session: AsyncSession, ending: Ending): void {
-  session.onEnd((outcome) => {
+function watch(session: AsyncSession, ending: Ending): boolean {
+  return session.onEnd((outcome) => {
     ending.seen ??= outcome;
   });
 }
+
+/** Where the end cannot be watched, the database is asked before it: a failed transaction refuses every statement. */
+async function refuseFailed(session: AsyncSession): Promise<void> {
+  try {
+    await session.execute(plain('select 1', true));
+  } catch (error) {
+    throw sqlStateOf(error) === IN_FAILED_TRANSACTION ? fail('NOT_COMMITTED', undefined, error) : error;
+  }
+}
+
+const IN_FAILED_TRANSACTION = '25P02';
 
 function outcomeOf(ending: Ending, error: unknown): TransactionOutcome {
   if (!ending.committing) return 'rollback';

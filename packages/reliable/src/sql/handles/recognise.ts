@@ -1,10 +1,17 @@
 /** Which library a value belongs to, by its structure alone. */
 import { isAsyncHandle, type AsyncHandle } from '../handles.ts';
 import type { Library, LibraryRoot } from './library.ts';
+import { drizzle } from './drizzle.ts';
+import { knex } from './knex.ts';
+import { kysely } from './kysely.ts';
+import { mikroorm } from './mikroorm.ts';
 import { pg } from './pg.ts';
+import { postgresJs } from './postgres-js.ts';
+import { prisma } from './prisma.ts';
+import { typeorm } from './typeorm.ts';
 
 /** In the order of asking: a shape that contains another stands before it. */
-export const LIBRARIES: readonly Library[] = [pg];
+export const LIBRARIES: readonly Library[] = [pg, postgresJs, kysely, drizzle, knex, mikroorm, typeorm, prisma];
 
 /** `given` as the small asynchronous interface; undefined when no library knows it. Always the same one for the same value. */
 export function recogniseHandle(given: unknown): AsyncHandle | undefined {

@@ -1,0 +1,106 @@
+/**
+ * A library's transaction on top of pg: the client of pg under it is looked up once, and then statements and the commit watch go
+ * straight to that. It stands for one transaction: when that has ended, it is over, even if the connection has begun another one
+ * for somebody else meanwhile.
+ *
+ * - open: nothing was seen to the contrary, and the library and the server say so
+ * - over: the end of the transaction was seen in the protocol
+ */
+import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
+import type { SqlValue } from '../statement.ts';
+import { isPgClient, PgHandle, type PgNative } from './pg.ts';
+import { isPgConnection, watchEnd, type PgConnection } from './pg-watch.ts';
+
+/** What of the library's transaction is known. */
+export interface NativeParts {
+  /** What the library says; it is asked each time. */
+  isOpen(): boolean;
+  /** The client of pg, or at least its connection; undefined when it is not pg underneath. Throws or undefined after the end. */
+  find(): unknown;
+  /** The library's own way, for when only the connection can be found, or not even that. */
+  execute?: AsyncHandle['execute'] | undefined;
+  /** Calls `told` with the library's own signal, for when there is no connection to watch; false when it has none. */
+  onEnd?: ((told: (outcome: TransactionOutcome) => void) => boolean) | undefined;
+}
+
+type Found = { readonly client: PgHandle | undefined; readonly connection: PgConnection | undefined };
+const NOTHING: Found = { client: undefined, connection: undefined };
+
+export class NativeTransaction implements AsyncHandle {
+  readonly tallystick = 'asynchronous';
+  readonly dialect = 'postgres';
+  readonly #parts: NativeParts;
+  #finding: Promise<Found> | undefined;
+  #found: Found | undefined;
+  #over = false;
+
+  constructor(parts: NativeParts) {
+    this.#parts = parts;
+  }
+
+  async execute(sql: string, parameters: readonly SqlValue[]): ReturnType<AsyncHandle['execute']> {
+    const { client } = this.#found ?? (await this.#find());
+    const execute = client === undefined ? this.#parts.execute : client.execute.bind(client);
+    if (execute === undefined) throw new Error('the library has no connection of pg behind this handle');
+    return execute(sql, parameters);
+  }
+
+  inTransaction(): boolean | Promise<boolean> {
+    if (this.#over || !this.#parts.isOpen()) return false;
+    return this.#found === undefined ? this.#look() : this.#isOpen(this.#found);
+  }
+
+  async ready(): Promise<void> {
+    if (this.#found === undefined && !this.#over) await this.#find();
+  }
+
+  onEnd(told: (outcome: TransactionOutcome) => void): boolean {
+    if (this.#over || !this.#parts.isOpen()) return false;
+    if (this.#found !== undefined) return this.#watch(this.#found, told);
+    // Asked before anything ran through this handle: the connection is found before the transaction's next statement is answered.
+    void this.#find().then((found) => {
+      if (!this.#watch(found, told)) told('unknown');
+    });
+    return true;
+  }
+
+  async #look(): Promise<boolean> {
+    const found = await this.#find();
+    return !this.#over && this.#parts.isOpen() && this.#isOpen(found);
+  }
+
+  #isOpen({ client }: Found): boolean | Promise<boolean> {
+    return client === undefined || client.inTransaction();
+  }
+
+  #watch({ client, connection }: Found, told: (outcome: TransactionOutcome) => void): boolean {
+    if (client !== undefined) return client.onEnd(told);
+    if (connection === undefined) return this.#parts.onEnd?.(told) ?? false;
+    watchEnd(connection, told);
+    return true;
+  }
+
+  #find(): Promise<Found> {
+    this.#finding ??= this.#findOnce();
+    return this.#finding;
+  }
+
+  async #findOnce(): Promise<Found> {
+    let found: Found;
+    try {
+      found = named(await this.#parts.find());
+    } catch {
+      // The library refuses: its transaction is over.
+      this.#over = true;
+      found = NOTHING;
+    }
+    this.#found = found;
+    if (found !== NOTHING) this.#watch(found, () => (this.#over = true));
+    return found;
+  }
+}
+
+function named(native: unknown): Found {
+  if (isPgClient(native)) return { client: new PgHandle(native as PgNative), connection: undefined };
+  return isPgConnection(native) ? { client: undefined, connection: native } : NOTHING;
+}

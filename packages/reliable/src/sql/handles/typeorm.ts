@@ -1,0 +1,86 @@
+/** TypeORM: the EntityManager of a transaction and a QueryRunner are handles, the DataSource (or a manager outside of one) is a root. */
+import type { AsyncHandle } from '../handles.ts';
+import { hasMethods, member, type Library, type LibraryRoot } from './library.ts';
+import { NativeTransaction } from './native.ts';
+import { isPgClient, PgHandle } from './pg.ts';
+
+interface QueryRunner {
+  readonly isTransactionActive: boolean;
+  readonly isReleased: boolean;
+  connect(): Promise<unknown>;
+  release(): Promise<void>;
+  releasePostgresConnection?(error: Error): Promise<void>;
+}
+
+interface Beginner {
+  transaction<T>(work: (manager: object) => Promise<T>): Promise<T>;
+}
+
+interface DataSource extends Beginner {
+  createQueryRunner(): QueryRunner;
+}
+
+export const typeorm: Library = {
+  name: 'TypeORM',
+  handle(given) {
+    const runner = isQueryRunner(given) ? given : isManager(given) ? member(given, 'queryRunner') : undefined;
+    return isQueryRunner(runner) ? handleOf(runner) : undefined;
+  },
+  root(given) {
+    if (isDataSource(given)) return rootOf(given, given);
+    const source = isManager(given) && member(given, 'queryRunner') === undefined ? sourceOf(given) : undefined;
+    return isDataSource(source) ? rootOf(source, given as unknown as Beginner) : undefined;
+  },
+};
+
+function isQueryRunner(given: unknown): given is QueryRunner {
+  return (
+    hasMethods(given, 'connect', 'query', 'startTransaction', 'release') &&
+    typeof member(given, 'isTransactionActive') === 'boolean'
+  );
+}
+
+function isManager(given: unknown): given is object {
+  return hasMethods(given, 'query', 'transaction', 'getRepository', 'createQueryBuilder') && sourceOf(given) !== undefined;
+}
+
+function sourceOf(given: unknown): unknown {
+  return member(given, 'dataSource') ?? member(given, 'connection');
+}
+
+function isDataSource(given: unknown): given is DataSource {
+  return (
+    hasMethods(given, 'createQueryRunner', 'transaction', 'getRepository') &&
+    member(member(given, 'options'), 'type') === 'postgres'
+  );
+}
+
+function handleOf(runner: QueryRunner): AsyncHandle {
+  return new NativeTransaction({ isOpen: () => runner.isTransactionActive && !runner.isReleased, find: () => runner.connect() });
+}
+
+function rootOf(source: DataSource, beginner: Beginner): LibraryRoot {
+  return {
+    dialect: 'postgres',
+    hidesFailedCommit: true,
+    begin: (work) => beginner.transaction(work),
+    async borrow() {
+      const runner = source.createQueryRunner();
+      const client = await runner.connect();
+      if (!isPgClient(client)) {
+        await runner.release();
+        throw new Error('TypeORM is not over pg');
+      }
+      const handle = new PgHandle(client);
+      return {
+        handle,
+        async giveBack(broken) {
+          const open = broken || (await handle.inTransaction());
+          if (open && runner.releasePostgresConnection !== undefined)
+            await runner.releasePostgresConnection(new Error('given back broken'));
+          else await runner.release();
+        },
+      };
+    },
+  };
+}
