@@ -12,9 +12,9 @@ export interface HandlerContext<Tx> {
   /** The library's own handle of the transaction. */
   readonly tx: Tx;
   /** Sends a message if and only if the transaction commits; answers its id. Throws NO_OUTBOX. */
-  emit(message: NewMessage): Answer<Tx, string>;
+  readonly emit: (message: NewMessage) => Answer<Tx, string>;
   /** Makes an HTTP call if and only if the transaction commits, and after it; answers its id. */
-  call(request: CallRequest): Answer<Tx, string>;
+  readonly call: (request: CallRequest) => Answer<Tx, string>;
   /** Aborted when the handler has taken longer than `handlerTimeoutMs`: hand it on to whatever can be given up. */
   readonly signal: AbortSignal;
   /** Failures of this message before this attempt. */

@@ -39,6 +39,8 @@ import { recogniseRoot } from '../sql/handles/recognise.ts';
 import { perform, performInside, savepointed, sessionOf } from '../sql/session.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import { refuseAsyncFunction } from '../sql/synchronous.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import { tracedReceive } from '../telemetry/traced.ts';
 import type { Delivery, Receipt } from '../transports/transport.ts';
 import { attemptAt, type Effects } from './attempt.ts';
 import { failureOf, refused, type Failure } from './failure.ts';
@@ -57,6 +59,8 @@ export interface InboxSettings extends GivenOptions<typeof INBOX_OPTIONS> {
   /** Through which handlers `call`; made when absent. */
   readonly calls?: Calls | undefined;
   readonly onAlarm?: ((alarm: InboxAlarm) => void) | undefined;
+  /** `otel(api)`: a span per delivery, as part of the trace that its sender began. */
+  readonly telemetry?: Telemetry | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
   readonly timers?: Timers | undefined;
@@ -94,11 +98,12 @@ export class Inbox<R extends Database> {
   readonly #handlers: Handlers<TransactionOf<R>>;
   readonly #ports: RetryPorts<TransactionOf<R>>;
   readonly #retries: Retries<TransactionOf<R>>;
+  readonly #traced: (delivery: Delivery) => Promise<Receipt>;
   readonly #receiving = new Set<Promise<unknown>>();
   #stopping: Promise<void> | undefined;
 
   constructor(db: R, settings: InboxSettings) {
-    const { outbox: _outbox, calls, onAlarm: _onAlarm, clock, random, timers, turn, ...given } = settings;
+    const { outbox: _outbox, calls, onAlarm: _onAlarm, telemetry, clock, random, timers, turn, ...given } = settings;
     this.#db = db;
     this.#settings = settings;
     this.#options = checked(resolveOptions('inbox', INBOX_OPTIONS, given));
@@ -127,6 +132,8 @@ export class Inbox<R extends Database> {
       tell: (alarm) => this.#tell(alarm),
     };
     this.#retries = new Retries(this.#ports);
+    const receive = (delivery: Delivery): Promise<Receipt> => this.#receive(delivery);
+    this.#traced = telemetry === undefined ? receive : tracedReceive(receive, telemetry);
   }
 
   /**
@@ -168,7 +175,7 @@ export class Inbox<R extends Database> {
   /** Receives a message; hand it to a subscriber: `subscriber.subscribe(queue, inbox.receive)`. Never rejects. */
   readonly receive = (delivery: Delivery): Promise<Receipt> => {
     if (this.#stopping !== undefined) return Promise.resolve('again');
-    const received = this.#receive(delivery).then(
+    const received = this.#traced(delivery).then(
       (receipt) => (this.#retries.worked(), receipt),
       (error: unknown): Receipt => (this.#retries.refused(error), 'again'),
     );

@@ -90,11 +90,21 @@ export class Locks {
     const ticket = { name, scope: SCOPE + name, owner: randomBytes(12).toString('hex') };
     const untilMs = this.#clock.monotonic() + lockWaitMs;
     for (let asked = 1; ; asked++) {
-      const epoch = await this.#database.alone(take(this.#database.dialect, ticket, this.#clock.now(), lockHoldMs));
+      const epoch = await this.#take(ticket, lockHoldMs);
       if (epoch !== undefined) return { ...ticket, epoch };
       const leftMs = untilMs - this.#clock.monotonic();
       if (leftMs <= 0) throw fail('LOCK_BUSY', `${name} (waited ${lockWaitMs} ms: lockWaitMs)`);
       await pause(Math.min(leftMs, backoffMs(ASK_AGAIN, asked, this.#random.u32())), this.#timers);
+    }
+  }
+
+  /** Undefined when another has it, or has the database. */
+  async #take(ticket: Omit<LockTicket, 'epoch'>, lockHoldMs: number): Promise<number | undefined> {
+    try {
+      return await this.#database.alone(take(this.#database.dialect, ticket, this.#clock.now(), lockHoldMs));
+    } catch (error) {
+      if (this.#database.isConflict(error)) return undefined;
+      throw error;
     }
   }
 

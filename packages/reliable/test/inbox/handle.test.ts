@@ -125,8 +125,8 @@ describe.each(both)('a handler on $name', (backend) => {
     await here.during(here.inbox.drain());
     expect(here.rows()).toEqual(['dead 2/2/2 unhandled']);
     expect(here.alarms).toMatchObject([{ kind: 'dead', row: { attempts: 2, outcome: 'unhandled' } }]);
-    const { inbox } = here.another();
-    inbox.handle('unknown', ({ id }) => here.effect(id));
+    const { inbox, connection } = here.another();
+    inbox.handle('unknown', ({ id }) => here.effect(id, connection));
     expect(await here.during(inbox.retry('M1'))).toEqual({ changed: true, warning: undefined });
     // The first process holds the leases until they expire.
     here.time.advance(15_000);

@@ -86,14 +86,15 @@ export async function inboxWorld(backend: Backend, settings: InboxSettings = {})
     },
     effect: (name, on = connection) => void on.raw.prepare('insert into effect values (?)').run([name]),
     effects: () => rowsOf(connection.raw, 'select name from effect order by rowid').map(({ name }) => String(name)),
-    rows: () =>
-      rowsOf(connection.raw, 'select state, attempts, tries, started, last_outcome from tallystick_inbox order by sequence').map(
-        (row) => `${row['state']} ${row['attempts']}/${row['tries']}/${row['started']} ${row['last_outcome'] ?? '-'}`,
-      ),
+    rows: () => rowsOf(connection.raw, ROWS).map(({ row }) => String(row)),
     receive: (given, by = inbox) => during(by.receive(delivery(given))),
     during,
   };
 }
+
+/** A row in a line. */
+const ROWS = `select state || ' ' || attempts || '/' || tries || '/' || started || ' ' || coalesce(last_outcome, '-') as row
+  from tallystick_inbox order by sequence`;
 
 export function delivery(given: Partial<Delivery>): Delivery {
   return {

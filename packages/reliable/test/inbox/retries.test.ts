@@ -1,0 +1,314 @@
+import { describe, expect, test } from 'vitest';
+import { windowWarning } from '../../src/index.ts';
+import { backends, rowsOf } from '../support/backends.ts';
+import { delivery, inboxWorld, pass } from './inbox-world.ts';
+
+const both = backends.filter(({ name }) => name === 'a libsql handle' || name === 'an asynchronous handle');
+const DAY_MS = 86_400_000;
+
+describe.each(both)('retries on $name', (backend) => {
+  test('come from the consumer’s own table with growing, jittered waits, until the message is dead and a person is told once', async () => {
+    const here = await inboxWorld(backend, { attemptsMax: 4, retryFirstMs: 1000, retryMaxMs: 3000 });
+    const at: number[] = [];
+    here.inbox.handle('debit', () => {
+      at.push(here.time.now());
+      throw new Error(`attempt ${at.length}`);
+    });
+    await here.receive({});
+    here.inbox.start();
+    await pass(here.time, 20_000);
+    const waits = at.slice(1).map((time, i) => time - at[i]!);
+    expect(waits).toHaveLength(3);
+    for (const [i, full] of [1000, 2000, 3000].entries()) {
+      // Between half and the whole, and found by the next sweep (a second).
+      expect(waits[i]).toBeGreaterThanOrEqual(full / 2);
+      expect(waits[i]).toBeLessThanOrEqual(full + 1050);
+    }
+    expect(here.rows()).toEqual(['dead 4/4/4 failed']);
+    expect(here.alarms).toEqual([
+      {
+        kind: 'dead',
+        row: {
+          id: 'M1',
+          topic: 'payments',
+          type: 'debit',
+          key: undefined,
+          attempts: 4,
+          tries: 4,
+          outcome: 'failed',
+          reason: 'attempt 4',
+        },
+      },
+    ]);
+  });
+
+  test('that succeed become the key of the message: a late repeat does nothing, and the body is gone', async () => {
+    const here = await inboxWorld(backend, { retryFirstMs: 100 });
+    let fail = true;
+    here.inbox.handle('debit', ({ id }, { attempts }) => {
+      if (fail) throw new Error('not yet');
+      here.effect(`${id} after ${attempts}`);
+    });
+    await here.receive({});
+    fail = false;
+    here.inbox.start();
+    await pass(here.time, 2000);
+    await here.receive({});
+    await here.receive({ redelivered: true });
+    expect([here.effects(), here.rows()]).toEqual([['M1 after 1'], ['done 1/1/2 -']]);
+    expect(rowsOf(here.raw, 'select * from tallystick_inbox_body')).toEqual([]);
+    expect(rowsOf(here.raw, 'select message_key, last_error from tallystick_inbox')).toEqual([
+      { message_key: null, last_error: null },
+    ]);
+  });
+
+  test('later messages of a key wait behind its failed one, in order; those of other keys do not', async () => {
+    const here = await inboxWorld(backend, { retryFirstMs: 1000 });
+    let fail = true;
+    here.inbox.handle('*', ({ id, key }) => {
+      if (fail && key === 'a') throw new Error('not yet');
+      here.effect(id);
+    });
+    for (const [id, key] of [
+      ['a1', 'a'],
+      ['b1', 'b'],
+      ['a2', 'a'],
+      ['n1', undefined],
+      ['a3', 'a'],
+    ] as const)
+      await here.receive({ id, key });
+    expect(here.effects()).toEqual(['b1', 'n1']);
+    fail = false;
+    // A repeat of one that waits changes nothing about its place.
+    await here.receive({ id: 'a3', key: 'a', redelivered: true });
+    here.time.advance(1000);
+    await here.during(here.inbox.drain());
+    expect(here.effects()).toEqual(['b1', 'n1', 'a1', 'a2', 'a3']);
+    await here.receive({ id: 'a4', key: 'a' });
+    expect(here.effects().at(-1)).toBe('a4');
+  });
+
+  test('where order is not wanted, later messages of a key pass its failed one', async () => {
+    const here = await inboxWorld(backend, { retryFirstMs: 1000 });
+    here.inbox.handle(
+      '*',
+      ({ id }) => {
+        if (id === 'a1') throw new Error('not yet');
+        here.effect(id);
+      },
+      { order: 'pass' },
+    );
+    for (const id of ['a1', 'a2', 'a3']) await here.receive({ id, key: 'a' });
+    expect(here.effects()).toEqual(['a2', 'a3']);
+  });
+
+  test.each([
+    ['hold', []],
+    ['pass', ['a2']],
+  ] as const)('a dead message and its key: deadKeys %s', async (deadKeys, effects) => {
+    const here = await inboxWorld(backend, { attemptsMax: 1, deadKeys });
+    here.inbox.handle('*', ({ id }) => {
+      if (id === 'a1') throw new Error('never');
+      here.effect(id);
+    });
+    await here.receive({ id: 'a1', key: 'a' });
+    await here.receive({ id: 'a2', key: 'a' });
+    await here.during(here.inbox.drain());
+    expect(here.effects()).toEqual(effects);
+  });
+
+  test('an attempt is written down, in a transaction of its own, before it begins: redeliveries too', async () => {
+    const here = await inboxWorld(backend, { retryFirstMs: 100 });
+    const seen: unknown[] = [];
+    here.inbox.handle('debit', () => {
+      seen.push(here.rows()[0]);
+      throw new Error('no');
+    });
+    await here.receive({ redelivered: true });
+    here.time.advance(100);
+    await here.during(here.inbox.drain());
+    // Inside the handler's transaction the row is the key already; started is what the transaction before wrote.
+    expect(seen).toEqual(['done 0/0/1 -', 'done 1/1/2 -']);
+    expect(here.rows()).toEqual(['retrying 2/2/2 failed']);
+  });
+
+  test('a message whose attempts began and never ended is quarantined at deathsMax, told as poison, and its neighbours are tried', async () => {
+    const here = await inboxWorld(backend, { deathsMax: 3 });
+    here.inbox.handle('debit', ({ id }) => here.effect(id));
+    await here.receive({ id: 'P', redelivered: true });
+    await here.receive({ id: 'N', redelivered: true });
+    // As three processes that died in an attempt, and one in an attempt at the neighbour, have left it.
+    here.raw.exec("delete from effect; update tallystick_inbox set state = 'retrying', due_at = 0, started = 3 where id = 'P'");
+    here.raw.exec("update tallystick_inbox set state = 'retrying', due_at = 0, started = 1 where id = 'N'");
+    here.raw.exec("insert into tallystick_inbox_body (id, channel, body) values ('P', 'wallet', '{}'), ('N', 'wallet', '{}')");
+    await here.during(here.inbox.drain());
+    expect([here.effects(), here.rows()]).toEqual([['N'], ['dead 3/3/3 poison', 'done 0/0/2 -']]);
+    expect(here.alarms).toMatchObject([{ kind: 'poison', row: { id: 'P' } }]);
+    // A person who has mended it gives it a fresh account.
+    expect((await here.during(here.inbox.retry('P'))).changed).toBe(true);
+    await here.during(here.inbox.drain());
+    expect(here.effects()).toEqual(['N', 'P']);
+  });
+
+  test('a message without its body is given up, with the reason', async () => {
+    const here = await inboxWorld(backend);
+    here.inbox.handle('debit', () => {
+      throw new Error('no');
+    });
+    await here.receive({});
+    here.raw.exec('delete from tallystick_inbox_body; update tallystick_inbox set due_at = 0');
+    await here.during(here.inbox.drain());
+    expect([here.rows(), here.alarms.map(({ kind }) => kind)]).toEqual([['dead 0/0/1 unreadable'], ['dead']]);
+  });
+
+  test('what a person has buried stays buried, also when a delivery comes or an attempt ends', async () => {
+    const here = await inboxWorld(backend, { retryFirstMs: 10 });
+    here.inbox.handle('debit', () => {
+      throw new Error('no');
+    });
+    await here.receive({});
+    here.raw.exec("update tallystick_inbox set state = 'buried'");
+    await here.receive({ redelivered: true });
+    await here.receive({});
+    here.time.advance(1000);
+    await here.during(here.inbox.drain());
+    expect(here.rows()).toEqual(['buried 1/1/1 failed']);
+  });
+
+  test('two processes share the ranges and no message is tried twice for one failure', async () => {
+    const here = await inboxWorld(backend, { retryFirstMs: 500, rangesMax: 8, attemptsMax: 2 });
+    const { inbox, connection } = here.another();
+    const tried: string[] = [];
+    here.inbox.handle('debit', ({ id }) => {
+      tried.push(id);
+      throw new Error('first');
+    });
+    inbox.handle('debit', ({ id }) => {
+      tried.push(id);
+      here.effect(id, connection);
+    });
+    const ids = Array.from({ length: 30 }, (_, i) => `M${i}`);
+    for (const id of ids) await here.receive({ id });
+    here.inbox.start();
+    inbox.start();
+    await pass(here.time, 3000);
+    expect(tried.sort()).toEqual([...ids, ...ids].sort());
+    expect(here.effects().length).toBeGreaterThan(0);
+    expect(here.effects().length).toBeLessThan(30);
+  });
+
+  test('a process that is gone is replaced after its leases, and the message it was at is found again', async () => {
+    const here = await inboxWorld(backend, { leaseMs: 5000 });
+    const { inbox, connection } = here.another();
+    inbox.handle('debit', ({ id }) => here.effect(id, connection));
+    here.inbox.handle('debit', () => {
+      throw new Error('no');
+    });
+    await here.receive({});
+    here.raw.exec('update tallystick_inbox set due_at = 0');
+    await here.during(here.inbox.drain());
+    // As a death in the second attempt would leave it.
+    here.raw.exec(`update tallystick_inbox set started = 3, due_at = ${here.time.now() + 5000}`);
+    inbox.start();
+    await pass(here.time, 4000);
+    expect(here.effects()).toEqual([]);
+    await pass(here.time, 4000);
+    expect([here.effects(), here.rows()]).toEqual([['M1'], ['done 2/2/4 -']]);
+  });
+
+  test('stop() waits for the handlers at work, gives the leases back, and what comes then goes back to the broker', async () => {
+    const here = await inboxWorld(backend);
+    here.inbox.handle('debit', ({ id }) => here.effect(id));
+    here.inbox.start();
+    await pass(here.time, 100);
+    expect(rowsOf(here.raw, "select count(*) as n from tallystick_lease where owner <> ''")).toEqual([{ n: 16 }]);
+    const received = here.inbox.receive(delivery({}));
+    await here.during(here.inbox.stop());
+    expect(await received).toBe('done');
+    expect(here.effects()).toEqual(['M1']);
+    expect(rowsOf(here.raw, "select count(*) as n from tallystick_lease where owner <> ''")).toEqual([{ n: 0 }]);
+    expect(await here.receive({ id: 'M2' })).toBe('again');
+  });
+
+  test('while the database refuses, messages go back to the broker, and that is told once and its end too', async () => {
+    const here = await inboxWorld(backend);
+    here.inbox.handle('debit', ({ id }) => here.effect(id));
+    here.raw.exec('alter table tallystick_inbox rename to away');
+    expect(await here.receive({})).toBe('again');
+    expect(await here.receive({})).toBe('again');
+    here.raw.exec('alter table away rename to tallystick_inbox');
+    expect(await here.receive({})).toBe('done');
+    expect([here.effects(), here.alarms.map(({ kind }) => kind)]).toEqual([['M1'], ['database', 'database-over']]);
+  });
+});
+
+describe.each(both)('the window of keys on $name', (backend) => {
+  test('is 30 days; old keys go by schedule in bounded steps, the oldest first', async () => {
+    const here = await inboxWorld(backend, { forgetRows: 2, forgetIntervalMs: 60_000 });
+    here.inbox.handle('debit', ({ id }) => here.effect(id));
+    for (let i = 0; i < 5; i++) await here.receive({ id: `old${i}` });
+    here.time.advance(DAY_MS);
+    await here.receive({ id: 'young' });
+    here.inbox.start();
+    await pass(here.time, 29 * DAY_MS - 120_000, DAY_MS);
+    expect(here.rows()).toHaveLength(6);
+    await pass(here.time, 240_000, 1000);
+    expect([here.rows().length, here.inbox.counters.forgotten]).toEqual([1, 5]);
+    await here.receive({ id: 'young' });
+    await here.receive({ id: 'old0' });
+    expect(here.effects().slice(-2)).toEqual(['young', 'old0']);
+  });
+
+  test('a message that is older than the keys is reported, and held for a person where that is wanted', async () => {
+    for (const oldMessages of ['handle', 'hold'] as const) {
+      const here = await inboxWorld(backend, { oldMessages });
+      here.inbox.handle('debit', ({ id }) => here.effect(id));
+      await here.receive({ sentAt: here.time.now() - 29 * DAY_MS });
+      expect(here.alarms).toEqual([]);
+      await here.receive({ id: 'M2', sentAt: here.time.now() - 31 * DAY_MS });
+      expect(here.alarms[0]).toMatchObject({ kind: 'old', id: 'M2' });
+      expect(here.effects()).toEqual(oldMessages === 'handle' ? ['M1', 'M2'] : ['M1']);
+      expect(here.rows()[1]).toBe(oldMessages === 'handle' ? 'done 0/0/0 -' : 'dead 0/0/0 old');
+    }
+  });
+
+  test('a manual retry of a message that is older is warned of', async () => {
+    const here = await inboxWorld(backend, { attemptsMax: 1 });
+    here.inbox.handle('debit', () => {
+      throw new Error('no');
+    });
+    await here.receive({});
+    here.time.advance(31 * DAY_MS);
+    const { changed, warning } = await here.during(here.inbox.retry('M1'));
+    expect([changed, warning]).toEqual([true, expect.stringMatching(/31 days old.*30 days \(keepKeysMs\)/)]);
+    expect(await here.during(here.inbox.retry('none'))).toEqual({ changed: false, warning: undefined });
+  });
+
+  test('must not be shorter than the time in which messages may come again', async () => {
+    await expect(inboxWorld(backend, { keepKeysMs: 7 * DAY_MS })).rejects.toThrow(/keepKeysMs must be at least redeliveryMs/);
+    await expect(inboxWorld(backend, { keepKeysMs: 7 * DAY_MS, redeliveryMs: 7 * DAY_MS })).resolves.toBeDefined();
+  });
+
+  test('a repeat after its key was forgotten has a second effect: that is what the window is for', async () => {
+    const here = await inboxWorld(backend);
+    here.inbox.handle('debit', ({ id }) => here.effect(id));
+    await here.receive({});
+    here.time.advance(1000);
+    expect(await here.inbox.forget(500)).toBe(1);
+    await here.receive({});
+    expect(here.effects()).toEqual(['M1', 'M1']);
+  });
+});
+
+test('the age of a message is what its sender says, else what its id says, else nobody knows', () => {
+  const now = 1_700_000_000_000;
+  const old = now - 40 * DAY_MS;
+  const id = `${old.toString(16).padStart(12, '0').toUpperCase()}7000${'8'.padEnd(16, '0')}`;
+  const warned = (message: { id: string; sentAt?: number }): boolean => windowWarning(message, 30 * DAY_MS, now) !== undefined;
+  expect([warned({ id }), warned({ id, sentAt: now }), warned({ id: 'x' }), warned({ id: 'x', sentAt: old })]).toEqual([
+    true,
+    false,
+    false,
+    true,
+  ]);
+});
