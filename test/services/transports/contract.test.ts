@@ -101,13 +101,11 @@ describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capab
   it('tells a message that nothing takes from its neighbours', async () => {
     expect(capabilities.unroutable).toBe(true);
     const queue = await world.queue();
-    const before = performance.now();
     expect(await publish(message(queue), message('nobody-listens'), message(queue))).toEqual([
       'confirmed',
       'unroutable',
       'confirmed',
     ]);
-    expect(performance.now() - before).toBeGreaterThan(0);
     const got = await collect(queue);
     await until(() => got.length === 2);
   });

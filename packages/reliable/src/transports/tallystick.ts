@@ -113,7 +113,10 @@ export interface TallystickMessage {
 }
 
 export interface TallystickSubscriberSettings {
-  /** Members of one group share the messages. */
+  /**
+   * Who consumes: subscribers of one name share the messages. Each queue has a consumer group of its own, `<group>-<queue>`, because
+   * RocketMQ shares out every queue among all members of a group, also those that have not subscribed to it: they would starve it.
+   */
   readonly group: string;
   /** Where a new group begins. Default `first`: what was sent before it existed is not lost on it. */
   readonly from?: 'first' | 'last' | undefined;
@@ -144,7 +147,7 @@ export function tallystickSubscriber(client: TallystickClient, settings: Tallyst
       const concurrency = options?.prefetch ?? PREFETCH;
       const consumer = client.consumer({
         ...further,
-        group,
+        group: `${group}-${queue}`,
         topics: new Map([[queue, '*']]),
         from,
         orderly,
