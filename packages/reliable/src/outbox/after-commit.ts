@@ -9,14 +9,15 @@ import type { Handle, TransactionOutcome } from '../sql/handles.ts';
 import { sessionOf, type Session } from '../sql/session.ts';
 
 /**
- * Runs `fn` once the transaction that is open on `tx` has been committed; never when it is rolled back or its outcome is unknown. `fn`
- * stands alone: an error of it is reported (`onError`, else a process warning) and changes nothing. What is registered inside a nested
+ * Runs `fn` once the transaction that is open on `tx` has been committed; never when it is rolled back or its outcome is unknown (that
+ * is reported). `fn` stands alone: an error of it is reported (to `onError`, else as a process warning) and changes nothing. What is registered inside a nested
  * transaction belongs to the outermost one. Throws NOT_IN_TRANSACTION, and COMMIT_UNSEEN where only a wrapper could see the commit.
  */
 export function afterCommit(tx: Handle, fn: () => void | Promise<void>, onError: (error: unknown) => void = warn): void {
   const session = sessionOf(tx);
   const seen = whenEnded(session, (outcome) => {
     if (outcome === 'commit') runAlone(fn, onError);
+    else if (outcome === 'unknown') onError(fail('COMMIT_UNKNOWN', 'so the function was not run'));
   });
   if (seen) return;
   const open = session.inTransaction();

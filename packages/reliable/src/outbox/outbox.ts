@@ -164,6 +164,7 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     const row = { channel: this.#options.channel, id: serial, now: this.#clock.now() };
     const counted = (outcome: ConfirmOutcome): ConfirmOutcome => {
       this.#confirmations[outcome]++;
+      if (outcome === 'confirmed') this.#settings.telemetry?.count('confirmed', 1);
       return outcome;
     };
     const answer =

@@ -17,6 +17,8 @@ import { fail } from '../errors.ts';
 import { RELAY_OPTIONS, type GivenRelayOptions, type RelayOptions } from '../options.ts';
 import { connectionsOf } from '../sql/connections.ts';
 import type { Database } from '../sql/handles.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import { tracedTransport } from '../telemetry/traced.ts';
 import type { PublishOutcome, Transport } from '../transports/transport.ts';
 import { OUTAGE_AFTER, type Alarm, type TroubledRow } from './alarm.ts';
 import type { ClaimedRow } from './batch.ts';
@@ -35,6 +37,8 @@ export interface RelaySettings extends GivenRelayOptions {
   readonly db: Database;
   readonly transport: Transport;
   readonly onAlarm?: ((alarm: Alarm) => void) | undefined;
+  /** `otel(api)`: a span per batch, counts per outcome, and how long each message took. */
+  readonly telemetry?: Telemetry | undefined;
   /** The same as the alarm `dead`, for those who want only that. */
   readonly onDead?: ((row: TroubledRow) => void) | undefined;
   readonly clock?: Clock | undefined;
@@ -84,7 +88,7 @@ export class Relay {
   #stopping: Promise<void> | undefined;
 
   constructor(settings: RelaySettings) {
-    const { db, transport, onAlarm: _onAlarm, onDead: _onDead, clock, random, timers, turn, ...given } = settings;
+    const { db, transport, telemetry, onAlarm: _onAlarm, onDead: _onDead, clock, random, timers, turn, ...given } = settings;
     this.#settings = settings;
     this.#options = resolveOptions('relay', RELAY_OPTIONS, given);
     this.#clock = clock ?? systemClock;
@@ -107,7 +111,7 @@ export class Relay {
     this.#ports = {
       ...ports,
       tell,
-      transport,
+      transport: telemetry === undefined ? transport : tracedTransport(transport, telemetry, this.#clock),
       scope,
       owner: this.owner,
       database: this.#database,
@@ -338,8 +342,9 @@ export class Relay {
   }
 
   #tell(alarm: Alarm): void {
-    const { onAlarm, onDead } = this.#settings;
+    const { onAlarm, onDead, telemetry } = this.#settings;
     try {
+      if (alarm.kind === 'dead') telemetry?.count('dead', 1);
       onAlarm?.(alarm);
       if (alarm.kind === 'dead') onDead?.(alarm.row);
     } catch {

@@ -12,8 +12,11 @@ import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor, type Re
 import { ManualTime, seededRandom } from '@tallystick/base/testing';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
+  createInbox,
   createMonitor,
   createOutbox,
+  createRelay,
+  memoryBroker,
   observeOutbox,
   otel,
   tracedReceive,
@@ -21,6 +24,7 @@ import {
   type Delivery,
   type OutgoingMessage,
 } from '../../src/index.ts';
+import { openRaw } from '../support/backends.ts';
 import { MemoryTransport } from '../support/memory-transport.ts';
 import { failure, migrated } from '../support/outbox.ts';
 
@@ -46,7 +50,7 @@ afterEach(async () => {
 });
 
 function traced() {
-  const { raw } = migrated();
+  const { raw, path } = migrated();
   const time = new ManualTime();
   const telemetry = otel(api);
   const outbox = createOutbox(raw, {
@@ -69,7 +73,7 @@ function traced() {
       createdAt: time.now(),
     };
   };
-  return { raw, time, telemetry, outbox, add };
+  return { raw, path, time, telemetry, outbox, add };
 }
 
 const finished = (): ReadableSpan[] => spans.getFinishedSpans();
@@ -198,6 +202,29 @@ async function collected(): Promise<Map<string, unknown>> {
     .scopeMetrics.flatMap(({ metrics: of }) => of);
   return new Map(all.map(({ descriptor, dataPoints }) => [descriptor.name, dataPoints[0]!.value]));
 }
+
+test('outbox, relay and inbox with telemetry: one trace from the request to the effect, and on to what the handler sends', async () => {
+  const { path, telemetry, add } = traced();
+  const broker = memoryBroker();
+  const { raw: wallet } = migrated();
+  const replies = createOutbox(wallet, { durability: 'trust', telemetry });
+  const inbox = createInbox(wallet, { consumer: 'wallet', durability: 'trust', telemetry, outbox: replies });
+  inbox.handle('*', (_delivery, { emit }) => void emit({ topic: 'paid', body: 'p' }));
+  const subscription = await broker.subscribe('orders', inbox.receive);
+  add();
+  const relay = createRelay({ db: openRaw(path), transport: broker, telemetry });
+  await relay.drain();
+  await expect.poll(() => finished().map(({ name }) => name)).toContain('process orders');
+  await subscription.stop();
+  await relay.stop();
+  const byName = new Map(finished().map((span) => [span.name, span]));
+  const parentOf = (name: string): string | undefined => byName.get(name)!.parentSpanContext?.spanId;
+  expect(parentOf('process orders')).toBe(byName.get('create orders')!.spanContext().spanId);
+  expect(parentOf('create paid')).toBe(byName.get('process orders')!.spanContext().spanId);
+  expect(byName.get('send orders')!.links).toHaveLength(1);
+  const seen = await collected();
+  expect([seen.get('tallystick.messages.pushed'), seen.get('tallystick.messages.handled')]).toEqual([1, 1]);
+});
 
 test('without telemetry nothing is put into the headers', () => {
   const { raw } = migrated();
