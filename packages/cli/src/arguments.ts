@@ -43,3 +43,20 @@ export function header(text: string, before: ReadonlyMap<string, string> | undef
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError('must be a header as name=value.');
   return new Map([...(before ?? []), [text.slice(0, at), text.slice(at + 1)]]);
 }
+
+/** A length of time as ms: `500ms`, `90s`, `10m`, `2h`, `3d`. */
+export function durationMs(text: string): number {
+  const match = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('must be a time as 90s, 10m, 2h or 3d.');
+  return Number(match[1]) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match[2] as 'ms'];
+}
+
+/** States of a message table, with commas between them. */
+export function rowStates<State extends string>(allowed: readonly State[]): (text: string) => State[] {
+  return (text) =>
+    text.split(',').map((part) => {
+      const state = allowed.find((one) => one === part.trim());
+      if (state === undefined) throw new InvalidArgumentError(`Allowed choices are ${allowed.join(', ')}.`);
+      return state;
+    });
+}

@@ -6,7 +6,7 @@ export const exitCodes = {
   ok: { code: 0, sentence: 'done' },
   failed: { code: 1, sentence: 'the command could not do its work, or the demo found a violated invariant' },
   usage: { code: 2, sentence: 'wrong arguments; nothing was done' },
-  unavailable: { code: 69, sentence: 'the broker cannot be reached or does not answer' },
+  unavailable: { code: 69, sentence: 'the broker or the database cannot be reached or does not answer' },
   internal: { code: 70, sentence: 'a bug, or a store that failed while the broker was running' },
   interrupted: { code: 130, sentence: 'stopped by Ctrl-C before the work was done' },
 } as const;

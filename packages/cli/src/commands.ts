@@ -4,7 +4,20 @@ import { addBroker } from './commands/broker.ts';
 import { addConsume } from './commands/consume.ts';
 import { addDemo } from './commands/demo.ts';
 import { addHalves } from './commands/halves.ts';
+import { addInbox } from './commands/inbox.ts';
+import { addMigrate } from './commands/migrate.ts';
+import { addOutbox } from './commands/outbox.ts';
 import { addSend } from './commands/send.ts';
 import { addTopic } from './commands/topic.ts';
 
-export const commands: readonly ((program: Command) => void)[] = [addDemo, addBroker, addSend, addConsume, addTopic, addHalves];
+export const commands: readonly ((program: Command) => void)[] = [
+  addDemo,
+  addBroker,
+  addSend,
+  addConsume,
+  addTopic,
+  addHalves,
+  addMigrate,
+  addOutbox,
+  addInbox,
+];
