@@ -10,7 +10,7 @@ import { asBytes, asNumber, asText, asTextOrNull } from '../sql/values.ts';
 import type { OutgoingMessage } from '../transports/transport.ts';
 import { Batch, type ClaimedRow, type ClaimedState, type InFlight } from './batch.ts';
 import { CopyReader, messageOf, rowOfObject, type PageRow } from './claimed-row.ts';
-import { BEGINNING, LowWater } from './low-water.ts';
+import { LowWater } from './low-water.ts';
 import { listText, type PostgresStatements } from './postgres-statements.ts';
 import type { RelayStatements } from './relay-statements.ts';
 
@@ -116,9 +116,9 @@ export class Claimer {
   *#claimState(state: ClaimedState, order: ClaimOrder, batch: Batch): Steps<void> {
     const mark = this.#marks.get(state)!;
     for (let page = 0; page < order.pagesMax && !batch.full; page++) {
-      const sweeping = mark.sweeping && mark.from !== BEGINNING;
-      const limit = mark.sweeping ? Math.max(SWEEP_ROWS, order.rowsMax) : order.rowsMax - batch.rows.length;
-      const rows = yield* this.#page(state, order, mark, limit, !sweeping);
+      const { repeating } = mark;
+      const limit = repeating ? Math.max(SWEEP_ROWS, order.rowsMax) : order.rowsMax - batch.rows.length;
+      const rows = yield* this.#page(state, order, mark, limit, !repeating);
       const before = batch.rows.length;
       let last: ClaimedRow | undefined;
       for (const one of rows) {
@@ -128,7 +128,7 @@ export class Claimer {
       }
       const ended = rows.length < limit && (rows.length === 0 || last === rows.at(-1)!.row);
       mark.read(last, ended);
-      if (rows.length > 0) this.#vain = 1 - (batch.rows.length - before) / rows.length;
+      if (rows.length > 0 && !repeating) this.#vain = 1 - (batch.rows.length - before) / rows.length;
       if (ended && !mark.sweeping) return;
     }
   }
@@ -175,13 +175,10 @@ function objects({ rows }: { readonly rows: readonly Readonly<Record<string, unk
 
 type ReadAsGiven = Parameters<typeof rowOfObject>[1];
 
-function copied(chunks: readonly Buffer[], as: ReadAsGiven): PageRow[] {
+function copied(pieces: readonly Buffer[], as: ReadAsGiven): PageRow[] {
   const reader = new CopyReader(as);
   const rows: PageRow[] = [];
-  for (const chunk of chunks) {
-    const row = reader.read(chunk);
-    if (row !== undefined) rows.push({ row, held: false });
-  }
+  for (const piece of pieces) reader.read(piece, (row) => rows.push({ row, held: false }));
   return rows;
 }
 

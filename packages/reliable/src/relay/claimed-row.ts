@@ -73,12 +73,12 @@ export function messageOf(row: Omit<ClaimedRow, 'message'>, headers: string | nu
 }
 
 /**
- * Rows of `copy … to stdout (format binary)`, one message of the protocol each:
+ * Rows of `copy … to stdout (format binary)`, in pieces that end where a row ends:
  *
  * ```
- * first message only: PGCOPY\n\377\r\n\0 | flags u32 | extension bytes u32 | extension
- * row:                columns u16 | per column: bytes i32 (-1: null), value
- * end:                -1 i16
+ * in front: PGCOPY\n\377\r\n\0 | flags u32 | extension bytes u32 | extension
+ * row:      columns u16 | per column: bytes i32 (-1: null), value
+ * end:      -1 i16
  * ```
  */
 export class CopyReader {
@@ -92,15 +92,20 @@ export class CopyReader {
     this.#as = as;
   }
 
-  /** The row in this message; undefined for the end. Throws on what is no row of ours. */
-  read(bytes: Buffer): ClaimedRow | undefined {
+  /** The rows of a piece; their bodies are views of it. Throws on what are no rows of ours. */
+  read(bytes: Buffer, take: (row: ClaimedRow) => void): void {
     this.#bytes = bytes;
     this.#at = startsCopy(bytes) ? HEADER_BYTES + bytes.readInt32BE(HEADER_BYTES - 4) : 0;
-    if (this.#at >= bytes.length) return undefined;
-    const columns = bytes.readInt16BE(this.#at);
-    this.#at += 2;
-    if (columns < 0) return undefined;
-    if (columns !== COLUMNS && columns !== COLUMNS_WITH_BODY) throw new Error(`COPY: ${columns} columns in a row`);
+    while (this.#at < bytes.length) {
+      const columns = bytes.readInt16BE(this.#at);
+      this.#at += 2;
+      if (columns < 0) return;
+      if (columns !== COLUMNS && columns !== COLUMNS_WITH_BODY) throw new Error(`COPY: ${columns} columns in a row`);
+      take(this.#row(columns));
+    }
+  }
+
+  #row(columns: number): ClaimedRow {
     const sequence = this.#big();
     const id = this.#text() ?? '';
     const shard = this.#small();

@@ -33,6 +33,11 @@ export class LowWater {
     return this.#swept !== undefined;
   }
 
+  /** What comes next lies below the mark: most of it is in the air. */
+  get repeating(): boolean {
+    return this.#swept !== undefined && this.#mark !== BEGINNING;
+  }
+
   sweep(): void {
     this.#swept ??= BEGINNING;
   }

@@ -7,7 +7,7 @@ import { sql, type RawBuilder } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
 import { hole, prepared, type Prepared } from '../sql/statement.ts';
 import { bodyOf, type MessageTable } from '../sql/tables.ts';
-import { IN_ORDER, nowOnce, OPEN_STATES, pageRows, type PageNames } from './relay-statements.ts';
+import { claimedColumns, IN_ORDER, nowOnce, OPEN_STATES, pageRows, type PageNames } from './relay-statements.ts';
 
 export interface PostgresStatements {
   readonly pageWithBodies: Prepared<PageNames | 'bytes'>;
@@ -41,7 +41,7 @@ export function postgresStatements(dialect: Dialect, table: MessageTable): Postg
     // The sum stops the bodies, not the heads: a page always says how far it has looked. Bodies are looked up row by row, in the order of
     // the heads, whatever the planner believes about the tables.
     pageWithBodies: compiled(
-      sql`select p.*, b.headers, b.body from (
+      sql`select ${claimedColumns('p')}, b.headers, b.body from (
           ${pageRows(dialect, table, sql`, sum(h.body_bytes) over (order by h.due_at, h.sequence rows unbounded preceding) as bytes`)}
           ${IN_ORDER}) as p
         left join lateral (select c.headers, c.body from ${body} as c where c.id = p.id and c.channel = ${hole('channel')}

@@ -36,7 +36,7 @@ export interface AsyncHandle {
   ready?(): Promise<void>;
   /** Calls `told` once, when the transaction that is open now has ended. Answers false where this handle cannot see its end. */
   onEnd?(told: (outcome: TransactionOutcome) => void): boolean;
-  /** Runs `copy (…) to stdout (format binary)`: the messages of its rows. Undefined where this connection cannot; for the relay's reads. */
+  /** Runs `copy (…) to stdout (format binary)`: its stream, in pieces that end where a row ends. Undefined where this connection cannot. */
   copyOut?(text: string): Promise<readonly Uint8Array[]> | undefined;
 }
 

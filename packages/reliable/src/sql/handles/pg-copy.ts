@@ -12,16 +12,17 @@ interface PgWire {
 /** One COPY, as pg wants a query: it is told what the server says. */
 class CopyOut {
   readonly #text: string;
-  readonly #done: (error: unknown, rows: readonly Buffer[]) => void;
-  readonly #rows: Buffer[] = [];
-  #room = Buffer.alloc(0);
+  readonly #done: (error: unknown, pieces: readonly Buffer[]) => void;
+  readonly #pieces: Buffer[] = [];
+  #piece = Buffer.alloc(0);
+  #used = 0;
   #ended = false;
   /** Called by the driver's own time limit. */
   callback: (error?: unknown) => void = (error) => {
     if (error !== undefined && error !== null) this.#end(error);
   };
 
-  constructor(text: string, done: (error: unknown, rows: readonly Buffer[]) => void) {
+  constructor(text: string, done: (error: unknown, pieces: readonly Buffer[]) => void) {
     this.#text = text;
     this.#done = done;
   }
@@ -32,12 +33,17 @@ class CopyOut {
 
   /** The driver's buffer is used again, so each row is copied, many into one piece of memory. */
   handleCopyData({ chunk }: { readonly chunk: Buffer }): void {
-    const { length } = chunk;
-    if (length > this.#room.length) this.#room = Buffer.allocUnsafe(Math.max(ROOM_BYTES, length));
-    const row = this.#room.subarray(0, length);
-    chunk.copy(row);
-    this.#room = this.#room.subarray(length);
-    this.#rows.push(row);
+    const end = this.#used + chunk.length;
+    if (end > this.#piece.length) {
+      this.#keep();
+      this.#piece = Buffer.allocUnsafeSlow(Math.max(PIECE_BYTES, chunk.length));
+    }
+    this.#used += chunk.copy(this.#piece, this.#used);
+  }
+
+  #keep(): void {
+    if (this.#used > 0) this.#pieces.push(this.#piece.subarray(0, this.#used));
+    this.#used = 0;
   }
 
   handleReadyForQuery(): void {
@@ -58,15 +64,16 @@ class CopyOut {
   #end(error: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#done(error, this.#rows);
+    this.#keep();
+    this.#done(error, this.#pieces);
   }
 }
 
-const ROOM_BYTES = 256 * 1024;
+const PIECE_BYTES = 256 * 1024;
 
-/** Runs `copy (…) to stdout (format binary)`; the messages of the data rows, as the server sent them. */
+/** Runs `copy (…) to stdout (format binary)`; the stream as the server sent it, in pieces that end where a row ends. */
 export function copyOut(client: { query(query: unknown): unknown }, text: string): Promise<readonly Buffer[]> {
   return new Promise((resolve, reject) => {
-    client.query(new CopyOut(text, (error, rows) => (error === undefined ? resolve(rows) : reject(error as Error))));
+    client.query(new CopyOut(text, (error, pieces) => (error === undefined ? resolve(pieces) : reject(error as Error))));
   });
 }
