@@ -18,9 +18,13 @@ export interface Running {
   seen(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
-/** Starts `tallystick ...args`, with `env` added to the environment. */
-export function start(args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}): Running {
-  const child = spawn(process.execPath, [bin, ...args], { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+/** Starts `tallystick ...args` in the folder `cwd`, with `env` added to the environment. */
+export function start(args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}, cwd?: string): Running {
+  const child = spawn(process.execPath, [bin, ...args], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+    cwd,
+  });
   child.stdin.end(input);
   let out = '';
   let err = '';
