@@ -20,8 +20,7 @@ export const ERRORS = {
     retry: 'never',
   },
   NOT_COMMITTED: {
-    sentence:
-      'The database made a rollback of the commit, because a statement in the transaction had failed and its error was swallowed',
+    sentence: 'The commit became a rollback: nothing of the transaction was written',
     retry: 'never',
   },
   COMMIT_UNKNOWN: {

@@ -14,10 +14,14 @@ export interface World extends Opened {
 }
 
 /** The library's own world, emptied. Making one takes a second, so a library has two: its own and another one. */
-export async function worldOf(library: LibraryUnderTest, which: 'own' | 'other' = 'own'): Promise<World> {
+export async function worldOf(
+  library: LibraryUnderTest,
+  which: 'own' | 'other' = 'own',
+  through: (url: string) => Promise<string> = async (url) => url,
+): Promise<World> {
   const key = `${library.name} ${which}`;
   let making = made.get(key);
-  if (making === undefined) made.set(key, (making = make(library)));
+  if (making === undefined) made.set(key, (making = make(library, through)));
   const { opened, own, url } = await making;
   await own.query('truncate effect, checked, tallystick_outbox, tallystick_outbox_body, tallystick_inbox, tallystick_inbox_body');
   let woken = 0;
@@ -43,13 +47,13 @@ interface Made {
 
 const made = new Map<string, Promise<Made>>();
 
-async function make(library: LibraryUnderTest): Promise<Made> {
+async function make(library: LibraryUnderTest, through: (url: string) => Promise<string>): Promise<Made> {
   const database = await freshDatabase();
   const own = new Client({ connectionString: database.url });
   await own.connect();
   await own.query('create table effect (id text primary key)');
   await own.query('create table checked (id text primary key references effect (id) deferrable initially deferred)');
-  const opened = await library.open(database.url);
+  const opened = await library.open(await through(database.url));
   return {
     opened,
     own,

@@ -134,17 +134,17 @@ async function transactionOfLibrary<T>(
   try {
     value = await root.begin(work);
   } catch (error) {
-    let outcome = outcomeOf(ending, error);
-    if (outcome === 'unknown' && transactionId !== undefined) outcome = await askOutcome(root, transactionId);
-    if (outcome !== 'commit') {
-      tell(wrapped, outcome);
-      throw outcome === 'unknown' ? fail('COMMIT_UNKNOWN', undefined, error) : error;
-    }
-    tell(wrapped, 'commit');
-    return value!;
+    const seen = outcomeOf(ending, error);
+    const outcome = seen === 'unknown' && transactionId !== undefined ? await askOutcome(root, transactionId) : seen;
+    tell(wrapped, outcome);
+    if (outcome === 'commit') return value!;
+    if (outcome === 'unknown') throw fail('COMMIT_UNKNOWN', undefined, error);
+    throw seen === 'unknown' ? fail('NOT_COMMITTED', 'the connection was lost before the commit', error) : error;
   }
   return committed(wrapped, ending, value);
 }
+
+const SWALLOWED = 'a statement in it had failed, and its error was swallowed';
 
 interface Ending {
   /** The work is done, whatever fails from now on is the commit. */
@@ -164,7 +164,7 @@ async function refuseFailed(session: AsyncSession): Promise<void> {
   try {
     await session.execute(plain('select 1', true));
   } catch (error) {
-    throw sqlStateOf(error) === IN_FAILED_TRANSACTION ? fail('NOT_COMMITTED', undefined, error) : error;
+    throw sqlStateOf(error) === IN_FAILED_TRANSACTION ? fail('NOT_COMMITTED', SWALLOWED, error) : error;
   }
 }
 
@@ -180,7 +180,7 @@ function outcomeOf(ending: Ending, error: unknown): TransactionOutcome {
 function committed<T>(wrapped: WrappedTransaction, ending: Ending, value: T): T {
   if (ending.seen === 'rollback') {
     tell(wrapped, 'rollback');
-    throw fail('NOT_COMMITTED');
+    throw fail('NOT_COMMITTED', SWALLOWED);
   }
   tell(wrapped, 'commit');
   return value;

@@ -20,18 +20,7 @@ export const prisma: LibraryUnderTest = {
     return {
       root: client,
       begin: (work) => client.$transaction((tx) => work(tx as Handle)) as never,
-      async nested(tx, work) {
-        const outer = tx as PrismaRoot & { $executeRawUnsafe(text: string): Promise<number> };
-        await outer.$executeRawUnsafe('savepoint nested');
-        try {
-          const value = await work(tx);
-          await outer.$executeRawUnsafe('release nested');
-          return value;
-        } catch (error) {
-          await outer.$executeRawUnsafe('rollback to nested');
-          throw error;
-        }
-      },
+      nested: (tx, work) => (tx as unknown as PrismaRoot).$transaction((inner) => work(inner as Handle)) as never,
       run: (tx, text) => (tx as { $executeRawUnsafe(text: string): Promise<number> }).$executeRawUnsafe(text),
       close: () => client.$disconnect(),
     };

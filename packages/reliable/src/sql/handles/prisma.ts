@@ -27,12 +27,13 @@ function isPrisma(given: unknown): given is PrismaShape {
   return hasMethods(given, '$queryRawUnsafe', '$executeRawUnsafe');
 }
 
-/** By Prisma's own mark, where it has it; by what the client cannot do, where not. */
+/** By Prisma's own marks (its nested transactions came with version 7), else by what such a client cannot do. */
 function isTransactionClient(given: PrismaShape): boolean {
-  return TRANSACTION_ID in given || !hasMethods(given, '$transaction');
+  const marks = given as unknown as Record<symbol, unknown>;
+  return MARKS.some((mark) => marks[mark] !== undefined) || !hasMethods(given, '$transaction');
 }
 
-const TRANSACTION_ID = Symbol.for('prisma.client.transaction.id');
+const MARKS = [Symbol.for('prisma.client.transaction.scope_context'), Symbol.for('prisma.client.transaction.id')];
 
 /** Prisma has one call for rows and one for a count; which one a statement wants is read from its text. */
 async function executeOn(client: PrismaShape, text: string, parameters: readonly SqlValue[]): ReturnType<AsyncHandle['execute']> {
