@@ -9,7 +9,7 @@ export interface Bank {
   readonly pool: Pool;
   readonly alarms: InboxAlarm[];
   /** An inbox as another process would have it: over a pool of its own; stopped when the test ends. */
-  inbox(settings?: InboxSettings): Promise<Inbox<Pool>>;
+  inbox(settings?: InboxSettings, prepare?: (pool: Pool) => void): Promise<Inbox<Pool>>;
   /** The first column of every row, as texts. */
   rows(query: string): Promise<string[]>;
 }
@@ -35,8 +35,9 @@ export async function bank(): Promise<Bank> {
     url: database.url,
     pool,
     alarms,
-    async inbox(settings = {}) {
+    async inbox(settings = {}, prepare) {
       const own = open(settings.retriesAtOnce ?? 4);
+      prepare?.(own);
       const inbox = createInbox(own, {
         consumer: 'wallet',
         outbox: createOutbox(own),
