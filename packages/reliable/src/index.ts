@@ -7,6 +7,7 @@ export { ALARM_KINDS, type AlarmRules, type WatchedKind } from './alarms/rules.t
 export { signWebhook, verifyWebhook, type Verified, type VerifyOptions, type WebhookRequest } from './alarms/signature.ts';
 export type { Fetch, WebhookSettings } from './alarms/webhook.ts';
 export * from './errors.ts';
+export { watchWrongUse, type WatchSettings, type WrongUse, type WrongUseWatch } from './guard/watch-wrong-use.ts';
 export { createLocks, type HeldLock, type LockPorts, type Locks, type LockSettings } from './inbox/locks.ts';
 export { createInbox, type EmittingOutbox, type Inbox, type InboxSettings, type OnceResult } from './inbox/inbox.ts';
 export type { Handler, HandlerContext, HandleSettings } from './inbox/handlers.ts';
@@ -86,6 +87,7 @@ export type { RelayCounters } from './relay/flight.ts';
 export { createRelay, type Relay, type RelaySettings } from './relay/relay.ts';
 export type { Dialect } from './sql/dialect.ts';
 export { verifyDurability, type DurabilityOptions, type DurabilityReport } from './sql/durability.ts';
+export type { ServerDurabilityReport, ServerSetting } from './sql/postgres-durability.ts';
 export { connectionsOf, type Connections } from './sql/connections.ts';
 export { HANDLE_CAPABILITIES, type HandleCapabilities } from './sql/handles/capabilities.ts';
 export type {

@@ -22,6 +22,7 @@ export async function cutterTo(url: string): Promise<CommitCutter> {
   let cuts = 0;
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname);
+    const statements = new Statements();
     let held = false;
     const end = (): void => {
       client.destroy();
@@ -36,7 +37,8 @@ export async function cutterTo(url: string): Promise<CommitCutter> {
       });
     }
     client.on('data', (bytes) => {
-      if (armed !== undefined && /[QP][^]{4,}?\bcommit\b/i.test(bytes.toString('latin1'))) {
+      const commits = statements.commits(bytes.toString('latin1'));
+      if (armed !== undefined && commits) {
         const cut = armed;
         armed = undefined;
         cuts++;
@@ -47,8 +49,8 @@ export async function cutterTo(url: string): Promise<CommitCutter> {
     });
     upstream.on('data', (bytes) => {
       // The tag of its answer: the server has done it.
-      if (!held) client.write(bytes);
-      else if (bytes.toString('latin1').includes('COMMIT\0')) end();
+      if (held && bytes.toString('latin1').includes('COMMIT\0')) end();
+      else client.write(bytes);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -63,4 +65,17 @@ export async function cutterTo(url: string): Promise<CommitCutter> {
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/** What passes to the server, as far as a COMMIT is concerned: as a text, or as a statement that was prepared from one. */
+class Statements {
+  readonly #names = new Set<string>();
+
+  commits(text: string): boolean {
+    const parsed = /P[^]{4}([^\0]*)\0commit;?\0/i.exec(text);
+    if (parsed !== null) this.#names.add(parsed[1]!);
+    if (parsed !== null || /Q[^]{4}commit;?\0/i.test(text)) return true;
+    const bound = /B[^]{4}[^\0]*\0([^\0]+)\0/.exec(text);
+    return bound !== null && this.#names.has(bound[1]!);
+  }
 }

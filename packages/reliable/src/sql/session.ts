@@ -25,6 +25,7 @@ import { dialectNamed } from './dialects.ts';
 import { sqlite } from './sqlite.ts';
 import { plain, type Call, type SqlValue, type Statement, type StatementResult, type Steps } from './statement.ts';
 import { refusePromise } from './synchronous.ts';
+import { tracking } from './tracking.ts';
 
 export interface SyncSession {
   readonly kind: 'sync';
@@ -130,6 +131,7 @@ async function performLater<T>(session: AsyncSession, steps: Steps<T>): Promise<
 
 /** Does the steps if a transaction is open on the session, else throws NOT_IN_TRANSACTION and does nothing. */
 export function performInside<T>(session: Session, steps: () => Steps<T>): T | Promise<T> {
+  tracking.tracker?.used(session);
   if (session.kind === 'sync') {
     if (!session.inTransaction()) throw fail('NOT_IN_TRANSACTION');
     return performNow(session, steps());

@@ -12,6 +12,7 @@ import { again, type RetryOptions } from './retry.ts';
 import { sessionOf, type AsyncSession, type SyncSession, type WrappedTransaction } from './session.ts';
 import { plain } from './statement.ts';
 import { refuseAsyncFunction, refusePromise } from './synchronous.ts';
+import { tracking } from './tracking.ts';
 import { askOutcome, currentTransactionId } from './outcome.ts';
 import { isRefusal, sqlStateOf } from './sql-state.ts';
 
@@ -56,7 +57,7 @@ function transactionNow<T>(session: SyncSession, fn: () => T): T {
   session.wrapped = wrapped;
   let value: T;
   try {
-    value = fn();
+    value = tracked(wrapped, fn);
     refusePromise(value);
     session.execute(plain('commit'));
   } catch (error) {
@@ -89,7 +90,7 @@ async function transactionLater<T>(session: AsyncSession, fn: () => Promise<T>):
   let value: T;
   try {
     watch(session, ending);
-    value = await fn();
+    value = await tracked(wrapped, fn);
     await refuseOpenWrites(wrapped);
     ending.committing = true;
     await session.execute(plain('commit'));
@@ -121,7 +122,7 @@ async function transactionOfLibrary<T>(
     try {
       if (root.hidesFailedCommit) await session.ready();
       const watched = root.hidesFailedCommit && watch(session, ending);
-      value = await fn(tx);
+      value = await tracked(wrapped, () => fn(tx));
       await refuseOpenWrites(wrapped);
       if (options.resolveOutcome === true) transactionId = await currentTransactionId(session);
       else if (root.hidesFailedCommit && !watched) await refuseFailed(session);
@@ -196,6 +197,12 @@ async function refuseOpenWrites(wrapped: WrappedTransaction): Promise<void> {
 
 function wrap(): WrappedTransaction {
   return { afterCommit: [], ended: [], writesOpen: new Set() };
+}
+
+/** The work of a transaction, followed by whoever watches for wrong use. */
+function tracked<T>(wrapped: WrappedTransaction, fn: () => T): T {
+  const { tracker } = tracking;
+  return tracker === undefined ? fn() : tracker.around(fn, (ended) => void wrapped.ended.unshift(ended));
 }
 
 function tell(wrapped: WrappedTransaction, outcome: TransactionOutcome): void {

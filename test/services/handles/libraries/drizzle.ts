@@ -30,7 +30,7 @@ export const drizzleOnPostgresJs: LibraryUnderTest = {
       begin: (work) => db.transaction((tx) => work(tx)),
       nested: (tx, work) => (tx as unknown as typeof db).transaction((inner) => work(inner)),
       run: async (tx, text) => (tx as unknown as typeof db).execute(sql.raw(text)),
-      close: () => client.end(),
+      close: () => client.end({ timeout: 1 }),
     };
   },
 };

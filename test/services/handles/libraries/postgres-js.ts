@@ -10,7 +10,7 @@ export const postgresJs: LibraryUnderTest = {
       begin: async (work) => (await sql.begin((tx) => work(tx))) as never,
       nested: async (tx, work) => (await (tx as TransactionSql).savepoint((inner) => work(inner))) as never,
       run: (tx, text) => (tx as Sql).unsafe(text),
-      close: () => sql.end(),
+      close: () => sql.end({ timeout: 1 }),
     };
   },
 };
