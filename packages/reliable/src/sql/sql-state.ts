@@ -17,7 +17,8 @@ const NO_ANSWER = /^(08|57P|58|XX)/;
 export function sqlStateOf(error: unknown): string | undefined {
   let at = error;
   for (let depth = 0; depth < 5 && at !== null && at !== undefined; depth++) {
-    for (const code of [member(at, 'code'), member(at, 'originalCode')]) if (typeof code === 'string' && SQL_STATE.test(code)) return code;
+    for (const code of [member(at, 'code'), member(at, 'originalCode')])
+      if (typeof code === 'string' && SQL_STATE.test(code)) return code;
     at = WRAPPED_AS.map((name) => member(at, name)).find((inner) => typeof inner === 'object' && inner !== null && inner !== at);
   }
   return undefined;
