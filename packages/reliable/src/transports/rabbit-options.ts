@@ -1,4 +1,4 @@
-import { integerOption, type GivenOptions, type Options } from '@tallystick/base';
+import { choiceOption, integerOption, type GivenOptions, type Options } from '@tallystick/base';
 
 const LINK = {
   connectTimeoutMs: integerOption(10_000, 1, 600_000, 'How long connecting may take.'),
@@ -29,6 +29,11 @@ export const RABBIT_TRANSPORT_OPTIONS = {
 export const RABBIT_SUBSCRIBER_OPTIONS = {
   ...LINK,
   prefetch: integerOption(100, 1, 65_535, 'Most messages in hand at once, of one subscription.'),
+  withoutId: choiceOption(
+    'receive',
+    ['receive', 'refuse'],
+    "A message that has no id and gets none from identify: received with the id '' (an inbox keeps it for a person), or refused for good.",
+  ),
   againFirstMs: integerOption(100, 1, 3_600_000, 'Wait before a message that came back as again is received once more.'),
   againMaxMs: integerOption(10_000, 1, 3_600_000, 'Longest such wait.'),
   holdMs: integerOption(

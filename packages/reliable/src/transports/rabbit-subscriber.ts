@@ -7,7 +7,8 @@
  * has one active consumer at a time (`x-single-active-consumer`) or the keys are spread over queues.
  *
  * A message of a foreign sender without a message id cannot be told from its own repetition. `identify` may find it an id; else it is
- * refused for good: RabbitMQ puts it into the queue's dead letter exchange, or drops it where the queue has none, and it is reported.
+ * received with the id '', and an inbox keeps it in its table for a person. With `withoutId: 'refuse'` it is refused for good instead:
+ * RabbitMQ puts it into the queue's dead letter exchange, or drops it where the queue has none, and it is reported.
  *
  * States: `standing up` ⇄ `standing` → stop() → `stopping` (those in hand are waited for) → `stopped`.
  */
@@ -189,7 +190,7 @@ export class RabbitSubscription implements Subscription {
     this.#failures = 0;
     const delivery = rabbitDelivery(message);
     const id = delivery.id === '' ? this.#identify(message) : delivery.id;
-    if (id === '') return this.#refuse(channel, message);
+    if (id === '' && this.#world.options.withoutId === 'refuse') return this.#refuse(channel, message);
     this.#receiving.take(id === delivery.id ? delivery : { ...delivery, id }, (settled) =>
       this.#settle(channel, message, settled),
     );

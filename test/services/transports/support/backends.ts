@@ -82,7 +82,7 @@ export const RABBITMQ_PRIVATE: Backend = {
   capabilities: { ...RABBIT, survivesKill: true },
   async open() {
     const server = await privateRabbitmq();
-    const world = rabbitWorld(server.url, { queueType: 'quorum' }, () => server.close());
+    const world = rabbitWorld(server.url, { queueType: 'classic' }, () => server.close());
     return { ...world, kill: () => server.kill(), revive: () => server.revive() };
   },
 };
