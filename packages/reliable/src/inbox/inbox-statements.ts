@@ -49,7 +49,8 @@ export interface Kept {
 
 function make(dialect: Dialect, holding: readonly RowState[]) {
   const { build } = dialect;
-  const now = dialect.now ?? hole<number>('now');
+  // Read once per statement: a clock that is asked for each row can be no bound of an index.
+  const now = dialect.now === undefined ? hole<number>('now') : sql<number>`(select ${dialect.now})`;
   const head = headAs('tallystick_inbox');
   const body = bodyAs('tallystick_inbox');
   const inMs = sql<number>`${now} + ${hole<number>('waitMs')}`;

@@ -81,7 +81,8 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
     now: dialect.now === undefined ? undefined : prepared<never>(build.selectNoFrom(dialect.now.as('now'))),
     count: prepared<'channel' | 'state' | 'limit'>(
       build
-        .selectFrom(inState.select('sequence').limit(hole<number>('limit')).as('counted'))
+        // In the index's order, or the planner reads the table from its beginning for a state that most rows have.
+        .selectFrom(inState.select('sequence').orderBy('due_at').orderBy('sequence').limit(hole<number>('limit')).as('counted'))
         .select((of) => of.fn.countAll().as('rows')),
     ),
     /** When the first row of a state that is due at once was made: rows of one state leave in the order of `sequence`. */

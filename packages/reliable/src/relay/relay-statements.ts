@@ -15,12 +15,9 @@ export interface RelayStatements {
   readonly page: Prepared<PageNames>;
   /** The same, and of each row whether an earlier failed message holds its key: for when those are too many to be read first. */
   readonly pageOfMany: Prepared<PageNames>;
-  /** The same as `page` with headers and bodies, as far as `bytes` reach; undefined where two statements are cheaper. */
-  readonly pageWithBodies: Prepared<PageNames | 'bytes'> | undefined;
   /** Messages that hold their keys up, at most `limit`. */
   readonly holding: Prepared<'channel' | 'limit'>;
   readonly bodies: (values: Readonly<Record<'channel', SqlValue>>, ids: readonly string[]) => Statement;
-  readonly bodiesMax: number;
   readonly deleteHeads: (values: Fenced, ids: readonly string[]) => Statement;
   readonly deleteBodies: (values: Fenced, ids: readonly string[]) => Statement;
   readonly changed: Prepared<FencedNames | 'id' | 'state' | 'attempts' | 'tries' | 'wait' | 'outcome' | 'reason' | 'now'>;
@@ -107,7 +104,6 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
   return {
     page: compiled(sql`${pageRows(dialect, table)} ${IN_ORDER}`),
     pageOfMany: compiled(sql`${pageRows(dialect, table, held)} ${IN_ORDER}`),
-    pageWithBodies: undefined,
     holding: compiled(
       sql`select message_key, sequence from ${head} where channel = ${hole('channel')} and state in ${holdingStates(deadKeys)}
         limit ${hole('limit')}`,
@@ -115,7 +111,6 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
     bodies: compiledList(
       (ids) => sql`select id, headers, body from ${body} where channel = ${hole('channel')} and id in (${list(ids)})`,
     ),
-    bodiesMax: 256,
     deleteHeads: compiledList(
       (ids) => sql`delete from ${head} where channel = ${hole('channel')} and id in (${list(ids)}) and exists (${fence})`,
     ),
