@@ -1,6 +1,6 @@
 /** PostgreSQL with nothing about its durability changed: what a test commits here has been synced. */
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { postgresProgram } from './install.ts';
 import { emptyFolder, freePorts, launch, runToEnd, serviceUser, accepts, type User } from './processes.ts';
@@ -36,9 +36,12 @@ export async function startPostgres(path: string, settings: Readonly<Record<stri
     log_lock_waits: 'on',
     ...settings,
   };
+  // In the file, not on the command line: what stands there can be changed with `alter system`.
+  const lines = Object.entries(all).map(([name, value]) => `${name} = '${value}'\n`);
+  appendFileSync(join(folder, 'data', 'postgresql.conf'), lines.join(''));
   const server = await launch('postgres', {
     command: program('postgres'),
-    args: ['-D', join(folder, 'data'), ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+    args: ['-D', join(folder, 'data')],
     user,
     folder,
     ready: () => Promise.resolve(serves(port, folder)),

@@ -33,9 +33,8 @@ import { nameFault } from '../outbox/message.ts';
 import { MessageIds } from '../outbox/message-id.ts';
 import type { NewMessage } from '../outbox/message-types.ts';
 import { comesBack } from '../relay/waits.ts';
-import { assertDurable } from '../sql/durability.ts';
-import type { Answer, Database, Handle, SyncHandle, TransactionOf } from '../sql/handles.ts';
-import { recogniseRoot } from '../sql/handles/recognise.ts';
+import { assertDurable, durably } from '../sql/durability.ts';
+import { isSyncHandle, type Answer, type Database, type Handle, type SyncHandle, type TransactionOf } from '../sql/handles.ts';
 import { perform, performInside, savepointed, sessionOf } from '../sql/session.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import { refuseAsyncFunction } from '../sql/synchronous.ts';
@@ -100,6 +99,8 @@ export class Inbox<R extends Database> {
   readonly #retries: Retries<TransactionOf<R>>;
   readonly #traced: (delivery: Delivery) => Promise<Receipt>;
   readonly #receiving = new Set<Promise<unknown>>();
+  /** The database's settings have been looked at. */
+  #known: boolean;
   #stopping: Promise<void> | undefined;
 
   constructor(db: R, settings: InboxSettings) {
@@ -107,7 +108,8 @@ export class Inbox<R extends Database> {
     this.#db = db;
     this.#settings = settings;
     this.#options = checked(resolveOptions('inbox', INBOX_OPTIONS, given));
-    if (this.#options.durability === 'require' && recogniseRoot(db) === undefined) assertDurable(db as Handle);
+    if (this.#options.durability === 'require' && isSyncHandle(db)) assertDurable(db);
+    this.#known = isSyncHandle(db);
     const dice = random ?? systemRandom();
     this.#clock = clock ?? systemClock;
     this.#timers = timers ?? systemTimers();
@@ -156,6 +158,7 @@ export class Inbox<R extends Database> {
   *#once<V>(key: string, work: () => V): Steps<OnceResult<Awaited<V>>> {
     const fault = nameFault('key', key, KEY_MAX);
     if (fault !== undefined) throw fail('BAD_KEY', fault);
+    yield* this.#durably();
     const marked = yield* this.#table.mark({ ...NAMELESS, id: key }, undefined);
     if (marked !== 'marked') return { outcome: 'duplicate' };
     const { value } = yield* run({ call: work });
@@ -230,7 +233,14 @@ export class Inbox<R extends Database> {
     return forgotten as Answer<R, number>;
   }
 
+  /** A server is asked for its settings once, at the first message. */
+  *#durably(): Steps<void> {
+    if (this.#options.durability === 'require') yield* durably(this.#db, this.#database.dialect);
+    this.#known = true;
+  }
+
   async #receive(given: Delivery): Promise<Receipt> {
+    if (!this.#known) await this.#database.run(this.#durably());
     const rule = this.#handlers.of(given.type);
     const id = rule.idOf?.(given) ?? given.id;
     const fault = nameFault('its id', id, KEY_MAX);

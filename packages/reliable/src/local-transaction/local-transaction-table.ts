@@ -21,8 +21,8 @@ import { fail } from '../errors.ts';
 import { LOCAL_TRANSACTION_OPTIONS } from '../options.ts';
 import { nameFault } from '../outbox/message.ts';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
-import { assertDurable } from '../sql/durability.ts';
-import type { Answer, Handle } from '../sql/handles.ts';
+import { assertDurable, durably } from '../sql/durability.ts';
+import { isSyncHandle, type Answer, type Handle } from '../sql/handles.ts';
 import { atomically, perform, performInside, sessionOf, undivided, type Session } from '../sql/session.ts';
 import { hole, plain, prepared, run, type Steps } from '../sql/statement.ts';
 import { asNumber } from '../sql/values.ts';
@@ -54,6 +54,7 @@ export function createLocalTransactionTable<H extends Handle>(
 }
 
 export class LocalTransactionTable<H extends Handle> {
+  readonly #db: H;
   readonly #session: Session;
   readonly #options: Options<typeof LOCAL_TRANSACTION_OPTIONS>;
   readonly #clock: Clock;
@@ -61,11 +62,12 @@ export class LocalTransactionTable<H extends Handle> {
 
   constructor(db: H, settings: LocalTransactionSettings) {
     const { clock, onError, ...given } = settings;
+    this.#db = db;
     this.#session = sessionOf(db);
     this.#options = resolveOptions('local-transaction table', LOCAL_TRANSACTION_OPTIONS, given);
     this.#clock = clock ?? systemClock;
     this.#onError = onError;
-    if (this.#options.durability === 'require') assertDurable(db);
+    if (this.#options.durability === 'require' && isSyncHandle(db)) assertDurable(db);
   }
 
   /**
@@ -76,9 +78,14 @@ export class LocalTransactionTable<H extends Handle> {
     const session = sessionOf(tx);
     const recording = performInside(session, () => {
       const key = keyOf(bizType, bizNo);
-      return undivided(session.dialect, recordSteps(session.dialect, key, this.#clock.now()));
+      return undivided(session.dialect, this.#recordSteps(session.dialect, key));
     });
     return recording as Answer<T, void>;
+  }
+
+  *#recordSteps(dialect: Dialect, key: Key): Steps<void> {
+    if (this.#options.durability === 'require') yield* durably(this.#db, dialect);
+    yield* recordSteps(dialect, key, this.#clock.now());
   }
 
   /** What became of a local transaction. Counts absences, and fences at the last; `unknown` means: ask again later. */

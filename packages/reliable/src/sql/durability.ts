@@ -1,12 +1,16 @@
 /**
  * A message that was promised at a commit must survive the power cut after it. SQLite only promises that with `synchronous` at FULL
- * or above, per connection, and says nothing when a pragma was ignored; so it is set *and* read back. Other databases have their
- * own settings, which their administrators own.
+ * or above, per connection, and says nothing when a pragma was ignored; so it is set *and* read back. A server's settings belong to its
+ * administrator: PostgreSQL's are read, and what is wrong is named with what to do.
  */
 import { fail } from '../errors.ts';
-import { sessionOf, type SyncSession } from './session.ts';
-import type { Handle, SyncHandle } from './handles.ts';
-import { plain } from './statement.ts';
+import { connectionsOf } from './connections.ts';
+import type { Dialect } from './dialect.ts';
+import { isSyncHandle, type Database, type SyncHandle } from './handles.ts';
+import { recogniseRoot } from './handles/recognise.ts';
+import { lookAtServer, serverFaults, type ServerDurabilityReport } from './postgres-durability.ts';
+import { perform, sessionOf, type Session, type SyncSession } from './session.ts';
+import { plain, type Steps } from './statement.ts';
 import { asNumber, asText } from './values.ts';
 
 export interface DurabilityOptions {
@@ -27,10 +31,37 @@ export interface DurabilityReport {
   readonly warnings: readonly string[];
 }
 
-/** Makes a SQLite handle durable and verifies it. Throws NOT_DURABLE, naming what was found. */
-export function verifyDurability(db: SyncHandle, options: DurabilityOptions = {}): DurabilityReport {
-  const session = sessionOf(db);
-  if (session.kind !== 'sync') throw fail('UNKNOWN_HANDLE', 'only SQLite handles can be verified');
+/**
+ * Makes a SQLite handle durable and verifies it; looks at the settings of a PostgreSQL. Throws NOT_DURABLE, naming what was found and,
+ * for a server, what to do. `options` are SQLite's.
+ */
+export function verifyDurability<D extends Database>(
+  db: D,
+  options: DurabilityOptions = {},
+): D extends SyncHandle ? DurabilityReport : Promise<ServerDurabilityReport> {
+  const verified = isSyncHandle(db) ? verifySqlite(db, options) : onSession(db, verifyServer);
+  return verified as D extends SyncHandle ? DurabilityReport : Promise<ServerDurabilityReport>;
+}
+
+function verifyServer(session: Session): ServerDurabilityReport | Promise<ServerDurabilityReport> {
+  if (session.dialect.name !== 'postgres') throw fail('UNKNOWN_HANDLE', `settings of ${session.dialect.name} are not known here`);
+  return perform(session, durableServer());
+}
+
+function* durableServer(): Steps<ServerDurabilityReport> {
+  const report = yield* lookAtServer();
+  const faults = serverFaults(report);
+  if (faults.length > 0) throw fail('NOT_DURABLE', faults.join('; '));
+  return report;
+}
+
+/** A single connection may have its user's transaction open, and looking does not disturb it. */
+async function onSession<T>(db: Database, look: (session: Session) => T | Promise<T>): Promise<T> {
+  return recogniseRoot(db) === undefined ? look(sessionOf(db)) : connectionsOf(db).use(look);
+}
+
+function verifySqlite(db: SyncHandle, options: DurabilityOptions): DurabilityReport {
+  const session = sessionOf(db) as SyncSession;
   if (options.set !== false && !session.inTransaction()) makeDurable(session);
   if (options.checkpoints === 'elsewhere') leaveCheckpoints(session);
   const report = look(session);
@@ -95,12 +126,27 @@ function firstValue(session: SyncSession, text: string): unknown {
 }
 
 /**
- * Verifies a handle once: makes it durable where no transaction is open, and refuses it where it is not. Asynchronous handles belong to
- * databases whose settings are their administrator's and are not asked here.
+ * Verifies a database once: at once for a synchronous handle, which is made durable where no transaction is open; with a promise for
+ * every other. Throws NOT_DURABLE.
  */
-export function assertDurable(db: Handle): void {
-  if (verified.has(db) || sessionOf(db).kind === 'async') return;
-  verifyDurability(db as SyncHandle);
+export function assertDurable<D extends Database>(db: D): D extends SyncHandle ? void : Promise<void> {
+  if (!isSyncHandle(db)) return assertDurableServer(db) as ReturnType<typeof assertDurable<D>>;
+  if (!verified.has(db)) verifySqlite(db, {});
+  verified.add(db);
+  return undefined as ReturnType<typeof assertDurable<D>>;
+}
+
+async function assertDurableServer(db: Database): Promise<void> {
+  if (!verified.has(db)) await onSession(db, (session) => perform(session, durably(db, session.dialect)));
+}
+
+/**
+ * The same inside steps, for those who meet their database only there: asks a server the first time, with the connection in hand, and
+ * does nothing elsewhere.
+ */
+export function* durably(db: Database, dialect: Dialect): Steps<void> {
+  if (dialect.name !== 'postgres' || verified.has(db)) return;
+  yield* durableServer();
   verified.add(db);
 }
 
