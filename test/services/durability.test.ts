@@ -1,9 +1,8 @@
 /** Settings with which PostgreSQL loses commits it has answered are found at the start, and named with what undoes them. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chmodSync } from 'node:fs';
-import { Client, Pool } from 'pg';
+import { Pool, type Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import {
   createInbox,

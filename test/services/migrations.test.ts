@@ -3,7 +3,7 @@
  * of the version before go on working beside the new ones.
  */
 import { randomBytes } from 'node:crypto';
-import { Client, Pool } from 'pg';
+import { Pool, type Client } from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import {
   createOutbox,
@@ -170,9 +170,11 @@ describe('while others write', () => {
       const { rows } = await watching.query('select 1 from pg_locks where not granted');
       return rows.length > 0;
     });
-    await writers.goOn(300).finally(async () => {
+    try {
+      await writers.goOn(300);
+    } finally {
       await open.query('commit');
-    });
+    }
     await running;
     await writers.goOn(10);
     await writers.stop();
