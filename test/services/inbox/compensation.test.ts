@@ -1,0 +1,128 @@
+/** From a failure to its end, on the consumer's side alone: retried, dead, told, mended by a person; and the window in which repeats are known. */
+import { describe, expect, test } from 'vitest';
+import { createMonitor, createRelay, type OutgoingMessage } from '@tallystick/reliable';
+import { bank, delivery, eventually, ROWS, type Bank } from './bank.ts';
+
+const effects = 'select name from effect order by name';
+
+describe('a message that fails', () => {
+  test('is retried by whoever has its range, dies at the cap, is told once, and a person’s requeue mends it', async () => {
+    const here = await bank();
+    const inboxes = await Promise.all([
+      here.inbox({ attemptsMax: 3, rangesMax: 8 }),
+      here.inbox({ attemptsMax: 3, rangesMax: 8 }),
+    ]);
+    let mended = false;
+    for (const inbox of inboxes) {
+      inbox.handle('debit', async ({ id }, { tx, emit }) => {
+        await tx.query('insert into effect values ($1)', [id]);
+        await emit({ topic: 'debited', body: id });
+        if (!mended && id.startsWith('bad')) throw new Error(`account of ${id} is closed`);
+      });
+      inbox.start();
+    }
+    const ids = Array.from({ length: 12 }, (_, i) => (i % 3 === 0 ? `bad${i}` : `ok${i}`));
+    const bad = ids.filter((id) => id.startsWith('bad'));
+    const receipts = await Promise.all(ids.map((id, i) => inboxes[i % 2]!.receive(delivery(id))));
+    expect(new Set(receipts)).toEqual(new Set(['done']));
+    await eventually(
+      () => here.alarms.length,
+      (count) => count === bad.length,
+    );
+    expect(await here.rows(effects)).toEqual(ids.filter((id) => id.startsWith('ok')).sort());
+    expect(here.alarms.map((alarm) => alarm.kind)).toEqual(bad.map(() => 'dead'));
+    expect((await here.rows(ROWS)).filter((row) => row.includes('dead')).sort()).toEqual(
+      bad.map((id) => `${id} dead 3/3/3 failed`).sort(),
+    );
+    mended = true;
+    const monitor = createMonitor(here.pool, { table: 'tallystick_inbox', channel: 'wallet' });
+    for (const id of bad) expect(await monitor.retryNow(id)).toBe(true);
+    await eventually(
+      () => here.rows(effects),
+      (names) => names.length === ids.length,
+    );
+    expect(await here.rows(effects)).toEqual([...ids].sort());
+    // What the failed attempts emitted never left.
+    expect(await here.rows('select count(*) from tallystick_outbox')).toEqual([String(ids.length)]);
+  });
+
+  test('holds back the later ones of its key and nobody else; order is kept over retries and a change of hands', async () => {
+    const here = await bank();
+    const first = await here.inbox({ leaseMs: 500 });
+    let fail = true;
+    for (const inbox of [first, await here.inbox({ leaseMs: 500 })]) {
+      inbox.handle('debit', async ({ id, key }, { tx }) => {
+        if (fail && key === 'a') throw new Error('not yet');
+        await tx.query('insert into effect values ($1)', [id]);
+      });
+      inbox.start();
+      for (let i = 0; i < 5; i++) {
+        const name = `${inbox === first ? 1 : 2}${i}`;
+        await inbox.receive(delivery(`a${name}`, { key: 'a' }));
+        await inbox.receive(delivery(`b${name}`, { key: 'b' }));
+      }
+      if (inbox === first) await first.stop();
+    }
+    expect(await here.rows("select count(*) from effect where name like 'b%'")).toEqual(['10']);
+    fail = false;
+    await eventually(
+      () => here.rows('select count(*) from effect'),
+      ([count]) => count === '20',
+    );
+    expect(await here.rows("select name from effect where name like 'a%' order by ctid")).toEqual(
+      ['10', '11', '12', '13', '14', '20', '21', '22', '23', '24'].map((name) => `a${name}`),
+    );
+  });
+});
+
+describe('a call that a handler makes', () => {
+  test('is there if the handler commits, and leaves through a relay over the call table, in order per key', async () => {
+    const here = await bank();
+    const inbox = await here.inbox();
+    inbox.handle('debit', async ({ id }, { call }) => {
+      await call({ url: `https://bank.example/${id}`, body: { id }, key: 'k' });
+      if (id === 'bad') throw new Error('no');
+    });
+    for (const id of ['1', 'bad', '2']) await inbox.receive(delivery(id));
+    const calls: OutgoingMessage[] = [];
+    const relay = createRelay({
+      db: here.pool,
+      table: 'tallystick_call',
+      transport: {
+        publish: (batch) => {
+          calls.push(...batch);
+          return Promise.resolve(batch.map(() => ({ outcome: 'confirmed' as const })));
+        },
+      },
+    });
+    await relay.drain();
+    await relay.stop();
+    expect(calls.map(({ headers, body }) => [headers?.get('tallystick-url'), Buffer.from(body).toString()])).toEqual([
+      ['https://bank.example/1', '{"id":"1"}'],
+      ['https://bank.example/2', '{"id":"2"}'],
+    ]);
+  });
+});
+
+describe('keys', () => {
+  /** A message comes again after `laterMs`, when the schedule has forgotten what is older than `keepKeysMs`. */
+  async function repeated(here: Bank, keepKeysMs: number, laterMs: number): Promise<string[]> {
+    const inbox = await here.inbox({ keepKeysMs, redeliveryMs: 0, forgetIntervalMs: 20, oldMessages: 'handle' });
+    inbox.handle('debit', ({ id }, { tx }) => tx.query('insert into effect values ($1)', [id]));
+    inbox.start();
+    await inbox.receive(delivery('M1'));
+    await new Promise((resolve) => setTimeout(resolve, laterMs));
+    await inbox.receive(delivery('M1'));
+    return here.rows(effects);
+  }
+
+  test('outlive the time in which messages come again: a repeat inside it has no effect', async () => {
+    expect(await repeated(await bank(), 60_000, 600)).toEqual(['M1']);
+  });
+
+  test('and a window that is shorter lets the effect happen twice, which is why it is refused', async () => {
+    expect(await repeated(await bank(), 100, 600)).toEqual(['M1', 'M1']);
+    const here = await bank();
+    await expect(here.inbox({ keepKeysMs: 100 })).rejects.toThrow(/keepKeysMs must be at least redeliveryMs/);
+  });
+});
