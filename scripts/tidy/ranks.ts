@@ -9,10 +9,12 @@ export const packageRanks: readonly (readonly string[])[] = [['base'], ['remotin
 /** Packages whose every file, save shells, is deterministic core code, and which have no third-party dependency at run time. */
 export const corePackages: readonly string[] = ['base', 'remoting', 'broker', 'client'];
 
-/** Proofs at the root that go past a package's front door, because they build defects into its parts: folder of the proof → what it opens. */
+/** Proofs at the root that go past a package's front door, because they build defects into its parts or explain its statements: folder of the proof → what it opens. */
 export const openedBy: readonly { proof: string; part: string }[] = [
   { proof: 'test/sim/', part: 'packages/broker/src/' },
   { proof: 'test/sim/', part: 'packages/client/src/' },
+  { proof: 'test/services/', part: 'packages/reliable/src/' },
+  { proof: 'test/services/', part: 'packages/cli/test/' },
 ];
 
 /**
@@ -31,5 +33,11 @@ export const folderRanks: Readonly<Record<string, readonly (readonly string[])[]
     ['index.ts'],
   ],
   client: [['message'], ['route'], ['producer', 'consumer', 'admin', 'transaction'], ['client-core.ts'], ['shell'], ['index.ts']],
-  reliable: [['sql'], ['transports', 'relay', 'outbox', 'inbox', 'local-transaction'], ['index.ts']],
+  reliable: [
+    ['sql'],
+    ['telemetry', 'transports', 'relay', 'outbox', 'inbox', 'call', 'local-transaction'],
+    ['monitor', 'guard'],
+    ['alarms'],
+    ['testing', 'index.ts'],
+  ],
 };
