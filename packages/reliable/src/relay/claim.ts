@@ -11,6 +11,7 @@ import type { OutgoingMessage } from '../transports/transport.ts';
 import { Batch, type ClaimedRow, type ClaimedState, type InFlight } from './batch.ts';
 import { CopyReader, messageOf, rowOfObject, type PageRow } from './claimed-row.ts';
 import { LowWater } from './low-water.ts';
+import { overtaken, type EarliestOfKeys } from './overtaken.ts';
 import { listText, type PostgresStatements } from './postgres-statements.ts';
 import type { RelayStatements } from './relay-statements.ts';
 
@@ -40,6 +41,8 @@ const FRESH: readonly ClaimedState[] = ['waiting'];
 const HOLDING_MAX = 1000;
 /** Bodies come with the heads unless more than a fifth of them was read in vain. */
 const VAIN_MAX = 0.2;
+/** Claims made again because a message had been left behind that its key's later ones must not overtake. */
+const ROUNDS_MAX = 4;
 /** Heads of a page that only looks for what was left behind. */
 const SWEEP_ROWS = 1000;
 
@@ -53,15 +56,44 @@ export class Claimer {
   #holdingKnown = false;
   /** Share of the rows of the last pages that were read in vain. */
   #vain = 0;
+  readonly #earliest: EarliestOfKeys;
+  /** Whether numbers only grow; else the next message may have any, and a mark says nothing. */
+  readonly #growing: boolean;
+  /** Where the last page of fresh rows began: nothing below was looked at in this claim. */
+  #unseenUpTo = -1;
 
-  constructor(statements: RelayStatements, postgres: PostgresStatements | undefined, scope: ClaimScope) {
+  constructor(
+    statements: RelayStatements,
+    postgres: PostgresStatements | undefined,
+    scope: ClaimScope,
+    numbers: { readonly earliest: EarliestOfKeys; readonly growing: boolean },
+  ) {
     this.#statements = statements;
     this.#postgres = postgres;
     this.#scope = scope;
+    this.#earliest = numbers.earliest;
+    this.#growing = numbers.growing;
   }
 
   *claim(order: ClaimOrder): Steps<Batch> {
+    if (!this.#growing) for (const mark of this.#marks.values()) mark.forget();
+    for (let round = 1; ; round++) {
+      const batch = yield* this.#claimOnce(order);
+      if (this.#unseenUpTo < 0 || batch.rows.length === 0) return batch;
+      const passed = yield* overtaken(this.#earliest, this.#scope.channel, batch.rows, this.#unseenUpTo);
+      if (passed.size === 0) return batch;
+      // From there it is read again, in order.
+      for (const row of batch.rows) this.putBack(row);
+      for (const sequence of passed.values()) this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence });
+      if (round < ROUNDS_MAX) continue;
+      batch.rows.length = 0;
+      return batch;
+    }
+  }
+
+  *#claimOnce(order: ClaimOrder): Steps<Batch> {
     const batch = new Batch(order.rowsMax, order.bytesMax);
+    this.#unseenUpTo = -1;
     if (!this.#holdingKnown) yield* this.#readHolding();
     for (const state of order.all ? STATES : FRESH) if (!batch.full) yield* this.#claimState(state, order, batch);
     return batch;
@@ -117,6 +149,7 @@ export class Claimer {
     const mark = this.#marks.get(state)!;
     for (let page = 0; page < order.pagesMax && !batch.full; page++) {
       const { repeating } = mark;
+      if (state === 'waiting') this.#unseenUpTo = mark.from.sequence;
       const limit = repeating ? Math.max(SWEEP_ROWS, order.rowsMax) : order.rowsMax - batch.rows.length;
       const rows = yield* this.#page(state, order, mark, limit, !repeating);
       const before = batch.rows.length;

@@ -27,6 +27,7 @@ import { Claimer } from './claim.ts';
 import { fly, routeOf, type FlightPorts, type Landed, type RelayCounters } from './flight.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { postgresStatements } from './postgres-statements.ts';
+import { earliestOfKeys } from './overtaken.ts';
 import { RelayDatabase } from './relay-database.ts';
 import { relayStatements } from './relay-statements.ts';
 import { Retention } from './retention.ts';
@@ -82,7 +83,8 @@ export class Relay {
   /** Looks in a row that found nothing, with nothing in the air. */
   #idle = 0;
   #sweepAtMs = 0;
-  #sweepBeganMs = 0;
+  /** What the sweep under way has taken so far, without the time between its claims. */
+  #sweepTookMs = 0;
   #allAtMs = 0;
   #sweepTimer: Timer | undefined;
   #stopping: Promise<void> | undefined;
@@ -106,7 +108,13 @@ export class Relay {
     const { dialect } = this.#database;
     const statements = relayStatements(dialect, table, deadKeys);
     const postgres = dialect.name === 'postgres' ? postgresStatements(dialect, table) : undefined;
-    this.#claimer = new Claimer(statements, postgres, { channel, scope, owner: this.owner });
+    this.#claimer = new Claimer(
+      statements,
+      postgres,
+      { channel, scope, owner: this.owner },
+      // SQLite gives the numbers of deleted rows again.
+      { earliest: earliestOfKeys(dialect, table), growing: dialect.name !== 'sqlite' },
+    );
     this.#retention = new Retention(statements, this.#database, channel, this.#clock);
     this.#ports = {
       ...ports,
@@ -241,11 +249,9 @@ export class Relay {
     const { batchBytes, pagesMax, sweepIntervalMs } = this.#options;
     const claimer = this.#claimer;
     const began = this.#clock.monotonic();
-    if (began >= this.#sweepAtMs && !claimer.sweeping) {
-      claimer.sweep();
-      this.#sweepBeganMs = began;
-    }
-    const all = began >= this.#allAtMs || claimer.sweeping;
+    if (began >= this.#sweepAtMs && !claimer.sweeping) claimer.sweep();
+    const { sweeping } = claimer;
+    const all = began >= this.#allAtMs || sweeping;
     const order = {
       nowMs: this.#clock.now(),
       rowsMax,
@@ -262,8 +268,11 @@ export class Relay {
       const now = this.#clock.monotonic();
       if (all) this.#allAtMs = now + ALL_INTERVAL_MS;
       // A sweep that walks far may take a tenth of the time, not all of it.
-      if (!claimer.sweeping && now >= this.#sweepAtMs)
-        this.#sweepAtMs = now + Math.max(sweepIntervalMs / 2, SWEEP_PAUSE * (now - this.#sweepBeganMs));
+      if (sweeping) this.#sweepTookMs += now - began;
+      if (sweeping && !claimer.sweeping) {
+        this.#sweepAtMs = now + Math.max(sweepIntervalMs / 2, SWEEP_PAUSE * this.#sweepTookMs);
+        this.#sweepTookMs = 0;
+      }
       this.#claiming = false;
       for (const land of this.#landed.splice(0)) land();
     }
