@@ -11,6 +11,7 @@ import * as reliable from '@tallystick/reliable';
 import { protocolPage } from '@tallystick/remoting';
 import { benchmarksPage } from '../test/bench/page.ts';
 import { errorsPage } from './docs/errors-page.ts';
+import { handlesPage } from './docs/handles-page.ts';
 import { optionsPage } from './docs/options-page.ts';
 
 const options = (): string =>
@@ -42,6 +43,7 @@ const options = (): string =>
       given: '`createLocalTransactionTable(db, { … })`.',
       table: reliable.LOCAL_TRANSACTION_OPTIONS,
     },
+    { title: 'Alarms', given: '`createAlarms({ db, … })`.', table: reliable.ALARM_OPTIONS },
   ]);
 
 const errors = (): string =>
@@ -65,6 +67,7 @@ const pages: readonly { path: string; make: () => string }[] = [
   { path: 'docs/reference/protocol.md', make: protocolPage },
   { path: 'docs/reference/options.md', make: options },
   { path: 'docs/reference/errors.md', make: errors },
+  { path: 'docs/reference/handles.md', make: () => handlesPage(reliable.HANDLE_CAPABILITIES) },
   { path: 'docs/benchmarks.md', make: benchmarksPage },
 ];
 
