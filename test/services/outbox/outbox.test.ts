@@ -135,6 +135,21 @@ describe('a message is added in the user’s own transaction', () => {
     expect(await counted(pool)).toEqual({ heads: 1, bodies: 1 });
   });
 
+  test('a server that could lose what it commits is refused, by name of the setting, and nothing is written', async () => {
+    const { database, pool } = await place();
+    await pool.query(`alter database "${database.name}" set synchronous_commit = off`);
+    for (const max of [1, 4]) {
+      const careless = await poolOf(database.url, max);
+      const outbox = createOutbox(careless);
+      const error = await failure(() => inTransaction(careless, (client) => outbox.in(client).add({ topic: 't', body: 'b' })));
+      expect(error).toMatchObject({ code: 'NOT_DURABLE', message: expect.stringContaining('synchronous_commit') as string });
+      expect((await failure(() => outbox.ready())).code).toBe('NOT_DURABLE');
+      const trusting = createOutbox(careless, { durability: 'trust' });
+      await inTransaction(careless, (client) => trusting.in(client).add({ topic: 't', body: 'b' }));
+    }
+    expect(await counted(pool)).toEqual({ heads: 2, bodies: 2 });
+  });
+
   test('any text and any bytes come out as they went in, alone and among others', async () => {
     const { pool, outbox } = await place();
     const text = fc

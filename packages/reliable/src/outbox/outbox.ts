@@ -19,7 +19,7 @@ import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick
 import { fail } from '../errors.ts';
 import { OUTBOX_OPTIONS } from '../options.ts';
 import { connectionsOf, type Connections } from '../sql/connections.ts';
-import { assertDurable } from '../sql/durability.ts';
+import { assertDurable, durably } from '../sql/durability.ts';
 import type { Answer, Database, Handle, SyncHandle, TransactionOf } from '../sql/handles.ts';
 import { atomically, perform, performInside, sessionOf, undivided, type Session } from '../sql/session.ts';
 import { run, type Steps } from '../sql/statement.ts';
@@ -261,7 +261,11 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     const { dialect } = session;
     const { channel } = this.#options;
     const nowMs = this.#clock.now();
-    if (session.kind === 'async' && !this.#readiness.known) yield { call: () => this.#readiness.askBriefly() };
+    if (session.kind === 'async' && !this.#readiness.known) {
+      yield { call: () => this.#readiness.askBriefly() };
+      // Where that got no connection of its own, the settings are looked at on this one.
+      if (this.#options.durability === 'require') yield* durably(this.#db, dialect);
+    }
     const identity = guarded ? this.#readiness.identity : undefined;
     try {
       if (!canWriteTogether(dialect)) {

@@ -11,6 +11,7 @@ import { assertDurable } from '../sql/durability.ts';
 import type { Database } from '../sql/handles.ts';
 import { recogniseRoot } from '../sql/handles/recognise.ts';
 import { perform, sessionOf, type Session } from '../sql/session.ts';
+import { sqlStateOf } from '../sql/sql-state.ts';
 import { prepared, run, type Steps } from '../sql/statement.ts';
 import { asTextOrNull } from '../sql/values.ts';
 
@@ -55,7 +56,7 @@ export class Readiness {
   }
 
   async #ask(): Promise<void> {
-    if (this.#durable) await (assertDurable as (db: Database) => unknown)(this.#db);
+    if (this.#durable) await assertDurable(this.#db);
     const ask = (session: Session): string | undefined | Promise<string | undefined> =>
       perform(session, identitySteps(session.dialect));
     // A single connection may have the caller's transaction open: the question is a read and may be asked inside it.
@@ -85,7 +86,8 @@ const statementsOf = perDialect(({ build }) =>
 
 /** A table or column of ours is not there. */
 export function isMissing(error: unknown): boolean {
-  if (['42P01', '42703', 'ER_NO_SUCH_TABLE', 'ER_BAD_FIELD_ERROR'].includes(codeOf(error))) return true;
+  if (['42P01', '42703'].includes(sqlStateOf(error) ?? '')) return true;
+  if (['ER_NO_SUCH_TABLE', 'ER_BAD_FIELD_ERROR'].includes(codeOf(error))) return true;
   const message = (error as { message?: unknown } | null | undefined)?.message;
   return (
     numberOf(error, 'errno') === 1146 ||
