@@ -145,8 +145,8 @@ export class Machine {
     const isUnjudged = this.refusal === undefined && this.rotted.some((flip) => flip.mayRefuse);
     if (power && !isUnjudged) {
       this.powerCuts++;
-      // After a failure nothing is acknowledged, so what a cut may take is counted from there; with a pool, from the first kill.
-      this.#cutAtMs ??= (this.#plan.pooled ? this.#killedAtMs : this.#failedAtMs) ?? this.#world.timeMs;
+      // What the first process to die (or to fail: after that nothing is acknowledged) left unsynced stays so until another one is up.
+      this.#cutAtMs ??= this.#killedAtMs;
       this.disk.powerCut();
     }
     this.#wentDown();
