@@ -47,7 +47,7 @@ beforeAll(async () => {
   await client.query(
     `insert into tallystick_inbox (id, channel, shard, message_key, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
      select upper(md5(g::text)), 'c', g % 256, 'k' || g % 100000, 'orders', 'immediate', case when g % 100 = 0 then 'retrying' when g % 1000 = 1 then 'dead' else 'done' end,
-       0, 0, case when g % 100 = 0 then 4000000000000 else g end, 1, 1, 0 from generate_series(1, ${ROWS}) as g`,
+       0, 0, case when g % 100 = 0 then 4000000000000 else g::bigint * 1000 end, 1, 1, 0 from generate_series(1, ${ROWS}) as g`,
   );
   await client.query(
     `insert into tallystick_inbox_body (id, channel, headers, body) select id, 'c', null, '' from tallystick_inbox where state <> 'done'`,
@@ -131,7 +131,8 @@ function valuesFor(source: string, name: string, state: string): Record<string, 
     state,
     now: 2_000_000_000_000,
     before: 2,
-    olderThanMs: 1000,
+    olderThanMs: Date.now() - 500_000,
+    skip: LIMIT - 1,
     limit: LIMIT,
     bytes: 4 * 1024 * 1024,
     afterDue: 0,

@@ -10,6 +10,9 @@ import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared } from '../sql/statement.ts';
 import { bodyAs, headAs, type RowState } from '../sql/tables.ts';
 
+/** More rows than one step of forgetting ever takes. */
+const FORGET_MAX = 100_000;
+
 /** States in which a message waits for an attempt. */
 const OPEN: RowState[] = ['waiting', 'delayed', 'retrying'];
 
@@ -215,7 +218,7 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
         .where('state', 'in', ['dead', 'buried', 'retrying', 'waiting', 'delayed']),
     ),
     // Two statements instead of a delete with a limit, which two of three databases do not have; both walk the index of due rows.
-    lastForgotten: prepared<'consumer' | 'now' | 'olderThanMs' | 'skip'>(
+    oldest: prepared<'consumer' | 'now' | 'olderThanMs' | 'limit'>(
       build
         .selectFrom(head)
         .select(['due_at', 'sequence'])
@@ -224,15 +227,7 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
         .where('due_at', '<', sql<number>`${now} - ${hole<number>('olderThanMs')}`)
         .orderBy('due_at')
         .orderBy('sequence')
-        .limit(1)
-        .offset(hole<number>('skip')),
-    ),
-    forgetAll: prepared<'consumer' | 'now' | 'olderThanMs'>(
-      build
-        .deleteFrom(head)
-        .where('channel', '=', hole<string>('consumer'))
-        .where('state', '=', 'done')
-        .where('due_at', '<', sql<number>`${now} - ${hole<number>('olderThanMs')}`),
+        .limit(hole<number>('limit')),
     ),
     forgetTo: prepared<'consumer' | 'dueAt' | 'sequence'>(
       build
