@@ -18,7 +18,9 @@ export function earliestOfKeys(dialect: Dialect, table: MessageTable): EarliestO
   return preparedAmong<'channel' | 'upTo'>(dialect, (among) => ({
     compile: () =>
       sql`select message_key, min(sequence) as sequence from ${sql.table(table)} where ${among('message_key')}
-        and channel = ${hole('channel')} and state = 'waiting' and sequence <= ${hole('upTo')} group by message_key`.compile(build),
+        and channel = ${hole('channel')} and state = 'waiting' and sequence <= ${hole('upTo')} group by message_key`.compile(
+        build,
+      ),
   }));
 }
 

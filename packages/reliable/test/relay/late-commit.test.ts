@@ -34,8 +34,8 @@ describe.each(backends)('a row that turns up late, on $name', (backend) => {
     const putBack = takeAside(here, 1);
     let away = true;
     here.broker.answer = () => (away ? { outcome: 'unavailable', reason: 'away' } : { outcome: 'confirmed' });
-    here.relay({ sweepIntervalMs: 500, brakeMaxMs: 1000 }).start();
-    await pass(here.time, 600_000, 5000);
+    here.relay({ sweepIntervalMs: 500, brakeMaxMs: 1000, leaseMs: 60_000 }).start();
+    await pass(here.time, 60_000, 5000);
     away = false;
     await pass(here.time, 3000, 50);
     expect(here.broker.storedTexts).toEqual(['other']);
