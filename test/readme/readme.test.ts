@@ -21,6 +21,14 @@ const programs = [...readme.matchAll(/^### (.+)$[^]*?^```ts\n([^]*?)^```[^]*?^``
 );
 
 describe('the programs of the README', () => {
+  it('are the same in Chinese', () => {
+    const chinese = readFileSync(join(root, 'README.zh.md'), 'utf8');
+    const blocks = (text: string): string[] => [...text.matchAll(/^```(?:ts|text)\n[^]*?^```/gm)].map(([block]) => block);
+    expect(blocks(chinese)).toEqual(blocks(readme));
+    const promises = (text: string): number => text.split('\n').filter((line) => line.startsWith('| ')).length;
+    expect(promises(chinese)).toBe(promises(readme));
+  });
+
   it('are three, each with its output', () => {
     expect(programs).toHaveLength(3);
     expect(readme.match(/^```ts$/gm)).toHaveLength(3);
