@@ -1,6 +1,7 @@
 /** All commands, in the order in which --help lists them. Each file adds its own to the program; heavy imports wait until it runs. */
 import type { Command } from 'commander';
 import { addBroker } from './commands/broker.ts';
+import { addCalls } from './commands/calls.ts';
 import { addConsume } from './commands/consume.ts';
 import { addDemo } from './commands/demo.ts';
 import { addHalves } from './commands/halves.ts';
@@ -20,4 +21,5 @@ export const commands: readonly ((program: Command) => void)[] = [
   addMigrate,
   addOutbox,
   addInbox,
+  addCalls,
 ];

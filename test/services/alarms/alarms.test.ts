@@ -1,5 +1,5 @@
 /** Alarms on PostgreSQL through a pool, with real time, a real receiver and two processes' worth of watchers. */
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAlarms, createOutbox, createRelay, transaction, verifyWebhook, type AlarmNotice } from '@tallystick/reliable';
 import { Pool } from 'pg';
@@ -17,14 +17,15 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 
 async function receiver(secret: string) {
   const notices: AlarmNotice[] = [];
-  const server = createServer(async (request, response) => {
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const verified = verifyWebhook({ headers: request.headers, body: Buffer.concat(chunks) }, { secret });
     if (verified.ok) notices.push(verified.notice);
     response.statusCode = verified.ok ? 204 : 401;
     response.end();
-  });
+  }
+  const server = createServer((request, response) => void answer(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => {
     server.closeAllConnections();

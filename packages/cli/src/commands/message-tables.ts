@@ -1,5 +1,5 @@
 /**
- * What `tallystick outbox` and `tallystick inbox` share: both look into a message table and act on its rows by the same five commands. An action only tells
+ * What `tallystick outbox`, `inbox` and `calls` share: each looks into a message table and acts on its rows by the same five commands. An action only tells
  * what it would do; with --execute it does it, and prints of every message what it is now.
  */
 import type {
@@ -7,7 +7,7 @@ import type {
   ActItem,
   ActReport,
   BlockedKey,
-  ListedRow,
+  MessageTable,
   Monitor,
   RowState,
   Selection,
@@ -19,10 +19,10 @@ import { CliError } from '../cli-error.ts';
 import { usingDatabase, withDatabase, type DatabaseFlag, type OpenDatabase } from '../database.ts';
 import { ageText, oneLine, printRows } from '../message-rows.ts';
 
-/** In what the two tables differ for who looks at them. */
+/** In what the tables differ for who looks at them. */
 export interface TableWords {
-  readonly name: 'outbox' | 'inbox';
-  readonly table: 'tallystick_outbox' | 'tallystick_inbox';
+  readonly name: 'outbox' | 'inbox' | 'calls';
+  readonly table: MessageTable;
   /** The flag that names the part of the table, and what it says. */
   readonly part: readonly [flag: string, says: string];
   readonly says: string;
@@ -233,5 +233,3 @@ type AwaitedMonitor = {
   ) => Promise<Awaited<ReturnType<Monitor<PgLike>[K]>>>;
 };
 type PgLike = Extract<OpenDatabase['db'], { readonly totalCount: number }>;
-
-export type { ListedRow };

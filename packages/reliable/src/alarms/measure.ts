@@ -25,6 +25,7 @@ export function* measure(
 ): Steps<Measured> {
   const outbox = monitorStatementsOf(dialect)('tallystick_outbox');
   const inbox = monitorStatementsOf(dialect)('tallystick_inbox');
+  const calls = monitorStatementsOf(dialect)('tallystick_call');
   switch (kind) {
     case 'oldest-unsent':
       return { value: yield* oldestUnsentMs(outbox, channel, nowMs), examples: [] };
@@ -47,6 +48,10 @@ export function* measure(
       const made = oldest === undefined || oldest === null ? nowMs : asNumber(oldest);
       return { value: Math.max(0, nowMs - made), examples: examplesOf(yield* first(outbox, channel, 'sent', EXAMPLES_MAX)) };
     }
+    case 'oldest-call':
+      return { value: yield* oldestUnsentMs(calls, channel, nowMs), examples: [] };
+    case 'calls-dead':
+      return yield* counted(calls, channel, 'dead');
     case 'inbox-dead':
       return yield* countedAll(inbox, consumers, 'dead');
     case 'inbox-retrying':

@@ -45,6 +45,18 @@ export const ALARM_KINDS = {
     says: (value) => `a message is at the broker for ${seconds(value)} without the consumer's confirmation`,
     next: 'is the consumer running? tallystick outbox list --state sent',
   },
+  'oldest-call': {
+    limit: 60_000,
+    unit: 'ms',
+    says: (value) => `the oldest call that was not made is ${seconds(value)} old`,
+    next: "is a relay running with table: 'tallystick_call', and does the other side answer?",
+  },
+  'calls-dead': {
+    limit: 0,
+    unit: 'rows',
+    says: (value) => `${rows(value, 'call')} given up`,
+    next: 'tallystick calls list --state dead, then requeue or bury',
+  },
   'inbox-dead': {
     limit: 0,
     unit: 'rows',

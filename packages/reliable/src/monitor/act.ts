@@ -7,6 +7,7 @@ import type { Dialect } from '../sql/dialect.ts';
 import { atomically } from '../sql/session.ts';
 import { pieces, run, type Steps } from '../sql/statement.ts';
 import type { MessageTable, RowState } from '../sql/tables.ts';
+import { reasonText } from '../sql/values.ts';
 import { listedRow, type ListedRow } from './listed-row.ts';
 import { ACTIONS, type Action, type MonitorStatements } from './monitor-statements.ts';
 import { select, type Selection } from './selection.ts';
@@ -88,7 +89,7 @@ function* change(
   rows: readonly ListedRow[],
   changed: Set<string>,
 ): Steps<void> {
-  const reason = (options.reason ?? 'buried by a person').slice(0, 500);
+  const reason = reasonText(options.reason ?? 'buried by a person');
   for (const { id } of rows) {
     const statement =
       action === 'bury' ? statements.bury({ channel, id, reason, now }) : statements[action]({ channel, id, now });

@@ -89,6 +89,8 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
     first: prepared<'channel' | 'state'>(
       inState.select('created_at').where('due_at', '=', 0).orderBy('due_at').orderBy('sequence').limit(1),
     ),
+    /** When the first row of a state falls due. */
+    firstDue: prepared<'channel' | 'state'>(inState.select('due_at').orderBy('due_at').orderBy('sequence').limit(1)),
     /** The oldest of the rows of a state that are due first, and how many of them had nowhere to go. */
     oldest: prepared<'channel' | 'state' | 'limit'>(
       build

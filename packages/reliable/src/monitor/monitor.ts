@@ -10,7 +10,7 @@ import type { Answer, Database } from '../sql/handles.ts';
 import { atomically, type Session } from '../sql/session.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import type { MessageTable, RowState } from '../sql/tables.ts';
-import { asBytes, asNumber, asTextOrNull } from '../sql/values.ts';
+import { asBytes, asNumber, asTextOrNull, reasonText } from '../sql/values.ts';
 import { act, type ActOptions, type ActReport } from './act.ts';
 import { listedRow, type ListedRow } from './listed-row.ts';
 import { monitorStatementsOf, type Action, type MonitorStatements } from './monitor-statements.ts';
@@ -30,7 +30,7 @@ export interface MonitorSettings {
 
 /** Rows per state, each counted up to {@link COUNT_MAX}. */
 export type Counts = { readonly [S in RowState]: number } & {
-  /** Age of the oldest row that is waiting or retrying; 0 when there is none. What to alarm on. */
+  /** How long the oldest row waits that should have left; 0 when there is none. What to alarm on. */
   readonly oldestMs: number;
 };
 
@@ -121,7 +121,7 @@ export class Monitor<H extends Database> {
 
   /** A dead, retrying, delayed or unconfirmed message shall not leave; later messages of its key go on. The row stays, with the reason. */
   bury(id: string, reason: string): Answer<H, boolean> {
-    const why = reason.slice(0, REASON_MAX);
+    const why = reasonText(reason);
     return this.#read((statements, now) => changed(statements.bury({ channel: this.#channel, id, reason: why, now })));
   }
 
@@ -148,7 +148,6 @@ export class Monitor<H extends Database> {
 }
 
 export const KEYS_KEPT_MS = 30 * 86_400_000;
-export const REASON_MAX = 500;
 const TROUBLED: readonly RowState[] = ['dead', 'retrying'];
 
 /** The database's time where it has one: rows are dated by it. */
@@ -187,8 +186,10 @@ function* countSteps(statements: MonitorStatements, channel: string, nowMs: numb
 export function* oldestUnsentMs(statements: MonitorStatements, channel: string, nowMs: number): Steps<number> {
   const waiting = (yield* run(statements.first({ channel, state: 'waiting' }))).rows[0]?.['created_at'];
   const retrying = (yield* run(statements.oldest({ channel, state: 'retrying', limit: OLDEST_AMONG }))).rows[0]?.['oldest'];
-  const made = [waiting, retrying].filter((at) => at !== undefined && at !== null).map(asNumber);
-  return made.length === 0 ? 0 : Math.max(0, nowMs - Math.min(...made));
+  // Not older than the time it was planned for.
+  const planned = (yield* run(statements.firstDue({ channel, state: 'delayed' }))).rows[0]?.['due_at'];
+  const since = [waiting, retrying, planned].filter((at) => at !== undefined && at !== null).map(asNumber);
+  return since.length === 0 ? 0 : Math.max(0, nowMs - Math.min(...since));
 }
 
 export const OLDEST_AMONG = 10_000;

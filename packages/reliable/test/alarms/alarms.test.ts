@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished, describe, expect, test } from 'vitest';
 import { createAlarms, verifyWebhook, type AlarmNotice, type Alarms, type AlarmsSettings } from '../../src/index.ts';
@@ -69,8 +69,11 @@ describe.each(backends)('alarms on $name', (backend) => {
     expect(await alarms.check()).toEqual([]);
     here.time.advance(1);
     expect(told(await alarms.check())).toEqual(['oldest-unsent raised 5001']);
+    here.app.raw.exec(`update tallystick_outbox set state = 'delayed', due_at = ${here.time.now() - 7000}`);
+    here.time.advance(60_000);
+    expect(told(await alarms.check())).toEqual(['oldest-unsent repeated 67000']);
     here.app.raw.exec(`update tallystick_outbox set state = 'sent', due_at = 1`);
-    here.time.advance(900_000);
+    here.time.advance(840_000);
     expect(told(await alarms.check())).toEqual(['oldest-unsent cleared 0', 'unconfirmed raised 905001']);
   });
 
@@ -86,6 +89,15 @@ describe.each(backends)('alarms on $name', (backend) => {
       values ('a', 'wallet', 0, 't', 'immediate', 'dead', 16, 16, 0, 1, 1, 0), ('b', 'wallet', 0, 't', 'immediate', 'retrying', 2, 2, 0, 1, 1, 0),
       ('c', 'other', 0, 't', 'immediate', 'dead', 16, 16, 0, 1, 1, 0)`);
     expect(told(await alarms.check())).toEqual(['inbox-dead raised 1', 'inbox-retrying raised 1']);
+  });
+
+  test('watch calls as they watch messages', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend);
+    here.app.raw
+      .exec(`insert into tallystick_call (id, channel, shard, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
+      values ('a', '', 0, 'https://pay', 'immediate', 'dead', 16, 16, 0, 1, 1, 0), ('b', '', 0, 'https://pay', 'immediate', 'waiting', 0, 0, 0, 1, 1, 0)`);
+    expect((await alarms.check()).map(({ kind }) => kind)).toEqual(['oldest-call', 'calls-dead']);
   });
 
   test('say nothing while they are silenced, and speak when the silence ends', async () => {
@@ -181,17 +193,18 @@ async function receiver(secret: string, nowMs: () => number): Promise<Receiver> 
   const notices: AlarmNotice[] = [];
   const refused: string[] = [];
   const answers: (number | 'silence')[] = [];
-  const server: Server = createServer(async (request, response) => {
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const verified = verifyWebhook({ headers: request.headers, body: Buffer.concat(chunks) }, { secret, nowMs: nowMs() });
-    const answer = answers.shift() ?? 200;
-    if (answer === 'silence') return;
+    const status = answers.shift() ?? 200;
+    if (status === 'silence') return;
     if (!verified.ok) refused.push(verified.reason);
-    else if (answer === 200) notices.push(verified.notice);
-    response.statusCode = verified.ok ? answer : 401;
+    else if (status === 200) notices.push(verified.notice);
+    response.statusCode = verified.ok ? status : 401;
     response.end();
-  });
+  }
+  const server = createServer((request, response) => void answer(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => {
     server.closeAllConnections();
