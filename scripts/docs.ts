@@ -10,6 +10,9 @@ import * as client from '@tallystick/client';
 import * as reliable from '@tallystick/reliable';
 import { protocolPage } from '@tallystick/remoting';
 import { benchmarksPage } from '../test/bench/page.ts';
+import { exitCodes } from '../packages/cli/src/cli-error.ts';
+import { programOf } from '../packages/cli/src/program.ts';
+import { commandsPage } from './docs/commands-page.ts';
 import { errorsPage } from './docs/errors-page.ts';
 import { handlesPage } from './docs/handles-page.ts';
 import { optionsPage } from './docs/options-page.ts';
@@ -67,6 +70,7 @@ const pages: readonly { path: string; make: () => string }[] = [
   { path: 'docs/reference/protocol.md', make: protocolPage },
   { path: 'docs/reference/options.md', make: options },
   { path: 'docs/reference/errors.md', make: errors },
+  { path: 'docs/reference/commands.md', make: () => commandsPage(programOf(), exitCodes) },
   { path: 'docs/reference/handles.md', make: () => handlesPage(reliable.HANDLE_CAPABILITIES) },
   { path: 'docs/benchmarks.md', make: benchmarksPage },
 ];

@@ -15,6 +15,7 @@ export const openedBy: readonly { proof: string; part: string }[] = [
   { proof: 'test/sim/', part: 'packages/client/src/' },
   { proof: 'test/services/', part: 'packages/reliable/src/' },
   { proof: 'test/services/', part: 'packages/cli/test/' },
+  { proof: 'scripts/docs', part: 'packages/cli/src/' },
 ];
 
 /**

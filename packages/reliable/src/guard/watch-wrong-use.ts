@@ -51,28 +51,28 @@ interface Seen {
 
 /** Contexts are shared by all watches, so that one transaction is followed once. */
 const context = new AsyncLocalStorage<Seen>();
-const sessions = new WeakMap<Session, Seen>();
+const sessions = new WeakMap<object, Seen>();
 const active = new Set<Watch>();
 
-const tracker: Tracker = {
-  around(work, onEnded) {
-    const seen: Seen = { open: true, stack: stackHere(tracker.around) };
-    onEnded(() => (seen.open = false));
-    return context.run(seen, work);
-  },
-  used(session) {
-    const present = context.getStore();
-    if (present?.open === true) return;
-    let seen = sessions.get(session);
-    if (seen?.open !== true) {
-      const fresh: Seen = { open: true, stack: stackHere(tracker.used) };
-      // A transaction whose end cannot be seen would be reported for ever.
-      if (!whenEnded(session, () => (fresh.open = false))) return;
-      sessions.set(session, (seen = fresh));
-    }
-    context.enterWith(seen);
-  },
-};
+const tracker: Tracker = { around, used };
+
+function around<T>(work: () => T, onEnded: (ended: () => void) => void): T {
+  const seen: Seen = { open: true, stack: stackHere(around) };
+  onEnded(() => (seen.open = false));
+  return context.run(seen, work);
+}
+
+function used(session: object): void {
+  if (context.getStore()?.open === true) return;
+  let seen = sessions.get(session);
+  if (seen?.open !== true) {
+    const fresh: Seen = { open: true, stack: stackHere(used) };
+    // A transaction whose end cannot be seen would be reported for ever.
+    if (!whenEnded(session as Session, () => (fresh.open = false))) return;
+    sessions.set(session, (seen = fresh));
+  }
+  context.enterWith(seen);
+}
 
 class Watch implements WrongUseWatch {
   readonly #settings: WatchSettings;
@@ -84,7 +84,11 @@ class Watch implements WrongUseWatch {
     active.add(this);
     tracking.tracker = tracker;
     this.#watchFetch();
-    const started = (message: unknown): void => this.#requestStarted(message);
+    const started = (message: unknown): void => {
+      const { request } = message as { request: { method: string; protocol: string; host: string; path: string } };
+      this.#made('http', `${request.method} ${request.protocol}//${request.host}${request.path}`, started);
+    };
+    // Requests of node:http and node:https, whoever makes them.
     subscribe(REQUEST_START, started);
     this.#restores.push(() => unsubscribe(REQUEST_START, started));
   }
@@ -130,12 +134,6 @@ class Watch implements WrongUseWatch {
     this.#restores.push(() => {
       if (globalThis.fetch === watched) globalThis.fetch = fetch;
     });
-  }
-
-  /** Requests of node:http and node:https, whoever makes them. */
-  #requestStarted(message: unknown): void {
-    const { request } = message as { request: { method: string; protocol: string; host: string; path: string } };
-    this.#made('http', `${request.method} ${request.protocol}//${request.host}${request.path}`, this.#requestStarted);
   }
 
   #made(kind: WrongUse['kind'], what: string, above: (...given: never[]) => unknown): void {

@@ -20,8 +20,6 @@ export interface HandleCapabilities {
   readonly extraRoundTrips: 0 | 1;
   /** The library itself rejects a transaction in which a statement failed and was swallowed. `transaction(db, fn)` always does. */
   readonly rejectsFailedCommit: boolean;
-  /** A handle that is used for the first time after the end of its transaction is refused, too. */
-  readonly refusesFirstUseAfterEnd: boolean;
 }
 
 const PROTOCOL = "the server's own messages on the connection";
@@ -37,7 +35,6 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'what the server said last',
     extraRoundTrips: 0,
     rejectsFailedCommit: false,
-    refusesFirstUseAfterEnd: true,
   },
   {
     library: 'postgres.js',
@@ -49,7 +46,6 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'a savepoint, once per transaction',
     extraRoundTrips: 1,
     rejectsFailedCommit: true,
-    refusesFirstUseAfterEnd: true,
   },
   {
     library: 'Kysely',
@@ -61,7 +57,6 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'Kysely itself',
     extraRoundTrips: 0,
     rejectsFailedCommit: false,
-    refusesFirstUseAfterEnd: true,
   },
   {
     library: 'Drizzle on node-postgres',
@@ -73,7 +68,6 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'what the server said last',
     extraRoundTrips: 0,
     rejectsFailedCommit: false,
-    refusesFirstUseAfterEnd: true,
   },
   {
     library: 'Drizzle on postgres.js',
@@ -85,7 +79,6 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'a savepoint, once per transaction',
     extraRoundTrips: 1,
     rejectsFailedCommit: true,
-    refusesFirstUseAfterEnd: true,
   },
   {
     library: 'Knex',
@@ -97,7 +90,6 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'Knex itself',
     extraRoundTrips: 0,
     rejectsFailedCommit: false,
-    refusesFirstUseAfterEnd: true,
   },
   {
     library: 'TypeORM',
@@ -109,7 +101,6 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'TypeORM itself',
     extraRoundTrips: 0,
     rejectsFailedCommit: false,
-    refusesFirstUseAfterEnd: true,
   },
   {
     library: 'MikroORM',
@@ -121,7 +112,6 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'MikroORM itself',
     extraRoundTrips: 0,
     rejectsFailedCommit: false,
-    refusesFirstUseAfterEnd: true,
   },
   {
     library: 'Prisma',
@@ -133,6 +123,5 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     openBy: 'a statement, which Prisma refuses after the end',
     extraRoundTrips: 1,
     rejectsFailedCommit: false,
-    refusesFirstUseAfterEnd: true,
   },
 ];

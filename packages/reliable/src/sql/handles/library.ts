@@ -18,15 +18,15 @@ export interface LibraryRoot {
   /** Its commit returns without an error when the database made a rollback of it, so the driver has to be watched. */
   readonly hidesFailedCommit: boolean;
   /** The library's own transaction around `work`, which gets the library's own handle. */
-  begin<T>(work: (tx: object) => Promise<T>): Promise<T>;
+  readonly begin: <T>(work: (tx: object) => Promise<T>) => Promise<T>;
   /** A connection for background work, with no transaction open on it. */
-  borrow(): Promise<Borrowed>;
+  readonly borrow: () => Promise<Borrowed>;
 }
 
 export interface Borrowed {
   readonly handle: AsyncHandle;
   /** A broken connection is closed instead of being used again. */
-  giveBack(broken: boolean): void | Promise<void>;
+  readonly giveBack: (broken: boolean) => void | Promise<void>;
 }
 
 /** A member of a value of unknown shape. */

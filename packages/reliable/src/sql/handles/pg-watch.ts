@@ -20,32 +20,28 @@ export function isPgConnection(given: unknown): given is PgConnection {
 type Told = (outcome: TransactionOutcome) => void;
 
 /** Calls `told` once, when the transaction open on the connection now has ended; `textOf` is the statement being answered, where known. */
-export function watchEnd(connection: PgConnection, told: Told, textOf: () => string = unknownText): void {
+export function watchEnd(connection: PgConnection, told: Told, textOf?: () => unknown): void {
   let watch = watches.get(connection);
-  if (watch === undefined) watches.set(connection, (watch = new PgWatch(connection, textOf)));
-  watch.add(told);
+  if (watch === undefined) watches.set(connection, (watch = new PgWatch(connection)));
+  watch.add(told, textOf);
 }
 
 const watches = new WeakMap<PgConnection, PgWatch>();
 
-function unknownText(): string {
-  return '';
-}
-
 class PgWatch {
   readonly #connection: PgConnection;
-  readonly #textOf: () => string;
+  #textOf: (() => unknown) | undefined;
   #told: Told[] = [];
   /** What the commands since the last ReadyForQuery have done to the transaction. */
   #seen: TransactionOutcome | undefined;
   #tag = '';
 
-  constructor(connection: PgConnection, textOf: () => string) {
+  constructor(connection: PgConnection) {
     this.#connection = connection;
-    this.#textOf = textOf;
   }
 
-  add(told: Told): void {
+  add(told: Told, textOf: (() => unknown) | undefined): void {
+    this.#textOf ??= textOf;
     if (this.#told.length === 0) this.#listen();
     this.#told.push(told);
   }
@@ -54,7 +50,7 @@ class PgWatch {
     this.#tag = String(member(message, 'text'));
     if (this.#tag === 'COMMIT') this.#seen ??= 'commit';
     // The only rollback that goes on with an open transaction of another kind than a savepoint's; the tag does not tell them apart.
-    else if (this.#tag === 'ROLLBACK' && CHAINS.test(this.#textOf())) this.#seen ??= 'rollback';
+    else if (this.#tag === 'ROLLBACK' && CHAINS.test(String(this.#textOf?.()))) this.#seen ??= 'rollback';
   };
 
   readonly #ready = (message: { readonly status?: unknown }): void => {

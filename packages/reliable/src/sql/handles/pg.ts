@@ -74,7 +74,7 @@ export class PgHandle implements AsyncHandle {
     if (!isPgConnection(connection)) return false;
     const status = statusOf(this.#client);
     if (status === 'I' || status === null) return false;
-    watchEnd(connection, told, () => String(member(member(this.#client, '_activeQuery'), 'text') ?? ''));
+    watchEnd(connection, told, () => member(member(this.#client, '_activeQuery'), 'text'));
     return true;
   }
 

@@ -107,16 +107,22 @@ class PostgresJsHandle implements AsyncHandle {
       }
     }
     // Without a connection to watch its end cannot be seen, and the next use has to ask again.
-    this.#open = this.#watch(() => {
-      this.#open = false;
-      this.#over = this.#once;
-    });
+    if (this.#connection !== undefined) {
+      this.#open = true;
+      watchEnd(this.#connection, { issued: () => this.#ends() });
+    }
     return true;
+  }
+
+  /** Whatever comes of it: nothing that is sent from now on can belong to the transaction. */
+  #ends(): void {
+    this.#open = false;
+    this.#over = this.#once;
   }
 
   #watch(told: Told): boolean {
     if (this.#connection === undefined) return false;
-    watchEnd(this.#connection, told);
+    watchEnd(this.#connection, { told });
     return true;
   }
 }
@@ -125,33 +131,40 @@ const IN_FAILED_TRANSACTION = '25P02';
 
 /** The library's own connection: every statement on it passes `execute`. */
 interface SeenConnection {
-  execute(query: unknown): unknown;
+  execute: (query: unknown) => unknown;
   /** Set while it is lent to one user. */
   readonly reserved?: unknown;
 }
 
-function watchEnd(connection: SeenConnection, told: Told): void {
+interface EndListener {
+  /** The statement that ends the transaction is on its way. */
+  readonly issued?: () => void;
+  readonly told?: Told;
+}
+
+function watchEnd(connection: SeenConnection, listener: EndListener): void {
   const waiting = watches.get(connection);
   if (waiting !== undefined) {
-    waiting.push(told);
+    waiting.push(listener);
     return;
   }
-  const list = [told];
+  const list = [listener];
   watches.set(connection, list);
   const execute = connection.execute;
   connection.execute = (query) => {
     if (endsTransaction(query)) {
       connection.execute = execute;
       watches.delete(connection);
+      for (const { issued } of list) issued?.();
       void outcomeOf(query).then((outcome) => {
-        for (const one of list) one(outcome);
+        for (const { told } of list) told?.(outcome);
       });
     }
     return execute.call(connection, query);
   };
 }
 
-const watches = new WeakMap<SeenConnection, Told[]>();
+const watches = new WeakMap<SeenConnection, EndListener[]>();
 
 function endsTransaction(query: unknown): query is Promise<SqlResult> {
   const text = (member(query, 'strings') as readonly unknown[] | undefined)?.[0];
@@ -177,15 +190,21 @@ function rootOf(sql: SqlRootShape): LibraryRoot {
     async borrow() {
       const reserved = await sql.reserve();
       const connection = connectionUnder(reserved);
-      const handle = new LentHandle((text, parameters) => executeOn(reserved, text, parameters));
+      // The library has taken back by itself what was closed. Written to, it would end the process; released, it would be lent again.
+      const isClosed = (): boolean => {
+        const seen = connection();
+        return seen !== undefined && typeof seen.reserved !== 'function';
+      };
+      const handle = new LentHandle(async (text, parameters) => {
+        if (isClosed()) throw new Error('the connection is closed');
+        return executeOn(reserved, text, parameters);
+      });
       return {
         handle,
         async giveBack(broken) {
           // A broken connection is often only about to close: one more question finds out.
           if (broken || handle.inTransaction()) await settled(handle.execute('rollback', []));
-          // The library has taken back by itself what was closed; released a second time, it would be lent again.
-          const seen = connection();
-          if (seen === undefined || typeof seen.reserved === 'function') reserved.release();
+          if (!isClosed()) reserved.release();
         },
       };
     },

@@ -1,0 +1,44 @@
+/** `docs/reference/handles.md`: what is possible with the handles of each library, from the capability table. */
+import type { HandleCapabilities } from '@tallystick/reliable';
+
+export function handlesPage(rows: readonly HandleCapabilities[]): string {
+  return `${[HEAD, table(rows), READING, COMMITS].join('\n\n')}\n`;
+}
+
+function table(rows: readonly HandleCapabilities[]): string {
+  const head = [
+    'library',
+    'handle of a transaction',
+    'root',
+    'commit seen by',
+    'transaction is open',
+    'round trips more',
+    'rejects a failed commit itself',
+  ];
+  const lines = rows.map((row) => [
+    `${row.library} ${row.version}`,
+    row.handles,
+    row.roots,
+    row.commitSeen === 'driver' ? `the driver: ${row.commitBy}` : `\`transaction(db, fn)\` only: ${row.commitBy}`,
+    `says ${row.openBy}`,
+    row.extraRoundTrips === 0 ? 'none' : `${row.extraRoundTrips} per transaction`,
+    row.rejectsFailedCommit ? 'yes' : 'no',
+  ]);
+  return [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+const HEAD = `<!-- Made from the capability table of the reliable package by scripts/docs.ts. Do not edit. -->
+
+# Handles
+
+A *handle* is what your library gives you inside a transaction: hand it to \`outbox.in(tx)\`, \`inbox.once(tx, …)\` or \`afterCommit(tx, fn)\`, and what is written belongs to that transaction. A *root* is what transactions are begun from: hand it to \`createOutbox\`, \`createInbox\`, \`createRelay\` or \`transaction(db, fn)\`. Both are known by their structure, so no library is a dependency of this package, and no type needs a cast. SQLite handles (better-sqlite3, libsql, node:sqlite) are both at once; for any other driver implement \`AsyncHandle\`.`;
+
+const READING = `Every row is a contract that runs with the library itself on a real PostgreSQL: rollback leaves nothing; a handle is refused outside of a transaction, after its end and in another database; a commit is seen once, and not for a rollback, for a savepoint, or for the COMMIT of a failed transaction, which the database answers with a rollback; connections are cut at the COMMIT. One limit is the same for all: a handle that was never used before its transaction ended, and whose connection is by then inside somebody else's transaction, is told from a good one by Kysely, Knex, TypeORM, MikroORM and Prisma, and cannot be by pg, postgres.js and Drizzle.`;
+
+const COMMITS = `## When the commit is seen
+
+\`transaction(db, fn)\` works with every root and uses the library's own begin and commit. It sees the commit itself, runs the functions of \`afterCommit\` after it, runs the whole transaction again after a deadlock or a serialization failure (\`retries\`), and throws \`NOT_COMMITTED\` when the database made a rollback of the commit. When the connection is lost while the COMMIT is on its way it throws \`COMMIT_UNKNOWN\`, unless \`resolveOutcome\` is set: then PostgreSQL is asked on a new connection (\`pg_xact_status\`), and the call returns or throws \`NOT_COMMITTED\` by what really happened. That costs one statement per transaction.
+
+In a transaction of your own, the driver tells: the relay is woken at the commit, and \`afterCommit\` and volatile messages work. Where it cannot, both throw \`COMMIT_UNSEEN\`; stored messages are found by the relay's sweep all the same (\`sweepIntervalMs\`).
+
+Functions given to \`afterCommit\` inside a nested transaction belong to the outermost one. Their errors are reported and change nothing. When the outcome is unknown they do not run, and that is reported, too.`;

@@ -1,0 +1,233 @@
+/** What single libraries have beside the function that runs a transaction: controlled transactions, reserved connections, chains. */
+import { MikroORM } from '@mikro-orm/core';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import knexOf from 'knex';
+import { Kysely, PostgresDialect } from 'kysely';
+import { Client, type Pool, type PoolClient } from 'pg';
+import postgres from 'postgres';
+import { DataSource } from 'typeorm';
+import { afterAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import {
+  afterCommit,
+  connectionsOf,
+  createOutbox,
+  transaction,
+  watchWrongUse,
+  type Handle,
+  type WrongUse,
+} from '@tallystick/reliable';
+import { mikroorm } from './libraries/mikroorm.ts';
+import { pg, poolOf } from './libraries/pg.ts';
+import { IDS, leave, until, worldOf, type World } from './world.ts';
+
+let world: World;
+let seen: number;
+const message = { topic: 'orders', body: Buffer.from('{}') };
+const count = (): void => void seen++;
+
+beforeEach(async () => {
+  world = await worldOf(pg);
+  seen = 0;
+});
+afterAll(() => leave(pg));
+
+/** Adds, ends, and must not be able to add again. */
+async function addsOnce(tx: Handle, commit: () => Promise<unknown>): Promise<void> {
+  await world.outbox.in(tx).add(message);
+  afterCommit(tx, count);
+  await commit();
+  expect(seen).toBe(1);
+  await expect(world.outbox.in(tx).add(message)).rejects.toMatchObject({ code: 'NOT_IN_TRANSACTION' });
+  expect(await world.rows(IDS)).toHaveLength(1);
+}
+
+async function clientOf(): Promise<PoolClient> {
+  const client = await (world.root as Pool).connect();
+  onTestFinished(() => client.release(true));
+  return client;
+}
+
+describe('pg', () => {
+  test('a client of its own is a handle and a root', async () => {
+    const client = new Client({ connectionString: world.url });
+    await client.connect();
+    onTestFinished(() => client.end());
+    const outbox = createOutbox(client);
+    await transaction(client, async (tx) => {
+      await outbox.in(tx).add(message);
+      afterCommit(tx, count);
+    });
+    expect(seen).toBe(1);
+    await connectionsOf(client).use(async (session) => session.execute({ sql: 'select 1', parameters: [], reads: true }));
+    await client.query('begin');
+    const used = connectionsOf(client).use(async () => undefined);
+    await expect(used).rejects.toMatchObject({ code: 'ALREADY_IN_TRANSACTION' });
+  });
+
+  test('a commit that chains is a commit, a rollback that chains is none', async () => {
+    const client = await clientOf();
+    await client.query('begin');
+    afterCommit(client, count);
+    await client.query('commit and chain');
+    expect(seen).toBe(1);
+    afterCommit(client, count);
+    await client.query('rollback and chain');
+    await client.query('commit');
+    expect(seen).toBe(1);
+  });
+
+  test('a commit in the middle of several statements is seen', async () => {
+    const client = await clientOf();
+    await client.query('begin');
+    afterCommit(client, count);
+    await client.query('select 1; commit; begin; select 2');
+    expect(seen).toBe(1);
+    await client.query('rollback');
+    expect(seen).toBe(1);
+  });
+
+  test('a prepared transaction is not called committed', async () => {
+    const client = await clientOf();
+    const told: unknown[] = [];
+    await client.query('begin');
+    afterCommit(client, count, (error) => void told.push(error));
+    await client.query(`prepare transaction 'later'`).catch(() => undefined);
+    expect(seen).toBe(0);
+  });
+
+  test('writes of one client wait for each other', async () => {
+    const client = await clientOf();
+    await client.query('begin');
+    const warned: unknown[] = [];
+    const warning = (one: unknown): void => void warned.push(one);
+    process.on('warning', warning);
+    onTestFinished(() => void process.off('warning', warning));
+    await Promise.all(Array.from({ length: 5 }, () => world.outbox.in(client).add(message)));
+    await client.query('commit');
+    expect(warned).toEqual([]);
+    expect(await world.rows(IDS)).toHaveLength(5);
+  });
+
+  test('a transaction whose writes were not awaited is rolled back', async () => {
+    const running = transaction(world.root, async (tx) => {
+      void (world.outbox.in(tx as Handle).add(message) as Promise<string>).catch(() => undefined);
+    });
+    await expect(running).rejects.toMatchObject({ code: 'ADD_STILL_OPEN' });
+    expect(await world.rows(IDS)).toEqual([]);
+  });
+
+  test('a hook that fails is reported and stops no other', async () => {
+    const told: string[] = [];
+    const report = (error: unknown): void => void told.push((error as Error).message);
+    const fail = (): never => {
+      throw new Error('first');
+    };
+    await transaction(world.root as Pool, async (tx) => {
+      afterCommit(tx, fail, report);
+      afterCommit(tx, async () => Promise.reject(new Error('second')), report);
+      afterCommit(tx, count);
+    });
+    expect(seen).toBe(1);
+    await until(() => told.length === 2, 'both are reported');
+    expect(told).toEqual(['first', 'second']);
+  });
+
+  test("the guard follows a transaction of one's own from its first message to its end", async () => {
+    const reports: WrongUse[] = [];
+    const watch = watchWrongUse({ onReport: (report) => void reports.push(report) });
+    onTestFinished(() => watch.stop());
+    const broker = watch.watch({ publish: () => true });
+    await (async () => {
+      const client = await clientOf();
+      await client.query('begin');
+      await world.outbox.in(client).add(message);
+      await client.query('select 1');
+      broker.publish();
+      await client.query('commit');
+      broker.publish();
+    })();
+    broker.publish();
+    expect(reports).toMatchObject([{ kind: 'publish', what: 'publish' }]);
+    expect(reports[0]!.stack).toContain('own-ways.test.ts');
+  });
+});
+
+describe('the other ways of the libraries', () => {
+  test('postgres.js: a reserved connection, one transaction after the other', async () => {
+    const sql = postgres(world.url, { max: 1 });
+    onTestFinished(() => sql.end({ timeout: 1 }));
+    const reserved = await sql.reserve();
+    await expect(world.outbox.in(reserved).add(message)).rejects.toMatchObject({ code: 'NOT_IN_TRANSACTION' });
+    for (const end of ['commit', 'rollback', 'COMMIT']) {
+      await reserved.unsafe('begin');
+      await world.outbox.in(reserved).add(message);
+      afterCommit(reserved, count);
+      await reserved.unsafe(end);
+    }
+    await expect(world.outbox.in(reserved).add(message)).rejects.toMatchObject({ code: 'NOT_IN_TRANSACTION' });
+    expect(seen).toBe(2);
+    expect(await world.rows(IDS)).toHaveLength(2);
+    reserved.release();
+  });
+
+  test('Kysely: a controlled transaction, with a log that reads statements as texts', async () => {
+    const texts: string[] = [];
+    const db = new Kysely<object>({
+      dialect: new PostgresDialect({ pool: poolOf(world.url) }),
+      log: ({ query }) => void texts.push(query.sql.slice(0, 20).toLowerCase()),
+    });
+    onTestFinished(() => db.destroy());
+    const trx = await db.startTransaction().execute();
+    await addsOnce(trx, () => trx.commit().execute());
+    expect(texts).toContain('-- tallystick looks ');
+  });
+
+  test('Drizzle: over one client', async () => {
+    const client = new Client({ connectionString: world.url });
+    await client.connect();
+    onTestFinished(() => client.end());
+    const db = drizzle(client);
+    await transaction(db, async (tx) => {
+      await world.outbox.in(tx).add(message);
+      afterCommit(tx, count);
+    });
+    expect(seen).toBe(1);
+  });
+
+  test('Knex: a transaction without a function', async () => {
+    const db = knexOf({ client: 'pg', connection: world.url });
+    onTestFinished(() => db.destroy());
+    const trx = await db.transaction();
+    await addsOnce(trx, () => trx.commit());
+  });
+
+  test('TypeORM: a query runner, and its manager', async () => {
+    const source = await new DataSource({ type: 'postgres', url: world.url }).initialize();
+    onTestFinished(() => source.destroy());
+    const runner = source.createQueryRunner();
+    await expect(world.outbox.in(runner).add(message)).rejects.toMatchObject({ code: 'NOT_IN_TRANSACTION' });
+    await runner.startTransaction();
+    await world.outbox.in(runner.manager).add(message);
+    await world.outbox.in(runner).add(message);
+    afterCommit(runner, count);
+    await runner.commitTransaction();
+    expect(seen).toBe(1);
+    await runner.release();
+    await expect(world.outbox.in(runner.manager).add(message)).rejects.toMatchObject({ code: 'NOT_IN_TRANSACTION' });
+  });
+
+  test('MikroORM: one manager, several transactions', async () => {
+    const opened = await mikroorm.open(world.url);
+    onTestFinished(() => opened.close());
+    const em = (opened.root as MikroORM).em.fork();
+    for (let round = 1; round <= 2; round++) {
+      await expect(world.outbox.in(em as unknown as Handle).add(message)).rejects.toMatchObject({ code: 'NOT_IN_TRANSACTION' });
+      await em.begin();
+      await world.outbox.in(em as unknown as Handle).add(message);
+      afterCommit(em as unknown as Handle, count);
+      await em.commit();
+      expect(seen).toBe(round);
+    }
+    expect(await world.rows(IDS)).toHaveLength(2);
+  });
+});
