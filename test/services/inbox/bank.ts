@@ -8,8 +8,8 @@ export interface Bank {
   readonly url: string;
   readonly pool: Pool;
   readonly alarms: InboxAlarm[];
-  /** An inbox as another process would have it: over a pool of its own; stopped when the test ends. */
-  inbox(settings?: InboxSettings, prepare?: (pool: Pool) => void): Promise<Inbox<Pool>>;
+  /** An inbox as another process would have it: over a pool of its own (`pooled`: through pgbouncer); stopped when the test ends. */
+  inbox(settings?: InboxSettings & { readonly pooled?: boolean }, prepare?: (pool: Pool) => void): Promise<Inbox<Pool>>;
   /** The first column of every row, as texts. */
   rows(query: string): Promise<string[]>;
 }
@@ -20,8 +20,8 @@ export async function bank(): Promise<Bank> {
   onTestFinished(async () => {
     for (const end of ends.reverse()) await end();
   });
-  const open = (max: number): Pool => {
-    const pool = new Pool({ connectionString: database.url, max });
+  const open = (max: number, connectionString = database.url): Pool => {
+    const pool = new Pool({ connectionString, max });
     // A connection that is cut while it is idle is no news here.
     pool.on('error', () => undefined);
     ends.push(() => pool.end());
@@ -35,8 +35,8 @@ export async function bank(): Promise<Bank> {
     url: database.url,
     pool,
     alarms,
-    async inbox(settings = {}, prepare) {
-      const own = open(settings.retriesAtOnce ?? 4);
+    async inbox({ pooled = false, ...settings } = {}, prepare) {
+      const own = open(settings.retriesAtOnce ?? 4, pooled ? database.pooledUrl : database.url);
       prepare?.(own);
       const inbox = createInbox(own, {
         consumer: 'wallet',

@@ -1,6 +1,7 @@
 /** From a failure to its end, on the consumer's side alone: retried, dead, told, mended by a person; and the window in which repeats are known. */
 import { describe, expect, test } from 'vitest';
-import { createMonitor, createRelay, type OutgoingMessage } from '@tallystick/reliable';
+import { createMonitor, createRelay, type Inbox, type OutgoingMessage } from '@tallystick/reliable';
+import type { Pool } from 'pg';
 import { bank, delivery, eventually, ROWS, type Bank } from './bank.ts';
 
 const effects = 'select name from effect order by name';
@@ -46,32 +47,46 @@ describe('a message that fails', () => {
     expect(await here.rows('select count(*) from tallystick_outbox')).toEqual([String(ids.length)]);
   });
 
-  test('holds back the later ones of its key and nobody else; order is kept over retries and a change of hands', async () => {
-    const here = await bank();
-    const first = await here.inbox({ leaseMs: 500 });
+  /** Ten messages of key a fail until they are mended, while their process changes; the order of their effects. */
+  async function ordered(here: Bank, order: 'wait' | 'pass'): Promise<string[]> {
     let fail = true;
-    for (const inbox of [first, await here.inbox({ leaseMs: 500 })]) {
+    const consume = async (name: string): Promise<Inbox<Pool>> => {
+      const inbox = await here.inbox({ leaseMs: 500, order, retryMaxMs: 200 });
       inbox.handle('debit', async ({ id, key }, { tx }) => {
         if (fail && key === 'a') throw new Error('not yet');
         await tx.query('insert into effect values ($1)', [id]);
       });
       inbox.start();
-      for (let i = 0; i < 5; i++) {
-        const name = `${inbox === first ? 1 : 2}${i}`;
-        await inbox.receive(delivery(`a${name}`, { key: 'a' }));
-        await inbox.receive(delivery(`b${name}`, { key: 'b' }));
-      }
-      if (inbox === first) await first.stop();
-    }
+      for (let i = 0; i < 5; i++) for (const key of ['a', 'b']) await inbox.receive(delivery(`${key}${name}${i}`, { key }));
+      return inbox;
+    };
+    await (await consume('1')).stop();
+    await consume('2');
     expect(await here.rows("select count(*) from effect where name like 'b%'")).toEqual(['10']);
+    // The first of the key has been tried a few times, and where they do not wait all have.
+    const least = order === 'wait' ? 'max' : 'min';
+    await eventually(
+      () => here.rows(`select ${least}(tries) from tallystick_inbox where state <> 'done'`),
+      ([tries]) => Number(tries) >= 5,
+    );
     fail = false;
     await eventually(
       () => here.rows('select count(*) from effect'),
       ([count]) => count === '20',
     );
-    expect(await here.rows("select name from effect where name like 'a%' order by ctid")).toEqual(
-      ['10', '11', '12', '13', '14', '20', '21', '22', '23', '24'].map((name) => `a${name}`),
-    );
+    return here.rows("select name from effect where name like 'a%' order by ctid");
+  }
+
+  const inOrder = ['10', '11', '12', '13', '14', '20', '21', '22', '23', '24'].map((name) => `a${name}`);
+
+  test('holds back the later ones of its key and nobody else; order is kept over retries and a change of hands', async () => {
+    expect(await ordered(await bank(), 'wait')).toEqual(inOrder);
+  });
+
+  test('and where later ones pass it their effects come in whatever order', async () => {
+    const effects = await ordered(await bank(), 'pass');
+    expect(effects).not.toEqual(inOrder);
+    expect(effects.sort()).toEqual(inOrder);
   });
 });
 
@@ -125,4 +140,31 @@ describe('keys', () => {
     const here = await bank();
     await expect(here.inbox({ keepKeysMs: 100 })).rejects.toThrow(/keepKeysMs must be at least redeliveryMs/);
   });
+});
+
+test('behind pgbouncer in transaction mode everything is the same', async () => {
+  const here = await bank();
+  const inbox = await here.inbox({ pooled: true });
+  let fail = true;
+  inbox.handle(
+    'debit',
+    async ({ id }, { tx, emit }) => {
+      await tx.query('insert into effect values ($1)', [id]);
+      await emit({ topic: 'debited', body: id });
+      if (fail) throw new Error('not yet');
+    },
+    { lock: ({ id }) => id },
+  );
+  inbox.start();
+  await Promise.all(['M1', 'M2', 'M3'].map((id) => inbox.receive(delivery(id))));
+  fail = false;
+  await eventually(
+    () => here.rows(effects),
+    (names) => names.length === 3,
+  );
+  await Promise.all(['M1', 'M2', 'M3'].map((id) => inbox.receive(delivery(id))));
+  expect([await here.rows(effects), await here.rows('select count(*) from tallystick_outbox')]).toEqual([
+    ['M1', 'M2', 'M3'],
+    ['3'],
+  ]);
 });

@@ -1,6 +1,7 @@
 import { backoffMs } from '@tallystick/base';
 import type { HandlerOptions } from '../options.ts';
 import { sqlStateOf } from '../sql/sql-state.ts';
+import { reasonText } from '../sql/values.ts';
 
 /**
  * What a failed attempt means for its message: pure, so the whole policy is this page.
@@ -72,18 +73,10 @@ export function quarantined({ attempts, tries }: Tried, deaths: number): Failure
 
 /** A message that nothing can be done with here. */
 export function refused(outcome: FailureOutcome, reason: string): Failure {
-  return { state: 'dead', attempts: 0, tries: 0, waitMs: 0, outcome, reason: shortened(reason) };
+  return { state: 'dead', attempts: 0, tries: 0, waitMs: 0, outcome, reason: reasonText(reason) };
 }
 
 function reasonOf(error: unknown): string {
   const { message } = (error ?? {}) as { message?: unknown };
-  return shortened(typeof message === 'string' && message !== '' ? message : String(error));
-}
-
-/** Longest reason that is kept, in characters; a text column takes no NUL. */
-const REASON_MAX = 500;
-
-function shortened(reason: string): string {
-  const clean = reason.replaceAll('\0', '\uFFFD');
-  return clean.length <= REASON_MAX ? clean : `${clean.slice(0, REASON_MAX - 1)}…`;
+  return reasonText(typeof message === 'string' && message !== '' ? message : String(error));
 }

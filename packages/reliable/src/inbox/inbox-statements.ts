@@ -10,9 +10,6 @@ import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared } from '../sql/statement.ts';
 import { bodyAs, headAs, type RowState } from '../sql/tables.ts';
 
-/** More rows than one step of forgetting ever takes. */
-const FORGET_MAX = 100_000;
-
 /** States in which a message waits for an attempt. */
 const OPEN: RowState[] = ['waiting', 'delayed', 'retrying'];
 

@@ -173,13 +173,14 @@ export class InboxTable<Tx> {
   *forget(olderThanMs: number, rowsMax: number): Steps<number> {
     if (!Number.isSafeInteger(rowsMax) || rowsMax < 1) throw fail('INBOX_STATE', `forget at most ${rowsMax} keys`);
     const consumer = this.#consumer;
-    const now = this.#now;
-    const { rows } = yield* run(this.#statements.lastForgotten({ consumer, now, olderThanMs, skip: rowsMax - 1 }));
-    const last = rows[0];
-    const statement =
-      last === undefined
-        ? this.#statements.forgetAll({ consumer, now, olderThanMs })
-        : this.#statements.forgetTo({ consumer, dueAt: asNumber(last['due_at']), sequence: asNumber(last['sequence']) });
+    const { rows } = yield* run(this.#statements.oldest({ consumer, now: this.#now, olderThanMs, limit: rowsMax }));
+    const last = rows.at(-1);
+    if (last === undefined) return 0;
+    const statement = this.#statements.forgetTo({
+      consumer,
+      dueAt: asNumber(last['due_at']),
+      sequence: asNumber(last['sequence']),
+    });
     return (yield* run(statement)).changes;
   }
 }
