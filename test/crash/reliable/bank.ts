@@ -15,7 +15,15 @@ export interface Transfer {
 }
 
 /** Everything that must come out at the other side byte by byte: beyond Latin, beyond the BMP, quotes and controls. */
-const NOTES = ['für Ann', '送金 №', 'emoji 🧾🐈‍⬛', "O'Brien \\ \"q\"", 'tab\tline\nend', 'e\u0301 combining', '\u{10FFFD} last plane'];
+const NOTES = [
+  'für Ann',
+  '送金 №',
+  'emoji 🧾🐈‍⬛',
+  'O\'Brien \\ "q"',
+  'tab\tline\nend',
+  'e\u0301 combining',
+  '\u{10FFFD} last plane',
+];
 
 export function transferOf(number: number, keys: number, seed: number): Transfer {
   const mixed = Math.imul(number ^ (seed * 0x9e37_79b1), 0x85eb_ca6b) >>> 0;
@@ -78,25 +86,29 @@ export function openingRows(keys: number): string {
 /** Debits and journals; the lock on the account makes the order of commits per account the order of `key_sequence`. */
 export async function debit(tx: PgRunner, transfer: Transfer, serial: string): Promise<TransferMessage> {
   const { number, account, amount } = transfer;
-  const { rows } = await tx.query('update account set balance = balance - $1, changes = changes + 1 where id = $2 returning changes', [
-    String(amount),
-    account,
-  ]);
+  const { rows } = await tx.query(
+    'update account set balance = balance - $1, changes = changes + 1 where id = $2 returning changes',
+    [String(amount), account],
+  );
   const keySequence = Number(rows[0]?.['changes']);
   const note = noteOf(number);
-  await tx.query(
-    'insert into journal (serial, number, account, amount, key_sequence, note) values ($1, $2, $3, $4, $5, $6)',
-    [serial, number, account, String(amount), keySequence, note],
-  );
+  await tx.query('insert into journal (serial, number, account, amount, key_sequence, note) values ($1, $2, $3, $4, $5, $6)', [
+    serial,
+    number,
+    account,
+    String(amount),
+    keySequence,
+    note,
+  ]);
   return { number, account, amount: String(amount), keySequence, note };
 }
 
 export async function credit(tx: PgRunner, message: TransferMessage, serial: string): Promise<void> {
   const { number, account, amount, keySequence, note } = message;
-  const { rows } = await tx.query('update account set balance = balance + $1, changes = changes + 1 where id = $2 returning changes', [
-    amount,
-    account,
-  ]);
+  const { rows } = await tx.query(
+    'update account set balance = balance + $1, changes = changes + 1 where id = $2 returning changes',
+    [amount, account],
+  );
   await tx.query(
     'insert into journal (serial, number, account, amount, key_sequence, applied, note) values ($1, $2, $3, $4, $5, $6, $7)',
     [serial, number, account, amount, keySequence, Number(rows[0]?.['changes']), note],

@@ -7,7 +7,8 @@ import { noteOf, OPENING } from './bank.ts';
 export const INVARIANTS = {
   'sum-exact': 'the balances of both banks add up to the money there was at the beginning (money)',
   'balances-explained': 'every balance is its opening and the amounts of its ledger (money)',
-  'made-once': 'every planned transfer was made once: a lost answer to COMMIT neither loses nor repeats it (money, honest outcome)',
+  'made-once':
+    'every planned transfer was made once: a lost answer to COMMIT neither loses nor repeats it (money, honest outcome)',
   'nothing-lost': 'what bank A committed has its effect in bank B (outbox)',
   'one-effect': 'every message has one effect in bank B (one effect)',
   'effect-has-commit': 'nothing has an effect in bank B that bank A did not commit (outbox)',
@@ -79,7 +80,10 @@ export function judge(reading: Reading, expected: Expected): Violation[] {
   const onTheWay = sum(ledgerA.filter(({ number }) => expected.poison.has(number)).map(({ amount }) => amount));
   const before = OPENING * BigInt(reading.accountsA.length + reading.accountsB.length);
   if (money + onTheWay !== before)
-    violated('sum-exact', `${money} in accounts and ${onTheWay} held by poison, there was ${before}: ${money + onTheWay - before} too much`);
+    violated(
+      'sum-exact',
+      `${money} in accounts and ${onTheWay} held by poison, there was ${before}: ${money + onTheWay - before} too much`,
+    );
   for (const seen of [...unexplained(reading.accountsA, ledgerA, -1n), ...unexplained(reading.accountsB, ledgerB, 1n)])
     violated('balances-explained', seen);
 
@@ -89,15 +93,21 @@ export function judge(reading: Reading, expected: Expected): Violation[] {
     violated('made-once', `${wrong.length} transfers, such as ${wrong[0]} (made ${timesMade.get(wrong[0]!) ?? 0} times)`);
 
   const lost = ledgerA.filter(({ serial, number }) => !credits.has(serial) && !expected.poison.has(number));
-  if (lost.length > 0) violated('nothing-lost', `${lost.length} committed and without effect, such as ${lost[0]!.number} (${lost[0]!.serial})`);
+  if (lost.length > 0)
+    violated('nothing-lost', `${lost.length} committed and without effect, such as ${lost[0]!.number} (${lost[0]!.serial})`);
   const strangers = [...credits.values()].filter(({ serial }) => !debits.has(serial));
   if (strangers.length > 0)
-    violated('effect-has-commit', `${strangers.length} effects without a commit, such as ${strangers[0]!.number} (${strangers[0]!.serial})`);
+    violated(
+      'effect-has-commit',
+      `${strangers.length} effects without a commit, such as ${strangers[0]!.number} (${strangers[0]!.serial})`,
+    );
   const doubles = [...countBy(ledgerB.map(({ serial }) => serial))].filter(([, times]) => times > 1);
-  if (doubles.length > 0) violated('one-effect', `${doubles.length} messages had several, such as ${doubles[0]![0]} (${doubles[0]![1]})`);
+  if (doubles.length > 0)
+    violated('one-effect', `${doubles.length} messages had several, such as ${doubles[0]![0]} (${doubles[0]![1]})`);
 
   const deceived = [...expected.toldCommitted].filter((serial) => !debits.has(serial));
-  if (deceived.length > 0) violated('hook-means-commit', `${deceived.length} were told and are not there, such as ${deceived[0]}`);
+  if (deceived.length > 0)
+    violated('hook-means-commit', `${deceived.length} were told and are not there, such as ${deceived[0]}`);
 
   for (const seen of disorder(ledgerB)) violated('key-order', seen);
   for (const seen of changed(debits, credits)) violated('bytes-equal', seen);
@@ -113,7 +123,10 @@ export function judge(reading: Reading, expected: Expected): Violation[] {
 
   for (const { byWhom, holder, count } of reading.settlings)
     if (byWhom.startsWith('relay') && byWhom !== holder)
-      violated('settled-by-holder', `${byWhom} changed ${count} rows whose lease was ${holder === null ? 'nobody’s' : `${holder}’s`}`);
+      violated(
+        'settled-by-holder',
+        `${byWhom} changed ${count} rows whose lease was ${holder === null ? 'nobody’s' : `${holder}’s`}`,
+      );
   return found;
 }
 
@@ -129,10 +142,17 @@ function unexplained(accounts: readonly AccountRow[], ledger: readonly LedgerRow
 function disorder(ledger: readonly CreditRow[]): string[] {
   const found: string[] = [];
   const last = new Map<string, LedgerRow>();
-  for (const row of [...ledger].sort((a, b) => a.applied - b.applied)) {
+  const inOrder = [...ledger].sort((a, b) => a.applied - b.applied);
+  for (const row of inOrder) {
     const before = last.get(row.account);
     if (before !== undefined && before.keySequence > row.keySequence)
-      found.push(`${row.account}: debit ${row.keySequence} (transfer ${row.number}) took effect after ${before.keySequence}`);
+      found.push(
+        `${row.account}: debit ${row.keySequence} (transfer ${row.number}, ${row.serial}) took effect after ${before.keySequence}; all: ` +
+          inOrder
+            .filter(({ account }) => account === row.account)
+            .map(({ keySequence, number }) => `${keySequence} (${number})`)
+            .join(', '),
+      );
     else last.set(row.account, row);
   }
   return found;

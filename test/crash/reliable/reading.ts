@@ -24,7 +24,10 @@ export interface Progress {
 
 export async function readProgress({ serverA, serverB, a, b }: Databases): Promise<Progress> {
   const ofA = await serverA.with(a, (client) =>
-    numbers(client, `select (select count(*) from journal where number > 0) as made, (select count(*) from tallystick_outbox) as open`),
+    numbers(
+      client,
+      `select (select count(*) from journal where number > 0) as made, (select count(*) from tallystick_outbox) as open`,
+    ),
   );
   const ofB = await serverB.with(b, (client) =>
     numbers(
@@ -53,20 +56,44 @@ export async function readAll({ serverA, serverB, a, b }: Databases): Promise<Re
       ]),
     ),
     outboxBodies: (await numbers(client, 'select count(*) as n from tallystick_outbox_body'))['n']!,
-    settlings: (await rows(client, 'select by_whom, holder, count(*) as n from settling group by by_whom, holder')).map((row) => ({
-      byWhom: String(row['by_whom']),
-      holder: row['holder'] as string | null,
-      count: Number(row['n']),
-    })),
+    settlings: (await rows(client, 'select by_whom, holder, count(*) as n from settling group by by_whom, holder')).map(
+      (row) => ({
+        byWhom: String(row['by_whom']),
+        holder: row['holder'] as string | null,
+        count: Number(row['n']),
+      }),
+    ),
   }));
   const ofB = await serverB.with(b, async (client) => ({
     accountsB: await accounts(client),
-    ledgerB: (await rows(client, 'select * from journal order by place')).map(
-      (row): CreditRow => ({ ...ledgerRow(row), applied: Number(row['applied']) }),
-    ),
+    ledgerB: (await rows(client, 'select * from journal order by place')).map((row): CreditRow => ({
+      ...ledgerRow(row),
+      applied: Number(row['applied']),
+    })),
     deadInInbox: (await rows(client, `select id from tallystick_inbox where state = 'dead'`)).map((row) => String(row['id'])),
   }));
   return { ...ofA, ...ofB };
+}
+
+/** What a person would look at first: open messages, leases, and who does what in the databases. */
+export async function whyStill({ serverA, serverB, a, b }: Databases): Promise<string> {
+  const heads = `select sequence, shard, message_key, state, attempts, tries, due_at, last_error from`;
+  const leases = `select scope, count(*), owner, min(epoch) as low, max(epoch) as high,
+    min(expires_at - floor(extract(epoch from clock_timestamp()) * 1000)::bigint) as left_ms from tallystick_lease group by scope, owner`;
+  const activity = `select application_name, state, wait_event_type, wait_event, xact_start is not null as in_transaction, left(query, 120) as query
+    from pg_stat_activity where datname = current_database() and application_name <> 'checker'`;
+  const seen: Record<string, unknown> = {};
+  await serverA.with(a, async (client) => {
+    seen['outbox'] = await rows(client, `${heads} tallystick_outbox order by sequence limit 5`);
+    seen['leases of A'] = await rows(client, leases);
+    seen['activity in A'] = await rows(client, activity);
+  });
+  await serverB.with(b, async (client) => {
+    seen['inbox'] = await rows(client, `${heads} tallystick_inbox where state <> 'done' order by sequence limit 5`);
+    seen['leases of B'] = await rows(client, leases);
+    seen['activity in B'] = await rows(client, activity);
+  });
+  return JSON.stringify(seen);
 }
 
 async function accounts(client: pg.Client): Promise<AccountRow[]> {

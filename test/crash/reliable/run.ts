@@ -59,6 +59,8 @@ interface Result {
   readonly seconds: number;
   readonly faults: Readonly<Record<string, number>>;
   readonly counts: Readonly<Record<string, number>>;
+  /** What came last with each of them. */
+  readonly details: Readonly<Record<string, string>>;
   readonly violations: readonly Violation[];
   /** Sound: no violation. With a defect: caught by the invariant that stands in its row. */
   readonly passed: boolean;
@@ -119,7 +121,15 @@ async function runOne(
 ): Promise<Result> {
   const startedMs = performance.now();
   const outageMs = defect === undefined ? settings.outageMs : CONTROL_OUTAGE_MS;
-  const stage = await Stage.set(servers, { name: scenario.name, transfers, seed: settings.seed, defect, full: settings.full, outageMs });
+  const stage = await Stage.set(servers, {
+    name: scenario.name,
+    transfers,
+    seed: settings.seed,
+    defect,
+    full: settings.full,
+    outageMs,
+    schemaVersion: scenario.schemaVersion,
+  });
   const violations: Violation[] = [];
   try {
     await scenario.run(stage);
@@ -140,6 +150,7 @@ async function runOne(
     seconds: Math.round((performance.now() - startedMs) / 1000),
     faults: Object.fromEntries(stage.faults),
     counts: Object.fromEntries(stage.counts),
+    details: Object.fromEntries(stage.details),
     violations,
     passed: expected === undefined ? violations.length === 0 : violations.some(({ invariant }) => invariant === expected),
   };
@@ -151,11 +162,15 @@ function tell(result: Result, { json }: Settings): void {
   const done = Object.entries(faults).map(([name, times]) => `${name} ${times}`);
   const name = defect === undefined ? scenario : `${scenario} with ${defect}`;
   console.log(`${passed ? 'ok    ' : 'FAILED'} ${broker} ${name}: ${transfers} transfers in ${seconds} s; ${done.join(', ')}`);
-  if (defect !== undefined && passed) console.log(`       caught: ${[...new Set(violations.map(({ invariant }) => invariant))].join(', ')}`);
+  if (defect !== undefined && passed)
+    console.log(`       caught: ${[...new Set(violations.map(({ invariant }) => invariant))].join(', ')}`);
   if (passed) return;
-  for (const { invariant, seen } of violations.slice(0, 8)) console.log(`       ${invariant}: ${seen}\n         (${INVARIANTS[invariant]})`);
-  if (defect !== undefined) console.log(`       the defect was not caught by ${DEFECTS.find((row) => row.name === defect)?.invariant}`);
+  for (const { invariant, seen } of violations.slice(0, 8))
+    console.log(`       ${invariant}: ${seen}\n         (${INVARIANTS[invariant]})`);
+  if (defect !== undefined)
+    console.log(`       the defect was not caught by ${DEFECTS.find((row) => row.name === defect)?.invariant}`);
   console.log(`       told: ${JSON.stringify(result.counts)}`);
+  for (const [what, detail] of Object.entries(result.details)) console.log(`       last ${what}: ${detail.slice(0, 300)}`);
 }
 
 function conclude(results: readonly Result[], settings: Settings, seconds: number): number {
@@ -218,7 +233,8 @@ function settingsOf(args: readonly string[]): Settings | undefined {
   });
   if (values.list) {
     for (const { name, sentence } of SCENARIOS) console.log(`${name.padEnd(20)} ${sentence}`);
-    for (const { name, sentence, scenario, invariant } of DEFECTS) console.log(`${name.padEnd(26)} ${sentence} (${scenario}: ${invariant})`);
+    for (const { name, sentence, scenario, invariant } of DEFECTS)
+      console.log(`${name.padEnd(26)} ${sentence} (${scenario}: ${invariant})`);
     return undefined;
   }
   const only = values.only.split(',').filter((name) => name !== '');

@@ -10,5 +10,7 @@ export interface Scenario {
   readonly faults: readonly string[];
   /** Brokers it makes sense with; absent: all. */
   readonly brokers?: readonly ('ours' | 'rabbitmq')[];
+  /** Database A begins with the tables of this version; default: the newest. */
+  readonly schemaVersion?: 1;
   run(stage: Stage): Promise<void>;
 }

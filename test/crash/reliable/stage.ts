@@ -3,13 +3,13 @@
  * starts and hurts the processes; the stage waits until all is at rest and reads both sides from outside.
  */
 import { pgHandle } from './child/pg-handle.ts';
-import { migrate } from '@tallystick/reliable';
+import { migrate, TABLES } from '@tallystick/reliable';
 import type { Arm, ChildOptions } from './child/line.ts';
 import { BANK_A, BANK_B, openingRows } from './bank.ts';
 import { Child, type Reached } from './child-process.ts';
 import type { DefectName } from './defects.ts';
 import { judge, type Violation } from './invariants.ts';
-import { readAll, readProgress, type Databases, type Progress } from './reading.ts';
+import { readAll, readProgress, whyStill, type Databases, type Progress } from './reading.ts';
 import type { BrokerServer } from './servers/broker-server.ts';
 import type { PostgresServer } from './servers/postgres-server.ts';
 import type { Role, StepName } from './steps.ts';
@@ -31,6 +31,7 @@ export interface StageOptions {
   /** Runs that nobody waits for: longer outages and pauses. */
   readonly full: boolean;
   readonly outageMs: number;
+  readonly schemaVersion: 1 | undefined;
 }
 
 export interface Spawn {
@@ -38,17 +39,19 @@ export interface Spawn {
   /** Another way to its database: through a proxy. */
   readonly databasePort?: number;
   readonly defect?: DefectName | undefined;
+  readonly parity?: 0 | 1;
+  readonly old?: boolean;
 }
 
 export const KEYS = 23;
 export const LEASE_MS = 900;
 const WORKERS = 6;
-const STEP_WITHIN_MS = 30_000;
+const STEP_WITHIN_MS = 20_000;
 const POLL_MS = 100;
 /** All is over and nothing has changed for so long: at rest. */
 const QUIET_MS = 600;
 /** Nothing has changed for so long and it is not over: it will never be. */
-const STALLED_MS = { sound: 40_000, defect: 5000 };
+const STALLED_MS = { sound: 25_000, defect: 5000 };
 
 export class Stage {
   readonly servers: Servers;
@@ -80,7 +83,7 @@ export class Stage {
   static async set(servers: Servers, options: StageOptions): Promise<Stage> {
     const stage = new Stage(servers, options);
     const { a, b } = stage.#databases;
-    await Promise.all([lay(servers.a, a, BANK_A), lay(servers.b, b, BANK_B)]);
+    await Promise.all([lay(servers.a, a, BANK_A, options.schemaVersion), lay(servers.b, b, BANK_B, undefined)]);
     return stage;
   }
 
@@ -100,7 +103,7 @@ export class Stage {
     return this.options.transfers;
   }
 
-  async spawn(role: Role, { arm = [], databasePort, defect }: Spawn = {}): Promise<Child> {
+  async spawn(role: Role, { arm = [], databasePort, defect, parity, old = false }: Spawn = {}): Promise<Child> {
     const { servers, options } = this;
     const name = `${role}-${++this.#started}`;
     const childOptions: ChildOptions = {
@@ -118,6 +121,8 @@ export class Stage {
       defect: defect ?? options.defect,
       arm,
       poison: [...this.poison],
+      parity,
+      old,
       passDead: this.poison.size > 0,
       deadlocks: this.deadlocks,
     };
@@ -159,6 +164,11 @@ export class Stage {
     }
   }
 
+  /** Brings database A to the newest schema, on a connection of its own. */
+  async migrateA(): Promise<{ readonly from: number; readonly to: number }> {
+    return this.servers.a.with(this.databaseA, (client) => migrate(pgHandle(client)));
+  }
+
   progress(): Promise<Progress> {
     return readProgress(this.#databases);
   }
@@ -192,7 +202,10 @@ export class Stage {
   async #endAll(): Promise<void> {
     for (const child of this.#children)
       if (!child.alive && !child.expectedToEnd)
-        this.violations.push({ invariant: 'child-lives', seen: `${child.name} ended (${child.ending}): ${child.output.trim().slice(-600)}` });
+        this.violations.push({
+          invariant: 'child-lives',
+          seen: `${child.name} ended (${child.ending}): ${child.output.trim().slice(-600)}`,
+        });
     await this.stopAll();
   }
 
@@ -222,7 +235,8 @@ export class Stage {
       const stillMs = performance.now() - sinceMs;
       if (this.#over(progress) && stillMs >= QUIET_MS) return;
       if (stillMs >= stalledMs) {
-        this.violations.push({ invariant: 'came-to-rest', seen: `stands still at ${seen} of ${this.transfers}` });
+        const why = await whyStill(this.#databases).catch(String);
+        this.violations.push({ invariant: 'came-to-rest', seen: `stands still at ${seen} of ${this.transfers}; ${why}` });
         return;
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -237,16 +251,26 @@ export class Stage {
 
 const NOTHING: Progress = { made: -1, open: -1, effects: -1, distinctEffects: -1, deadInInbox: -1 };
 
-async function lay(server: PostgresServer, database: string, bank: string): Promise<void> {
+async function lay(server: PostgresServer, database: string, bank: string, version: 1 | undefined): Promise<void> {
   await dropDatabase(server, database);
   await server.with('postgres', (client) => client.query(`create database ${database}`));
   await server.with(database, async (client) => {
-    await migrate(pgHandle(client));
+    await migrate(pgHandle(client), version === undefined ? {} : { tables: tablesOfVersion(version) });
     await client.query(bank);
     await client.query(openingRows(KEYS));
   });
 }
 
+function tablesOfVersion(version: number): typeof TABLES {
+  return TABLES.filter(({ since }) => since <= version).map((table) => ({
+    ...table,
+    columns: Object.fromEntries(Object.entries(table.columns).filter(([, { since }]) => (since ?? 1) <= version)),
+    indexes: table.indexes.filter(({ since }) => since <= version),
+  }));
+}
+
 async function dropDatabase(server: PostgresServer, database: string): Promise<void> {
-  await server.with('postgres', (client) => client.query(`drop database if exists ${database} with (force)`)).catch(() => undefined);
+  await server
+    .with('postgres', (client) => client.query(`drop database if exists ${database} with (force)`))
+    .catch(() => undefined);
 }

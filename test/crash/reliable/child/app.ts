@@ -5,11 +5,12 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock, systemRandom } from '@tallystick/base/node';
-import { afterCommit, createOutbox, MessageIds, transaction } from '@tallystick/reliable';
+import { afterCommit, createOutbox, MessageIds, shardOf, transaction } from '@tallystick/reliable';
 import pg from 'pg';
 import { accountOf, debit, transferOf, type Transfer } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
 import type { ChildOptions, Line } from './line.ts';
+import type { PgRunner } from './pg-runner.ts';
 import { watchQueries } from './watch-queries.ts';
 
 /** One in so many transfers is rolled back on purpose, once, after its message was added. */
@@ -75,10 +76,10 @@ class App {
 
   /** Numbers n, n + workers, …, as far as they are allowed. */
   private async work(first: number, made: ReadonlySet<number>): Promise<void> {
-    const { keys, seed, workers } = this.options;
+    const { keys, seed, workers, parity } = this.options;
     for (let number = first + 1; !this.stopping; number += workers) {
       while (number > this.line.allowed) await new Promise<void>((resolve) => this.wake.push(resolve));
-      if (!made.has(number)) await this.make(transferOf(number, keys, seed));
+      if (!made.has(number) && (parity === undefined || number % 2 === parity)) await this.make(transferOf(number, keys, seed));
     }
   }
 
@@ -112,8 +113,11 @@ class App {
         const message = await debit(tx, transfer, serial);
         await line.reached('after-business-write', number, serial);
         const body = JSON.stringify(message);
-        await this.outbox.in(tx).add({ id: serial, topic: options.topic, key: account, body });
-        afterCommit(tx, () => line.committed(serial));
+        if (options.old) await addAsBefore(tx, { id: serial, topic: options.topic, key: account, body });
+        else {
+          await this.outbox.in(tx).add({ id: serial, topic: options.topic, key: account, body });
+          afterCommit(tx, () => line.committed(serial));
+        }
         await line.reached('after-add', number, serial);
         await this.early?.publish([{ id: serial, topic: options.topic, key: account, body: Buffer.from(body) }]);
         this.refuseSome(transfer);
@@ -175,6 +179,23 @@ class App {
     const attempt = this.attempts.get(client);
     return attempt === undefined ? undefined : this.line.reached(step, attempt.transfer.number, attempt.serial);
   }
+}
+
+/** As schema version 1 had it. */
+async function addAsBefore(
+  tx: PgRunner,
+  { id, topic, key, body }: { id: string; topic: string; key: string; body: string },
+): Promise<void> {
+  const now = Date.now();
+  await tx.query(
+    `insert into tallystick_outbox (id, channel, shard, message_key, topic, tag, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
+     values ($1, '', $2, $3, $4, null, 'deferred', 'waiting', 0, 0, 0, $5, $5, $6)`,
+    [id, shardOf(key, id), key, topic, now, Buffer.byteLength(body)],
+  );
+  await tx.query(`insert into tallystick_outbox_body (id, channel, headers, body) values ($1, '', null, $2)`, [
+    id,
+    Buffer.from(body),
+  ]);
 }
 
 function isCommit(sql: string): boolean {

@@ -61,7 +61,8 @@ class Consumer {
       sweepIntervalMs: 50,
       retryFirstMs: 50,
       retryMaxMs: 500,
-      deathsMax: 2,
+      // Killed from outside again and again, a message must not look like poison where none is.
+      deathsMax: options.poison.length > 0 ? 2 : 100,
       deadKeys: options.passDead ? 'pass' : 'hold',
       stopAfterMs: 3000,
       onAlarm: (alarm) => line.count(`alarm-inbox-${alarm.kind}`, JSON.stringify(alarm)),

@@ -28,6 +28,10 @@ export interface ChildOptions {
   readonly poison: readonly number[];
   /** Later messages of a key pass its dead one. */
   readonly passDead: boolean;
+  /** Only numbers that leave this rest when divided by two. */
+  readonly parity: 0 | 1 | undefined;
+  /** As a program from before schema version 2: writes and relays by its columns. */
+  readonly old: boolean;
   /** Every n-th transfer takes a second lock in the wrong order. */
   readonly deadlocks: boolean;
 }

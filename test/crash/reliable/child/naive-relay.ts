@@ -1,5 +1,6 @@
 /**
- * A relay as people write it the first time, with one well-known defect each. It exists to be caught.
+ * A relay as people write it the first time, with one well-known defect each: it exists to be caught. Without a defect it stands for a
+ * program from before schema version 2, which knows only that version's columns.
  *
  * - `last-id`: remembers the greatest number it has seen and asks only for greater ones;
  * - `newest-first`: takes the newest messages first;
@@ -12,15 +13,18 @@ import pg from 'pg';
 
 const PAUSE_MS = 50;
 const ROWS = 50;
+const RANGES = 16;
+
+export type NaiveDefect = 'none' | 'last-id' | 'newest-first' | 'no-fence';
 
 export class NaiveRelay {
   private readonly options: ChildOptions;
   private readonly line: Line;
   private readonly transport: Transport;
-  private readonly defect: 'last-id' | 'newest-first' | 'no-fence';
+  private readonly defect: NaiveDefect;
   private last = 0;
 
-  constructor(options: ChildOptions, line: Line, transport: Transport, defect: 'last-id' | 'newest-first' | 'no-fence') {
+  constructor(options: ChildOptions, line: Line, transport: Transport, defect: NaiveDefect) {
     this.options = options;
     this.line = line;
     this.transport = transport;
@@ -65,8 +69,17 @@ export class NaiveRelay {
       if (answer?.outcome === 'confirmed') confirmed.push(id);
     }
     await this.line.reached('before-settle', confirmed.length, confirmed[0] ?? '');
+    await client.query('begin');
+    if (this.defect !== 'no-fence') {
+      const { rowCount } = await client.query(
+        `select 1 from tallystick_lease where scope = 'tallystick_outbox' and owner = $1 and expires_at > $2 for share`,
+        [this.options.name, Date.now()],
+      );
+      if ((rowCount ?? 0) < RANGES) confirmed.length = 0;
+    }
     await client.query('delete from tallystick_outbox where id = any($1)', [confirmed]);
     await client.query('delete from tallystick_outbox_body where id = any($1)', [confirmed]);
+    await client.query('commit');
     return rows.length;
   }
 }

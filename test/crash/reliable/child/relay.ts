@@ -3,7 +3,7 @@ import { createRelay, type OutgoingMessage, type PublishOutcome, type Transport 
 import pg from 'pg';
 import { brokerEnds } from './brokers.ts';
 import type { ChildOptions, Line } from './line.ts';
-import { NaiveRelay } from './naive-relay.ts';
+import { NaiveRelay, type NaiveDefect } from './naive-relay.ts';
 import { watchQueries } from './watch-queries.ts';
 
 const SWEEP_MS = 50;
@@ -34,7 +34,8 @@ export async function runRelay(options: ChildOptions, line: Line): Promise<void>
     brakeMaxMs: 500,
     batchRows: 50,
     stopAfterMs: 2000,
-    onAlarm: (alarm) => line.count(`alarm-${alarm.kind}`, JSON.stringify(alarm)),
+    onAlarm: (alarm) =>
+      line.count(`alarm-${alarm.kind}`, alarm.kind === 'database' ? String((alarm.error as Error).stack) : JSON.stringify(alarm)),
   });
   line.onStop = () => {
     void relay
@@ -46,7 +47,8 @@ export async function runRelay(options: ChildOptions, line: Line): Promise<void>
   line.ready();
 }
 
-function naiveOf({ defect }: ChildOptions): 'last-id' | 'newest-first' | 'no-fence' | undefined {
+function naiveOf({ defect, old }: ChildOptions): NaiveDefect | undefined {
+  if (old) return 'none';
   if (defect === 'polls-id-greater-last') return 'last-id';
   if (defect === 'order-broken') return 'newest-first';
   return defect === 'settle-without-fence' ? 'no-fence' : undefined;

@@ -53,7 +53,10 @@ const unroutable: Scenario = {
     const { consumer } = await stage.spawnAll();
     stage.allow(0.3);
     // Nothing may be in the queue when it goes: what it held would be lost by the person who deletes it, not by us.
-    await stage.reaches('the queue is empty', ({ made, effects, open }) => made >= stage.allowed && effects >= made && open === 0);
+    await stage.reaches(
+      'the queue is empty',
+      ({ made, effects, open }) => made >= stage.allowed && effects >= made && open === 0,
+    );
     await consumer.stop();
     await broker.deleteQueue(stage.topic);
     stage.fault('queue deleted');

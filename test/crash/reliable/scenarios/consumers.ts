@@ -39,7 +39,7 @@ const poison: Scenario = {
     const { consumer } = await stage.spawnAll();
     stage.allow(1);
     let victim = consumer;
-    for (let deaths = 0; deaths < DEATHS_LIMIT; ) {
+    for (let deaths = 0; deaths < DEATHS_LIMIT;) {
       const { deadInInbox, made, open } = await stage.progress();
       if (deadInInbox >= POISONED && made >= stage.transfers && open === 0) break;
       if (!(await victim.endsWithin(200))) continue;

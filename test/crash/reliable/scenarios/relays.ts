@@ -8,7 +8,8 @@ const LEASES_STOPPED = 3;
 
 const relayStopped: Scenario = {
   name: 'relay-stopped',
-  sentence: 'a relay is stopped for three leases before its push, after it and before settling, then continued while its heir is at work',
+  sentence:
+    'a relay is stopped for three leases before its push, after it and before settling, then continued while its heir is at work',
   share: 2,
   faults: ['stopped at after-claim', 'stopped at after-publish', 'stopped at before-settle', 'heir took over'],
   async run(stage) {

@@ -57,7 +57,8 @@ export class PostgresServer {
   /** Starts it, again and again while the processes of the one before it still hold its memory; resolves when it answers. */
   async start(): Promise<void> {
     await until(`PostgreSQL on port ${this.port} answers`, START_WITHIN_MS, async () => {
-      if (this.#postmaster === undefined || this.#postmaster.exitCode !== null || this.#postmaster.signalCode !== null) this.#spawn();
+      if (this.#postmaster === undefined || this.#postmaster.exitCode !== null || this.#postmaster.signalCode !== null)
+        this.#spawn();
       return this.#answers();
     });
   }

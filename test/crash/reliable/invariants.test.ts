@@ -1,0 +1,75 @@
+import { expect, test } from 'vitest';
+import { noteOf, OPENING } from './bank.ts';
+import { type CreditRow, INVARIANTS, type InvariantName, judge, type LedgerRow, type Reading } from './invariants.ts';
+
+/** Two transfers from one account, both made, delivered and at rest. */
+function sound(): { -readonly [K in keyof Reading]: Reading[K] } {
+  const debits: LedgerRow[] = [1, 2].map((number) => ({
+    serial: `S${number}`,
+    number,
+    account: 'a',
+    amount: 10n,
+    keySequence: number,
+    note: noteOf(number),
+  }));
+  return {
+    accountsA: [{ id: 'a', balance: OPENING - 20n }],
+    accountsB: [{ id: 'a', balance: OPENING + 20n }],
+    ledgerA: debits,
+    ledgerB: debits.map((row): CreditRow => ({ ...row, applied: row.keySequence })),
+    outbox: new Map(),
+    outboxBodies: 0,
+    deadInInbox: [],
+    settlings: [{ byWhom: 'relay-1', holder: 'relay-1', count: 2 }],
+  };
+}
+
+function judged(change: (reading: ReturnType<typeof sound>) => void, told: readonly string[] = []): InvariantName[] {
+  const reading = sound();
+  change(reading);
+  const found = judge(reading, { transfers: 2, poison: new Set(), toldCommitted: new Set(told) });
+  return [...new Set(found.map(({ invariant }) => invariant))];
+}
+
+test('a sound reading violates nothing', () => {
+  expect(judged(() => undefined, ['S1', 'S2'])).toEqual([]);
+});
+
+test.each<[InvariantName, (reading: ReturnType<typeof sound>) => void]>([
+  ['sum-exact', (of) => (of.accountsB = [{ id: 'a', balance: OPENING + 21n }])],
+  ['balances-explained', (of) => (of.accountsA = [{ id: 'a', balance: OPENING - 19n }])],
+  ['made-once', (of) => (of.ledgerA = [of.ledgerA[0]!])],
+  ['made-once', (of) => (of.ledgerA = [...of.ledgerA, { ...of.ledgerA[0]!, serial: 'S3' }])],
+  ['nothing-lost', (of) => (of.ledgerB = [of.ledgerB[0]!])],
+  ['one-effect', (of) => (of.ledgerB = [...of.ledgerB, of.ledgerB[0]!])],
+  ['effect-has-commit', (of) => (of.ledgerB = [...of.ledgerB, { ...of.ledgerB[0]!, serial: 'stranger' }])],
+  ['key-order', (of) => (of.ledgerB = of.ledgerB.map((row) => ({ ...row, applied: 3 - row.keySequence })))],
+  ['bytes-equal', (of) => (of.ledgerB = of.ledgerB.map((row) => ({ ...row, note: `${row.note}?` })))],
+  ['bytes-equal', (of) => (of.ledgerB = of.ledgerB.map((row) => ({ ...row, amount: row.amount + 1n })))],
+  ['nothing-dead', (of) => (of.outbox = new Map([['dead', 1]]))],
+  ['nothing-dead', (of) => (of.deadInInbox = ['S1'])],
+  ['outbox-empty', (of) => (of.outbox = new Map([['waiting', 1]]))],
+  ['outbox-empty', (of) => (of.outboxBodies = 1)],
+  ['settled-by-holder', (of) => (of.settlings = [{ byWhom: 'relay-1', holder: 'relay-2', count: 1 }])],
+  ['settled-by-holder', (of) => (of.settlings = [{ byWhom: 'relay-1', holder: null, count: 1 }])],
+])('%s is named', (invariant, change) => {
+  expect(judged(change)).toContain(invariant);
+});
+
+test('a commit that was told and is not there is named', () => {
+  expect(judged(() => undefined, ['S9'])).toEqual(['hook-means-commit']);
+});
+
+test('poison may be without effect, if it is dead and its amount is known', () => {
+  const reading = sound();
+  reading.ledgerB = [reading.ledgerB[0]!];
+  reading.accountsB = [{ id: 'a', balance: OPENING + 10n }];
+  const expected = { transfers: 2, poison: new Set([2]), toldCommitted: new Set<string>() };
+  expect(judge(reading, expected).map(({ invariant }) => invariant)).toEqual(['nothing-dead']);
+  reading.deadInInbox = ['S2'];
+  expect(judge(reading, expected)).toEqual([]);
+});
+
+test('every invariant says what it stands for', () => {
+  for (const sentence of Object.values(INVARIANTS)) expect(sentence.length).toBeGreaterThan(10);
+});
