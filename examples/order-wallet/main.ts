@@ -24,6 +24,7 @@ const { values: given } = parseArgs({
 
 const ACCOUNTS = 10;
 const BALANCE_CENTS = 100_000;
+const KILLS_MAX = 4;
 const QUEUES = ['wallet.orders', 'orders.payments', 'orders.confirmations'];
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -141,7 +142,7 @@ async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<
 /** Answers how often it killed. */
 async function killNowAndThen(): Promise<number> {
   let kills = 0;
-  for (let name: Name = 'wallet'; !ending && kills < 6; name = name === 'wallet' ? 'orders' : 'wallet') {
+  for (let name: Name = 'wallet'; !ending && kills < KILLS_MAX; name = name === 'wallet' ? 'orders' : 'wallet') {
     await pause(300 + Math.random() * 700);
     if (ending) break;
     kills++;

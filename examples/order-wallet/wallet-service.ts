@@ -44,6 +44,8 @@ inbox.handle(
   },
   {
     lock: (delivery) => `account:${read(delivery).account}`,
+    // A killed process leaves its lock behind; others wait this long for it.
+    lockHoldMs: 2_000,
     alreadyDone: async (tx, delivery) => {
       const { rows } = await tx.query('select 1 from debit where order_id = $1', [read(delivery).order]);
       return rows.length > 0;

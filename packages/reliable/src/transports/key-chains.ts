@@ -15,39 +15,52 @@ export const AFTER_A_GAP: PublishOutcome = {
 
 /** One outcome per message, in order; never rejects. */
 export function publishInChains(batch: readonly OutgoingMessage[], send: SendOne): Promise<PublishOutcome[]> {
-  const { heads, next } = chainsOf(batch);
+  // The heads; each that is confirmed adds the next of its key.
+  const { ready, next } = chainsOf(batch);
   return new Promise((resolve) => {
     const outcomes = new Array<PublishOutcome>(batch.length);
     let left = batch.length;
-    const start = (at: number): void => send(batch[at]!, (outcome) => settle(at, outcome));
+    let started = 0;
+    let starting = false;
     const settle = (at: number, outcome: PublishOutcome): void => {
       outcomes[at] = outcome;
       left--;
       let after = next[at]!;
-      if (after >= 0 && outcome.outcome === 'confirmed') start(after);
+      if (after >= 0 && outcome.outcome === 'confirmed') ready.push(after);
       else
         for (; after >= 0; after = next[after]!) {
           outcomes[after] = AFTER_A_GAP;
           left--;
         }
+      startReady();
       if (left === 0) resolve(outcomes);
     };
+    /** One loop, so that a sender that answers at once does not grow the stack with the chain. */
+    const startReady = (): void => {
+      if (starting) return;
+      starting = true;
+      while (started < ready.length) {
+        const at = ready[started++]!;
+        send(batch[at]!, (outcome) => settle(at, outcome));
+      }
+      starting = false;
+    };
     if (left === 0) resolve(outcomes);
-    for (const at of heads) start(at);
+    else startReady();
   });
 }
 
 /** The first of each key, and for each message the next one of its key (-1: none). */
-function chainsOf(batch: readonly OutgoingMessage[]): { readonly heads: readonly number[]; readonly next: Int32Array } {
+function chainsOf(batch: readonly OutgoingMessage[]): { readonly ready: number[]; readonly next: Int32Array } {
   const next = new Int32Array(batch.length).fill(-1);
   const last = new Map<string, number>();
-  const heads: number[] = [];
+  const ready: number[] = [];
   for (let at = 0; at < batch.length; at++) {
     const { key } = batch[at]!;
     const before = key === undefined ? undefined : last.get(key);
-    if (before === undefined) heads.push(at);
+    if (before === undefined) ready.push(at);
     else next[before] = at;
     if (key !== undefined) last.set(key, at);
   }
-  return { heads, next };
+  return { ready, next };
 }
