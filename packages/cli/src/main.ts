@@ -1,11 +1,10 @@
 /**
- * The command line: builds the commands of commands.ts, runs the one that was asked for and turns what it throws into a sentence and an exit code. A command
+ * The command line: runs the command that was asked for and turns what it throws into a sentence and an exit code. A command
  * never calls `process.exit` to report a failure; it throws a CliError.
  */
-import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { CommanderError } from 'commander';
 import { CliError, exitCodes } from './cli-error.ts';
-import { commands } from './commands.ts';
+import { programOf } from './program.ts';
 
 // A reader that has seen enough (`| head`) ends the command in silence.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -26,26 +25,6 @@ async function run(argv: readonly string[]): Promise<number> {
   }
 }
 
-function programOf(): Command {
-  const program = new Command('tallystick')
-    .description('Reliable messages for distributed transactions')
-    .version(version())
-    .showHelpAfterError('(add --help for the options)')
-    .addHelpText('after', `\nExit codes:\n${exitCodeLines()}`);
-  for (const add of commands) add(program);
-  for (const command of withSubcommands(program)) command.exitOverride();
-  return program;
-}
-
-/** This package's, from the sources as from `dist`. */
-function version(): string {
-  return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
-}
-
-function withSubcommands(command: Command): Command[] {
-  return [command, ...command.commands.flatMap(withSubcommands)];
-}
-
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.usage.code;
   if (error instanceof CliError) {
@@ -54,10 +33,4 @@ function report(error: unknown): number {
   }
   console.error(error);
   return exitCodes.internal.code;
-}
-
-function exitCodeLines(): string {
-  return Object.values(exitCodes)
-    .map(({ code, sentence }) => `  ${String(code).padStart(3)}  ${sentence}`)
-    .join('\n');
 }
