@@ -41,7 +41,7 @@ function section({ name, command }: Leaf): string {
     .map(({ flags, description, argChoices, defaultValue, defaultValueDescription }) => {
       const choices = argChoices === undefined ? '' : ` (${argChoices.join(', ')})`;
       const fallback: unknown = defaultValueDescription ?? defaultValue;
-      return `| \`${cell(flags)}\` | ${fallback === undefined ? '–' : `\`${String(fallback)}\``} | ${cell(description + choices)} |`;
+      return `| \`${cell(flags)}\` | ${fallback === undefined ? '–' : `\`${typeof fallback === 'string' ? fallback : JSON.stringify(fallback)}\``} | ${cell(description + choices)} |`;
     });
   const table = options.length === 0 ? [] : ['', '| option | default | meaning |', '|---|---|---|', ...options];
   return [`## ${name}`, '', `\`tallystick ${name}${args.join('')} [options]\`: ${command.description()}.`, ...table].join('\n');
