@@ -38,6 +38,15 @@ export function contractOf(library: LibraryUnderTest, can: HandleCapabilities): 
     expect(await world.rows(IDS)).toEqual(ids);
   });
 
+  test('an id is taken once', async () => {
+    const world = await worldOf(library);
+    const id = 'A'.repeat(32);
+    await world.begin(async (tx) => world.outbox.in(tx).add({ ...message, id }));
+    const again = world.begin(async (tx) => world.outbox.in(tx).add({ ...message, id }));
+    await expect(again).rejects.toMatchObject({ code: 'DUPLICATE_ID' });
+    expect(await world.rows(IDS)).toEqual([id]);
+  });
+
   test('a rollback leaves nothing', async () => {
     const world = await worldOf(library);
     const stop = new Error('stop');

@@ -1,5 +1,5 @@
 /** What single libraries have beside the function that runs a transaction: controlled transactions, reserved connections, chains. */
-import { MikroORM } from '@mikro-orm/core';
+import type { MikroORM } from '@mikro-orm/core';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import knexOf from 'knex';
 import { Kysely, PostgresDialect } from 'kysely';

@@ -1,5 +1,6 @@
 import { DummyDriver, Kysely } from 'kysely';
 import type { DialectAdapter, InsertQueryBuilder, QueryCompiler, RawBuilder, SqlBool } from 'kysely';
+import { sqlStateOf } from './sql-state.ts';
 import type { ColumnKind, Tables } from './tables.ts';
 
 /**
@@ -75,8 +76,10 @@ export function perDialect<T>(make: (dialect: Dialect) => T): (dialect: Dialect)
   };
 }
 
-/** The `code` of a driver's error, or ''. */
+/** The SQLSTATE in a driver's error, whichever library has wrapped it, else its `code`, else ''. */
 export function codeOf(error: unknown): string {
+  const state = sqlStateOf(error);
+  if (state !== undefined) return state;
   const code = (error as { code?: unknown } | null | undefined)?.code;
   return typeof code === 'string' ? code : '';
 }

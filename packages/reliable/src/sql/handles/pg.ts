@@ -33,7 +33,7 @@ export const pg: Library = {
 };
 
 export function isPgClient(given: unknown): given is PgNative {
-  return hasMethods(given, 'query', 'connect', 'end', 'escapeIdentifier') && typeof member(given, 'connection') === 'object';
+  return hasMethods(given, 'query', 'connect', 'end', 'escapeIdentifier') && typeof member(given, 'totalCount') !== 'number';
 }
 
 export function isPgPool(given: unknown): given is PgNativePool {
