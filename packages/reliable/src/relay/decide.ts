@@ -1,4 +1,5 @@
 import { backoffMs } from '@tallystick/base';
+import { reasonText } from '../sql/values.ts';
 import type { PublishOutcome, PublishResult } from '../transports/transport.ts';
 
 /**
@@ -56,7 +57,7 @@ export function decide(row: Tried, { outcome, reason }: PublishOutcome, policy: 
     tries,
     waitMs: dead ? 0 : Math.ceil(waitMs),
     outcome,
-    reason: shortened(reason ?? outcome),
+    reason: reasonText(reason ?? outcome),
   };
 }
 
@@ -69,13 +70,6 @@ function confirmedBy({ attempts, tries, confirmWithin, keepFor }: Tried): Settle
 /** Whether the broker has it, so that the next of its key may follow. */
 export function hasLeft({ kind }: Settlement): boolean {
   return kind === 'deleted' || kind === 'sent' || kind === 'confirmed';
-}
-
-/** Longest reason that is kept, in characters. */
-const REASON_MAX = 500;
-
-function shortened(reason: string): string {
-  return reason.length <= REASON_MAX ? reason : `${reason.slice(0, REASON_MAX - 1)}…`;
 }
 
 const RESULTS: readonly string[] = ['confirmed', 'rejected', 'unroutable', 'unavailable', 'unknown'];
