@@ -5,6 +5,9 @@
  * `npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT] [--soak MINUTES]`: the same work against us and every peer
  * that is on the machine; with --json the last line is one object that ends with `marks`.
  *
+ * `npm run bench -- relay [--json] [--seconds N] [--rounds N] [--rows N] [--backlog N] [--only TEXT]`: the outbox relay on PostgreSQL
+ * against its peers; with --json the last line is one object that ends with `marks`.
+ *
  * `npm run bench -- page [FILE …]`: takes results of `--json` runs into docs/benchmarks.json and writes docs/benchmarks.md from it.
  */
 import { parseArgs } from 'node:util';
@@ -12,10 +15,12 @@ import type { Measured } from './measure.ts';
 import { publish } from './page.ts';
 import { marksText, peers } from './peers/peers.ts';
 import { measureIn, startBroker } from './processes.ts';
+import { relayBench } from './relay/relay.ts';
 import { type MeasuredRow, PRODUCE_ROWS, type Row, TRANSFER_ROWS } from './rows.ts';
 
 const USAGE = `usage: npm run bench -- produce|transfer [--json] [--seconds N (at least 0.5)] [--only TEXT]
        npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT] [--soak MINUTES]
+       npm run bench -- relay [--json] [--seconds N] [--rounds N] [--rows N] [--backlog N] [--only TEXT]
        npm run bench -- page [FILE …]
 `;
 const PEERS_SECONDS = '2';
@@ -27,20 +32,28 @@ const OPTIONS = {
   rounds: { type: 'string', default: '3' },
   only: { type: 'string' },
   soak: { type: 'string' },
+  rows: { type: 'string', default: '100000' },
+  backlog: { type: 'string', default: '10000000' },
   help: { type: 'boolean' },
 } as const;
 const { values, positionals } = given();
 const [work, ...files] = positionals;
 const seconds = Number(values.seconds ?? (work === 'peers' ? PEERS_SECONDS : SECONDS));
 const rounds = Number(values.rounds);
+const counts = [values.rows, values.backlog].map(Number);
 const soakMinutes = values.soak === undefined ? undefined : Number(values.soak);
 const areNumbersRight =
-  seconds >= 0.5 && Number.isInteger(rounds) && rounds >= 1 && (soakMinutes === undefined || soakMinutes > 0);
+  seconds >= 0.5 &&
+  Number.isInteger(rounds) &&
+  rounds >= 1 &&
+  counts.every((count) => Number.isInteger(count) && count >= 10) &&
+  (soakMinutes === undefined || soakMinutes > 0);
 
 if (values.help) process.stdout.write(USAGE);
 else if (work === 'page') publish(files);
 else if (files.length > 0 || !areNumbersRight) refuse();
 else if (work === 'peers') await runPeers();
+else if (work === 'relay') await runRelay();
 else if (work === 'produce') await runRows(PRODUCE_ROWS);
 else if (work === 'transfer') await runRows(TRANSFER_ROWS);
 else refuse();
@@ -48,6 +61,13 @@ else refuse();
 async function runPeers(): Promise<void> {
   const progress = (line: string): void => void process.stderr.write(`${line}\n`);
   const result = await peers({ seconds, rounds, only: values.only, soakMinutes, progress });
+  process.stdout.write(`${values.json ? JSON.stringify(result) : marksText(result.marks)}\n`);
+}
+
+async function runRelay(): Promise<void> {
+  const progress = (line: string): void => void process.stderr.write(`${line}\n`);
+  const { rows, backlog, only } = values;
+  const result = await relayBench({ seconds, rounds, rows: Number(rows), backlog: Number(backlog), only, progress });
   process.stdout.write(`${values.json ? JSON.stringify(result) : marksText(result.marks)}\n`);
 }
 
