@@ -8,6 +8,8 @@ import { within } from './until.ts';
 
 const READY_WITHIN_MS = 30_000;
 const STOP_WITHIN_MS = 8000;
+// Each child is killed when the harness ends.
+process.setMaxListeners(0);
 const OUTPUT_KEPT = 4000;
 
 export interface Reached {

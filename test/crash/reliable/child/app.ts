@@ -16,6 +16,8 @@ import { watchQueries } from './watch-queries.ts';
 /** One in so many transfers is rolled back on purpose, once, after its message was added. */
 const ROLLED_BACK_EVERY = 9;
 const DEADLOCK_EVERY = 2;
+/** Held between the two locks. */
+const DEADLOCK_WINDOW_S = 0.01;
 const DEADLOCK_RETRIES = 3;
 const AGAIN_AFTER_MS = 20;
 const QUERY_TIMEOUT_MS = 3000;
@@ -127,12 +129,13 @@ class App {
     await line.reached('after-commit', number, serial);
   }
 
-  /** Two rows locked in opposite orders by neighbours: PostgreSQL has to kill one of them now and then. */
-  private async lockInAnyOrder(tx: pg.PoolClient, { number, account }: Transfer): Promise<void> {
+  /** The same two rows locked in opposite orders: PostgreSQL has to kill one of two neighbours now and then. */
+  private async lockInAnyOrder(tx: pg.PoolClient, { number }: Transfer): Promise<void> {
     if (!this.options.deadlocks || number % DEADLOCK_EVERY !== 0) return;
-    const other = accountOf((number + DEADLOCK_EVERY) % this.options.keys);
-    const both = (number / DEADLOCK_EVERY) % 2 === 0 ? [account, other] : [other, account];
-    for (const id of both) await tx.query('select balance from account where id = $1 for update', [id]);
+    const both = [accountOf(0), accountOf(1)];
+    if ((number / DEADLOCK_EVERY) % 2 === 0) both.reverse();
+    for (const id of both)
+      await tx.query(`select balance, pg_sleep(${DEADLOCK_WINDOW_S}) from account where id = $1 for update`, [id]);
   }
 
   private refuseSome({ number }: Transfer): void {

@@ -35,7 +35,7 @@ function ours(address: string): BrokerEnds {
     lockLostMs: 1200,
   };
   return {
-    transport: () => tallystickTransport(client.producer({ group: 'relays', deliveryTimeoutMs: 4000 })),
+    transport: () => tallystickTransport(client.producer({ group: 'relays', deliveryTimeoutMs: 8000 })),
     subscriber: () => tallystickSubscriber(client, { group: 'bank-b', consumer }),
     prepare: async () => undefined,
     close: async () => client.close(),
@@ -48,7 +48,7 @@ function rabbit(url: string): BrokerEnds {
   const open: { close(): Promise<unknown> }[] = [];
   const kept = <T extends { close(): Promise<unknown> }>(one: T): T => (open.push(one), one);
   return {
-    transport: () => kept(rabbitTransport({ connect, ...waits, confirmTimeoutMs: 4000 })),
+    transport: () => kept(rabbitTransport({ connect, ...waits, confirmTimeoutMs: 8000 })),
     subscriber: () => kept(rabbitSubscriber({ connect, ...waits, againFirstMs: 50, againMaxMs: 500 })),
     async prepare(queue) {
       const connection = await connect();

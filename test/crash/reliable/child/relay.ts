@@ -7,7 +7,7 @@ import { NaiveRelay, type NaiveDefect } from './naive-relay.ts';
 import { watchQueries } from './watch-queries.ts';
 
 const SWEEP_MS = 50;
-const QUERY_TIMEOUT_MS = 5000;
+const QUERY_TIMEOUT_MS = 10_000;
 
 export async function runRelay(options: ChildOptions, line: Line): Promise<void> {
   const ends = brokerEnds(options.broker);
@@ -27,7 +27,7 @@ export async function runRelay(options: ChildOptions, line: Line): Promise<void>
     owner: options.name,
     leaseMs: options.leaseMs,
     sweepIntervalMs: SWEEP_MS,
-    sweepAfterMs: 5000,
+    sweepAfterMs: 10_000,
     retryFirstMs: 100,
     retryMaxMs: 1000,
     brakeFirstMs: 50,
