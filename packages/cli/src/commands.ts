@@ -1,5 +1,6 @@
 /** All commands, in the order in which --help lists them. Each file adds its own to the program; heavy imports wait until it runs. */
 import type { Command } from 'commander';
+import { addAlarms } from './commands/alarms.ts';
 import { addBroker } from './commands/broker.ts';
 import { addCalls } from './commands/calls.ts';
 import { addConsume } from './commands/consume.ts';
@@ -22,4 +23,5 @@ export const commands: readonly ((program: Command) => void)[] = [
   addOutbox,
   addInbox,
   addCalls,
+  addAlarms,
 ];

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createOutbox, createRelay, migrate, transaction, verifyDurability } from '@tallystick/reliable';
+import { createAlarms, createOutbox, createRelay, migrate, transaction, verifyDurability } from '@tallystick/reliable';
 import Database from 'libsql';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { jsonLines, run, start } from './processes.ts';
@@ -154,6 +154,26 @@ describe('tallystick inbox', () => {
     expect(done.out).toContain('(keepKeysMs)');
     const [row] = jsonLines((await inbox('show', old, '--json')).out);
     expect(row).toMatchObject({ state: 'retrying', attempts: 0, tries: 0, started: 0 });
+  });
+});
+
+describe('tallystick alarms', () => {
+  it('are silenced for every process that watches the database', { timeout: 60_000 }, async () => {
+    const db = open();
+    const told = async (): Promise<string[]> => {
+      const alarms = createAlarms({ db, silenceMs: 0 });
+      const notices = await alarms.check();
+      await alarms.stop();
+      return notices.map(({ kind }) => kind);
+    };
+    expect(await told()).toEqual(['dead', 'blocked-keys']);
+    const silenced = await run(['alarms', 'silence', 'dead', '--for', '1h', '--database', database]);
+    expect(silenced).toMatchObject({ code: 0, out: expect.stringContaining('dead is silent until 2') });
+    expect(await told()).toEqual(['blocked-keys']);
+    await run(['alarms', 'silence', 'dead', '--for', '0s', '--database', database]);
+    await run(['alarms', 'silence', '--for', '0s', '--database', database]);
+    expect(await told()).toEqual(['dead', 'blocked-keys']);
+    expect((await run(['alarms', 'silence', '--database', database])).code).toBe(2);
   });
 });
 
