@@ -61,13 +61,13 @@ describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capab
     const got = await collect(queue);
     await until(() => got.length === 1);
     const { redelivered, ...rest } = got[0]!;
-    expect({ ...rest, body: Buffer.from(rest.body), headers: new Map([...rest.headers].sort()) }).toEqual({
+    expect({ ...rest, body: Buffer.from(rest.body), headers: new Map(rest.headers) }).toEqual({
       id: sent.id,
       topic: queue,
       key: sent.key,
       tag: sent.tag,
       type: sent.type,
-      headers: new Map([...headers].sort()),
+      headers,
       body,
       sentAt: sent.createdAt,
     });

@@ -105,9 +105,9 @@ export class RabbitLink {
 
   #listen(connection: RabbitConnection): void {
     streamOf(connection)?.setNoDelay?.(true);
-    let reason = 'the connection was closed';
-    connection.on('error', (error) => (reason = failureOf(error).message));
-    connection.on('close', (error) => this.#lost(connection, error === undefined ? reason : failureOf(error).message));
+    // A close event follows each error, but only after the channels have heard of it: by then they must not be offered this one again.
+    connection.on('error', (error) => this.#lost(connection, failureOf(error).message));
+    connection.on('close', (error) => this.#lost(connection, failureOf(error ?? 'the connection was closed').message));
     connection.on('blocked', (why) => {
       this.blocked = `RabbitMQ takes no messages: ${String(why)}`;
       this.#onBlocked();

@@ -310,7 +310,11 @@ export class RabbitTransport implements Transport {
       expired = true;
       this.#settle(one, { outcome: 'unknown', reason });
     }
-    if (expired && silent) this.#link?.abandon(reason);
+    const channel = this.#channel;
+    if (expired && silent && this.#link !== undefined && channel !== undefined) {
+      this.#link.abandon(reason);
+      this.#channelGone(channel, reason);
+    }
     this.#pump();
   }
 }

@@ -63,7 +63,9 @@ describe("the transport over a client's producer", () => {
     const { sendWith } = producer(({ topic }) =>
       errors[topic] === undefined ? undefined : { outcome: errors[topic], message: topic },
     );
-    const outcomes = await tallystickTransport({ sendWith }).publish([...'xruak'].map((topic) => message({ topic })));
+    const outcomes = await tallystickTransport({ sendWith }).publish(
+      ['x', 'r', 'u', 'a', 'k'].map((topic) => message({ topic })),
+    );
     expect(outcomes).toEqual([
       { outcome: 'confirmed' },
       { outcome: 'rejected', reason: 'r' },
@@ -106,7 +108,7 @@ describe("the subscriber over a client's consumers", () => {
     await subscribe('orders');
     await made[0]!.handler(received(records[0]!));
     expect(got[0]).toMatchObject({ type: 'order.created', redelivered: false, id: 'A'.repeat(32) });
-    expect(new Map([...got[0]!.headers].sort())).toEqual(new Map([...headers].sort()));
+    expect(got[0]!.headers).toEqual(headers);
     expect(got[0]!.body).toHaveLength(0);
   });
 

@@ -38,7 +38,7 @@ export interface Consumer {
 export interface Backend {
   readonly name: string;
   readonly capabilities: Capabilities;
-  open(): Promise<BrokerWorld>;
+  readonly open: () => Promise<BrokerWorld>;
 }
 
 export async function until(what: () => boolean | Promise<boolean>, within = 60_000, why = ''): Promise<void> {
