@@ -33,7 +33,7 @@ const HEAD = `<!-- Made from the capability table of the reliable package by scr
 
 A *handle* is what your library gives you inside a transaction: hand it to \`outbox.in(tx)\`, \`inbox.once(tx, …)\` or \`afterCommit(tx, fn)\`, and what is written belongs to that transaction. A *root* is what transactions are begun from: hand it to \`createOutbox\`, \`createInbox\`, \`createRelay\` or \`transaction(db, fn)\`. Both are known by their structure, so no library is a dependency of this package, and no type needs a cast. SQLite handles (better-sqlite3, libsql, node:sqlite) are both at once; for any other driver implement \`AsyncHandle\`.`;
 
-const READING = `Every row is a contract that runs with the library itself on a real PostgreSQL: rollback leaves nothing; a handle is refused outside of a transaction, after its end and in another database; a commit is seen once, and not for a rollback, for a savepoint, or for the COMMIT of a failed transaction, which the database answers with a rollback; connections are cut at the COMMIT. One limit is the same for all: a handle that was never used before its transaction ended, and whose connection is by then inside somebody else's transaction, is told from a good one by Kysely, Knex, TypeORM, MikroORM and Prisma, and cannot be by pg, postgres.js and Drizzle.`;
+const READING = `Every row is a contract that runs with the library itself on a real PostgreSQL: rollback leaves nothing; a handle is refused outside of a transaction, after its end and in another database; a commit is seen once, and not for a rollback, for a savepoint, or for the COMMIT of a failed transaction, which the database answers with a rollback; connections are cut at the COMMIT. Two limits: a client of pg stands for its connection, so one that was released and now carries somebody else's transaction is taken for that; and a handle of postgres.js or Drizzle that was never used before its transaction ended is told from a good one only while its connection is idle. All other handles stand for one transaction, and are over with it.`;
 
 const COMMITS = `## When the commit is seen
 
@@ -41,4 +41,6 @@ const COMMITS = `## When the commit is seen
 
 In a transaction of your own, the driver tells: the relay is woken at the commit, and \`afterCommit\` and volatile messages work. Where it cannot, both throw \`COMMIT_UNSEEN\`; stored messages are found by the relay's sweep all the same (\`sweepIntervalMs\`).
 
-Functions given to \`afterCommit\` inside a nested transaction belong to the outermost one. Their errors are reported and change nothing. When the outcome is unknown they do not run, and that is reported, too.`;
+What waits for the commit inside a nested transaction (a savepoint) waits for the outermost one, and is not undone with the nested one alone: a volatile message, or a function given to \`afterCommit\`, still leaves at the commit. Stored messages go with their savepoint. 
+
+Errors of these functions are reported and change nothing. When the outcome is unknown they do not run, and that is reported, too.`;

@@ -16,9 +16,10 @@ import {
   type Handle,
   type WrongUse,
 } from '@tallystick/reliable';
+import { cutterTo } from './commit-cutter.ts';
 import { mikroorm } from './libraries/mikroorm.ts';
 import { pg, poolOf } from './libraries/pg.ts';
-import { IDS, leave, until, worldOf, type World } from './world.ts';
+import { EFFECTS, IDS, leave, until, worldOf, type World } from './world.ts';
 
 let world: World;
 let seen: number;
@@ -114,6 +115,42 @@ describe('pg', () => {
     });
     await expect(running).rejects.toMatchObject({ code: 'ADD_STILL_OPEN' });
     expect(await world.rows(IDS)).toEqual([]);
+  });
+
+  test('a transaction that has to give way is run again, as often as it may and no more', async () => {
+    for (const [retries, runs] of [
+      [0, 1],
+      [2, 3],
+    ] as const) {
+      seen = 0;
+      const giving = transaction(
+        world.root,
+        async () => {
+          count();
+          throw Object.assign(new Error('serialization failure'), { code: '40001' });
+        },
+        { retries },
+      );
+      await expect(giving).rejects.toThrow('serialization failure');
+      expect(seen).toBe(runs);
+    }
+    const wrong = transaction(world.root, async () => (count(), Promise.reject(new Error('not that'))), { retries: 5 });
+    await expect(wrong).rejects.toThrow('not that');
+    expect(seen).toBe(4);
+  });
+
+  test('a client of its own that is lost at the COMMIT has nobody to ask', async () => {
+    const cutter = await cutterTo(world.url);
+    onTestFinished(() => cutter.close());
+    const client = new Client({ connectionString: cutter.url });
+    client.on('error', () => undefined);
+    await client.connect();
+    cutter.cutNext('after the server');
+    const running = transaction(client, async (tx) => void (await tx.query(`insert into effect values ('a')`)), {
+      resolveOutcome: true,
+    });
+    await expect(running).rejects.toMatchObject({ code: 'COMMIT_UNKNOWN' });
+    expect(await world.rows(EFFECTS)).toEqual(['a']);
   });
 
   test('a hook that fails is reported and stops no other', async () => {

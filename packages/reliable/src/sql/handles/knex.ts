@@ -1,4 +1,5 @@
 /** Knex: `trx` is a handle, `knex` a root. The transaction's own client gives its connection, which is pg's, to whoever asks. */
+import { fail } from '../../errors.ts';
 import type { AsyncHandle } from '../handles.ts';
 import { settled } from './borrowed.ts';
 import { hasMethods, member, type Library, type LibraryRoot } from './library.ts';
@@ -25,7 +26,8 @@ function isKnex(given: unknown): given is KnexShape {
   return (
     typeof given === 'function' &&
     hasMethods(given, 'raw', 'transaction') &&
-    hasMethods(member(given, 'client'), 'acquireConnection')
+    hasMethods(member(given, 'client'), 'acquireConnection') &&
+    member(member(given, 'client'), 'dialect') === 'postgresql'
   );
 }
 
@@ -48,7 +50,7 @@ export function knexRoot(db: KnexShape): LibraryRoot {
       const client = await db.client.acquireConnection();
       if (!isPgClient(client)) {
         await db.client.releaseConnection(client);
-        throw new Error('Knex is not over pg');
+        throw fail('UNKNOWN_HANDLE', 'Knex is not over pg');
       }
       return { handle: new PgHandle(client), giveBack: (broken) => giveBack(db, client, broken) };
     },

@@ -2,6 +2,7 @@
  * MikroORM: an EntityManager is a handle while it is in a transaction and a root besides, MikroORM itself is a root. Its transaction is
  * Knex's. One manager may see many transactions, so each use asks for the present one.
  */
+import { fail } from '../../errors.ts';
 import type { AsyncHandle } from '../handles.ts';
 import { isTransactor, knexHandle, knexRoot } from './knex.ts';
 import { hasMethods, member, type Library, type LibraryRoot } from './library.ts';
@@ -40,7 +41,7 @@ class MikroormHandle implements AsyncHandle {
 
   async execute(...given: Parameters<AsyncHandle['execute']>): ReturnType<AsyncHandle['execute']> {
     const handle = this.#present();
-    if (handle === undefined) throw new Error('MikroORM has no transaction of Knex here');
+    if (handle === undefined) throw fail('NOT_IN_TRANSACTION', 'MikroORM has no transaction of PostgreSQL here');
     return handle.execute(...given);
   }
 

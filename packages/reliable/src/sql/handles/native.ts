@@ -6,6 +6,7 @@
  * - open: nothing was seen to the contrary, and the library and the server say so
  * - over: the end of the transaction was seen in the protocol
  */
+import { fail } from '../../errors.ts';
 import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
 import type { SqlValue } from '../statement.ts';
 import { isPgClient, PgHandle, type PgNative } from './pg.ts';
@@ -41,7 +42,7 @@ export class NativeTransaction implements AsyncHandle {
   async execute(sql: string, parameters: readonly SqlValue[]): ReturnType<AsyncHandle['execute']> {
     const { client } = this.#found ?? (await this.#find());
     const execute = client === undefined ? this.#parts.execute : client.execute.bind(client);
-    if (execute === undefined) throw new Error('the library has no connection of pg behind this handle');
+    if (execute === undefined) throw fail('UNKNOWN_HANDLE', 'the library is not over pg');
     return execute(sql, parameters);
   }
 

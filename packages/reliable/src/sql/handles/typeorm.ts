@@ -1,4 +1,5 @@
 /** TypeORM: the EntityManager of a transaction and a QueryRunner are handles, the DataSource (or a manager outside of one) is a root. */
+import { fail } from '../../errors.ts';
 import type { AsyncHandle } from '../handles.ts';
 import { hasMethods, member, type Library, type LibraryRoot } from './library.ts';
 import { NativeTransaction } from './native.ts';
@@ -69,7 +70,7 @@ function rootOf(source: DataSource, beginner: Beginner): LibraryRoot {
       const client = await runner.connect();
       if (!isPgClient(client)) {
         await runner.release();
-        throw new Error('TypeORM is not over pg');
+        throw fail('UNKNOWN_HANDLE', 'TypeORM is not over pg');
       }
       const handle = new PgHandle(client);
       return {
