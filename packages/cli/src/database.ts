@@ -9,6 +9,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Database } from '@tallystick/reliable';
 import { InvalidArgumentError, type Command } from 'commander';
 import { CliError } from './cli-error.ts';
+import { usageOf } from './option-faults.ts';
 
 export interface DatabaseFlag {
   readonly database?: string;
@@ -211,7 +212,11 @@ function databaseError(error: unknown, name: string): unknown {
   const text = `${name}: ${textOf(error)}`;
   if (UNREACHABLE.includes(code) || /timeout exceeded when trying to connect|Connection terminated/i.test(error.message))
     return new CliError(text, 'is it running, and is the address right?', 'unavailable', error);
-  if (REFUSED.includes(code)) return new CliError(text, 'correct user, password or database in the URL', 'failed', error);
+  const usage = usageOf(error, 'correct the flag');
+  if (usage !== undefined) return usage;
+  // pg says these without a code.
+  if (REFUSED.includes(code) || /SASL|SSL|TLS|certificate/.test(error.message))
+    return new CliError(text, 'correct user, password, database or sslmode in the URL', 'failed', error);
   if (code === '42P01' || code === 'NOT_MIGRATED' || /no such table: tallystick_/.test(error.message))
     return new CliError(`${name} has no tables of tallystick`, `make them: tallystick migrate --database …`, 'failed', error);
   if (code === '42703' || /no such column/.test(error.message))

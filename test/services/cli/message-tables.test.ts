@@ -84,7 +84,13 @@ describe.each(['pg', 'postgres'])('with %s in the project', (driver) => {
     const absent = new URL(database.url);
     absent.pathname = '/absent';
     const nowhere = await cli('outbox', 'list', '--database', absent.href);
-    expect(nowhere.err).toContain('correct user, password or database in the URL');
+    expect(nowhere.err).toContain('correct user, password, database or sslmode in the URL');
+    const nameless = new URL(database.url);
+    nameless.password = '';
+    expect((await cli('outbox', 'list', '--database', nameless.href)).code).toBe(1);
+    const secure = new URL(database.url);
+    secure.searchParams.set('sslmode', 'require');
+    expect((await cli('outbox', 'list', '--database', secure.href)).err).toMatch(/SSL|certificate|ECONNRESET/);
     expect(refused.err + nowhere.err).not.toMatch(/s3cret|    at /);
   });
 });
