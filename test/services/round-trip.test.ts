@@ -107,7 +107,7 @@ describe('messages', () => {
             type ?? null,
             exchange ?? null,
             routingKey ?? null,
-            (headers instanceof Map ? [...(headers as Map<string, string>)] : Object.entries(headers ?? {})).sort(),
+            [...(headers instanceof Map ? (headers as Map<string, string>) : Object.entries(headers ?? {}))],
             Buffer.from(body).toString('hex'),
           ]);
         expect(arrived.map(seen).sort()).toEqual(given.map(seen).sort());
