@@ -9,6 +9,7 @@
  * body        the body; an empty one as one byte and tallystick-empty: RocketMQ has none
  * ```
  */
+import { systemClock } from '@tallystick/base/node';
 import { CONFIRMED, publishInChains } from './key-chains.ts';
 import type {
   Delivery,
@@ -109,6 +110,8 @@ export interface TallystickMessage {
   readonly properties: ReadonlyMap<string, string>;
   readonly value: Uint8Array;
   readonly timestamp: number;
+  /** When the broker stored it, by the broker's clock. */
+  readonly storeTimestamp?: number | undefined;
   readonly reconsumeTimes: number;
 }
 
@@ -141,8 +144,9 @@ export function tallystickSubscriber(client: TallystickClient, settings: Tallyst
       receive: (delivery: Delivery) => Promise<Receipt>,
       options?: SubscribeOptions,
     ): Promise<Subscription> {
+      const subscribedAt = systemClock.now();
       const handler = async (message: TallystickMessage): Promise<void> => {
-        if ((await receive(deliveryOf(message))) !== 'done') throw new Error('the receiver asks for it again');
+        if ((await receive(deliveryOf(message, subscribedAt))) !== 'done') throw new Error('the receiver asks for it again');
       };
       const concurrency = options?.prefetch ?? PREFETCH;
       const consumer = client.consumer({
@@ -161,10 +165,13 @@ export function tallystickSubscriber(client: TallystickClient, settings: Tallyst
 }
 
 /**
+ * The broker counts only deliveries that were handed back: what died with its consumer comes again as if for the first time. A message that was
+ * stored before this subscription began may have been somebody's death, so its repetition cannot be ruled out.
+ *
  * A foreign sender's message without a unique key gets the broker's id of its first copy: so its redeliveries are known, though not its
  * sender's repeats.
  */
-function deliveryOf(message: TallystickMessage): Delivery {
+function deliveryOf(message: TallystickMessage, subscribedAt: number): Delivery {
   const { headers } = message;
   return {
     id: message.id !== '' ? message.id : (message.properties.get('ORIGIN_MESSAGE_ID') ?? message.offsetMessageId),
@@ -174,7 +181,7 @@ function deliveryOf(message: TallystickMessage): Delivery {
     type: headers.get(WIRE.type),
     headers: readHeaders(headers),
     body: headers.get(WIRE.empty) === '1' ? message.value.subarray(0, 0) : message.value,
-    redelivered: message.reconsumeTimes > 0,
+    redelivered: message.reconsumeTimes > 0 || (message.storeTimestamp ?? Number.POSITIVE_INFINITY) <= subscribedAt,
     sentAt: message.timestamp,
   };
 }
