@@ -6,7 +6,7 @@
  *   --only NAME,…      scenarios by name                   --outage S    seconds without a broker (30)
  *   --controls MODE    with | without | only (with): runs with a defect built in, which must be caught
  *   --full             20,000 transfers, an outage of 10 minutes; writes a ledger file and prints its path
- *   --seed N  --json   --list
+ *   --seed N  --json   --list   --trace: what is done and told, as it happens
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -49,6 +49,7 @@ interface Settings {
   readonly full: boolean;
   readonly seed: number;
   readonly json: boolean;
+  readonly trace: boolean;
 }
 
 interface Result {
@@ -129,6 +130,7 @@ async function runOne(
     full: settings.full,
     outageMs,
     schemaVersion: scenario.schemaVersion,
+    trace: settings.trace,
   });
   const violations: Violation[] = [];
   try {
@@ -228,6 +230,7 @@ function settingsOf(args: readonly string[]): Settings | undefined {
       full: { type: 'boolean', default: false },
       seed: { type: 'string', default: '1' },
       json: { type: 'boolean', default: false },
+      trace: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
     },
   });
@@ -249,6 +252,7 @@ function settingsOf(args: readonly string[]): Settings | undefined {
     full: values.full,
     seed: Number(values.seed),
     json: values.json,
+    trace: values.trace,
   };
 }
 

@@ -32,6 +32,7 @@ export interface StageOptions {
   readonly full: boolean;
   readonly outageMs: number;
   readonly schemaVersion: 1 | undefined;
+  readonly trace: boolean;
 }
 
 export interface Spawn {
@@ -129,6 +130,7 @@ export class Stage {
     const child = await Child.start(servers.program, childOptions, {
       count: (what, detail) => {
         this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+        this.#trace(name, what, detail);
         if (detail !== '') this.details.set(what, detail);
       },
       committed: (serial) => this.#told.add(serial),
@@ -150,13 +152,20 @@ export class Stage {
     for (const child of this.#children) if (child.alive && child.role === 'app') child.allow(this.allowed);
   }
 
+  /** With --trace: what was done and told, as it happens. */
+  #trace(...words: readonly string[]): void {
+    if (this.options.trace) console.error((performance.now() / 1000).toFixed(3), ...words);
+  }
+
   fault(name: string, times = 1): void {
+    this.#trace('fault', name);
     this.faults.set(name, (this.faults.get(name) ?? 0) + times);
   }
 
   /** Resolves when the child waits at the step; undefined, and a violation, when it never gets there. */
   async arrived(child: Child, step: StepName): Promise<Reached | undefined> {
     try {
+      this.#trace(child.name, 'is awaited at', step);
       return await within(`${child.name} is at ${step}`, STEP_WITHIN_MS, child.at(step));
     } catch {
       this.violations.push({ invariant: 'fault-came-about', seen: `${child.name} never came to ${step}` });
