@@ -21,7 +21,7 @@ function table(rows: readonly HandleCapabilities[]): string {
     row.roots,
     row.commitSeen === 'driver' ? `the driver: ${row.commitBy}` : `\`transaction(db, fn)\` only: ${row.commitBy}`,
     `says ${row.openBy}`,
-    row.extraRoundTrips === 0 ? 'none' : `${row.extraRoundTrips} per transaction`,
+    row.extraRoundTrips,
     row.rejectsFailedCommit ? 'yes' : 'no',
   ]);
   return [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
@@ -41,6 +41,6 @@ const COMMITS = `## When the commit is seen
 
 In a transaction of your own, the driver tells: the relay is woken at the commit, and \`afterCommit\` and volatile messages work. Where it cannot, both throw \`COMMIT_UNSEEN\`; stored messages are found by the relay's sweep all the same (\`sweepIntervalMs\`).
 
-What waits for the commit inside a nested transaction (a savepoint) waits for the outermost one, and is not undone with the nested one alone: a volatile message, or a function given to \`afterCommit\`, still leaves at the commit. Stored messages go with their savepoint. 
+What waits for the commit inside a nested transaction (a savepoint) waits for the outermost one, and is not undone with the nested one alone: a volatile message, or a function given to \`afterCommit\`, still leaves at the commit. Stored messages go with their savepoint.
 
 Errors of these functions are reported and change nothing. When the outcome is unknown they do not run, and that is reported, too.`;

@@ -16,8 +16,8 @@ export interface HandleCapabilities {
   readonly commitBy: string;
   /** How a handle knows that its transaction is open. */
   readonly openBy: string;
-  /** Round trips that the first message of a transaction costs beyond its own. */
-  readonly extraRoundTrips: 0 | 1;
+  /** Round trips that messages cost beyond their own. */
+  readonly extraRoundTrips: 'none' | 'one per transaction' | 'one per message';
   /** The library itself rejects a transaction in which a statement failed and was swallowed. `transaction(db, fn)` always does. */
   readonly rejectsFailedCommit: boolean;
 }
@@ -33,7 +33,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'driver',
     commitBy: PROTOCOL,
     openBy: 'what the server said last',
-    extraRoundTrips: 0,
+    extraRoundTrips: 'none',
     rejectsFailedCommit: false,
   },
   {
@@ -44,7 +44,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'driver',
     commitBy: 'the statement that ends the transaction, and its answer',
     openBy: 'a savepoint, once per transaction',
-    extraRoundTrips: 1,
+    extraRoundTrips: 'one per transaction',
     rejectsFailedCommit: true,
   },
   {
@@ -55,7 +55,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'driver',
     commitBy: `${PROTOCOL} (over pg; over another driver only the wrapper)`,
     openBy: 'Kysely itself',
-    extraRoundTrips: 0,
+    extraRoundTrips: 'none',
     rejectsFailedCommit: false,
   },
   {
@@ -66,7 +66,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'driver',
     commitBy: PROTOCOL,
     openBy: 'what the server said last',
-    extraRoundTrips: 0,
+    extraRoundTrips: 'none',
     rejectsFailedCommit: false,
   },
   {
@@ -77,7 +77,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'driver',
     commitBy: 'the statement that ends the transaction, and its answer',
     openBy: 'a savepoint, once per transaction',
-    extraRoundTrips: 1,
+    extraRoundTrips: 'one per transaction',
     rejectsFailedCommit: true,
   },
   {
@@ -88,7 +88,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'driver',
     commitBy: PROTOCOL,
     openBy: 'Knex itself',
-    extraRoundTrips: 0,
+    extraRoundTrips: 'none',
     rejectsFailedCommit: false,
   },
   {
@@ -99,7 +99,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'driver',
     commitBy: PROTOCOL,
     openBy: 'TypeORM itself',
-    extraRoundTrips: 0,
+    extraRoundTrips: 'none',
     rejectsFailedCommit: false,
   },
   {
@@ -110,7 +110,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'driver',
     commitBy: PROTOCOL,
     openBy: 'MikroORM itself',
-    extraRoundTrips: 0,
+    extraRoundTrips: 'none',
     rejectsFailedCommit: false,
   },
   {
@@ -121,7 +121,7 @@ export const HANDLE_CAPABILITIES: readonly HandleCapabilities[] = [
     commitSeen: 'wrapper',
     commitBy: 'Prisma has no hook and hides its connection',
     openBy: 'a statement, which Prisma refuses after the end',
-    extraRoundTrips: 1,
+    extraRoundTrips: 'one per message',
     rejectsFailedCommit: false,
   },
 ];
