@@ -1,7 +1,16 @@
 /** What every transport and subscriber promises, on real brokers. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock, systemRandom } from '@tallystick/base/node';
-import { MessageIds, type Delivery, type OutgoingMessage, type PublishOutcome, type Receipt } from '@tallystick/reliable';
+import {
+  memoryBroker,
+  MessageIds,
+  type Delivery,
+  type MemoryBroker,
+  type OutgoingMessage,
+  type PublishOutcome,
+  type Receipt,
+  type Transport,
+} from '@tallystick/reliable';
 import { MEMORY, RABBITMQ, RABBITMQ_PRIVATE, RABBITMQ_QUORUM, TALLYSTICK } from './support/backends.ts';
 import { gate, until, type Backend, type BrokerWorld } from './support/world.ts';
 
@@ -16,6 +25,14 @@ const keyed = (topic: string, key: string, n: number): OutgoingMessage =>
   message(topic, { key, body: Buffer.from(`${key} ${n}`) });
 const results = (outcomes: readonly PublishOutcome[]): string[] => outcomes.map(({ outcome }) => outcome);
 const idsOf = (list: readonly { readonly id: string }[]): string[] => list.map(({ id }) => id);
+/** Ids that were sent, or confirmed, and did not come. */
+const lost = (sent: readonly string[], got: Iterable<string>): string[] => {
+  const came = new Set(got);
+  return sent.filter((id) => !came.has(id));
+};
+/** Places at which a key's numbers, `key n`, do not run on from 0. */
+const disorder = (seen: readonly string[], key: string): string[] =>
+  seen.filter((one) => one.startsWith(`${key} `)).filter((one, n) => one !== `${key} ${n}`);
 const text = ({ body }: Delivery): string => Buffer.from(body).toString();
 
 describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capabilities, open }: Backend) => {
@@ -71,7 +88,8 @@ describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capab
       body,
       sentAt: sent.createdAt,
     });
-    expect(redelivered).toBe(false);
+    // A broker that does not tell repetitions apart cannot rule one out for what was stored before.
+    expect(redelivered).toBe(!capabilities.tellsRedelivery);
   });
 
   it('brings an empty body and a large one', async () => {
@@ -95,7 +113,8 @@ describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capab
     expect(new Set(results(outcomes))).toEqual(new Set(['confirmed']));
     const got = await collect(queue);
     await until(() => got.length >= batch.length);
-    expect(idsOf(got).sort()).toEqual(idsOf(batch).sort());
+    expect(lost(idsOf(batch), idsOf(got))).toEqual([]);
+    expect(got).toHaveLength(batch.length);
   });
 
   it('tells a message that nothing takes from its neighbours', async () => {
@@ -143,8 +162,7 @@ describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capab
     });
     await until(() => seen.length === 120);
     expect(overlaps).toBe(0);
-    for (const key of keys)
-      expect(seen.filter((one) => one.startsWith(key))).toEqual(Array.from({ length: 30 }, (_, n) => `${key} ${n}`));
+    for (const key of keys) expect(disorder(seen, key)).toEqual([]);
   });
 
   it.each<[string, () => Promise<Receipt>]>([
@@ -185,7 +203,7 @@ describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capab
     const got = await collect(queue);
     await until(() => got.length === 3);
     expect(got.map(text)).toEqual(['k 0', 'k 1', 'k 2']);
-    expect(got[0]!.redelivered).toBe(capabilities.tellsRedelivery);
+    expect(got[0]!.redelivered).toBe(true);
   });
 
   it('stop() waits for what is in hand, acknowledges it, and leaves the rest to others', async () => {
@@ -307,5 +325,52 @@ describe.each([TALLYSTICK, RABBITMQ_PRIVATE])('$name: the process is killed', ({
       'confirmed after revival',
     );
     await until(() => got.has(after.id), 60_000, 'the message after the revival');
+  });
+});
+
+describe('the eyes of this contract see', () => {
+  const seen = async (topic: string, broker: MemoryBroker, list: Delivery[] = []): Promise<Delivery[]> => {
+    await broker.subscribe(topic, (delivery) => (list.push(delivery), Promise.resolve('done')), { prefetch: 1 });
+    return list;
+  };
+
+  it('a transport that confirms what it has not stored', async () => {
+    const broker = memoryBroker();
+    let count = 0;
+    const liar: Transport = {
+      publish: async (batch) => {
+        await broker.publish(batch.filter(() => ++count % 50 !== 0));
+        return batch.map(() => ({ outcome: 'confirmed' }));
+      },
+    };
+    const batch = Array.from({ length: 200 }, () => message('t'));
+    const outcomes = await liar.publish(batch);
+    expect(new Set(results(outcomes))).toEqual(new Set(['confirmed']));
+    const got = await seen('t', broker);
+    await until(() => got.length >= 196);
+    expect(lost(idsOf(batch), idsOf(got))).toHaveLength(4);
+  });
+
+  it('a broker that changes the order', async () => {
+    const broker = memoryBroker();
+    await broker.publish(Array.from({ length: 50 }, (_, n) => keyed('t', 'k', n)));
+    broker.reorder = 5;
+    const got = await seen('t', broker);
+    await until(() => got.length === 50);
+    expect(disorder(got.map(text), 'k').length).toBeGreaterThan(0);
+  });
+
+  it('a consumer that acknowledges before it is done', async () => {
+    const broker = memoryBroker();
+    const sent = message('t');
+    await broker.publish([sent]);
+    const hasty = await broker.subscribe('t', () => Promise.resolve('done'));
+    await until(() => broker.waiting('t') === 0);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    hasty.die();
+    const [got, next] = [await seen('t', broker), message('t')];
+    await broker.publish([next]);
+    await until(() => got.length > 0);
+    expect(lost([sent.id], idsOf(got))).toEqual([sent.id]);
   });
 });

@@ -1,0 +1,228 @@
+/** What only RabbitMQ can do to a message, on a real one. */
+import { connect, type Channel } from 'amqplib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock, systemRandom } from '@tallystick/base/node';
+import {
+  MessageIds,
+  rabbitSubscriber,
+  rabbitTransport,
+  type Delivery,
+  type OutgoingMessage,
+  type PublishOutcome,
+  type RabbitSubscriber,
+  type RabbitSubscriberSettings,
+  type RabbitTransport,
+} from '@tallystick/reliable';
+import { freshVhost, type FreshVhost } from '../support/services.ts';
+import { privateRabbitmq, type PrivateRabbitmq } from './support/private-rabbitmq.ts';
+import { until } from './support/world.ts';
+
+const ids = new MessageIds(systemClock, systemRandom());
+const message = (topic: string, more: Partial<OutgoingMessage> = {}): OutgoingMessage => ({
+  id: ids.next(),
+  topic,
+  body: Buffer.from('x'),
+  ...more,
+});
+const results = (outcomes: readonly PublishOutcome[]): string[] => outcomes.map(({ outcome }) => outcome);
+
+let vhost: FreshVhost;
+let channel: Channel;
+let transport: RabbitTransport;
+const closing: (() => Promise<unknown>)[] = [];
+
+beforeAll(async () => {
+  vhost = await freshVhost();
+  const connection = await connect(vhost.url);
+  channel = await connection.createChannel();
+  transport = rabbitTransport({ connect: () => connect(vhost.url) });
+  closing.push(
+    () => connection.close(),
+    () => transport.close(),
+  );
+});
+afterAll(async () => {
+  for (const close of closing.toReversed()) await close();
+  await vhost.drop();
+});
+
+function subscriber(settings: Partial<RabbitSubscriberSettings> = {}): {
+  readonly subscriber: RabbitSubscriber;
+  readonly reports: string[];
+} {
+  const reports: string[] = [];
+  const made = rabbitSubscriber({
+    connect: () => connect(vhost.url),
+    reconnectMaxMs: 200,
+    onReport: (sentence) => reports.push(sentence),
+    ...settings,
+  });
+  closing.push(() => made.close());
+  return { subscriber: made, reports };
+}
+
+describe('the transport', () => {
+  it('a missing exchange makes its own messages unroutable and nobody else repeat', async () => {
+    await channel.assertQueue('fine');
+    const batch = Array.from({ length: 200 }, (_, n) => message('fine', n % 50 === 7 ? { exchange: 'missing' } : {}));
+    const outcomes = await transport.publish(batch);
+    expect(
+      outcomes.map(({ outcome }, n) => (n % 50 === 7 ? outcome === 'unroutable' : outcome === 'confirmed')).every(Boolean),
+    ).toBe(true);
+    expect(outcomes[7]!.reason).toMatch(/NOT_FOUND - no exchange 'missing'/);
+    // And nothing came twice.
+    expect((await channel.checkQueue('fine')).messageCount).toBe(196);
+  });
+
+  it('routes through an exchange by routing key, and tells of a key that leads nowhere', async () => {
+    await channel.assertExchange('events', 'topic');
+    await channel.assertQueue('all-orders');
+    await channel.bindQueue('all-orders', 'events', 'order.*');
+    const to = (routingKey: string): OutgoingMessage =>
+      message('orders', { exchange: 'events', exchangeType: 'topic', routingKey });
+    expect(results(await transport.publish([to('order.created'), to('invoice.created'), to('order.paid')]))).toEqual([
+      'confirmed',
+      'unroutable',
+      'confirmed',
+    ]);
+    const got: Delivery[] = [];
+    await subscriber().subscriber.subscribe('all-orders', (delivery) => (got.push(delivery), Promise.resolve('done')));
+    await until(() => got.length === 2);
+    expect(got.map(({ topic }) => topic)).toEqual(['orders', 'orders']);
+  });
+
+  it('a queue that is full and says so: unknown, and the others of the batch are confirmed', async () => {
+    await channel.assertQueue('small', { maxLength: 2, overflow: 'reject-publish' });
+    await channel.assertQueue('roomy');
+    const outcomes = await transport.publish([0, 1, 2, 3, 4].map((n) => message(n === 3 ? 'roomy' : 'small')));
+    expect(results(outcomes)).toEqual(['confirmed', 'confirmed', 'unknown', 'confirmed', 'unknown']);
+    expect(outcomes[4]!.reason).toMatch(/nacked/);
+  });
+
+  it('headers larger than the driver can write are rejected, and the channel lives on', async () => {
+    await channel.assertQueue('headers');
+    const headers = new Map([['large', 'x'.repeat(200_000)]]);
+    expect(results(await transport.publish([message('headers', { headers }), message('headers')]))).toEqual([
+      'rejected',
+      'confirmed',
+    ]);
+  });
+
+  it('has no more on their way than its window, however many it is given', async () => {
+    await channel.assertQueue('window');
+    const narrow = rabbitTransport({ connect: () => connect(vhost.url), windowMessages: 50 });
+    closing.push(() => narrow.close());
+    await narrow.publish([message('window')]);
+    let most = 0;
+    const watch = setInterval(() => (most = Math.max(most, narrow.state().onTheWay)), 1);
+    const outcomes = await narrow.publish(Array.from({ length: 5_000 }, () => message('window')));
+    clearInterval(watch);
+    expect(new Set(results(outcomes))).toEqual(new Set(['confirmed']));
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual(50);
+  });
+});
+
+describe('the subscriber', () => {
+  it('refuses a queue that is not there, and declares what it is told to', async () => {
+    await expect(subscriber().subscriber.subscribe('absent', () => Promise.resolve('done'))).rejects.toThrow(/NOT_FOUND/);
+    const got: Delivery[] = [];
+    const { subscriber: declaring } = subscriber({ declare: (on) => (on as Channel).assertQueue('declared') });
+    await declaring.subscribe('declared', (delivery) => (got.push(delivery), Promise.resolve('done')));
+    expect(results(await transport.publish([message('declared')]))).toEqual(['confirmed']);
+    await until(() => got.length === 1);
+  });
+
+  it('comes back when the broker cancels it', async () => {
+    await channel.assertQueue('cancelled');
+    const got = new Set<string>();
+    const { subscriber: steady, reports } = subscriber();
+    await steady.subscribe('cancelled', ({ id }) => (got.add(id), Promise.resolve('done')));
+    await channel.deleteQueue('cancelled');
+    await until(() => reports.length > 0);
+    expect(reports[0]).toMatch(/cancelled/);
+    await channel.assertQueue('cancelled');
+    const sent = message('cancelled');
+    expect(results(await transport.publish([sent]))).toEqual(['confirmed']);
+    await until(() => got.has(sent.id));
+  });
+
+  it('receives a foreign message as it is; one without an id is told by identify, handed over without, or refused', async () => {
+    const arguments_ = { deadLetterExchange: '', deadLetterRoutingKey: 'dead' };
+    await channel.assertQueue('dead');
+    for (const queue of ['identified', 'handed', 'refused']) await channel.assertQueue(queue, arguments_);
+    const foreign = { headers: { n: 5, list: [1, 'two'], deep: { a: true }, nothing: null, '': 'x' }, timestamp: 1_700_000_000 };
+    for (const queue of ['identified', 'handed', 'refused']) channel.sendToQueue(queue, Buffer.from(queue), foreign);
+    channel.sendToQueue('identified', Buffer.from('own'), { ...foreign, messageId: 'order-17' });
+    const got: Delivery[] = [];
+    const receive = (delivery: Delivery): Promise<'done'> => (got.push(delivery), Promise.resolve('done'));
+    await subscriber({ identify: ({ content }) => `by-content-${content.length}` }).subscriber.subscribe('identified', receive);
+    await until(() => got.length === 2);
+    expect(got.map(({ id }) => id)).toEqual(['by-content-10', 'order-17']);
+    expect(got[0]).toMatchObject({ topic: 'identified', key: undefined, type: undefined, sentAt: 1_700_000_000_000 });
+    expect([...got[0]!.headers]).toEqual([
+      ['n', '5'],
+      ['list', '[1,"two"]'],
+      ['deep', '{"a":true}'],
+      ['nothing', 'null'],
+      ['', 'x'],
+    ]);
+
+    await subscriber().subscriber.subscribe('handed', receive);
+    await until(() => got.length === 3);
+    expect(got[2]!.id).toBe('');
+
+    const { subscriber: strict, reports } = subscriber({ withoutId: 'refuse' });
+    await strict.subscribe('refused', receive);
+    await until(async () => (await channel.checkQueue('dead')).messageCount === 1);
+    expect(got).toHaveLength(3);
+    expect(reports).toEqual([expect.stringMatching(/a message in refused has no message id/)]);
+  });
+
+  it('what is asked for again stays in hand, without a hot loop, and goes back to the broker after holdMs', async () => {
+    await channel.assertQueue('again');
+    const attempts: number[] = [];
+    const { subscriber: patient } = subscriber({ againFirstMs: 20, againMaxMs: 100, holdMs: 400 });
+    let redelivered = false;
+    await patient.subscribe('again', (delivery) => {
+      attempts.push(performance.now());
+      redelivered = delivery.redelivered;
+      return Promise.resolve(delivery.redelivered ? 'done' : 'again');
+    });
+    await transport.publish([message('again')]);
+    await until(() => redelivered);
+    expect(attempts.length).toBeGreaterThanOrEqual(3);
+    // 400 ms of waits of at least 10, 20, 40, 50, 50 … ms.
+    expect(attempts.length).toBeLessThanOrEqual(12);
+  });
+});
+
+describe('a server of its own', () => {
+  let server: PrivateRabbitmq;
+  beforeAll(async () => {
+    server = await privateRabbitmq();
+  });
+  afterAll(() => server.close());
+
+  it('under a memory alarm takes nothing: unavailable, no wait without end; all is well when the alarm ends', async () => {
+    const own = rabbitTransport({ connect: () => connect(server.url), confirmTimeoutMs: 2_000 });
+    const connection = await connect(server.url);
+    const setUp = await connection.createChannel();
+    await setUp.assertQueue('alarmed');
+    await connection.close();
+    expect(results(await own.publish([message('alarmed')]))).toEqual(['confirmed']);
+    server.evaluate('vm_memory_monitor:set_vm_memory_high_watermark(0.0001).');
+    // RabbitMQ tells a connection that it is blocked when it publishes.
+    const outcomes: string[] = [];
+    await until(async () => {
+      outcomes.push(...results(await own.publish([message('alarmed')])));
+      return outcomes.at(-1) === 'unavailable';
+    });
+    expect(outcomes.every((outcome) => outcome === 'unknown' || outcome === 'unavailable' || outcome === 'confirmed')).toBe(true);
+    const [alarmed] = await own.publish([message('alarmed')]);
+    expect(alarmed).toEqual({ outcome: 'unavailable', reason: expect.stringMatching(/takes no messages/) as string });
+    server.evaluate('vm_memory_monitor:set_vm_memory_high_watermark(0.8).');
+    await until(async () => results(await own.publish([message('alarmed')]))[0] === 'confirmed');
+    await own.close();
+  });
+});
