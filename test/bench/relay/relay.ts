@@ -179,7 +179,7 @@ async function drainAgainst(
   const ours = await oursDrained(bench, 'async');
   const name = { graphile: 'graphile-worker 0.16.6', pgto: 'pg-transactional-outbox 0.5.7', pgboss: 'pg-boss 10.4.2' }[who];
   const way = {
-    graphile: '96 jobs at once on 24 connections',
+    graphile: '48 jobs at once on 48 connections',
     pgto: 'polling (its replication mode loses messages), batches of 100, a segment per message, parallel',
     pgboss: '8 workers, batches of 1,000, polled every 0.5 s',
   }[who];
