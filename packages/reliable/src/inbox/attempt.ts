@@ -22,7 +22,8 @@ import type { Delivery } from '../transports/transport.ts';
 import type { HandlerContext, Rule } from './handlers.ts';
 import type { InboxDatabase } from './inbox-database.ts';
 import { endLock, type Locks, type LockTicket } from './locks.ts';
-import { limited } from './time-limit.ts';
+import { limited, type Limited } from './time-limit.ts';
+import type { InboxAlarm } from './inbox-alarm.ts';
 
 export type AttemptResult =
   /** `handled`: committed. `duplicate`: it was there already. `behind`: an earlier message of its key is not settled. */
@@ -52,6 +53,7 @@ export interface AttemptPorts<Tx> {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
+  readonly tell: (alarm: InboxAlarm) => void;
 }
 
 /** Never rejects. A conflict with another transaction is tried again at once, a few times. */
@@ -88,8 +90,16 @@ async function locked<Tx>(attempt: Attempt<Tx>, ports: AttemptPorts<Tx>): Promis
 async function inTransaction<Tx>(attempt: Attempt<Tx>, ticket: LockTicket | undefined, ports: AttemptPorts<Tx>): Promise<Done> {
   const abort = new AbortController();
   const open = { yes: true };
+  let late: Error | undefined;
   try {
-    return await ports.database.transaction((tx, session) => steps({ attempt, ticket, tx, session, abort, open, ports }));
+    return await new Promise<Done>((resolve, reject) => {
+      const leave = (error: Error): void => reject((late = error));
+      const work = ports.database.transaction((tx, session) =>
+        steps({ attempt, ticket, tx, session, abort, open, leave, ports }),
+      );
+      // A library may fail to roll back a connection that is cut: the reason is the handler's.
+      work.then(resolve, (error: unknown) => reject(late ?? (error as Error)));
+    });
   } finally {
     open.yes = false;
   }
@@ -102,6 +112,8 @@ interface Inside<Tx> {
   readonly session: Session;
   readonly abort: AbortController;
   readonly open: { yes: boolean };
+  /** The attempt has failed, whenever its transaction ends. */
+  readonly leave: (error: Error) => void;
   readonly ports: AttemptPorts<Tx>;
 }
 
@@ -129,17 +141,38 @@ function* handle<Tx>(inside: Inside<Tx>): Steps<void> {
   const { value } = yield* run({
     call: () => limited(async () => work(), options.handlerTimeoutMs, abort, ports.timers),
   });
-  const { ended, error } = value as { readonly ended: boolean; readonly error?: Error };
-  if (ended) return;
-  yield* cutOff(session);
-  throw error!;
+  const limit = value as Limited;
+  if (limit.ended) return;
+  yield* leaveBehind(inside, limit);
+  throw limit.error;
 }
 
-/** A handler that runs on must not write on a connection that somebody else gets next. */
-function* cutOff({ dialect }: Session): Steps<void> {
-  if (dialect.cutOff === undefined) return;
+/**
+ * A handler that runs on must not write on a connection that somebody else gets next. Where that can be done without harm its connection is
+ * cut. Else its transaction is spoilt, which undoes all it did, frees its locks and refuses whatever it does yet; the connection stays with
+ * it until it ends, and the attempt does not wait for that.
+ */
+function* leaveBehind<Tx>(inside: Inside<Tx>, { error, end }: Limited & { readonly ended: false }): Steps<void> {
+  const { session, attempt, leave, ports } = inside;
+  const { cutOff } = session.dialect;
+  if (cutOff === undefined) return;
+  if (ports.database.canBeCut) {
+    leave(error);
+    yield* quietly(cutOff);
+    return;
+  }
+  yield* quietly(SPOIL);
+  leave(error);
+  ports.tell({ kind: 'hanging', id: attempt.delivery.id, reason: `${error.message}; it holds its connection until it ends` });
+  yield* run({ call: () => end });
+}
+
+/** There is no such savepoint: the statement fails, and with it the transaction. */
+const SPOIL = 'rollback to savepoint tallystick_spoilt';
+
+function* quietly(sql: string): Steps<void> {
   try {
-    yield plain(dialect.cutOff, true);
+    yield plain(sql, true);
   } catch {
     // That is what it looks like when it works.
   }

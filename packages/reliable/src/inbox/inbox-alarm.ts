@@ -16,13 +16,14 @@ export interface TroubledMessage {
  * - `stuck`: a message failed `stuckAfterTries` times without its fault and is tried on;
  * - `old`: a message came that is older than the keys that are kept, so a repeat of it would not be recognised;
  * - `unconfirmed`: a sender asked for a confirmation and this inbox has nothing to send it with;
+ * - `hanging`: a handler does not end, long after its time; the attempt has failed, but its connection is not free;
  * - `fenced`: another process has taken a range of shards while this one was away;
  * - `database`, `database-over`: the database refused the inbox's work; it goes on trying.
  */
 export type InboxAlarm =
   | { readonly kind: 'dead' | 'poison' | 'stuck'; readonly row: TroubledMessage }
   | { readonly kind: 'old'; readonly id: string; readonly warning: string }
-  | { readonly kind: 'unconfirmed'; readonly id: string; readonly reason: string }
+  | { readonly kind: 'unconfirmed' | 'hanging'; readonly id: string; readonly reason: string }
   | { readonly kind: 'fenced'; readonly firstShard: number }
   | { readonly kind: 'database'; readonly error: unknown }
   | { readonly kind: 'database-over' };

@@ -5,6 +5,9 @@
 import { connectionsOf, type Connections } from '../sql/connections.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import type { Database } from '../sql/handles.ts';
+import { kysely } from '../sql/handles/kysely.ts';
+import { member } from '../sql/handles/library.ts';
+import { postgresJs } from '../sql/handles/postgres-js.ts';
 import { recogniseRoot } from '../sql/handles/recognise.ts';
 import { Turns } from '../sql/handles/turns.ts';
 import { sqlStateOf } from '../sql/sql-state.ts';
@@ -16,6 +19,8 @@ export class InboxDatabase<Tx> {
   readonly dialect: Dialect;
   /** Whether its transactions are synchronous. */
   readonly kind: 'sync' | 'async';
+  /** Whether a connection may be cut under a handler: there are others, and the driver takes it well. */
+  readonly canBeCut: boolean;
   readonly #db: Database;
   readonly #connections: Connections;
   readonly #turns: Turns | undefined;
@@ -26,6 +31,7 @@ export class InboxDatabase<Tx> {
     this.dialect = this.#connections.dialect;
     this.kind = this.#connections.kind;
     this.#turns = recogniseRoot(db) === undefined ? new Turns() : undefined;
+    this.canBeCut = this.#turns === undefined && !mayBePostgresJs(db);
   }
 
   /** What the lease keeper asks for its dialect. */
@@ -73,3 +79,10 @@ export class InboxDatabase<Tx> {
 
 /** Serialization failure, deadlock, lock not available. */
 const CONFLICTS: readonly string[] = ['40001', '40P01', '55P03'];
+
+/** postgres.js throws, uncaught, when a transaction goes on whose connection was cut. Kysely does not tell what it is over. */
+function mayBePostgresJs(db: Database): boolean {
+  return [db, member(db, '$client')].some(
+    (given) => given instanceof Object && (postgresJs.root(given) !== undefined || kysely.root(given) !== undefined),
+  );
+}

@@ -17,7 +17,7 @@ import { attemptAt, type AttemptPorts } from './attempt.ts';
 import { failureOf, quarantined, refused, type Failure } from './failure.ts';
 import type { Gate } from './gate.ts';
 import type { Handlers } from './handlers.ts';
-import type { InboxAlarm, TroubledMessage } from './inbox-alarm.ts';
+import type { TroubledMessage } from './inbox-alarm.ts';
 import type { InboxTable } from './inbox-table.ts';
 import type { KeptRow } from './kept.ts';
 import { forgetLocks } from './locks.ts';
@@ -42,7 +42,6 @@ export interface RetryPorts<Tx> extends AttemptPorts<Tx> {
   readonly options: InboxOptions;
   readonly turn: Turn;
   readonly counters: InboxCounters;
-  readonly tell: (alarm: InboxAlarm) => void;
 }
 
 export class Retries<Tx> {
