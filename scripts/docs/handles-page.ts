@@ -37,7 +37,7 @@ const READING = `Every row is a contract that runs with the library itself on a 
 
 const COMMITS = `## When the commit is seen
 
-\`transaction(db, fn)\` works with every root and uses the library's own begin and commit. It sees the commit itself, runs the functions of \`afterCommit\` after it, runs the whole transaction again after a deadlock or a serialization failure (\`retries\`), and throws \`NOT_COMMITTED\` when the database made a rollback of the commit. When the connection is lost while the COMMIT is on its way it throws \`COMMIT_UNKNOWN\`, unless \`resolveOutcome\` is set: then PostgreSQL is asked on a new connection (\`pg_xact_status\`), and the call returns or throws \`NOT_COMMITTED\` by what really happened. That costs one statement per transaction.
+\`transaction(db, fn)\` works with every root and uses the library's own begin and commit. It sees the commit itself, runs the functions of \`afterCommit\` after it, runs the whole transaction again after a deadlock or a serialization failure (\`retries\`), and throws \`NOT_COMMITTED\` when the database made a rollback of the commit. When the connection is lost while the COMMIT is on its way it throws \`COMMIT_UNKNOWN\`, unless \`resolveOutcome\` is set: then PostgreSQL is asked on a new connection (\`txid_status\`), and the call returns or throws \`NOT_COMMITTED\` by what really happened. That costs one statement per transaction.
 
 In a transaction of your own, the driver tells: the relay is woken at the commit, and \`afterCommit\` and volatile messages work. Where it cannot, both throw \`COMMIT_UNSEEN\`; stored messages are found by the relay's sweep all the same (\`sweepIntervalMs\`).
 

@@ -9,10 +9,10 @@ import type { AsyncSession } from './session.ts';
 import { plain } from './statement.ts';
 import { asText } from './values.ts';
 
-/** The number of the transaction that is open; undefined where the database has none. */
+/** The number of the transaction that is open; undefined where the database has none. By the names that PostgreSQL 12 has, too. */
 export async function currentTransactionId(session: AsyncSession): Promise<string | undefined> {
   if (session.dialect.name !== 'postgres') return undefined;
-  const { rows } = await session.execute(plain('select pg_current_xact_id()::text as id', true));
+  const { rows } = await session.execute(plain('select txid_current()::text as id', true));
   return asText(rows[0]?.['id']);
 }
 
@@ -37,7 +37,7 @@ async function ask(root: LibraryRoot, transactionId: string): Promise<string> {
   const { handle, giveBack } = await root.borrow();
   let broken = true;
   try {
-    const { rows } = await handle.execute('select pg_xact_status($1::text::xid8) as status', [transactionId]);
+    const { rows } = await handle.execute('select txid_status($1::text::bigint) as status', [transactionId]);
     broken = false;
     return asText(rows[0]?.['status']);
   } finally {
