@@ -114,6 +114,28 @@ describe.each(backends)('alarms on $name', (backend) => {
     expect(await alarms.check()).toEqual([]);
   });
 
+  test.each([
+    ['what it has told', 'alarm:', ['dead raised 1', 'blocked-keys raised 1', 'dead raised 1', 'blocked-keys raised 1']],
+    [
+      'that it shall be silent',
+      'alarm-silence:',
+      ['dead raised 1', 'blocked-keys raised 1', 'dead repeated 1', 'blocked-keys repeated 1'],
+    ],
+    ['nothing', 'none:', ['dead raised 1', 'blocked-keys raised 1']],
+  ])('a watcher that forgets %s is found out', async (_, forgotten, heard) => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend);
+    await makeDead(here, 'k');
+    const notices = [...(await alarms.check())];
+    await alarms.silence(here.time.now() + 1e9);
+    // Past the quiet time of the first notice where only the silence keeps it quiet.
+    if (forgotten === 'alarm-silence:') here.time.advance(60_000);
+    here.app.raw.exec(`delete from tallystick_lease where scope like '${forgotten}%'`);
+    if (forgotten === 'alarm:') await alarms.silence(0);
+    notices.push(...(await alarms.check()));
+    expect(told(notices)).toEqual(heard);
+  });
+
   test('are checked by one process, and by another when that one is gone; neither tells what the other has told', async () => {
     const here = await world(backend);
     const one = alarmsOf(here, backend);
