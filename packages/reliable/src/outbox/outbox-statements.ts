@@ -3,7 +3,7 @@
  * database that the outbox was made for; due times are its own clock's. Elsewhere a head and a body are two statements between
  * savepoints, in a process that has the database in its hands (SQLite) or a server that cannot write two tables at once (MySQL).
  */
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
 import { perDialect } from '../sql/dialect.ts';
 import { hole, prepared, type Statement } from '../sql/statement.ts';
@@ -160,109 +160,73 @@ const TEXTS = [
   'headers',
 ] as const;
 const NUMBERS = ['shard', 'bytes', 'confirmWithin', 'keepFor', 'notBefore', 'delay'] as const;
-type Items = Readonly<Record<(typeof TEXTS)[number], string> & Record<(typeof NUMBERS)[number] | 'n', number>> & {
-  readonly body: Uint8Array;
-};
+const HEAD_COLUMNS = [
+  'id',
+  'channel',
+  'shard',
+  'message_key',
+  'topic',
+  'tag',
+  'mode',
+  'body_bytes',
+  'message_type',
+  'module',
+  'business_key',
+  'exchange',
+  'exchange_type',
+  'routing_key',
+  'confirm_within',
+  'keep_for',
+  'state',
+  'attempts',
+  'tries',
+  'due_at',
+  'created_at',
+  'changed_at',
+] as const;
 
 const together = perDialect(({ build, now }) => {
   /** Parameters say what they are: some drivers ask the server for a parameter's type and encode by it. */
-  const parameters = [
-    ...TEXTS.map((name) => sql`cast(${hole(name)} as text) as ${sql.id(name)}`),
-    ...NUMBERS.map((name) => sql`cast(${hole(name)} as bigint) as ${sql.id(name)}`),
-    sql`cast(${hole('body')} as bytea) as body, 1 as n`,
-  ];
+  const text = (name: string): RawBuilder<string> => sql`cast(${hole(name)} as text)`;
+  const number = (name: string): RawBuilder<number> => sql`cast(${hole(name)} as bigint)`;
+  const here = sql`(${text('identity')} is null
+    or exists (select from ${sql.table('tallystick_schema')} where database_id = ${text('identity')}))`;
+  const clock = sql`(select ${now ?? sql.lit(0)} as ms) as clock`;
+  /** The columns of a head, in their order, from a row whose members are told. */
+  const head = (word: typeof text, amount: typeof number): RawBuilder<unknown> => {
+    const [notBefore, delay] = [amount('notBefore'), amount('delay')];
+    return sql.join([
+      ...(['id', 'channel'] as const).map(word),
+      amount('shard'),
+      ...(['key', 'topic', 'tag', 'mode'] as const).map(word),
+      amount('bytes'),
+      ...(['type', 'module', 'businessKey', 'exchange', 'exchangeType', 'routingKey'] as const).map(word),
+      ...(['confirmWithin', 'keepFor'] as const).map(amount),
+      sql`case when ${delay} > 0 or ${notBefore} > ms then 'delayed' else 'waiting' end, 0, 0,
+        case when ${delay} > 0 then ms + ${delay} when ${notBefore} > ms then ${notBefore} else 0 end, ms, ms`,
+    ]);
+  };
+  const insertHeads = sql`insert into ${sql.table('tallystick_outbox')} (${sql.join(HEAD_COLUMNS.map((name) => sql.id(name)))})`;
+  const insertBodies = sql`insert into ${sql.table('tallystick_outbox_body')} (id, channel, headers, body)`;
+  const compiled = <Name extends string>(statement: RawBuilder<unknown>) =>
+    prepared<Name>({ compile: () => statement.compile(build) });
+  const given = (name: string): RawBuilder<never> => sql`${sql.ref(`given.${name}`)}`;
   const fields = [
     ...TEXTS.map((name) => sql`item ->> ${sql.lit(name)} as ${sql.id(name)}`),
     ...NUMBERS.map((name) => sql`cast(item ->> ${sql.lit(name)} as bigint) as ${sql.id(name)}`),
     sql`decode(item ->> 'body', 'base64') as body, n`,
   ];
-  const items = sql`json_array_elements(cast(cast(${hole('items')} as text) as json)) with ordinality as list(item, n)`;
-  const identity = sql<string | null>`cast(${hole('identity')} as text)`;
-  const insert = (given: ReturnType<typeof sql<Items>>) =>
-    build
-      .with('given', () => given)
-      .with('head', (db) =>
-        db
-          .insertInto('tallystick_outbox')
-          .columns([
-            'id',
-            'channel',
-            'shard',
-            'message_key',
-            'topic',
-            'tag',
-            'mode',
-            'state',
-            'attempts',
-            'tries',
-            'due_at',
-            'created_at',
-            'changed_at',
-            'body_bytes',
-            'message_type',
-            'module',
-            'business_key',
-            'exchange',
-            'exchange_type',
-            'routing_key',
-            'confirm_within',
-            'keep_for',
-          ])
-          .expression(
-            db
-              .selectFrom(['given', sql<{ ms: number }>`(select ${now ?? sql.lit(0)} as ms)`.as('clock')])
-              .select([
-                'given.id',
-                'given.channel',
-                'given.shard',
-                'given.key',
-                'given.topic',
-                'given.tag',
-                'given.mode',
-                sql<string>`case when delay > 0 or "notBefore" > clock.ms then 'delayed' else 'waiting' end`.as('state'),
-                sql<number>`0`.as('attempts'),
-                sql<number>`0`.as('tries'),
-                sql<number>`case when delay > 0 then clock.ms + delay when "notBefore" > clock.ms then "notBefore" else 0 end`.as(
-                  'due',
-                ),
-                'clock.ms as created',
-                'clock.ms as changed',
-                'given.bytes',
-                'given.type',
-                'given.module',
-                'given.businessKey',
-                'given.exchange',
-                'given.exchangeType',
-                'given.routingKey',
-                'given.confirmWithin',
-                'given.keepFor',
-              ])
-              .where((of) =>
-                of.or([
-                  of(identity, 'is', null),
-                  of.exists(of.selectFrom('tallystick_schema').select('version').where('database_id', '=', identity)),
-                ]),
-              )
-              .orderBy('given.n'),
-          )
-          .returning('id'),
-      )
-      .with('body', (db) =>
-        db
-          .insertInto('tallystick_outbox_body')
-          .columns(['id', 'channel', 'headers', 'body'])
-          .expression(
-            db
-              .selectFrom('given')
-              .innerJoin('head', 'head.id', 'given.id')
-              .select(['given.id', 'given.channel', 'given.headers', 'given.body']),
-          ),
-      )
-      .selectFrom('head')
-      .select('id');
   return {
-    one: prepared<Exclude<keyof Items, 'n'> | 'identity'>(insert(sql<Items>`(select ${sql.join(parameters)})`)),
-    many: prepared<'items' | 'identity'>(insert(sql<Items>`(select ${sql.join(fields)} from ${items})`)),
+    one: compiled<(typeof TEXTS)[number] | (typeof NUMBERS)[number] | 'body' | 'identity'>(sql`
+      with head as (${insertHeads} select ${head(text, number)} from ${clock} where ${here} returning id, channel),
+      body as (${insertBodies} select id, channel, ${text('headers')}, cast(${hole('body')} as bytea) from head)
+      select id from head`),
+    many: compiled<'items' | 'identity'>(sql`
+      with given as (select ${sql.join(fields)}
+        from json_array_elements(cast(${text('items')} as json)) with ordinality as list(item, n)),
+      head as (${insertHeads} select ${head(given, given)} from given, ${clock} where ${here} order by given.n returning id),
+      body as (${insertBodies} select given.id, given.channel, given.headers, given.body from given join head on head.id = given.id)
+      select id from head`),
   };
 });
 
