@@ -14,8 +14,10 @@ import {
   postgres,
   TABLES,
   transaction,
+  verifyDurability,
 } from '@tallystick/reliable';
 import { createSchemaTable, migrationTo, newestVersion, recordVersion } from '../../packages/reliable/src/sql/migration-text.ts';
+import { LIBRARIES } from './handles/libraries/index.ts';
 import { connected, until, Writers } from './support/live.ts';
 import { emptyDatabase, withClient } from './support/services.ts';
 
@@ -143,6 +145,21 @@ describe('the layout', () => {
     expect(await migrate(pool)).toEqual({ from: 1, to: NEWEST });
     expect(await invalidIndexes(client)).toEqual([]);
     expect((await client.query("select 1 from pg_locks where locktype = 'advisory'")).rows).toEqual([]);
+  });
+});
+
+describe.each(LIBRARIES)('through $name', (library) => {
+  test.each(['none', 'version 1'] as const)('from %s', async (tables) => {
+    const { url, client } = await place(tables);
+    const { root, close } = await library.open(url);
+    onTestFinished(close);
+    const from = tables === 'none' ? 0 : 1;
+    expect((await migrationPlan(root)).from).toBe(from);
+    expect(await migrate(root)).toEqual({ from, to: NEWEST });
+    expect(await migrate(root)).toEqual({ from: NEWEST, to: NEWEST });
+    expect(await versions(client)).toEqual(ALL_VERSIONS);
+    expect(await invalidIndexes(client)).toEqual([]);
+    expect(await verifyDurability(root)).toMatchObject({ unloggedTables: [] });
   });
 });
 

@@ -141,7 +141,7 @@ function lockTimeout({ lockWaitMs }: Migration): string {
 }
 
 /** Any number that other programs on the same database are not likely to lock. */
-const LOCK_OTHERS_OUT = 'select pg_advisory_xact_lock(7214563380911)';
+const LOCK_OTHERS_OUT = 'select pg_advisory_xact_lock(7214563380911)::text as locked';
 
 function* buildIndex(migration: Migration, { name, table, statement }: Extract<Part, { kind: 'index' }>): Steps<void> {
   for (;;) {
