@@ -6,6 +6,7 @@
  *   --only NAME,…      scenarios by name                   --outage S    seconds without a broker (30)
  *   --controls MODE    with | without | only (with): runs with a defect built in, which must be caught
  *   --full             20,000 transfers, an outage of 10 minutes; writes a ledger file and prints its path
+ *   --side-by-side N   scenarios at once (2), but those that hurt a server
  *   --seed N  --json   --list   --trace: what is done and told, as it happens
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -50,6 +51,8 @@ interface Settings {
   readonly seed: number;
   readonly json: boolean;
   readonly trace: boolean;
+  /** Scenarios at once: most of their time is waiting. */
+  readonly sideBySide: number;
 }
 
 interface Result {
@@ -96,30 +99,41 @@ async function runAll(servers: Servers, settings: Settings): Promise<Result[]> {
   const mine = SCENARIOS.filter(({ brokers }) => brokers === undefined || brokers.includes(kind));
   const shares = mine.reduce((total, { share }) => total + share, 0);
   const wanted = mine.filter(({ name }) => settings.only.length === 0 || settings.only.includes(name));
-  const results: Result[] = [];
+  const runs: Planned[] = [];
   if (settings.controls !== 'only')
-    for (const scenario of wanted) {
-      const transfers = Math.ceil((settings.transfers * scenario.share) / shares);
-      results.push(await runOne(servers, scenario, settings, transfers, undefined));
-      tell(results.at(-1)!, settings);
-    }
+    for (const scenario of wanted)
+      runs.push({ scenario, transfers: Math.ceil((settings.transfers * scenario.share) / shares), defect: undefined });
   if (settings.controls !== 'without')
-    for (const { name, scenario } of DEFECTS) {
+    for (const { name, scenario } of defectsFor(kind, settings)) {
       const exposing = wanted.find((one) => one.name === scenario);
-      if (exposing === undefined) continue;
-      results.push(await runOne(servers, exposing, settings, CONTROL_TRANSFERS, name));
-      tell(results.at(-1)!, settings);
+      if (exposing !== undefined) runs.push({ scenario: exposing, transfers: CONTROL_TRANSFERS, defect: name });
     }
+  const results: Result[] = [];
+  const work = async (queue: Planned[]): Promise<void> => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const result = await runOne(servers, next, settings);
+      results.push(result);
+      tell(result, settings);
+    }
+  };
+  await work(runs.filter(({ scenario }) => scenario.alone === true));
+  const others = runs.filter(({ scenario }) => scenario.alone !== true);
+  await Promise.all(Array.from({ length: settings.sideBySide }, () => work(others)));
   return results;
 }
 
-async function runOne(
-  servers: Servers,
-  scenario: Scenario,
-  settings: Settings,
-  transfers: number,
-  defect: DefectName | undefined,
-): Promise<Result> {
+interface Planned {
+  readonly scenario: Scenario;
+  readonly transfers: number;
+  readonly defect: DefectName | undefined;
+}
+
+/** With two brokers each defect is shown to one of them, by turns: it is the harness that is tested here. */
+function defectsFor(kind: BrokerKind, { brokers }: Settings): readonly (typeof DEFECTS)[number][] {
+  return DEFECTS.filter((_, n) => brokers[n % brokers.length] === kind);
+}
+
+async function runOne(servers: Servers, { scenario, transfers, defect }: Planned, settings: Settings): Promise<Result> {
   const startedMs = performance.now();
   const outageMs = defect === undefined ? settings.outageMs : CONTROL_OUTAGE_MS;
   const stage = await Stage.set(servers, {
@@ -231,6 +245,7 @@ function settingsOf(args: readonly string[]): Settings | undefined {
       seed: { type: 'string', default: '1' },
       json: { type: 'boolean', default: false },
       trace: { type: 'boolean', default: false },
+      'side-by-side': { type: 'string', default: '2' },
       list: { type: 'boolean', default: false },
     },
   });
@@ -253,6 +268,7 @@ function settingsOf(args: readonly string[]): Settings | undefined {
     seed: Number(values.seed),
     json: values.json,
     trace: values.trace,
+    sideBySide: Number(values['side-by-side']),
   };
 }
 

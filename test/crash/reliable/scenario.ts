@@ -10,6 +10,8 @@ export interface Scenario {
   readonly faults: readonly string[];
   /** Brokers it makes sense with; absent: all. */
   readonly brokers?: readonly ('ours' | 'rabbitmq')[];
+  /** It hurts a server that other scenarios need, too. */
+  readonly alone?: true;
   /** Database A begins with the tables of this version; default: the newest. */
   readonly schemaVersion?: 1;
   run(stage: Stage): Promise<void>;

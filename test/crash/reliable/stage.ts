@@ -47,7 +47,8 @@ export interface Spawn {
 export const KEYS = 23;
 export const LEASE_MS = 900;
 const WORKERS = 6;
-const STEP_WITHIN_MS = 20_000;
+/** How long a child may take to come to a step; with a defect in it, it may never. */
+const STEP_WITHIN_MS = { sound: 30_000, defect: 4000 };
 const POLL_MS = 100;
 /** All is over and nothing has changed for so long: at rest. */
 const QUIET_MS = 600;
@@ -166,7 +167,7 @@ export class Stage {
   async arrived(child: Child, step: StepName): Promise<Reached | undefined> {
     try {
       this.#trace(child.name, 'is awaited at', step);
-      return await within(`${child.name} is at ${step}`, STEP_WITHIN_MS, child.at(step));
+      return await within(`${child.name} is at ${step}`, this.#patience(STEP_WITHIN_MS), child.at(step));
     } catch {
       this.violations.push({ invariant: 'fault-came-about', seen: `${child.name} never came to ${step}` });
       return undefined;
@@ -183,7 +184,7 @@ export class Stage {
   }
 
   /** Until the figures say so; false after the limit. */
-  async reaches(what: string, holds: (progress: Progress) => boolean, limitMs = STEP_WITHIN_MS): Promise<boolean> {
+  async reaches(what: string, holds: (progress: Progress) => boolean, limitMs = STEP_WITHIN_MS.sound): Promise<boolean> {
     try {
       await until(what, limitMs, async () => holds(await this.progress().catch(() => NOTHING)), POLL_MS);
       return true;
@@ -231,7 +232,7 @@ export class Stage {
   async #rest(): Promise<void> {
     if (this.#rested) return;
     this.#rested = true;
-    const stalledMs = this.options.defect === undefined ? STALLED_MS.sound : STALLED_MS.defect;
+    const stalledMs = this.#patience(STALLED_MS);
     let seen = '';
     let sinceMs = performance.now();
     for (;;) {
@@ -250,6 +251,10 @@ export class Stage {
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
+  }
+
+  #patience({ sound, defect }: { readonly sound: number; readonly defect: number }): number {
+    return this.options.defect === undefined ? sound : defect;
   }
 
   #over({ made, open, distinctEffects, deadInInbox }: Progress): boolean {

@@ -9,6 +9,7 @@ const brokerDown: Scenario = {
   name: 'broker-down',
   sentence: 'the broker is killed, stays away while writes go on, and comes back on its data',
   share: 3,
+  alone: true,
   faults: ['broker down while writes went on', 'broker killed with messages in flight'],
   async run(stage) {
     const { broker } = stage.servers;

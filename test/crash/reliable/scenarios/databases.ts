@@ -11,6 +11,7 @@ const databaseRestart: Scenario = {
   name: 'database-restart',
   sentence: 'the postmasters of both databases are killed under load and started again',
   share: 2,
+  alone: true,
   faults: ['postmaster of A killed', 'postmaster of B killed', 'both postmasters killed'],
   async run(stage) {
     await stage.spawnAll();
