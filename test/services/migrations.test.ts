@@ -151,8 +151,9 @@ describe('the layout', () => {
 describe.each(LIBRARIES)('through $name', (library) => {
   test.each(['none', 'version 1'] as const)('from %s', async (tables) => {
     const { url, client } = await place(tables);
-    const { root, close } = await library.open(url);
-    onTestFinished(close);
+    const opened = await library.open(url);
+    onTestFinished(() => opened.close());
+    const { root } = opened;
     const from = tables === 'none' ? 0 : 1;
     expect((await migrationPlan(root)).from).toBe(from);
     expect(await migrate(root)).toEqual({ from, to: NEWEST });
