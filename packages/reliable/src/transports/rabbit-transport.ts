@@ -84,6 +84,8 @@ export class RabbitTransport implements Transport {
   #timer: Timer | undefined;
   /** Exchanges that have taken a message since the channel last ended by the broker's hand. */
   readonly #proven = new Set<string>();
+  /** What is on its way is the first message to its exchange. */
+  #alone = false;
   #closed = false;
   #idle: (() => void)[] = [];
 
@@ -161,8 +163,7 @@ export class RabbitTransport implements Transport {
 
   #mayGo({ message, exchange }: Sending): boolean {
     if (this.#sent.size === 0) return true;
-    const [first] = this.#sent.values();
-    if (!this.#proven.has(exchange) || !this.#proven.has(first!.exchange)) return false;
+    if (this.#alone || !this.#proven.has(exchange)) return false;
     const { windowMessages, windowBytes } = this.#options;
     return this.#sent.size < windowMessages && this.#sentBytes + message.body.length <= windowBytes;
   }
@@ -170,6 +171,7 @@ export class RabbitTransport implements Transport {
   #send(one: Sending): void {
     const { message, exchange, routingKey } = one;
     one.since = this.#ports.clock.monotonic();
+    if (this.#sent.size === 0) this.#alone = !this.#proven.has(exchange);
     this.#sent.set(message.id, one);
     this.#sentBytes += message.body.length;
     const channel = this.#channel!;
@@ -191,6 +193,7 @@ export class RabbitTransport implements Transport {
     this.#heardMs = this.#ports.clock.monotonic();
     if (error !== null && error !== undefined) return this.#settle(one, this.#outcomeOfFailure(one, failureOf(error).message));
     this.#proven.add(one.exchange);
+    this.#alone = false;
     this.#link?.proved();
     this.#settle(one, one.returned === undefined ? CONFIRMED : { outcome: 'unroutable', reason: one.returned });
     this.#pump();
@@ -200,7 +203,7 @@ export class RabbitTransport implements Transport {
     const ending = this.#ending;
     if (ending === undefined) return { outcome: 'unknown', reason: `no confirmation: ${message}` };
     // It was alone, so the broker means this one: it has not been stored.
-    const alone = this.#sent.size === 1 && !this.#proven.has(one.exchange);
+    const alone = this.#alone && !this.#proven.has(one.exchange);
     if (alone && ending.code === NOT_FOUND) return { outcome: 'unroutable', reason: ending.message };
     if (alone && (ending.code === ACCESS_REFUSED || ending.code === PRECONDITION_FAILED))
       return { outcome: 'rejected', reason: ending.message };

@@ -24,24 +24,27 @@ export function routeOf(message: OutgoingMessage): { readonly exchange: string; 
 /** Why a message cannot travel as it is; undefined when it can. */
 export function wireFault(message: OutgoingMessage, bodyBytesMax: number): string | undefined {
   const { exchange, routingKey } = routeOf(message);
-  for (const [what, text] of [
-    ['exchange', exchange] as const,
-    ['routing key', routingKey] as const,
-    ['type', message.type ?? ''] as const,
-  ]) {
-    // A UTF-16 unit is at most three bytes.
-    if (text.length * 3 > SHORT_BYTES_MAX && Buffer.byteLength(text) > SHORT_BYTES_MAX)
-      return `its ${what} has ${Buffer.byteLength(text)} bytes, RabbitMQ takes at most ${SHORT_BYTES_MAX}`;
-  }
+  if (isLong(exchange)) return tooLong('exchange', exchange);
+  if (isLong(routingKey)) return tooLong('routing key', routingKey);
+  if (message.type !== undefined && isLong(message.type)) return tooLong('type', message.type);
   return message.body.length > bodyBytesMax
     ? `its body has ${message.body.length} bytes, at most ${bodyBytesMax} (bodyBytesMax) may be`
     : undefined;
 }
 
+/** A UTF-16 unit is at most three bytes, so that most texts need no counting. */
+function isLong(text: string): boolean {
+  return text.length * 3 > SHORT_BYTES_MAX && Buffer.byteLength(text) > SHORT_BYTES_MAX;
+}
+
+function tooLong(what: string, text: string): string {
+  return `its ${what} has ${Buffer.byteLength(text)} bytes, RabbitMQ takes at most ${SHORT_BYTES_MAX}`;
+}
+
 export function publishOptionsOf(message: OutgoingMessage): RabbitPublishOptions {
   const { id, topic, key, tag, type, createdAt } = message;
-  // Without a prototype, so that no name is special.
-  const headers = Object.create(null) as Record<string, unknown>;
+  // No name that comes here is special to a plain object (see canTravel), and the driver is quicker with one.
+  const headers: Record<string, unknown> = {};
   const put = (name: string, value: string): void => void (headers[name] = value);
   writeHeaders(message.headers, canTravel, put);
   if (key !== undefined) put(WIRE.key, key);

@@ -65,7 +65,7 @@ export interface Delivery {
   readonly type?: string | undefined;
   readonly headers: ReadonlyMap<string, string>;
   readonly body: Uint8Array;
-  /** The broker says that it was delivered before; false promises nothing. */
+  /** It was delivered before, or that cannot be ruled out. */
   readonly redelivered: boolean;
   /** When it was added or sent, ms since 1970 by the sender's side. */
   readonly sentAt?: number | undefined;
