@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { pageOf, type Published, takeIn } from './page.ts';
 import type { PeersResult } from './peers/peers.ts';
+import type { RelayResult } from './relay/relay.ts';
 import type { MeasuredRow } from './rows.ts';
 
 const row: MeasuredRow = {
@@ -117,4 +118,23 @@ test('rows of produce and transfer become their tables', () => {
   const page = pageOf({ produce: [row], transfer: [{ ...row, work: 'transfer', messagesPerSecond: 1473 }] });
   expect(lineWith(page, '359,376')).toBe('| async | batch | binary | 100 B | 1024 | 359,376 | 2.52 | 8.65 |');
   expect(lineWith(page, '1,473')).toBe('| async | 1024 | 1,473 | 2.52 | 8.65 |');
+});
+
+test('a run of the relay has its own section, and leaves the others', () => {
+  const relay: RelayResult = {
+    kind: 'relay',
+    machine: peers.machine,
+    settings: { rounds: 3, rows: 100_000 },
+    tookSeconds: 600,
+    results: [
+      { work: 'wal', who: 'ours', value: 112.5, unit: 'B', rounds: [112.5, 113], durability: 'synced', note: 'without images' },
+    ],
+    marks: [{ work: 'wal', ratio: 1.33, mark: 1, against: 'at most 150 B', ours: 112.5, theirs: 150, durability: 'synced' }],
+  };
+  const published = takeIn({ peers }, JSON.stringify(relay));
+  expect(published.peers).toBe(peers);
+  const page = pageOf(published);
+  expect(lineWith(page, '| wal', 'at most 150 B')).toBe('| wal | at most 150 B | 112.5 | 150 | 1.33 | 1 | held | synced |');
+  expect(lineWith(page, '| wal | ours')).toContain('| 112.5 | B | 112.5, 113 | synced | without images |');
+  expect(page).toContain('Of 1 marks 1 are held.');
 });

@@ -7,11 +7,13 @@ import { fileURLToPath } from 'node:url';
 import { isHeld, type MarkResult, type SideResult } from './peers/marks.ts';
 import type { PeersResult } from './peers/peers.ts';
 import { type Value, WORKS } from './peers/works.ts';
+import type { RelayResult } from './relay/relay.ts';
 import type { MeasuredRow, Row } from './rows.ts';
 
 /** What docs/benchmarks.json holds: the newest result of each kind. */
 export interface Published {
   readonly peers?: PeersResult | undefined;
+  readonly relay?: RelayResult | undefined;
   readonly produce?: readonly MeasuredRow[] | undefined;
   readonly transfer?: readonly MeasuredRow[] | undefined;
 }
@@ -38,19 +40,21 @@ function readPublished(): Published {
 /** The last line of a run's output is its result; what kind it is, it says itself. */
 export function takeIn(published: Published, output: string): Published {
   const last = output.trim().split('\n').at(-1) ?? '';
-  const result = JSON.parse(last) as Partial<PeersResult> & { rows?: readonly MeasuredRow[] };
+  const result = JSON.parse(last) as Partial<PeersResult> & { rows?: readonly MeasuredRow[]; kind?: string };
+  if (result.kind === 'relay') return { ...published, relay: result as unknown as RelayResult };
   if (result.marks !== undefined) return { ...published, peers: result as PeersResult };
   const work: Row['work'] | undefined = result.rows?.[0]?.work;
   if (work === undefined) throw new Error(`neither rows nor marks in "${last.slice(0, 80)}"`);
   return { ...published, [work]: result.rows };
 }
 
-export function pageOf({ peers, produce, transfer }: Published): string {
+export function pageOf({ peers, relay, produce, transfer }: Published): string {
   const parts = [
     '<!-- Made from docs/benchmarks.json by `npm run bench -- page`; change the data by a run, the words in test/bench/page.ts. -->',
     '# Benchmarks',
     'Compare only figures of one run on one machine; the ratios travel better than the rates. Broker and client are a process each and share the machine; each acknowledgement is decoded and matched to its topic and to a new offset of its queue; keys and bodies differ per message; the messages go to two topics of eight queues.',
     ...(peers === undefined ? [] : peersParts(peers)),
+    ...(relay === undefined ? [] : relayParts(relay)),
     ...(produce === undefined ? [] : produceParts(produce)),
     ...(transfer === undefined ? [] : transferParts(transfer)),
   ];
@@ -88,6 +92,44 @@ function peersParts({ machine, versions, settings, tookSeconds, results, marks, 
       : [
           `Soak: ${soak.minutes} minutes of full load (${number(soak.messagesPerSecond)}/s) on a store of at most 4 GiB (${soak.storeGiB} GiB at the end): resident memory ${soak.residentMiB.first} MiB at first, ${soak.residentMiB.middle} at half time, ${soak.residentMiB.last} at the end, ${soak.residentMiB.highest} at most; slope of the second half ${soak.slopeMiBPer10Minutes} MiB in 10 minutes.`,
         ]),
+  ];
+}
+
+function relayParts({ machine, settings, tookSeconds, results, marks }: RelayResult): string[] {
+  const held = marks.filter(isHeld).length;
+  const given = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
+  return [
+    '## The outbox relay',
+    `\`npm run bench -- relay\`: messages of 1 KiB wait in a full table of PostgreSQL; each relay drains its own table through the same client to the same broker, and time ends when the database says that nothing is left. Each peer in the best of its ways that lose nothing. One PostgreSQL for all, durable as it comes. Machine: ${machine.cpu}, ${machine.cores} cores (database, broker and relay share them), ${machine.memoryGiB} GiB, ${machine.system}, data on ${machine.fileSystem}, Node ${machine.node}; ${machine.date}, ${Math.round(tookSeconds / 60)} minutes. Settings: ${given.join(', ')}.`,
+    `### Marks of the relay\n\nOf ${marks.length} marks ${held} are held.`,
+    table(
+      ['work', 'against', 'ours', 'theirs', 'ratio', 'mark', '', 'durability'],
+      '|---|---|--:|--:|--:|--:|---|---|',
+      marks.map((mark) => [
+        mark.work,
+        mark.against,
+        mark.ours === null ? '–' : number(mark.ours),
+        mark.theirs === null ? '–' : number(mark.theirs),
+        mark.ratio === null ? '–' : String(mark.ratio),
+        String(mark.mark),
+        mark.ratio === null ? `missing: ${mark.missing ?? ''}` : isHeld(mark) ? 'held' : '**not held**',
+        mark.durability,
+      ]),
+    ),
+    '### All figures of the relay',
+    table(
+      ['work', 'who', 'middle', 'unit', 'rounds', 'durability', 'remarks'],
+      '|---|---|--:|---|---|---|---|',
+      results.map(({ work, who, value, unit, rounds, durability, note }) => [
+        work,
+        who,
+        number(value),
+        unit,
+        rounds.map(number).join(', '),
+        durability,
+        note,
+      ]),
+    ),
   ];
 }
 

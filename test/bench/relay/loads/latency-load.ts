@@ -39,8 +39,8 @@ const consumer = client.consumer({
 });
 await producer.send({ topic, value: 'first' });
 await consumer.start();
-const pool = new pg.Pool({ connectionString: job.url, max: 10 });
-await Promise.all(Array.from({ length: 8 }, () => pool.query('select 1')));
+const pool = new pg.Pool({ connectionString: job.url, max: 16 });
+await Promise.all(Array.from({ length: 16 }, () => pool.query('select 1')));
 const send = job.bare ? bare : await relayed();
 const total = job.perSecond * (job.seconds + WARM_UP);
 const began = performance.now();
