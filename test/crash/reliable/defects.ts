@@ -44,7 +44,7 @@ export const DEFECTS = [
   },
   {
     name: 'order-broken',
-    scenario: 'two-relays',
+    scenario: 'broker-down',
     invariant: 'key-order',
     sentence: 'a relay takes the newest messages first',
   },
