@@ -6,7 +6,15 @@ const conditions = ['@tallystick/source'];
 const postgres = readState()?.services.postgres?.urls['url'];
 
 /** The contracts that run on SQLite with `npm test`, and here on PostgreSQL through `pg`. */
-const contracts = ['sql/session', 'outbox/outbox', 'relay/relay', 'inbox/inbox', 'local-transaction/*', 'monitor/monitor', 'alarms/alarms'];
+const contracts = [
+  'sql/session',
+  'outbox/outbox',
+  'relay/relay',
+  'inbox/inbox',
+  'local-transaction/*',
+  'monitor/monitor',
+  'alarms/alarms',
+];
 
 /** The tests that need `npm run services:up`; plain `npm test` leaves them out. */
 export default defineConfig({
