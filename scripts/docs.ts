@@ -41,6 +41,9 @@ const options = (): string =>
       table: reliable.HANDLER_OPTIONS,
     },
     { title: 'Calls', given: '`createCalls({ … })`.', table: reliable.CALL_OPTIONS },
+    { title: 'RabbitMQ transport', given: '`rabbitTransport({ connect, … })`.', table: reliable.RABBIT_TRANSPORT_OPTIONS },
+    { title: 'RabbitMQ subscriber', given: '`rabbitSubscriber({ connect, … })`.', table: reliable.RABBIT_SUBSCRIBER_OPTIONS },
+    { title: 'HTTP transport', given: '`httpTransport({ allow, … })`.', table: reliable.HTTP_TRANSPORT_OPTIONS },
     {
       title: 'Local-transaction table',
       given: '`createLocalTransactionTable(db, { … })`.',

@@ -122,7 +122,7 @@ export {
   type MemoryFault,
   type MemorySubscription,
 } from './transports/memory.ts';
-export { CALL_METHOD, CALL_URL, httpTransport, type HttpTransportSettings } from './transports/http.ts';
+export { CALL_METHOD, CALL_URL, HTTP_TRANSPORT_OPTIONS, httpTransport, type HttpTransportSettings } from './transports/http.ts';
 export { otel, type OtelApi, type OtelOptions } from './telemetry/otel.ts';
 export type { Telemetry } from './telemetry/telemetry.ts';
 export { observeOutbox, tracedReceive, tracedTransport } from './telemetry/traced.ts';

@@ -13,6 +13,7 @@
  * ```
  */
 import { createHash } from 'node:crypto';
+import { integerOption, resolveOptions, type GivenOptions } from '@tallystick/base';
 import { CONFIRMED, publishInChains } from './key-chains.ts';
 import type { OutgoingMessage, PublishOutcome, Transport } from './transport.ts';
 
@@ -20,23 +21,22 @@ import type { OutgoingMessage, PublishOutcome, Transport } from './transport.ts'
 export const CALL_METHOD = 'tallystick-method';
 export const CALL_URL = 'tallystick-url';
 
-export interface HttpTransportSettings {
+export const HTTP_TRANSPORT_OPTIONS = {
+  timeoutMs: integerOption(10_000, 1, 3_600_000, "How long a call may take with its answer; below the relay's sweepAfterMs."),
+  callsMax: integerOption(16, 1, 10_000, 'Most calls at once.'),
+};
+
+export interface HttpTransportSettings extends GivenOptions<typeof HTTP_TRANSPORT_OPTIONS> {
   /** Origins that may be called, `https://pay.example:8443`. */
   readonly allow: readonly string[];
   readonly fetch?: typeof fetch | undefined;
-  /** How long a call may take with its answer, ms. Default 10,000; below the relay's `sweepAfterMs`. */
-  readonly timeoutMs?: number | undefined;
-  /** Most calls at once. Default 16. */
-  readonly callsMax?: number | undefined;
 }
 
-const TIMEOUT_MS = 10_000;
-const CALLS_MAX = 16;
 /** As much of an answer is read; the rest is not waited for. */
 const ANSWER_BYTES_MAX = 16 * 1024;
 const SHOWN_CHARACTERS = 160;
 
-/** Throws a TypeError for an entry of `allow` that is no origin. */
+/** Throws a TypeError for an entry of `allow` that is no origin, an OptionsError for options that cannot work. */
 export function httpTransport(settings: HttpTransportSettings): Transport {
   return new HttpTransport(settings);
 }
@@ -49,11 +49,12 @@ class HttpTransport implements Transport {
   readonly #waiting: (() => void)[] = [];
   #free: number;
 
-  constructor({ allow, fetch: given, timeoutMs, callsMax }: HttpTransportSettings) {
+  constructor({ allow, fetch: sender, ...given }: HttpTransportSettings) {
+    const { timeoutMs, callsMax } = resolveOptions('httpTransport', HTTP_TRANSPORT_OPTIONS, given);
     this.#allowed = new Set(allow.map(originOf));
-    this.#fetch = given ?? fetch;
-    this.#timeoutMs = timeoutMs ?? TIMEOUT_MS;
-    this.#free = callsMax ?? CALLS_MAX;
+    this.#fetch = sender ?? fetch;
+    this.#timeoutMs = timeoutMs;
+    this.#free = callsMax;
   }
 
   publish(batch: readonly OutgoingMessage[]): Promise<readonly PublishOutcome[]> {
