@@ -71,7 +71,9 @@ export class LeaseKeeper {
     this.lost(plan.lost);
     if (plan.take.length === 0 && !(renewDue && plan.renew.length > 0)) return plan.lost.length > 0;
     const before = this.#held;
-    this.#held = await this.#database.atomically(keepLeases(dialect, this.#identity, plan, wallMs));
+    const keeping = keepLeases(dialect, this.#identity, plan, wallMs);
+    // On a server each row by itself: a process that is stopped inside a transaction would keep its heir waiting for its locks.
+    this.#held = await (dialect.name === 'sqlite' ? this.#database.atomically(keeping) : this.#database.run(keeping));
     this.#safeUntilMs = now + this.#identity.leaseMs;
     this.#renewAtMs = now + this.#identity.leaseMs / 3;
     for (const firstShard of before.keys()) if (!this.#held.has(firstShard)) this.#tell({ kind: 'fenced', firstShard });

@@ -263,11 +263,11 @@ export class Relay {
     };
     this.#claiming = true;
     try {
-      return (await this.#database.run(claimer.claim(order))).rows;
+      return (await this.#database.run(claimer.claim(order), !claimer.sweeping)).rows;
     } finally {
       const now = this.#clock.monotonic();
       if (all) this.#allAtMs = now + ALL_INTERVAL_MS;
-      // A sweep that walks far may take a tenth of the time, not all of it.
+      // A sweep that walks far may take a twentieth of the time, not all of it.
       if (sweeping) this.#sweepTookMs += now - began;
       if (sweeping && !claimer.sweeping) {
         this.#sweepAtMs = now + Math.max(sweepIntervalMs / 2, SWEEP_PAUSE * this.#sweepTookMs);
@@ -365,7 +365,7 @@ export class Relay {
 /** How often a busy relay looks for what is retried, delayed or sent. */
 const ALL_INTERVAL_MS = 50;
 /** After a sweep it is left alone for so many times as long as it took. */
-const SWEEP_PAUSE = 9;
+const SWEEP_PAUSE = 19;
 /** The first wait after nothing was found. */
 const IDLE_FIRST_MS = 10;
 /** Routes that are remembered as leading nowhere. */
