@@ -167,12 +167,12 @@ class App {
   private watch(client: pg.PoolClient): void {
     client.on('error', () => undefined);
     watchQueries(client, {
-      cares: /^\s*commit\b|pg_xact_status/i,
+      cares: /^\s*commit\b|(pg_xact|txid)_status/i,
       before: (sql) => (isCommit(sql) ? this.atCommit(client, 'before-commit') : undefined),
       sent: (sql) => (isCommit(sql) ? this.atCommit(client, 'commit-sent') : undefined),
       answered: (sql) => {
         if (isCommit(sql)) this.attempts.delete(client);
-        else this.line.count('asked pg_xact_status');
+        else this.line.count('asked for its status');
         return undefined;
       },
     });

@@ -108,7 +108,7 @@ const commitReplyLost: Scenario = {
   name: 'commit-reply-lost',
   sentence: 'COMMIT is carried out and its answer never comes: cut off, or in silence; and COMMIT itself is lost on its way',
   share: 2,
-  faults: ['answer cut off', 'answer in silence', 'COMMIT lost', 'asked pg_xact_status', 'asked the marker row'],
+  faults: ['answer cut off', 'answer in silence', 'COMMIT lost', 'asked for its status', 'asked the marker row'],
   async run(stage) {
     const proxy = await PostgresProxy.listen(stage.servers.a.port);
     const faults = ['answer cut off', 'COMMIT lost', 'answer cut off', 'COMMIT lost', 'answer in silence'] as const;
@@ -133,7 +133,7 @@ const commitReplyLost: Scenario = {
       await stage.reaches('all transfers are made', ({ made }) => made >= stage.transfers, 120_000);
       proxy.judge = () => 'pass';
       await stage.rest();
-      stage.fault('asked pg_xact_status', stage.counts.get('asked pg_xact_status') ?? 0);
+      stage.fault('asked for its status', stage.counts.get('asked for its status') ?? 0);
       stage.fault('asked the marker row', stage.counts.get('asked the marker row') ?? 0);
     } finally {
       await proxy.close();
