@@ -26,6 +26,8 @@ async function failure(call: () => unknown): Promise<{ code?: string; message?: 
 
 async function poolOf(url: string, max = 4): Promise<pg.Pool> {
   const pool = new pg.Pool({ connectionString: url, max });
+  // The database may go before the server has heard that its connections do.
+  pool.on('connect', (client) => void client.on('error', () => undefined));
   onTestFinished(() => pool.end());
   return pool;
 }

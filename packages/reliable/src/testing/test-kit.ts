@@ -1,7 +1,7 @@
 /**
  * A sender's database, an outbox, a relay and a broker in one process, in time that a test moves: what takes an hour is over at once, and
  * what happens once a year happens when the test says so. Everything is real except the broker and the clock; the database is the one
- * that the test opens. (A server such as PostgreSQL has a clock of its own: there, what falls due later takes as long as it takes.)
+ * that the test opens. (A server such as PostgreSQL has a clock of its own: there, the kit's time runs as fast as the server's.)
  */
 import { ManualTime, seededRandom } from '@tallystick/base/testing';
 import type { Random } from '@tallystick/base';
@@ -12,6 +12,7 @@ import type { MessageTypes } from '../outbox/message-types.ts';
 import { createOutbox, type Outbox, type OutboxSettings } from '../outbox/outbox.ts';
 import { createRelay, type Relay } from '../relay/relay.ts';
 import type { Database } from '../sql/handles.ts';
+import { sessionOf } from '../sql/session.ts';
 import { memoryBroker, type MemoryBroker, type MemorySubscription } from '../transports/memory.ts';
 import type { Delivery, Receipt, Transport } from '../transports/transport.ts';
 import { Faults, type CrashStep } from './faults.ts';
@@ -29,7 +30,7 @@ export interface TestKitSettings<H extends Database, Types extends MessageTypes>
 }
 
 export interface UntilOptions {
-  /** How much time may pass, by the kit's clock. Default a day. */
+  /** How much time may pass, by the kit's clock. Default a day; a minute where the database has a clock of its own. */
   readonly withinMs?: number | undefined;
 }
 
@@ -52,6 +53,8 @@ export class TestKit<H extends Database, Types extends MessageTypes = MessageTyp
   readonly #faults: Faults;
   readonly #monitor: Monitor<H>;
   readonly #consumers: Consumer[] = [];
+  /** The database goes by its own time. */
+  readonly #ownClock: boolean;
   #relay: Relay | undefined;
   #process: Mortal;
   #relays = 0;
@@ -65,6 +68,7 @@ export class TestKit<H extends Database, Types extends MessageTypes = MessageTyp
     this.#faults = new Faults(this.broker);
     this.#process = new Mortal(this.time);
     this.db = open();
+    this.#ownClock = sessionOf(this.db).dialect.now !== undefined;
     const wake = (): void => this.#relay?.wake();
     this.outbox = createOutbox(this.db, { ...given, ...this.ports, transport: this.broker, wake } as OutboxSettings<Types>);
     this.#monitor = createMonitor(this.db, { clock: this.time, channel: given.channel });
@@ -140,7 +144,11 @@ export class TestKit<H extends Database, Types extends MessageTypes = MessageTyp
     await this.outbox.close();
   }
 
-  async #until(what: string, holds: () => boolean | Promise<boolean>, { withinMs = DAY_MS }: UntilOptions = {}): Promise<void> {
+  async #until(
+    what: string,
+    holds: () => boolean | Promise<boolean>,
+    { withinMs = this.#ownClock ? MINUTE_MS : DAY_MS }: UntilOptions = {},
+  ): Promise<void> {
     const endMs = this.time.now() + withinMs;
     let stepMs = STEP_MS;
     while (!(await holds())) {
@@ -153,14 +161,15 @@ export class TestKit<H extends Database, Types extends MessageTypes = MessageTyp
     }
   }
 
-  /** Time and everything that can run without more of it; a server's answers need real moments. */
+  /** Time and everything that can run without more of it; a server's answers need real moments, and time that runs with its own. */
   async #pass(ms: number): Promise<void> {
-    this.time.advance(ms);
+    const began = performance.now();
+    if (this.#ownClock) await new Promise<void>((resolve) => setTimeout(resolve, MOMENT_MS));
+    this.time.advance(this.#ownClock ? Math.ceil(performance.now() - began) : ms);
     for (let round = 0; round < ROUNDS; round++) {
       await new Promise<void>((resolve) => setImmediate(resolve));
       this.time.settle();
     }
-    await new Promise<void>((resolve) => setTimeout(resolve, 1));
   }
 
   /** A relay that died is followed by another one, with a lease to wait for. */
@@ -252,6 +261,8 @@ function quiet({ waiting, delayed, retrying, sent }: Counts): boolean {
 }
 
 const DAY_MS = 86_400_000;
+const MINUTE_MS = 60_000;
+const MOMENT_MS = 5;
 const STEP_MS = 20;
 /** A lease that runs out in such a step is taken again by its holder. */
 const STEP_MAX_MS = 3_600_000;

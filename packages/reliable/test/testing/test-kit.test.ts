@@ -103,6 +103,27 @@ describe('a broker', () => {
   });
 });
 
+describe('the faults are real: a receiver without an inbox', () => {
+  test.each([
+    ['is seen to book twice when its process dies after its commit', 'after handling'],
+    ['is seen to book twice when the relay dies before its note', 'after publish'],
+  ] as const)('%s', async (_name, step) => {
+    const path = databasePath();
+    migrated(path);
+    const kit = testKit({ open: () => openRaw(path), messages });
+    onTestFinished(() => kit.stop());
+    const booked: string[] = [];
+    await kit.consume('orders', ({ body }) => {
+      booked.push((JSON.parse(Buffer.from(body).toString()) as { order: string }).order);
+      return Promise.resolve('done');
+    });
+    kit.crashAt(step);
+    kit.outbox.transaction((tx) => kit.outbox.in(tx).add({ type: 'order.created', body: { order: 'a', cents: 5 } }));
+    await kit.deliver();
+    expect(booked).toEqual(['a', 'a']);
+  });
+});
+
 test('time is the test’s: a message for tomorrow is there at once, and not before', async () => {
   const { kit, order, booked } = await shop();
   order('tomorrow', 5, { delayMs: 86_400_000 - 60_000 });
