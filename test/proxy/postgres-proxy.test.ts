@@ -59,7 +59,11 @@ async function talk(port: number): Promise<string[]> {
 }
 
 test('frames are found however the bytes are split', () => {
-  const bytes = Buffer.concat([frame('C', Buffer.from('INSERT 0 1\0')), frame('Z', Buffer.from('T')), frame('Z', Buffer.from('I'))]);
+  const bytes = Buffer.concat([
+    frame('C', Buffer.from('INSERT 0 1\0')),
+    frame('Z', Buffer.from('T')),
+    frame('Z', Buffer.from('I')),
+  ]);
   for (let step = 1; step <= bytes.length; step++) {
     const reader = new FrameReader('to-client');
     const seen = [];
@@ -89,16 +93,20 @@ test('without a judge the dialogue passes, and only the transaction’s frames a
 test.each([
   { verdict: 'cut-after', reached: 4, believed: 3 },
   { verdict: 'cut-before', reached: 3, believed: 3 },
-] as const)('$verdict of the client’s COMMIT: the server saw $reached statements, the client was told of $believed', async (row) => {
-  const server = await pretender();
-  const judge = ({ text, direction }: JudgedFrame): Verdict => (direction === 'to-server' && text === 'commit' ? row.verdict : 'pass');
-  const proxy = await PostgresProxy.listen(server.port, { judge });
-  expect(await talk(proxy.port)).toHaveLength(row.believed);
-  await server.ended;
-  expect(server.statements).toHaveLength(row.reached);
-  expect(proxy.cuts).toBe(1);
-  await proxy.close();
-});
+] as const)(
+  '$verdict of the client’s COMMIT: the server saw $reached statements, the client was told of $believed',
+  async (row) => {
+    const server = await pretender();
+    const judge = ({ text, direction }: JudgedFrame): Verdict =>
+      direction === 'to-server' && text === 'commit' ? row.verdict : 'pass';
+    const proxy = await PostgresProxy.listen(server.port, { judge });
+    expect(await talk(proxy.port)).toHaveLength(row.believed);
+    await server.ended;
+    expect(server.statements).toHaveLength(row.reached);
+    expect(proxy.cuts).toBe(1);
+    await proxy.close();
+  },
+);
 
 test('the answer to COMMIT is lost: the server has committed, the client does not know', async () => {
   const server = await pretender();
