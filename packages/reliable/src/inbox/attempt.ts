@@ -14,7 +14,7 @@ import { backoffMs, type Clock, type Random, type Timers } from '@tallystick/bas
 import type { CallRequest } from '../call/call.ts';
 import { fail } from '../errors.ts';
 import type { NewMessage } from '../outbox/message-types.ts';
-import { pause } from '../relay/waits.ts';
+import { pause } from '../waits.ts';
 import type { Answer } from '../sql/handles.ts';
 import type { Session } from '../sql/session.ts';
 import { plain, run, type Steps } from '../sql/statement.ts';

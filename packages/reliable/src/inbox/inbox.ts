@@ -32,7 +32,7 @@ import { confirmationOf } from '../outbox/confirmation.ts';
 import { nameFault } from '../outbox/message.ts';
 import { MessageIds } from '../outbox/message-id.ts';
 import type { NewMessage } from '../outbox/message-types.ts';
-import { comesBack } from '../relay/waits.ts';
+import { comesBack } from '../waits.ts';
 import { assertDurable, durably } from '../sql/durability.ts';
 import { isSyncHandle, type Answer, type Database, type Handle, type SyncHandle, type TransactionOf } from '../sql/handles.ts';
 import { perform, performInside, savepointed, sessionOf } from '../sql/session.ts';

@@ -28,7 +28,7 @@ import { sql } from 'kysely';
 import { fail } from '../errors.ts';
 import { LOCK_OPTIONS } from '../options.ts';
 import { nameFault } from '../outbox/message.ts';
-import { pause } from '../relay/waits.ts';
+import { pause } from '../waits.ts';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import type { Answer, Database, Handle } from '../sql/handles.ts';
 import { performInside, sessionOf } from '../sql/session.ts';

@@ -11,7 +11,7 @@ import { backoffMs, type Timer, type Turn } from '@tallystick/base';
 import { fail } from '../errors.ts';
 import type { InboxOptions } from '../options.ts';
 import { LeaseKeeper } from '../relay/lease-keeper.ts';
-import { comesBack, pause } from '../relay/waits.ts';
+import { comesBack, pause } from '../waits.ts';
 import type { Delivery } from '../transports/transport.ts';
 import { attemptAt, type AttemptPorts } from './attempt.ts';
 import { failureOf, quarantined, refused, type Failure } from './failure.ts';

@@ -5,7 +5,7 @@
  */
 import type { Timers } from '@tallystick/base';
 import { fail } from '../errors.ts';
-import { comesBack } from '../relay/waits.ts';
+import { comesBack } from '../waits.ts';
 
 /** How long a handler has to end after its signal. */
 const GRACE_MS = 1_000;

@@ -17,7 +17,7 @@ import type { PostgresStatements } from './postgres-statements.ts';
 import type { RelayDatabase } from './relay-database.ts';
 import type { RelayStatements } from './relay-statements.ts';
 import { settleApart, settleTogether, type Decided } from './settle.ts';
-import { comesBack, pause } from './waits.ts';
+import { comesBack, pause } from '../waits.ts';
 
 /** Since the relay was made. */
 export interface RelayCounters {

@@ -31,7 +31,7 @@ import { earliestOfKeys } from './overtaken.ts';
 import { RelayDatabase } from './relay-database.ts';
 import { relayStatements } from './relay-statements.ts';
 import { Retention } from './retention.ts';
-import { comesBack } from './waits.ts';
+import { comesBack } from '../waits.ts';
 
 export interface RelaySettings extends GivenRelayOptions {
   /** A pool, or a handle of the relay's own. */

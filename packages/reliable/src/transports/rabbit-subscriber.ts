@@ -21,7 +21,7 @@ import {
   type RabbitConsumeOptions,
   type RabbitMessage,
 } from './rabbit-driver.ts';
-import { comesBack } from '../relay/waits.ts';
+import { comesBack } from '../waits.ts';
 import { RabbitLink } from './rabbit-link.ts';
 import { RABBIT_SUBSCRIBER_OPTIONS, type GivenRabbitSubscriberOptions, type RabbitSubscriberOptions } from './rabbit-options.ts';
 import { rabbitDelivery } from './rabbit-wire.ts';

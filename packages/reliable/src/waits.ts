@@ -1,6 +1,7 @@
 import type { Timers } from '@tallystick/base';
 
-/** The two waits of a relay, over its timers. */
+/** Waiting, over timers that are handed in. */
+
 
 /** Whether the promise, which never rejects, comes back within `ms`. */
 export function comesBack(promise: Promise<unknown>, ms: number, timers: Timers): Promise<boolean> {
