@@ -2,7 +2,6 @@ import type { Timers } from '@tallystick/base';
 
 /** Waiting, over timers that are handed in. */
 
-
 /** Whether the promise, which never rejects, comes back within `ms`. */
 export function comesBack(promise: Promise<unknown>, ms: number, timers: Timers): Promise<boolean> {
   return new Promise((resolve) => {
