@@ -36,6 +36,11 @@ export interface AsyncHandle {
   ready?(): Promise<void>;
   /** Calls `told` once, when the transaction that is open now has ended. Answers false where this handle cannot see its end. */
   onEnd?(told: (outcome: TransactionOutcome) => void): boolean;
+  /**
+   * What `execute` is for as long as the transaction that is open now lasts: once that has ended, a statement is refused with
+   * NOT_IN_TRANSACTION, even if its turn on the connection comes only then. Absent: statements go wherever the connection is by then.
+   */
+  inside?(): AsyncHandle['execute'];
   /** Runs `copy (…) to stdout (format binary)`: its stream, in pieces that end where a row ends. Undefined where this connection cannot. */
   copyOut?(text: string): Promise<readonly Uint8Array[]> | undefined;
 }

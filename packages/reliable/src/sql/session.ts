@@ -41,6 +41,8 @@ export interface AsyncSession {
   readonly dialect: Dialect;
   execute(statement: Statement): Promise<StatementResult>;
   inTransaction(): boolean | Promise<boolean>;
+  /** As {@link AsyncHandle.inside}. */
+  inside(): (statement: Statement) => Promise<StatementResult>;
   /** As {@link AsyncHandle.ready}. */
   ready(): Promise<void>;
   /** As {@link AsyncHandle.onEnd}. */
@@ -110,16 +112,22 @@ function stepNow(session: SyncSession, step: Statement | Call): StatementResult 
   return { rows: [], changes: 0, value };
 }
 
-async function stepLater(session: AsyncSession, step: Statement | Call): Promise<StatementResult> {
-  return 'call' in step ? { rows: [], changes: 0, value: await step.call() } : session.execute(step);
+type Execute = (statement: Statement) => Promise<StatementResult>;
+
+async function stepLater(execute: Execute, step: Statement | Call): Promise<StatementResult> {
+  return 'call' in step ? { rows: [], changes: 0, value: await step.call() } : execute(step);
 }
 
-async function performLater<T>(session: AsyncSession, steps: Steps<T>): Promise<T> {
+async function performLater<T>(
+  session: AsyncSession,
+  steps: Steps<T>,
+  execute: Execute = (statement) => session.execute(statement),
+): Promise<T> {
   let next = steps.next();
   while (next.done !== true) {
     let result: StatementResult;
     try {
-      result = await stepLater(session, next.value);
+      result = await stepLater(execute, next.value);
     } catch (error) {
       next = steps.throw(error);
       continue;
@@ -140,7 +148,7 @@ export function performInside<T>(session: Session, steps: () => Steps<T>): T | P
 }
 
 function performLaterInside<T>(session: AsyncSession, steps: () => Steps<T>): Promise<T> {
-  const write = assertInside(session).then(() => performLater(session, steps()));
+  const write = assertInside(session).then(() => performLater(session, steps(), session.inside()));
   const open = session.wrapped?.writesOpen;
   if (open === undefined) return write;
   const ended = write.finally(() => open.delete(ended));
@@ -288,6 +296,13 @@ class AsyncHandleSession implements AsyncSession {
     return rows?.then((value) => ({ rows: [], changes: 0, value }));
   }
 
+  inside(): (statement: Statement) => Promise<StatementResult> {
+    const execute = this.#handle.inside?.();
+    return execute === undefined
+      ? (statement) => this.execute(statement)
+      : (statement) => execute(statement.sql, statement.parameters);
+  }
+
   inTransaction(): boolean | Promise<boolean> {
     return this.#handle.inTransaction();
   }
@@ -324,6 +339,10 @@ class RootSession implements AsyncSession {
     } finally {
       await giveBack(broken);
     }
+  }
+
+  inside(): (statement: Statement) => Promise<StatementResult> {
+    return (statement) => this.execute(statement);
   }
 
   inTransaction(): boolean {

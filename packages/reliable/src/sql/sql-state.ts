@@ -27,5 +27,5 @@ export function sqlStateOf(error: unknown): string | undefined {
 /** Where the libraries keep the driver's error: Drizzle, TypeORM, MikroORM; Prisma in two steps. */
 const WRAPPED_AS = ['cause', 'driverError', 'previous', 'meta', 'driverAdapterError'];
 
-/** Five characters with a digit in them: Node's own codes (EPIPE) have none. Prisma's (P2028) have the letter first and four digits. */
-const SQL_STATE = /^(?=.*\d)(?!P\d{4}$)[0-9A-Z]{5}$/;
+/** Five characters with a digit in them: Node's own codes (EPIPE) have none. Prisma's (P2028) begin with P1 to P9, PL/pgSQL's with P0. */
+const SQL_STATE = /^(?=.*\d)(?!P[1-9]\d{3}$)[0-9A-Z]{5}$/;

@@ -82,11 +82,17 @@ function rollBack(session: SyncSession): void {
 
 /** On a single connection. Its commit was refused, or nobody knows: without another connection there is nobody to ask. */
 async function transactionLater<T>(session: AsyncSession, fn: () => Promise<T>): Promise<T> {
-  if (await session.inTransaction()) throw fail('ALREADY_IN_TRANSACTION');
-  await session.execute(plain(session.dialect.begin));
+  // Asked again after the wait: of two that begin at once on one connection the second would join the first.
+  if ((await session.inTransaction()) || session.wrapped !== undefined) throw fail('ALREADY_IN_TRANSACTION');
   const wrapped = wrap();
   const ending: Ending = { committing: false, seen: undefined };
   session.wrapped = wrapped;
+  try {
+    await session.execute(plain(session.dialect.begin));
+  } catch (error) {
+    session.wrapped = undefined;
+    throw error;
+  }
   let value: T;
   try {
     watch(session, ending);
@@ -95,6 +101,7 @@ async function transactionLater<T>(session: AsyncSession, fn: () => Promise<T>):
     ending.committing = true;
     await session.execute(plain('commit'));
   } catch (error) {
+    await settleWrites(wrapped);
     const outcome = outcomeOf(ending, error);
     if (!ending.committing || outcome === 'rollback') await session.execute(plain('rollback')).catch(() => undefined);
     session.wrapped = undefined;
@@ -129,6 +136,7 @@ async function transactionOfLibrary<T>(
       ending.committing = true;
       return value;
     } finally {
+      await settleWrites(wrapped);
       session.wrapped = undefined;
     }
   };
@@ -187,12 +195,16 @@ function committed<T>(wrapped: WrappedTransaction, ending: Ending, value: T): T 
   return value;
 }
 
-/** Waits for them before the rollback: a write that began inside the transaction must not end outside of it. */
 async function refuseOpenWrites(wrapped: WrappedTransaction): Promise<void> {
-  const open = [...wrapped.writesOpen];
-  if (open.length === 0) return;
-  await Promise.allSettled(open);
-  throw fail('ADD_STILL_OPEN', `${open.length} open`);
+  const { size } = wrapped.writesOpen;
+  if (size === 0) return;
+  await settleWrites(wrapped);
+  throw fail('ADD_STILL_OPEN', `${size} open`);
+}
+
+/** They are waited for before the rollback: a write that began inside the transaction must not end outside of it. */
+async function settleWrites({ writesOpen }: WrappedTransaction): Promise<void> {
+  while (writesOpen.size > 0) await Promise.allSettled([...writesOpen]);
 }
 
 function wrap(): WrappedTransaction {

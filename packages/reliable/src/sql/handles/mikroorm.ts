@@ -45,6 +45,10 @@ class MikroormHandle implements AsyncHandle {
     return handle.execute(...given);
   }
 
+  inside(): AsyncHandle['execute'] {
+    return this.#present()?.inside?.() ?? ((sql, parameters) => this.execute(sql, parameters));
+  }
+
   inTransaction(): boolean | Promise<boolean> {
     return this.#present()?.inTransaction() ?? false;
   }

@@ -10,7 +10,7 @@ import { fail } from '../../errors.ts';
 import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
 import type { SqlValue } from '../statement.ts';
 import { isPgClient, PgHandle, type PgNative } from './pg.ts';
-import { isPgConnection, watchEnd, type PgConnection } from './pg-watch.ts';
+import { isPgConnection, watchEnd, whileOpen, type PgConnection } from './pg-watch.ts';
 
 /** What of the library's transaction is known. */
 export interface NativeParts {
@@ -44,6 +44,19 @@ export class NativeTransaction implements AsyncHandle {
     const execute = client === undefined ? this.#parts.execute : client.execute.bind(client);
     if (execute === undefined) throw fail('UNKNOWN_HANDLE', 'the library is not over pg');
     return execute(sql, parameters);
+  }
+
+  /** It has ended, and that was seen. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  inside(): AsyncHandle['execute'] {
+    const found = this.#found ?? NOTHING;
+    // Where nothing is watched, only the library can refuse.
+    if (found === NOTHING) return (sql, parameters) => this.execute(sql, parameters);
+    const execute = found.client?.inside() ?? this.execute.bind(this);
+    return (sql, parameters) => execute(sql, whileOpen(parameters, () => !this.#over) as SqlValue[]);
   }
 
   inTransaction(): boolean | Promise<boolean> {

@@ -4,12 +4,14 @@
  * server turns into a rollback and tags so, counts as one, and savepoints do not count at all. One pair of listeners per connection,
  * there only while somebody waits.
  */
+import { fail } from '../../errors.ts';
 import type { TransactionOutcome } from '../handles.ts';
 import { hasMethods, member } from './library.ts';
 
 /** `client.connection` of pg: an emitter of the protocol's messages. */
 export interface PgConnection {
   on(event: string, listener: (message: never) => void): unknown;
+  prependListener?(event: string, listener: (message: never) => void): unknown;
   removeListener(event: string, listener: (message: never) => void): unknown;
 }
 
@@ -27,6 +29,36 @@ export function watchEnd(connection: PgConnection, told: Told, textOf?: () => un
 }
 
 const watches = new WeakMap<PgConnection, PgWatch>();
+
+/** The transaction that is open on the connection now; `over` as soon as its end is seen, before the client sends anything more. */
+export function openOn(connection: PgConnection, textOf: () => unknown): { readonly over: boolean } {
+  let open = opens.get(connection);
+  if (open === undefined || open.over) {
+    const fresh = { over: false };
+    open = fresh;
+    opens.set(connection, fresh);
+    watchEnd(connection, () => (fresh.over = true), textOf);
+  }
+  return open;
+}
+
+const opens = new WeakMap<PgConnection, { over: boolean }>();
+
+/**
+ * Parameters of a statement that must not leave when its turn comes after the end of its transaction: pg asks the first of them for
+ * its value in the moment in which it sends the statement.
+ */
+export function whileOpen(parameters: readonly unknown[], isOpen: () => boolean): unknown[] {
+  const [first, ...rest] = parameters;
+  if (parameters.length === 0) return [];
+  const asked = {
+    toPostgres: (): unknown => {
+      if (!isOpen()) throw fail('NOT_IN_TRANSACTION', 'it ended before this was written: await every write inside of it');
+      return first;
+    },
+  };
+  return [asked, ...rest];
+}
 
 class PgWatch {
   readonly #connection: PgConnection;
@@ -47,8 +79,11 @@ class PgWatch {
   }
 
   readonly #completed = (message: { readonly text?: unknown }): void => {
+    const before = this.#tag;
     this.#tag = String(member(message, 'text'));
     if (this.#tag === 'COMMIT') this.#seen ??= 'commit';
+    // One text that rolls back and begins anew; were the rollback a savepoint's, the transaction could not begin again.
+    else if (before === 'ROLLBACK' && BEGINS.includes(this.#tag)) this.#seen ??= 'rollback';
     // The only rollback that goes on with an open transaction of another kind than a savepoint's; the tag does not tell them apart.
     else if (this.#tag === 'ROLLBACK' && CHAINS.test(String(this.#textOf?.()))) this.#seen ??= 'rollback';
   };
@@ -56,6 +91,7 @@ class PgWatch {
   readonly #ready = (message: { readonly status?: unknown }): void => {
     if (this.#seen === undefined && member(message, 'status') === 'I')
       this.#seen = this.#tag === 'PREPARE TRANSACTION' ? 'unknown' : 'rollback';
+    this.#tag = '';
     if (this.#seen !== undefined) this.#end(this.#seen);
   };
 
@@ -65,7 +101,9 @@ class PgWatch {
     this.#seen = undefined;
     this.#tag = '';
     this.#connection.on('commandComplete', this.#completed);
-    this.#connection.on('readyForQuery', this.#ready);
+    // Before the client, which sends its next statement there.
+    if (this.#connection.prependListener === undefined) this.#connection.on('readyForQuery', this.#ready);
+    else this.#connection.prependListener('readyForQuery', this.#ready);
     this.#connection.on('end', this.#gone);
   }
 
@@ -79,4 +117,5 @@ class PgWatch {
   }
 }
 
+const BEGINS = ['BEGIN', 'START TRANSACTION'];
 const CHAINS = /\band\s+chain\b/i;

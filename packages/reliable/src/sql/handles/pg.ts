@@ -5,7 +5,7 @@
 import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
 import { hasMethods, member, type Borrowed, type Library, type LibraryRoot } from './library.ts';
 import { copyOut } from './pg-copy.ts';
-import { isPgConnection, watchEnd } from './pg-watch.ts';
+import { isPgConnection, openOn, watchEnd, whileOpen } from './pg-watch.ts';
 import { turnsOf, type Turns } from './turns.ts';
 
 /** What of pg's client is used. */
@@ -57,6 +57,13 @@ export class PgHandle implements AsyncHandle {
     return { rows: rows ?? [], changes: rowCount ?? 0 };
   }
 
+  inside(): AsyncHandle['execute'] {
+    const { connection } = this.#client;
+    const open = isPgConnection(connection) ? openOn(connection, () => this.#text()) : undefined;
+    const isOpen = (): boolean => open?.over !== true && statusOf(this.#client) !== 'I';
+    return (sql, parameters) => this.execute(sql, whileOpen(parameters, isOpen));
+  }
+
   copyOut(text: string): Promise<readonly Uint8Array[]> | undefined {
     // A pipelined client takes no query but its own.
     if (member(this.#client, 'pipeline') === true) return undefined;
@@ -74,8 +81,13 @@ export class PgHandle implements AsyncHandle {
     if (!isPgConnection(connection)) return false;
     const status = statusOf(this.#client);
     if (status === 'I' || status === null) return false;
-    watchEnd(connection, told, () => member(member(this.#client, '_activeQuery'), 'text'));
+    watchEnd(connection, told, () => this.#text());
     return true;
+  }
+
+  /** Of the statement that is being answered. */
+  #text(): unknown {
+    return member(member(this.#client, '_activeQuery'), 'text');
   }
 
   async #tried(): Promise<boolean> {

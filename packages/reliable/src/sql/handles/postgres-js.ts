@@ -3,6 +3,7 @@
  * library keeps the server's transaction status to itself, so a handle asks once, by a savepoint, which only exists inside a
  * transaction; with that question it also learns its connection, and from then on sees the statements that end the transaction.
  */
+import { fail } from '../../errors.ts';
 import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
 import type { SqlValue } from '../statement.ts';
 import { sqlStateOf } from '../sql-state.ts';
@@ -43,10 +44,28 @@ function isRootSql(given: unknown): given is SqlRootShape {
   return typeof given === 'function' && hasMethods(given, 'unsafe', 'begin', 'reserve');
 }
 
-async function executeOn(sql: SqlShape, text: string, parameters: readonly SqlValue[]): ReturnType<AsyncHandle['execute']> {
+async function executeOn(
+  sql: SqlShape,
+  text: string,
+  parameters: readonly SqlValue[],
+  isOpen: () => boolean = () => true,
+): ReturnType<AsyncHandle['execute']> {
   // Prepared where the user's options allow it: without, every statement with values costs two round trips. Our texts are few.
-  const result = await sql.unsafe(text, withArrayLiterals(parameters), { prepare: true });
+  const query = sql.unsafe(text, withArrayLiterals(parameters), { prepare: true });
+  sendWhileOpen(query, isOpen);
+  const result = await query;
   return { rows: result, changes: result.count ?? 0 };
+}
+
+/** The library sends a query a moment after it was asked to; by then its transaction may have ended. */
+function sendWhileOpen(query: unknown, isOpen: () => boolean): void {
+  const { handler, reject } = query as { handler?: (query: unknown) => unknown; reject?: (error: unknown) => void };
+  if (typeof handler !== 'function' || typeof reject !== 'function') return;
+  (query as { handler: unknown }).handler = (sent: unknown) => {
+    if (isOpen()) return handler(sent);
+    reject(fail('NOT_IN_TRANSACTION', 'it ended before this was written: await every write inside of it'));
+    return undefined;
+  };
 }
 
 type Told = (outcome: TransactionOutcome) => void;
@@ -61,6 +80,8 @@ class PostgresJsHandle implements AsyncHandle {
   /** A transaction was found open, and its end has not been seen. */
   #open = false;
   #over = false;
+  /** Transactions whose end was seen. */
+  #ended = 0;
   #connection: SeenConnection | undefined;
 
   constructor(sql: SqlShape, once: boolean) {
@@ -70,6 +91,11 @@ class PostgresJsHandle implements AsyncHandle {
 
   execute(text: string, parameters: readonly SqlValue[]): ReturnType<AsyncHandle['execute']> {
     return executeOn(this.#sql, text, parameters);
+  }
+
+  inside(): AsyncHandle['execute'] {
+    const ended = this.#ended;
+    return (text, parameters) => executeOn(this.#sql, text, parameters, () => this.#ended === ended);
   }
 
   inTransaction(): boolean | Promise<boolean> {
@@ -91,10 +117,15 @@ class PostgresJsHandle implements AsyncHandle {
   }
 
   async #ask(): Promise<boolean> {
+    const ended = this.#ended;
+    let forget = (): void => undefined;
     try {
       const asking = this.#sql.unsafe('savepoint tallystick; release savepoint tallystick', [], {
         onexecute: (connection: unknown) => {
-          if (hasMethods(connection, 'execute')) this.#connection = connection as SeenConnection;
+          if (!hasMethods(connection, 'execute')) return true;
+          this.#connection = connection as SeenConnection;
+          // From now on: the end may be sent before the question is answered.
+          forget = watchEnd(this.#connection, { issued: () => this.#ends() });
           return true;
         },
       });
@@ -102,20 +133,20 @@ class PostgresJsHandle implements AsyncHandle {
     } catch (error) {
       // In a failed transaction every statement is refused, and the next one will say so itself.
       if (sqlStateOf(error) !== IN_FAILED_TRANSACTION) {
+        forget();
         this.#over = this.#once;
         return false;
       }
     }
+    if (this.#ended !== ended) return false;
     // Without a connection to watch its end cannot be seen, and the next use has to ask again.
-    if (this.#connection !== undefined) {
-      this.#open = true;
-      watchEnd(this.#connection, { issued: () => this.#ends() });
-    }
+    this.#open = this.#connection !== undefined;
     return true;
   }
 
   /** Whatever comes of it: nothing that is sent from now on can belong to the transaction. */
   #ends(): void {
+    this.#ended++;
     this.#open = false;
     this.#over = this.#once;
   }
@@ -134,6 +165,8 @@ interface SeenConnection {
   execute: (query: unknown) => unknown;
   /** Set while it is lent to one user. */
   readonly reserved?: unknown;
+  /** Called when it is closed; the same object may be connected anew. */
+  onclose?: ((error: unknown) => void) | null;
 }
 
 interface EndListener {
@@ -142,29 +175,40 @@ interface EndListener {
   readonly told?: Told;
 }
 
-function watchEnd(connection: SeenConnection, listener: EndListener): void {
-  const waiting = watches.get(connection);
-  if (waiting !== undefined) {
-    waiting.push(listener);
-    return;
-  }
-  const list = [listener];
-  watches.set(connection, list);
-  const execute = connection.execute;
-  connection.execute = (query) => {
-    if (endsTransaction(query)) {
-      connection.execute = execute;
-      watches.delete(connection);
-      for (const { issued } of list) issued?.();
-      void outcomeOf(query).then((outcome) => {
-        for (const { told } of list) told?.(outcome);
-      });
-    }
-    return execute.call(connection, query);
-  };
+/** Answers how to take the listener away again. */
+function watchEnd(connection: SeenConnection, listener: EndListener): () => void {
+  const list = watches.get(connection) ?? listeners(connection);
+  list.add(listener);
+  return () => void list.delete(listener);
 }
 
-const watches = new WeakMap<SeenConnection, EndListener[]>();
+function listeners(connection: SeenConnection): Set<EndListener> {
+  const list = new Set<EndListener>();
+  watches.set(connection, list);
+  const { execute, onclose } = connection;
+  const ends = (outcome: Promise<TransactionOutcome>): void => {
+    connection.execute = execute;
+    if (connection.onclose === closed) connection.onclose = onclose ?? null;
+    watches.delete(connection);
+    for (const { issued } of list) issued?.();
+    void outcome.then((known) => {
+      for (const { told } of list) told?.(known);
+    });
+  };
+  // Without its end: whoever gets the connection next must not end it for us.
+  const closed = (error: unknown): void => {
+    ends(Promise.resolve('unknown'));
+    onclose?.(error);
+  };
+  connection.onclose = closed;
+  connection.execute = (query) => {
+    if (endsTransaction(query)) ends(outcomeOf(query));
+    return execute.call(connection, query);
+  };
+  return list;
+}
+
+const watches = new WeakMap<SeenConnection, Set<EndListener>>();
 
 function endsTransaction(query: unknown): query is Promise<SqlResult> {
   const text = (member(query, 'strings') as readonly unknown[] | undefined)?.[0];

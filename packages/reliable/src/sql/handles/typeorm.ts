@@ -57,7 +57,46 @@ function isDataSource(given: unknown): given is DataSource {
 }
 
 function handleOf(runner: QueryRunner): AsyncHandle {
-  return new NativeTransaction({ isOpen: () => runner.isTransactionActive && !runner.isReleased, find: () => runner.connect() });
+  return new RunnerHandle(runner);
+}
+
+/** A QueryRunner may begin one transaction after the other, until it is released; each use asks for the present one. */
+class RunnerHandle implements AsyncHandle {
+  readonly tallystick = 'asynchronous';
+  readonly dialect = 'postgres';
+  readonly #runner: QueryRunner;
+  #last: NativeTransaction | undefined;
+
+  constructor(runner: QueryRunner) {
+    this.#runner = runner;
+  }
+
+  execute(...given: Parameters<AsyncHandle['execute']>): ReturnType<AsyncHandle['execute']> {
+    return this.#present().execute(...given);
+  }
+
+  inside(): AsyncHandle['execute'] {
+    return this.#present().inside();
+  }
+
+  inTransaction(): boolean | Promise<boolean> {
+    return this.#present().inTransaction();
+  }
+
+  ready(): Promise<void> {
+    return this.#present().ready();
+  }
+
+  onEnd(...given: Parameters<NativeTransaction['onEnd']>): boolean {
+    return this.#present().onEnd(...given);
+  }
+
+  #present(): NativeTransaction {
+    const isOpen = (): boolean => this.#runner.isTransactionActive && !this.#runner.isReleased;
+    if (this.#last === undefined || (this.#last.over && isOpen()))
+      this.#last = new NativeTransaction({ isOpen, find: () => this.#runner.connect() });
+    return this.#last;
+  }
 }
 
 function rootOf(source: DataSource, beginner: Beginner): LibraryRoot {
