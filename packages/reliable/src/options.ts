@@ -102,6 +102,12 @@ export const RELAY_OPTIONS = {
     3_600_000,
     'A database that takes longer to claim or settle a batch is asked for less.',
   ),
+  databaseAfterMs: integerOption(
+    30_000,
+    100,
+    3_600_000,
+    'How long a statement may be without an answer before its connection is given up: its server may be gone without a word.',
+  ),
   stuckAfterTries: integerOption(
     8,
     1,

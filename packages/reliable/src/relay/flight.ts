@@ -91,9 +91,10 @@ export async function fly(rows: readonly ClaimedRow[], ports: FlightPorts): Prom
       }
       if (!goOn) break;
     }
+    ports.database.worked('flight');
   } catch (error) {
     failed = true;
-    ports.database.refused(error);
+    ports.database.refused(error, 'flight');
   }
   return { settled, failed };
 }
@@ -182,7 +183,7 @@ async function landedLate(rows: readonly ClaimedRow[], outcomes: readonly Publis
       ports,
     );
   } catch (error) {
-    ports.database.refused(error);
+    ports.database.refused(error, 'flight');
   }
 }
 
@@ -222,10 +223,10 @@ async function write(decided: readonly Decided[], ports: FlightPorts): Promise<r
   return database.atomically(settleApart(statements, order, written));
 }
 
-/** The connection broke, or the server is shutting down, starting, or out of connections. */
+/** The connection broke, or the server is shutting down, starting, read-only (a failover), or out of connections, space or memory. */
 function isPassing(error: unknown): boolean {
   const state = sqlStateOf(error);
-  return state === undefined || /^(08|57P|53300)/.test(state);
+  return state === undefined || /^(08|57P|53|25006)/.test(state);
 }
 
 function settled(decided: readonly Decided[], fenced: readonly number[], ports: FlightPorts): readonly Decided[] {

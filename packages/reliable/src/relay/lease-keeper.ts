@@ -5,7 +5,16 @@
 import type { Clock } from '@tallystick/base';
 import type { Alarm } from './alarm.ts';
 import type { ClaimedRow } from './batch.ts';
-import { keepLeases, makeLeases, planLeases, releaseLeases, seeLeases, type LeaseIdentity } from './leases.ts';
+import {
+  keepLeases,
+  makeLeases,
+  planLeases,
+  RANGES,
+  releaseLeases,
+  seeLeases,
+  type LeaseIdentity,
+  type LeaseSeen,
+} from './leases.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import type { Steps } from '../sql/statement.ts';
 
@@ -25,7 +34,6 @@ export class LeaseKeeper {
   readonly #rangesMax: number;
   readonly #clock: Clock;
   readonly #tell: (alarm: Alarm) => void;
-  #made = false;
   /** Range → epoch. */
   #held: ReadonlyMap<number, number> = new Map();
   #renewAtMs = 0;
@@ -57,17 +65,12 @@ export class LeaseKeeper {
   /** Renews what is due and takes what is free; one that has nothing to write only reads. Answers whether other ranges are held now. */
   async keep(): Promise<boolean> {
     const { dialect } = this.#database.session;
-    const { scope } = this.#identity;
-    if (!this.#made) {
-      await this.#database.atomically(makeLeases(dialect, scope));
-      this.#made = true;
-    }
     const now = this.#clock.monotonic();
     const renewDue = now >= this.#renewAtMs;
     if (!renewDue && (this.#held.size >= this.#rangesMax || now < this.#seeAtMs)) return false;
     this.#seeAtMs = now + Math.min(SEE_INTERVAL_MS, this.#identity.leaseMs / 20);
     const wallMs = this.#clock.now();
-    const plan = planLeases(await this.#database.run(seeLeases(dialect, scope, wallMs)), this.#held, this.#rangesMax);
+    const plan = planLeases(await this.#see(wallMs), this.#held, this.#rangesMax);
     this.lost(plan.lost);
     if (plan.take.length === 0 && !(renewDue && plan.renew.length > 0)) return plan.lost.length > 0;
     const before = this.#held;
@@ -78,6 +81,16 @@ export class LeaseKeeper {
     this.#renewAtMs = now + this.#identity.leaseMs / 3;
     for (const firstShard of before.keys()) if (!this.#held.has(firstShard)) this.#tell({ kind: 'fenced', firstShard });
     return plan.lost.length > 0 || plan.take.length > 0 || this.#held.size !== before.size;
+  }
+
+  /** All leases of the scope; those that are not there, at first or because somebody has emptied the table, are made. */
+  async #see(wallMs: number): Promise<LeaseSeen[]> {
+    const { dialect } = this.#database.session;
+    const { scope } = this.#identity;
+    const seen = await this.#database.run(seeLeases(dialect, scope, wallMs));
+    if (seen.length >= RANGES) return seen;
+    await this.#database.atomically(makeLeases(dialect, scope));
+    return this.#database.run(seeLeases(dialect, scope, wallMs));
   }
 
   /** These ranges have changed hands. */

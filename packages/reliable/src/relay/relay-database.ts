@@ -1,13 +1,17 @@
 /**
  * The relay's side of its database: work on connections of its own, at most `connectionsMax` at once, so that claims and settles need not
  * wait for each other; a pause that grows while the database refuses; and how long its answers took, for the governor. An alarm
- * only when trouble lasts: a moment's lock is everyday life. A connection that breaks is replaced at the next piece of work.
+ * only when trouble lasts: a moment's lock is everyday life. A connection that breaks, or on which a statement gets no answer (its server
+ * may be gone without a word), is replaced at the next piece of work.
+ *
+ * Looks and flights are counted apart: a database that is read and takes no writes would be claimed from, and its rows pushed, again and
+ * again.
  */
-import { backoffMs, type Clock, type Random } from '@tallystick/base';
+import { backoffMs, type Clock, type Random, type Timer, type Timers } from '@tallystick/base';
 import type { Connections } from '../sql/connections.ts';
 import type { Dialect } from '../sql/dialect.ts';
-import { atomically, perform } from '../sql/session.ts';
-import type { Steps } from '../sql/statement.ts';
+import { atomically, perform, type Session } from '../sql/session.ts';
+import type { StatementResult, Steps } from '../sql/statement.ts';
 import type { Alarm } from './alarm.ts';
 
 export class RelayDatabase {
@@ -21,14 +25,16 @@ export class RelayDatabase {
   readonly #tell: (alarm: Alarm) => void;
   #inUse = 0;
   readonly #waiting: (() => void)[] = [];
+  readonly #timers: Timers;
+  readonly #answerMs: number;
   #slowestMs = 0;
-  #failures = 0;
+  readonly #failures: Record<RelayWork, number> = { look: 0, flight: 0 };
   #told = false;
 
   constructor(
     connections: Connections,
-    connectionsMax: number,
-    ports: { readonly clock: Clock; readonly random: Random },
+    { connectionsMax, databaseAfterMs }: { readonly connectionsMax: number; readonly databaseAfterMs: number },
+    ports: { readonly clock: Clock; readonly random: Random; readonly timers: Timers },
     tell: (alarm: Alarm) => void,
   ) {
     this.dialect = connections.dialect;
@@ -36,6 +42,8 @@ export class RelayDatabase {
     this.#connectionsMax = connectionsMax;
     this.#clock = ports.clock;
     this.#random = ports.random;
+    this.#timers = ports.timers;
+    this.#answerMs = databaseAfterMs;
     this.#tell = tell;
   }
 
@@ -50,13 +58,33 @@ export class RelayDatabase {
     if (this.#inUse >= this.#connectionsMax) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#inUse++;
     try {
-      return await this.#connections.use((session) => perform(session, steps));
+      return await this.#connections.use((session) =>
+        session.kind === 'sync' ? perform(session, steps) : this.#inTime(session, steps),
+      );
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#inUse--;
       else next();
       if (felt) this.#slowestMs = Math.max(this.#slowestMs, this.#clock.monotonic() - began);
     }
+  }
+
+  /** Rejects when a statement has no answer for too long; the connection is thrown away then. */
+  #inTime<T>(session: Session, steps: Steps<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let timer: Timer | undefined;
+      const wait = (): void => {
+        if (timer !== undefined) this.#timers.cancel(timer);
+        timer = this.#timers.after(this.#answerMs, () =>
+          reject(new Error(`the database has not answered for ${this.#answerMs} ms (databaseAfterMs)`)),
+        );
+      };
+      void Promise.resolve(perform(session, watched(steps, wait)))
+        .then(resolve, reject)
+        .finally(() => {
+          if (timer !== undefined) this.#timers.cancel(timer);
+        });
+    });
   }
 
   atomically<T>(steps: Steps<T>): Promise<T> {
@@ -74,17 +102,22 @@ export class RelayDatabase {
     return this.dialect.isLocked(error);
   }
 
-  worked(): void {
-    this.#failures = 0;
-    if (!this.#told) return;
+  /** What was pushed could not be written down: as little as possible is pushed until it can. */
+  get refusesFlights(): boolean {
+    return this.#failures.flight > 0;
+  }
+
+  worked(work: RelayWork): void {
+    this.#failures[work] = 0;
+    if (!this.#told || this.#failures.look > 0 || this.#failures.flight > 0) return;
     this.#told = false;
     this.#tell({ kind: 'database-over' });
   }
 
-  refused(error: unknown): void {
-    this.#failures++;
-    this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, this.#failures, this.#random.u32());
-    if (this.#told || (this.isLocked(error) && this.#failures < LOCKS_BEFORE_ALARM)) return;
+  refused(error: unknown, work: RelayWork): void {
+    const failures = ++this.#failures[work];
+    this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
+    if (this.#told || (this.isLocked(error) && failures < LOCKS_BEFORE_ALARM)) return;
     this.#told = true;
     this.#tell({ kind: 'database', error });
   }
@@ -92,6 +125,26 @@ export class RelayDatabase {
   close(): Promise<void> {
     return this.#connections.close();
   }
+}
+
+/** Leases, claims and retention; or bodies and settling. */
+type RelayWork = 'look' | 'flight';
+
+/** The same steps; `asked` is called before each statement. */
+function* watched<T>(steps: Steps<T>, asked: () => void): Steps<T> {
+  let next = steps.next();
+  while (next.done !== true) {
+    asked();
+    let result: StatementResult;
+    try {
+      result = yield next.value;
+    } catch (error) {
+      next = steps.throw(error);
+      continue;
+    }
+    next = steps.next(result);
+  }
+  return next.value;
 }
 
 const PAUSE = { firstMs: 10, maxMs: 5_000 };

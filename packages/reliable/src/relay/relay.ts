@@ -98,12 +98,12 @@ export class Relay {
     this.#timers = timers ?? systemTimers();
     this.#turn = turn ?? systemTurn();
     this.#brake = released(this.#options);
-    const { channel, table, owner, deadKeys, leaseMs, rangesMax, connectionsMax } = this.#options;
+    const { channel, table, owner, deadKeys, leaseMs, rangesMax } = this.#options;
     const scope = channel === '' ? table : `${table}:${channel}`;
     this.owner = owner === '' ? `relay-${this.#random.u32().toString(16)}${this.#random.u32().toString(16)}` : owner;
     const ports = { clock: this.#clock, random: this.#random, timers: this.#timers };
     const tell = (alarm: Alarm): void => this.#tell(alarm);
-    this.#database = new RelayDatabase(connectionsOf(db), connectionsMax, ports, tell);
+    this.#database = new RelayDatabase(connectionsOf(db), this.#options, ports, tell);
     this.#leases = new LeaseKeeper(this.#database, { scope, owner: this.owner, leaseMs }, rangesMax, this.#clock, tell);
     const { dialect } = this.#database;
     const statements = relayStatements(dialect, table, deadKeys);
@@ -204,11 +204,11 @@ export class Relay {
       if (this.#active && this.#clock.monotonic() >= this.#database.pausedUntilMs) {
         if (await this.#leases.keep()) this.#claimer.forget();
         launched = await this.#launchAll();
-        this.#database.worked();
+        this.#database.worked('look');
         if (launched === 0) await this.#retention.step();
       }
     } catch (error) {
-      this.#database.refused(error);
+      this.#database.refused(error, 'look');
     }
     this.#idle = launched === 0 && this.#flights.size === 0 ? this.#idle + 1 : 0;
     this.#schedule();
@@ -219,12 +219,14 @@ export class Relay {
   #rowsMax(): number {
     const { batchesMax } = this.#options;
     const { failures, untilMs } = this.#brake;
+    const { refusesFlights } = this.#database;
     const mayFly =
       this.#active &&
       this.#leases.held.size > 0 &&
-      this.#flights.size < (failures > 0 ? 1 : batchesMax) &&
-      this.#clock.monotonic() >= untilMs;
-    return mayFly ? batchRowsOf(this.#brake, this.#options, this.#flying.ids.size) : 0;
+      this.#flights.size < (failures > 0 || refusesFlights ? 1 : batchesMax) &&
+      this.#clock.monotonic() >= Math.max(untilMs, this.#database.pausedUntilMs);
+    if (!mayFly) return 0;
+    return refusesFlights ? 1 : batchRowsOf(this.#brake, this.#options, this.#flying.ids.size);
   }
 
   /** Claims batches and lets them fly, until nothing is due or enough are in the air. Answers how many took off. */

@@ -10,7 +10,7 @@ import type { Database } from './handles.ts';
 import type { LibraryRoot } from './handles/library.ts';
 import { recogniseRoot } from './handles/recognise.ts';
 import { Turns } from './handles/turns.ts';
-import { isRefusal } from './sql-state.ts';
+import { isRefusal, sqlStateOf } from './sql-state.ts';
 import { sessionOf, type Session } from './session.ts';
 
 export interface Connections {
@@ -57,8 +57,9 @@ class LentConnections implements Connections {
     try {
       return await work(sessionOf(handle));
     } catch (error) {
-      // What the server itself refused has left the connection whole; anything else may not have.
-      broken = !isRefusal(error);
+      // What the server itself refused has left the connection whole; anything else may not have. One that has become read-only has been
+      // replaced by another, which only a new connection finds.
+      broken = !isRefusal(error) || sqlStateOf(error) === READ_ONLY;
       throw error;
     } finally {
       await giveBack(broken);
@@ -70,6 +71,9 @@ class LentConnections implements Connections {
     await Promise.all(this.#lent);
   }
 }
+
+/** `read_only_sql_transaction`: a primary that has become a standby, or a disk that was full. */
+const READ_ONLY = '25006';
 
 class OneConnection implements Connections {
   readonly dialect: Dialect;

@@ -1,0 +1,113 @@
+/** What the relay does when its database is read and takes no writes, is replaced, is emptied, or is gone without a word. */
+import net from 'node:net';
+import pg from 'pg';
+import { expect, onTestFinished, test } from 'vitest';
+import { until } from '../support/live.ts';
+import { drained, world } from './support.ts';
+
+const REFUSES = `create function tallystick_refuses() returns trigger language plpgsql as
+  $$ begin raise exception 'no deletes today' using errcode = '42501'; end $$;
+  create trigger refuses before delete on tallystick_outbox for each row execute function tallystick_refuses()`;
+
+test('what cannot be written down is not pushed again and again: one message probes, ever more seldom, and it is told once', async () => {
+  const here = await world();
+  await here.add(...Array.from({ length: 200 }, (_, n) => ({ body: `${n}` })));
+  await here.pool.query(REFUSES);
+  here.relay({ batchRows: 50, leaseMs: 15_000 }).start();
+  await until('six pushes could not be written down', () => pushes(here.broker.stored) >= 6);
+  // The batches that were in the air together, and then single messages. Unbraked it is tens of thousands by now.
+  expect(here.broker.stored.length).toBeLessThan(4 * 50 + 20);
+  expect(here.alarms.map(({ kind }) => kind)).toEqual(['database']);
+  await here.pool.query('drop trigger refuses on tallystick_outbox');
+  await drained(here);
+  await until('its end is told', () => here.alarms.length === 2);
+  expect(here.alarms[1]!.kind).toBe('database-over');
+});
+
+/** How often the message that was pushed most often was. */
+function pushes(stored: readonly { readonly id: string }[]): number {
+  const times = new Map<string, number>();
+  for (const { id } of stored) times.set(id, (times.get(id) ?? 0) + 1);
+  return Math.max(0, ...times.values());
+}
+
+test('connections to a server that has become read-only are left', async () => {
+  const here = await world();
+  const pool = poolTo(here.database.url);
+  let replaced = false;
+  pool.on('connect', (client) => {
+    if (!replaced) void client.query('set default_transaction_read_only = on').catch(() => undefined);
+  });
+  await here.add({ body: '1' });
+  const relay = here.relay({ db: pool });
+  relay.start();
+  await until('the relay has been refused', () => here.alarms.some(({ kind }) => kind === 'database'));
+  expect(await here.left()).toBe(1);
+  replaced = true;
+  await drained(here);
+  await relay.stop();
+});
+
+test('leases that somebody has deleted are made again', async () => {
+  const here = await world();
+  here.relay().start();
+  await here.add({ body: '1' });
+  await drained(here);
+  await here.pool.query('delete from tallystick_lease');
+  await here.add({ body: '2' });
+  await drained(here);
+});
+
+test('a server that is gone without a word is waited for no longer than databaseAfterMs', async () => {
+  const here = await world();
+  const wire = await silencer(here.database.url);
+  const pool = poolTo(wire.url);
+  const relay = here.relay({ db: pool, databaseAfterMs: 500 });
+  relay.start();
+  await here.add({ body: '1' });
+  await drained(here);
+  wire.silence();
+  await here.add({ body: '2' });
+  await drained(here);
+  expect(here.alarms.map(({ kind }) => kind)).toContain('database');
+  await relay.stop();
+});
+
+function poolTo(connectionString: string): pg.Pool {
+  const pool = new pg.Pool({ connectionString, max: 4 });
+  pool.on('error', () => undefined);
+  onTestFinished(() => pool.end());
+  return pool;
+}
+
+/** A wire to the server that can fall silent: connections that are open then stay open and carry nothing; later ones are whole. */
+async function silencer(database: string): Promise<{ readonly url: string; silence(): void }> {
+  const { hostname, port } = new URL(database);
+  const open = new Set<net.Socket>();
+  const silent = new Set<net.Socket>();
+  const server = net.createServer((near) => {
+    const far = net.connect(Number(port), hostname);
+    open.add(near);
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('data', (bytes) => void (silent.has(near) || to.write(bytes)));
+      from.on('error', () => to.destroy());
+      from.on('close', () => to.destroy());
+    }
+  });
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    for (const socket of open) socket.destroy();
+    server.close();
+  });
+  const url = new URL(database);
+  url.port = String((server.address() as net.AddressInfo).port);
+  return {
+    url: url.href,
+    silence() {
+      for (const socket of open) silent.add(socket);
+    },
+  };
+}
