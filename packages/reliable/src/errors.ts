@@ -55,8 +55,7 @@ export const ERRORS = {
   },
   CLOSED: { sentence: 'The database handle is closed', retry: 'never' },
   NOT_MIGRATED: {
-    sentence:
-      'The tables are missing or older than this package: `npx tallystick migrate --database URL`, or await migrate(db)',
+    sentence: 'The tables are missing or older than this package: `npx tallystick migrate --database URL`, or await migrate(db)',
     retry: 'never',
   },
   BAD_NAME: { sentence: 'A name or value that would become part of a statement is not accepted', retry: 'never' },
