@@ -49,6 +49,7 @@ import type { InboxAlarm } from './inbox-alarm.ts';
 import { InboxDatabase } from './inbox-database.ts';
 import { InboxTable, UNTRIED, type Beginning } from './inbox-table.ts';
 import { Locks } from './locks.ts';
+import { Order } from './order.ts';
 import { Retries, type InboxCounters, type RetryPorts } from './retries.ts';
 import { windowWarning } from './window.ts';
 
@@ -140,18 +141,19 @@ export class Inbox<R extends Database> {
 
   /**
    * Runs `work` once per key, inside the transaction that is open on `tx`; `key` is the sender's id of the message. If `work` throws, key and
-   * effects are undone even when the caller catches the error and commits. Throws NOT_IN_TRANSACTION, BAD_KEY, ASYNC_IN_SYNC.
+   * effects are undone even when the caller catches the error and commits. Of several that are begun at once in one transaction each
+   * waits for the one before. Throws NOT_IN_TRANSACTION, BAD_KEY, ASYNC_IN_SYNC.
    */
   once<T extends Handle, V>(tx: T, key: string, work: (tx: T) => V): Answer<T, OnceResult<Awaited<V>>> {
     const session = sessionOf(tx);
     if (session.kind === 'sync') refuseAsyncFunction(work);
     const { dialect } = session;
-    const once = performInside(session, () =>
-      savepointed(
-        dialect,
-        this.#once(key, () => work(tx)),
-      ),
+    const order = session.kind === 'sync' ? undefined : Order.of(session);
+    const steps = savepointed(
+      dialect,
+      this.#once(key, () => (order === undefined ? work(tx) : order.within(() => work(tx)))),
     );
+    const once = performInside(session, () => (order === undefined ? steps : order.inTurn(steps)));
     return once as Answer<T, OnceResult<Awaited<V>>>;
   }
 
@@ -242,8 +244,7 @@ export class Inbox<R extends Database> {
   async #receive(given: Delivery): Promise<Receipt> {
     if (!this.#known) await this.#database.run(this.#durably());
     const rule = this.#handlers.of(given.type);
-    const id = rule.idOf?.(given) ?? given.id;
-    const fault = nameFault('its id', id, KEY_MAX);
+    const { id, fault } = nameOf(given, rule);
     if (fault !== undefined) return this.#refuse(given, fault);
     const delivery = id === given.id ? given : { ...given, id };
     const warning = windowWarning(delivery, this.#options.keepKeysMs, this.#clock.now());
@@ -353,6 +354,16 @@ export class Inbox<R extends Database> {
 const KEY_MAX = 128;
 
 const NAMELESS: Delivery = { id: '', topic: '', headers: new Map(), body: new Uint8Array(0), redelivered: false };
+
+/** The id by which a delivery is recognised, or why it has none: whatever its sender wrote, it can be kept. */
+function nameOf<Tx>(delivery: Delivery, rule: Rule<Tx>): { readonly id: string; readonly fault: string | undefined } {
+  try {
+    const id = rule.idOf?.(delivery) ?? delivery.id;
+    return { id, fault: nameFault('its id', id, KEY_MAX) };
+  } catch (error) {
+    return { id: '', fault: `idOf threw ${String(error)}` };
+  }
+}
 
 /** The key behind whose failed messages this one waits. */
 function orderedKey<Tx>(delivery: Delivery, rule: Rule<Tx>): string | undefined {

@@ -107,19 +107,25 @@ function requestOf({ id, headers, body }: OutgoingMessage, allowed: ReadonlySet<
   const text = headers?.get(CALL_URL) ?? '';
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined) return `its header ${CALL_URL} holds no URL`;
+  // A blob: address has the origin of the page that made it.
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') return `${url.protocol} cannot be called`;
   if (!allowed.has(url.origin)) return `${url.origin} is not allowed; add it to the option allow of httpTransport`;
   if (url.username !== '' || url.password !== '') return 'its URL holds a name or a password';
   if (!/^[A-Z]{1,20}$/.test(method) || FORBIDDEN_METHODS.includes(method)) return `its method ${method} cannot be called`;
   const bodiless = method === 'GET' || method === 'HEAD';
   if (bodiless && body.length > 0) return `a ${method} has no body`;
-  try {
-    const sent = new Headers();
-    for (const [name, value] of headers ?? []) if (!OWN_HEADERS.test(name)) sent.set(name, value);
-    sent.set('idempotency-key', id);
-    return { url: url.href, init: bodiless ? { method, headers: sent } : { method, headers: sent, body: Buffer.from(body) } };
-  } catch (error) {
-    return `a header cannot travel: ${(error as Error).message}`;
+  const sent = new Headers();
+  for (const [name, value] of headers ?? []) {
+    if (OWN_HEADERS.test(name)) continue;
+    try {
+      sent.set(name, value);
+    } catch {
+      // What the error says shows the value, which may be a password.
+      return `its header ${JSON.stringify(name)} cannot travel`;
+    }
   }
+  sent.set('idempotency-key', id);
+  return { url: url.href, init: bodiless ? { method, headers: sent } : { method, headers: sent, body: Buffer.from(body) } };
 }
 
 const FORBIDDEN_METHODS = ['CONNECT', 'TRACE', 'TRACK'];

@@ -161,6 +161,9 @@ export class RabbitSubscription implements Subscription {
       if (this.#stopped !== undefined) return void opened.close().catch(() => undefined);
       this.#channel = opened;
       const { consumerTag } = await opened.consume(this.#queue, (message) => this.#take(opened, message), consume);
+      // Lost already: a later attempt is on its way, except the first one's.
+      if (this.#channel !== opened && this.#firstStand === undefined) return;
+      if (this.#channel !== opened) throw new Error('the broker ended the consumer as soon as it stood');
       this.#consumerTag = consumerTag;
       link.proved();
       this.#firstStand?.resolve();

@@ -125,7 +125,7 @@ export class RabbitTransport implements Transport {
     const fault = wireFault(message, this.#options.bodyBytesMax);
     if (fault !== undefined) return done({ outcome: 'rejected', reason: fault });
     const same = this.#sent.get(message.id);
-    if (same !== undefined) return void same.tellers.push(done);
+    if (same !== undefined && goesAs(same.message, message)) return void same.tellers.push(done);
     const refusal = this.#refusal();
     if (refusal !== undefined) return done(refusal);
     const { exchange, routingKey } = routeOf(message);
@@ -163,6 +163,9 @@ export class RabbitTransport implements Transport {
 
   #mayGo({ message, exchange }: Sending): boolean {
     if (this.#sent.size === 0) return true;
+    // A return tells of its message by the id alone, so two of one id are never on their way at once.
+    const same = this.#sent.get(message.id);
+    if (same !== undefined) return goesAs(same.message, message);
     if (this.#alone || !this.#proven.has(exchange)) return false;
     const { windowMessages, windowBytes } = this.#options;
     return this.#sent.size < windowMessages && this.#sentBytes + message.body.length <= windowBytes;
@@ -191,7 +194,12 @@ export class RabbitTransport implements Transport {
 
   #answered(one: Sending, error: unknown): void {
     this.#heardMs = this.#ports.clock.monotonic();
-    if (error !== null && error !== undefined) return this.#settle(one, this.#outcomeOfFailure(one, failureOf(error).message));
+    if (error !== null && error !== undefined) {
+      this.#settle(one, this.#outcomeOfFailure(one, failureOf(error).message));
+      // A negative one makes room as well; but when it is the channel that ends, its close event is still to come.
+      void Promise.resolve().then(() => this.#pump());
+      return;
+    }
     this.#proven.add(one.exchange);
     this.#alone = false;
     this.#link?.proved();
@@ -329,6 +337,12 @@ const PRECONDITION_FAILED = 406;
 
 const CLOSED = unavailable('the transport is closed');
 const FULL = unavailable('too many messages wait for a confirmation already (waitingMax)');
+
+/** Whether the two are one message, given twice, and not two that somebody gave one id. */
+function goesAs(one: OutgoingMessage, other: OutgoingMessage): boolean {
+  const [a, b] = [routeOf(one), routeOf(other)];
+  return one.topic === other.topic && a.exchange === b.exchange && a.routingKey === b.routingKey;
+}
 
 function unavailable(reason: string): PublishOutcome {
   return { outcome: 'unavailable', reason };

@@ -152,6 +152,17 @@ describe.each(both)('a handler on $name', (backend) => {
     expect(here.alarms.map(({ kind }) => kind)).toEqual(['dead', 'dead']);
   });
 
+  test('a message whose id cannot be made out is kept for a person, and stops nobody', async () => {
+    const here = await inboxWorld(backend);
+    here.inbox.handle('debit', ({ id }) => here.effect(id), {
+      idOf: ({ body }) => `order-${JSON.parse(Buffer.from(body).toString()).order}`,
+    });
+    expect(await here.receive({ body: Buffer.from('no JSON') })).toBe('done');
+    expect(await here.receive({ body: Buffer.from('{"order":7}') })).toBe('done');
+    expect([here.effects(), here.rows()]).toEqual([['order-7'], ['dead 0/0/0 unreadable', 'done 0/0/0 -']]);
+    expect(here.alarms.map(({ kind }) => kind)).toEqual(['dead']);
+  });
+
   test('a delivery that fits no column is kept whole and comes back whole', async () => {
     const here = await inboxWorld(backend, { retryFirstMs: 10 });
     const seen: Delivery[] = [];

@@ -100,6 +100,20 @@ describe('calls over HTTP', () => {
     expect([fetched, seen]).toEqual([[], []]);
   });
 
+  it('neither calls nor shows what it must not: an address of another kind, the value of a header', async () => {
+    const { origin, seen } = await answering(200);
+    const transport = httpTransport({ allow: [origin] });
+    const outcomes = await transport.publish([
+      call(`blob:${origin}/0192`),
+      call(`${origin}/x`, {}, [['authorization', 'Bearer s3cret\n']]),
+      call(`${origin}/x`, {}, [['authorization', 'Bearer s3\ncret']]),
+    ]);
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(['rejected', 'confirmed', 'rejected']);
+    expect(outcomes[2]!.reason).toMatch(/authorization/);
+    expect(JSON.stringify(outcomes)).not.toMatch(/s3|cret/);
+    expect(seen).toHaveLength(1);
+  });
+
   it('refuses an allow-list with anything but origins', () => {
     for (const entry of ['*', 'pay.example', 'https://pay.example/path', 'ftp://pay.example', 'https://me@pay.example'])
       expect(() => httpTransport({ allow: [entry] })).toThrow(/is no origin/);

@@ -188,6 +188,39 @@ describe('a confirmation', () => {
     expect(connections).toHaveLength(2);
   });
 
+  it('that is negative makes room: what waited behind a full window goes', async () => {
+    const { publish, channel, outcome } = world({ windowMessages: 1 });
+    const [first, second, third] = [message(), message(), message()];
+    await publish(first, second, third);
+    channel().published[0]!.confirm(new Error('message nacked'));
+    await turns();
+    expect(channel().published).toHaveLength(2);
+    channel().published[1]!.confirm();
+    await turns();
+    expect([first, second].map(outcome)).toEqual(['unknown', 'confirmed']);
+    expect(channel().published).toHaveLength(3);
+  });
+
+  it('is not shared with another message of the same id: that one goes its own way, after it', async () => {
+    const { transport, publish, channel } = world();
+    await publish(message());
+    channel().published[0]!.confirm();
+    await turns();
+    const one = message();
+    const both = Promise.all([transport.publish([one]), transport.publish([{ ...one, topic: 'elsewhere' }])]);
+    await turns();
+    expect(channel().published).toHaveLength(2);
+    channel().published[1]!.confirm();
+    await turns();
+    expect(channel().published.map(({ routingKey }) => routingKey)).toEqual(['q', 'q', 'elsewhere']);
+    channel().emit('return', {
+      fields: { replyCode: 312, replyText: 'NO_ROUTE', exchange: '', routingKey: 'elsewhere' },
+      properties: { messageId: one.id },
+    });
+    channel().published[2]!.confirm();
+    expect((await both).map(([answer]) => answer!.outcome)).toEqual(['confirmed', 'unroutable']);
+  });
+
   it('is shared by the same message given twice while it is on its way', async () => {
     const { transport, publish, channel } = world();
     await publish(message());
