@@ -3,7 +3,7 @@ import type { MikroORM } from '@mikro-orm/core';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import knexOf from 'knex';
 import { Kysely, PostgresDialect } from 'kysely';
-import { Client, type Pool, type PoolClient } from 'pg';
+import { Client, Pool as PgPool, type Pool, type PoolClient } from 'pg';
 import postgres from 'postgres';
 import { DataSource } from 'typeorm';
 import { afterAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -267,4 +267,44 @@ describe('the other ways of the libraries', () => {
     }
     expect(await world.rows(IDS)).toHaveLength(2);
   });
+});
+
+test.each([
+  ['camelCase', postgres.camel],
+  ['PascalCase', postgres.pascal],
+  ['kebab-case', postgres.kebab],
+])('postgres.js that writes columns in %s: they are read as they are', async (_, transform) => {
+  const sql = postgres(world.url, { max: 2, transform });
+  onTestFinished(() => sql.end());
+  const outbox = createOutbox(sql);
+  const id = await sql.begin(async (tx) => outbox.in(tx).add({ ...message, type: 'placed', key: 'k', businessKey: 'b' }));
+  const { messages } = await outbox.status({ id: id });
+  expect(messages).toMatchObject([{ id, type: 'placed', key: 'k', businessKey: 'b' }]);
+  expect(messages[0]!.createdAt).toBeGreaterThan(0);
+});
+
+test('a pool of one: the first transaction waits once for what nobody can ask meanwhile, not for each of its messages', async () => {
+  const one = new PgPool({ connectionString: world.url, max: 1 });
+  onTestFinished(() => one.end());
+  const timers: number[] = [];
+  const outbox = createOutbox(one, {
+    timers: {
+      after: (ms: number, run: () => void) => (timers.push(ms), setTimeout(run, 10) as never),
+      cancel: (timer: unknown) => clearTimeout(timer as NodeJS.Timeout),
+    } as never,
+  });
+  await transaction(one, async (tx) => {
+    for (let i = 0; i < 5; i++) await outbox.in(tx).add(message);
+  });
+  expect(timers.filter((ms) => ms === 1_000)).toHaveLength(1);
+  expect(await world.rows(IDS)).toHaveLength(5);
+});
+
+test('a function after the commit may return what only begins when it is awaited: a query of Knex', async () => {
+  const knex = knexOf({ client: 'pg', connection: world.url });
+  onTestFinished(() => knex.destroy());
+  await transaction(world.root as Pool, async (tx) => {
+    afterCommit(tx, () => knex('effect').insert({ id: 'after' }) as unknown as Promise<void>);
+  });
+  await until(async () => (await world.rows(EFFECTS)).includes('after'), 'the query has run');
 });

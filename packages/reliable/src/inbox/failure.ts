@@ -62,8 +62,15 @@ const BY_CODE: Readonly<Record<string, FailureOutcome | undefined>> = {
 /** The database's connection broke, or the server went down: connection exceptions, shutdowns, no room for connections. */
 function isAway(error: unknown): boolean {
   const state = sqlStateOf(error);
-  return state === undefined ? /^Connection (terminated|ended)/.test(reasonOf(error)) : /^(08|57P|53)/.test(state);
+  if (state !== undefined) return /^(08|57P|53)/.test(state);
+  const { code } = (error ?? {}) as { code?: unknown };
+  return AWAY.test(reasonOf(error)) || (typeof code === 'string' && AWAY_CODES.test(code));
 }
+
+/** In the words of pg, for a connection that breaks and for one that has broken already. */
+const AWAY = /^(Connection (terminated|ended)|Client (has encountered a connection error|was closed))/;
+/** Of postgres.js. */
+const AWAY_CODES = /^CONNECTION_(CLOSED|ENDED|DESTROYED)$/;
 
 /** A message whose attempts began more often than they ended. */
 export function quarantined({ attempts, tries }: Tried, deaths: number): Failure {

@@ -41,7 +41,8 @@ export function whenEnded(session: Session, told: (outcome: TransactionOutcome) 
 function runAlone(fn: () => void | Promise<void>, onError: (error: unknown) => void): void {
   try {
     const running = fn();
-    if (running instanceof Promise) running.catch(onError);
+    // Libraries' own promises are often none of the language's, and some begin only when they are awaited.
+    if (typeof (running as { then?: unknown } | undefined)?.then === 'function') Promise.resolve(running).catch(onError);
   } catch (error) {
     onError(error);
   }

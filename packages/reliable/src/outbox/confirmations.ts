@@ -46,7 +46,7 @@ export function receiveConfirmations(ports: ConfirmationPorts): (delivery: Deliv
   };
 }
 
-/** How a request proves that it may confirm. None: whoever can reach the address and knows a serial number may. */
+/** How a request proves that it may confirm; with both, it needs both. None: whoever can reach the address and knows a serial number may. */
 export interface ConfirmationHandlerOptions {
   /** Expected as `authorization: Bearer <token>`. */
   readonly token?: string | undefined;
@@ -64,13 +64,17 @@ export function signatureOf(body: Uint8Array | string, secret: string | Uint8Arr
 
 /**
  * A handler for node:http. Answers 200 with the outcome, also for a repeat and for a message that is forgotten (there is nothing left for
- * the consumer to do); 400 for what is no confirmation, 401 without proof, 405 for other methods than POST, 413 for more than 4 KiB, 503 when
+ * the consumer to do); 400 for what is no confirmation, 500 when
+ * somebody has read the body before, 401 without proof, 405 for other methods than POST, 413 for more than 4 KiB, 503 when
  * the database is away (the consumer tries again).
  */
 export function handleConfirmations(
   ports: ConfirmationPorts,
   options: ConfirmationHandlerOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
+  // What came out of an environment that lacks it would be a proof that everybody has.
+  for (const name of ['token', 'secret'] as const)
+    if (options[name]?.length === 0) throw new TypeError(`confirmationHandler: ${name} is empty`);
   return (request, response) => {
     answerTo(request, ports, options).then(
       (answer) => send(response, answer),
@@ -92,6 +96,8 @@ async function answerTo(
 ): Promise<Answer> {
   if (request.method !== 'POST') return refused(405, 'POST a confirmation');
   if (token !== undefined && !same(headerOf(request, 'authorization'), `Bearer ${token}`)) return refused(401, 'wrong token');
+  if (request.readableEnded || request.readableDidRead)
+    return refused(500, 'the body was read before this handler: mount it before any body parser');
   const body = await bodyOf(request);
   if (body === undefined) return refused(413, `more than ${CONFIRMATION_BYTES_MAX} bytes`);
   if (secret !== undefined && !same(headerOf(request, SIGNATURE_HEADER), signatureOf(body, secret)))

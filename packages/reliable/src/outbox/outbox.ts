@@ -199,7 +199,7 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   }
 
   #writer(tx: Handle, session: Session): OutboxWriter<Handle> {
-    const afterCommit = new AfterCommit(session, this.#ports, () => this.#settings.wake?.());
+    const afterCommit = new AfterCommit(session, this.#ports, () => this.#wake());
     const guarded = (tx as unknown) !== this.#db;
     const addAll = (messages: readonly NewMessage[]): readonly string[] | Promise<readonly string[]> =>
       this.#addAll(session, afterCommit, guarded, messages);
@@ -225,13 +225,19 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     const rows = messages.map((message) => this.#checked(message));
     const ids = rows.map(({ message }) => message.id);
     const stored = rows.filter(({ mode }) => mode !== 'volatile');
-    const fleeting = rows.filter(({ mode }) => mode === 'volatile').map(({ message }) => message);
+    // Bytes are the caller's again when `add` has returned, and these wait in memory after that.
+    const fleeting = rows
+      .filter(({ mode }) => mode === 'volatile')
+      .map(({ message }) => Object.assign(message, { body: Uint8Array.from(message.body) }));
     const volatile = fleeting.length === 0 ? undefined : this.#volatileQueue();
     const { telemetry } = this.#settings;
     const traces = telemetry === undefined ? [] : rows.map(({ message }) => traced(telemetry, message));
     const steps = function* (this: Outbox<H, Types>): Steps<void> {
+      let whole = false;
+      // Before anything is written, because it may refuse.
+      if (volatile !== undefined) whenCommitted(session, () => (whole ? fleeting : []), volatile);
       if (stored.length > 0) yield* this.#write(session, stored, guarded);
-      if (volatile !== undefined) whenCommitted(session, fleeting, volatile);
+      whole = true;
     };
     const written = (): readonly string[] => {
       this.counters.added += ids.length;
@@ -288,6 +294,15 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     return this.#volatile;
   }
 
+  /** The commit has happened: what is wrong with waking must not look like its failure. The sweep finds the messages. */
+  #wake(): void {
+    try {
+      this.#settings.wake?.();
+    } catch (error) {
+      process.emitWarning(`wake: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`, 'TallystickOutbox');
+    }
+  }
+
   #lost(lost: Lost): void {
     const { onLost, log = logToStderr, telemetry } = this.#settings;
     const tell = [
@@ -342,10 +357,10 @@ function traced(telemetry: Telemetry, message: OutgoingMessage): AddTrace {
 }
 
 /** Hands messages over when their transaction is committed. Throws COMMIT_UNSEEN. */
-function whenCommitted(session: Session, messages: readonly OutgoingMessage[], volatile: VolatileQueue): void {
+function whenCommitted(session: Session, messages: () => readonly OutgoingMessage[], volatile: VolatileQueue): void {
   const seen = whenEnded(session, (outcome) => {
-    if (outcome === 'commit') volatile.push(messages);
-    else if (outcome === 'unknown') volatile.lose(messages, 'whether its transaction was committed is unknown');
+    if (outcome === 'commit') volatile.push(messages());
+    else if (outcome === 'unknown') volatile.lose(messages(), 'whether its transaction was committed is unknown');
   });
   if (!seen) throw fail('COMMIT_UNSEEN');
 }

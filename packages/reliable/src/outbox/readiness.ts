@@ -23,6 +23,8 @@ export class Readiness {
   readonly #timers: Timers;
   #asking: Promise<void> | undefined;
   #known = false;
+  /** Somebody has waited for the present question in vain. */
+  #slow = false;
 
   constructor(db: Database, durable: boolean, timers: Timers) {
     this.#db = db;
@@ -37,18 +39,26 @@ export class Readiness {
   /** Throws NOT_DURABLE, NOT_MIGRATED, and what the driver throws. */
   ask(): Promise<void> {
     if (this.#known) return Promise.resolve();
-    this.#asking ??= this.#ask().finally(() => (this.#asking = undefined));
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined;
+      this.#slow = false;
+    });
     return this.#asking;
   }
 
   /**
    * The same for somebody inside a transaction, who may hold the only connection of a pool: waits a moment, then goes on without the id.
-   * The question stays asked, and later messages have its answer.
+   * The question stays asked, and later messages have its answer; until it comes, no other message waits for it.
    */
   askBriefly(): Promise<void> {
+    if (this.#slow) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      const timer = this.#timers.after(WAIT_MS, resolve);
-      this.ask()
+      const asked = this.ask();
+      const timer = this.#timers.after(WAIT_MS, () => {
+        this.#slow = true;
+        resolve();
+      });
+      asked
         .then(resolve, reject)
         .finally(() => this.#timers.cancel(timer))
         .catch(() => undefined);

@@ -111,7 +111,7 @@ class OtelTelemetry implements Telemetry {
     const headers = new Map(message.headers);
     // What the application has put there itself is its own business.
     if (!headers.has('traceparent')) {
-      for (const [name, value] of this.#injected(span)) headers.set(name, value);
+      for (const [name, value] of this.#injected(span)) if (!headers.has(name)) headers.set(name, value);
     }
     return { headers, end: (error) => ended(span, error) };
   }

@@ -18,6 +18,8 @@ const TABLE: readonly [number, number, unknown, string][] = [
   [0, 0, fail('NO_HANDLER', 'x'), 'retrying 1/1 unhandled 750 *'],
   [0, 0, Object.assign(new Error('gone'), { code: '57P01' }), 'retrying 0/1 unavailable 750 gone'],
   [0, 0, new Error('Connection terminated unexpectedly'), 'retrying 0/1 unavailable 750 *'],
+  [0, 0, new Error('Client has encountered a connection error and is not queryable'), 'retrying 0/1 unavailable 750 *'],
+  [0, 0, Object.assign(new Error('write'), { code: 'CONNECTION_CLOSED' }), 'retrying 0/1 unavailable 750 *'],
   [0, 0, Object.assign(new Error('taken'), { code: '23505' }), 'retrying 1/1 failed 750 taken'],
   [0, 0, Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }), 'retrying 1/1 failed 750 refused'],
   [0, 0, 'a text', 'retrying 1/1 failed 750 a text'],

@@ -271,6 +271,29 @@ describe('the receiving end over HTTP', () => {
     expect((await post(body, { [SIGNATURE_HEADER]: signatureOf(body, 'k') })).status).toBe(200);
   });
 
+  test.each([{ token: '' }, { secret: '' }, { secret: new Uint8Array() }])('refuses %o, which everybody has', async (options) => {
+    const outbox = outboxOf(await world(backends[0]!));
+    expect(() => outbox.confirmationHandler(options)).toThrow(/is empty/);
+  });
+
+  test('says so when somebody has read the body before', async () => {
+    const outbox = outboxOf(await world(backends[0]!));
+    const handler = outbox.confirmationHandler();
+    const server = createServer((request, response) => {
+      request.resume().on('end', () => setTimeout(() => handler(request, response), 5));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => new Promise((resolve) => void (server.closeAllConnections(), server.close(() => resolve()))));
+    const { port } = server.address() as AddressInfo;
+    const answer = await fetch(`http://127.0.0.1:${port}/`, {
+      method: 'POST',
+      body: said(ids.next()),
+      signal: AbortSignal.timeout(10_000),
+    });
+    expect(answer.status).toBe(500);
+    expect(await answer.text()).toContain('before any body parser');
+  });
+
   test('asks to come again while the database refuses', async () => {
     const { here, post } = await serve();
     const [id] = await here.add(WANTED);

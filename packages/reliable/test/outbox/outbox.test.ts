@@ -260,6 +260,65 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
     expect(error).toMatchObject({ code: 'COMMIT_UNSEEN', message: expect.stringContaining('transaction(db, fn)') as string });
   });
 
+  test('a volatile message that is refused leaves nothing of those added with it, even if the error is swallowed', async () => {
+    const here = await world(backend);
+    const outbox = outboxOf(here, { transport: here.broker });
+    here.app.raw.exec('begin');
+    const { code } = await failure(() =>
+      outbox.in(here.app.handle).addMany([
+        { topic: 't', body: 'stored' },
+        { topic: 't', body: 'v', mode: 'volatile' },
+      ]),
+    );
+    here.app.raw.exec('commit');
+    expect(code).toBe('COMMIT_UNSEEN');
+    expect(rowCount(here).map(Number)).toEqual([0, 0]);
+  });
+
+  test('a volatile message does not leave when those added with it could not be stored', async () => {
+    const here = await world(backend);
+    const outbox = outboxOf(here, { transport: here.broker });
+    const id = '0'.repeat(32);
+    await here.add({ id });
+    const codes: unknown[] = [];
+    const adding = (): unknown =>
+      outbox.in(here.app.handle).addMany([
+        { topic: 't', id, body: 'taken' },
+        { topic: 't', body: 'v', mode: 'volatile' },
+      ]);
+    const swallowed = (error: unknown): void => void codes.push((error as { code: unknown }).code);
+    await failure(() =>
+      outbox.transaction(() => {
+        try {
+          const added = adding();
+          return added instanceof Promise ? added.catch(swallowed) : added;
+        } catch (error) {
+          return swallowed(error);
+        }
+      }),
+    );
+    await pass(here.time, 1_000);
+    expect(codes).toEqual(['DUPLICATE_ID']);
+    expect(here.broker.pushed).toEqual([]);
+  });
+
+  test('what is wrong with waking the relay is no failure of the commit', async () => {
+    const here = await world(backend);
+    const warned: string[] = [];
+    const warning = (one: Error): void => void warned.push(one.message);
+    process.on('warning', warning);
+    const outbox = outboxOf(here, {
+      wake: () => {
+        throw new Error('broken wake');
+      },
+    });
+    await outbox.transaction((tx) => outbox.in(tx).add({ topic: 't', body: 'x' }));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    process.off('warning', warning);
+    expect(warned.filter((text) => text.includes('broken wake'))).toHaveLength(1);
+    expect(rowCount(here).map(Number)).toEqual([1, 1]);
+  });
+
   test('a transaction does not begin inside another', async () => {
     const here = await world(backend);
     here.app.raw.exec('begin');

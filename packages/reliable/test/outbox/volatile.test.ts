@@ -44,6 +44,15 @@ describe('a volatile message', () => {
     expect(time.timersWaiting).toBe(0);
   });
 
+  test('leaves as it was added, whatever becomes of its bytes after that', async () => {
+    const { time, broker, outbox } = volatileWorld();
+    const body = Buffer.from('first');
+    outbox.transaction((tx) => outbox.in(tx).add({ topic: 't', body }));
+    body.write('other');
+    await settle(time);
+    expect(broker.storedTexts).toEqual(['first']);
+  });
+
   test('shares a push with others of its turn; two of one key never share one and keep their order', async () => {
     const { time, broker, add } = volatileWorld();
     add('a', { body: 'k1', key: 'k' }, 'b', { body: 'k2', key: 'k' }, { body: 'k3', key: 'k' });

@@ -126,6 +126,13 @@ describe.each([
     expect(add({ traceparent: own }).headers!.get('traceparent')).toBe(own);
   });
 
+  test('so is what else of it the application has put there', () => {
+    setUp();
+    const { add } = traced();
+    const headers = add({ tracestate: 'mine=1' }).headers!;
+    expect(headers.get('tracestate')).toBe('mine=1');
+  });
+
   test('headers that are no trace context begin a trace of their own', async () => {
     setUp();
     const { telemetry, add } = traced();

@@ -54,7 +54,20 @@ async function executeOn(
   const query = sql.unsafe(text, withArrayLiterals(parameters), { prepare: true });
   sendWhileOpen(query, isOpen);
   const result = await query;
-  return { rows: result, changes: result.count ?? 0 };
+  return { rows: asNamed(result), changes: result.count ?? 0 };
+}
+
+/** With columns named as they are in the database: the user may have the library write them in camelCase, PascalCase or kebab-case. */
+function asNamed(rows: SqlResult): readonly Readonly<Record<string, unknown>>[] {
+  if (rows[0] === undefined || !Object.keys(rows[0]).some((name) => /[A-Z-]/.test(name))) return rows;
+  return rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [snakeCase(name), value])));
+}
+
+function snakeCase(name: string): string {
+  return name
+    .replaceAll('-', '_')
+    .replace(/(?<!^)[A-Z]/g, '_$&')
+    .toLowerCase();
 }
 
 /** The library sends a query a moment after it was asked to; by then its transaction may have ended. */
