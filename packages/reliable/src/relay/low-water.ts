@@ -65,7 +65,10 @@ export class LowWater {
   /** This row is due as before. */
   putBack(row: Position): void {
     const below = before(row);
-    if (isBefore(below, this.#mark)) this.#mark = below;
+    if (!isBefore(below, this.#mark)) return;
+    this.#mark = below;
+    // A sweep that is above it has arrived; going on from there would lift the mark over the row.
+    if (this.#swept !== undefined && isBefore(below, this.#swept)) this.#swept = below;
   }
 
   forget(): void {

@@ -30,6 +30,17 @@ test('what was skipped for the sake of something in the air is read again when t
   expect(mark.from).toEqual(at(4));
 });
 
+test('what is put back below a sweep under way is read next, and not passed over', () => {
+  const mark = new LowWater();
+  mark.read(at(20), true);
+  mark.sweep();
+  mark.read(at(12), false);
+  mark.putBack(at(8));
+  expect(mark.from).toEqual(at(7));
+  mark.read(at(12), false);
+  expect([mark.from, mark.sweeping]).toEqual([at(12), false]);
+});
+
 /**
  * A model: rows become visible at any time and place, a claimer reads pages by the mark and takes what it sees. Whatever the order, a
  * sweep that begins after the last row became visible finds it: that, and not the mark, is what the relay relies on.
