@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Database } from '@tallystick/reliable';
 import { InvalidArgumentError, type Command } from 'commander';
@@ -135,6 +135,8 @@ async function openSqlite(path: string, absent: AbsentFile): Promise<OpenDatabas
   const isThere = existsSync(path);
   if (!isThere && absent === 'refuse')
     throw new CliError(`there is no file ${path}`, 'give --database the path of a SQLite file, or a postgres:// URL', 'usage');
+  if (!isThere && absent === 'create' && !existsSync(dirname(path)))
+    throw new CliError(`there is no folder ${dirname(path)} for ${path}`, 'make it, or give --database another path', 'usage');
   const [driver, open] = await sqliteDriver();
   const db = open(isThere || absent === 'create' ? path : ':memory:');
   db.exec('pragma busy_timeout = 5000');

@@ -208,6 +208,12 @@ describe('the database of a command', () => {
     expect((await run(['outbox', 'list', '--database', text])).err).toContain('is no SQLite database');
   });
 
+  it('is not made in a folder that is not there', { timeout: 60_000 }, async () => {
+    const ended = await run(['migrate', '--database', join(folder, 'absent', 'new.db')]);
+    expect(ended).toMatchObject({ code: 2, err: expect.stringContaining('there is no folder') });
+    expect(ended.err).not.toContain('    at ');
+  });
+
   it('needs a driver for PostgreSQL in the project, and says which', { timeout: 60_000 }, async () => {
     const bare = mkdtempSync(join(tmpdir(), 'no-driver-'));
     const { ended } = start(['outbox', 'list', '--database', 'postgres://me@127.0.0.1:1/db'], undefined, {}, bare);

@@ -32,7 +32,10 @@ export const ERRORS = {
     sentence: 'The commit of this handle cannot be seen; use the handle that transaction(db, fn) gives you',
     retry: 'never',
   },
-  WRONG_DATABASE: { sentence: 'The handle belongs to another database than the outbox', retry: 'never' },
+  WRONG_DATABASE: {
+    sentence: 'The handle belongs to another database than the one that was handed to createOutbox',
+    retry: 'never',
+  },
   NO_TRANSPORT: {
     sentence: "A volatile message is not stored, so the outbox itself pushes it: createOutbox needs the option 'transport'",
     retry: 'never',
