@@ -43,10 +43,11 @@ export function* measure(
       return { value, examples: examplesOf(tried.filter(({ lastOutcome }) => lastOutcome === 'unroutable')) };
     }
     case 'unconfirmed': {
-      const { rows } = yield* run(outbox.oldest({ channel, state: 'sent', limit: OLDEST_AMONG }));
-      const oldest = rows[0]?.['oldest'];
-      const made = oldest === undefined || oldest === null ? nowMs : asNumber(oldest);
-      return { value: Math.max(0, nowMs - made), examples: examplesOf(yield* first(outbox, channel, 'sent', EXAMPLES_MAX)) };
+      const { rows } = yield* run(outbox.unconfirmed({ channel, limit: OLDEST_AMONG }));
+      const since = rows[0]?.['since'];
+      if (since === undefined || since === null) return { value: 0, examples: [] };
+      const again = (yield* first(outbox, channel, 'sent', BLOCKED_AMONG)).filter(({ started }) => started > 1);
+      return { value: Math.max(0, nowMs - asNumber(since)), examples: examplesOf(again) };
     }
     case 'oldest-call':
       return { value: yield* oldestUnsentMs(calls, channel, nowMs), examples: [] };

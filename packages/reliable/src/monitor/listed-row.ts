@@ -20,7 +20,7 @@ export interface ListedRow {
   readonly attempts: number;
   /** Pushes that came back without a confirmation, whoever's fault. */
   readonly tries: number;
-  /** Inbox: attempts begun. */
+  /** Inbox: attempts begun. Outbox: how often it was sent to a consumer that has yet to confirm it. */
   readonly started: number;
   readonly lastOutcome: string | null;
   readonly lastError: string | null;

@@ -107,6 +107,26 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
           of.fn.sum(of.case().when('last_outcome', '=', 'unroutable').then(1).else(0).end()).as('unroutable'),
         ]),
     ),
+    /**
+     * Since when the broker has had the first of the rows that were sent, and sent again because their consumer had not confirmed them in its
+     * time. A message made long before it was sent, or whose consumer has more time, is none of them.
+     */
+    unconfirmed: prepared<'channel' | 'limit'>(
+      build
+        .selectFrom(
+          build
+            .selectFrom(head)
+            .select(['changed_at', 'confirm_within', 'started'])
+            .where('channel', '=', hole<string>('channel'))
+            .where('state', '=', 'sent')
+            .orderBy('due_at')
+            .orderBy('sequence')
+            .limit(hole<number>('limit'))
+            .as('due'),
+        )
+        .select(sql<number | null>`min(changed_at - (started - 1) * confirm_within)`.as('since'))
+        .where('started', '>', 1),
+    ),
     page: prepared<'channel' | 'state' | 'due' | 'after' | 'limit'>(
       inState
         .select(columns)

@@ -58,7 +58,8 @@ export function postgresStatements(dialect: Dialect, table: MessageTable): Postg
       sql`with ${held},
         heads as (
           update ${head} as h set state = f.state, attempts = f.attempts, tries = f.tries, due_at = f.wait + ${now},
-            last_outcome = f.outcome, last_error = f.reason, changed_at = ${now}
+            last_outcome = f.outcome, last_error = f.reason, changed_at = ${now},
+            started = h.started + case f.state when 'sent' then 1 else 0 end
           from unnest(${list('sequences', 'bigint')}, ${list('states', 'text')}, ${list('attempts', 'integer')},
             ${list('tries', 'integer')}, ${list('waits', 'bigint')}, ${list('outcomes', 'text')}, ${list('reasons', 'text')})
             as f(sequence, state, attempts, tries, wait, outcome, reason)

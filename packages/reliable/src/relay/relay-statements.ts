@@ -122,7 +122,8 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
     ),
     changed: compiled(
       sql`update ${head} set state = ${hole('state')}, attempts = ${hole('attempts')}, tries = ${hole('tries')},
-        due_at = ${hole('wait')} + ${now}, last_outcome = ${hole('outcome')}, last_error = ${hole('reason')}, changed_at = ${now}
+        due_at = ${hole('wait')} + ${now}, last_outcome = ${hole('outcome')}, last_error = ${hole('reason')}, changed_at = ${now},
+        started = started + case ${hole('state')} when 'sent' then 1 else 0 end
         where channel = ${hole('channel')} and id = ${hole('id')} and state in ${OPEN_STATES} and exists (${fence})`,
     ),
     fenceHolds: compiled(fence),

@@ -100,7 +100,10 @@ const headColumns = {
   confirm_within: column<number>('big', false, 0, 2),
   /** How long a settled row is kept for those who ask for its status, in ms; 0: not at all. */
   keep_for: column<number>('big', false, 0, 2),
-  /** Inbox: attempts begun. One more than the finished ones and nobody at it: the attempt killed its process. */
+  /**
+   * Inbox: attempts begun. One more than the finished ones and nobody at it: the attempt killed its process. Outbox: how often the broker
+   * took a message that waits for its consumer's confirmation.
+   */
   started: column<number>('count', false, 0, 2),
 } as const;
 

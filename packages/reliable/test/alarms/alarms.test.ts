@@ -72,9 +72,20 @@ describe.each(backends)('alarms on $name', (backend) => {
     here.app.raw.exec(`update tallystick_outbox set state = 'delayed', due_at = ${here.time.now() - 7000}`);
     here.time.advance(60_000);
     expect(told(await alarms.check())).toEqual(['oldest-unsent repeated 67000']);
-    here.app.raw.exec(`update tallystick_outbox set state = 'sent', due_at = 1`);
-    here.time.advance(840_000);
-    expect(told(await alarms.check())).toEqual(['oldest-unsent cleared 0', 'unconfirmed raised 905001']);
+    // Long made, and sent for the first time just now, by a relay whose consumer has an hour.
+    const hour = 3_600_000;
+    here.app.raw.exec(`update tallystick_outbox set state = 'delayed', due_at = 1, confirm_within = ${hour}`);
+    const relay = relayOf(here);
+    await relay.drain();
+    expect(told(await alarms.check())).toEqual(['oldest-unsent cleared 0']);
+    here.time.advance(hour - 1);
+    expect(told(await alarms.check())).toEqual([]);
+    here.time.advance(1);
+    await relay.drain();
+    expect(told(await alarms.check())).toEqual([`unconfirmed raised ${hour}`]);
+    here.time.advance(hour);
+    await relay.drain();
+    expect(told(await alarms.check())).toEqual([`unconfirmed repeated ${2 * hour}`]);
   });
 
   test('tell of messages with nowhere to go, and of what the inbox has given up', async () => {
