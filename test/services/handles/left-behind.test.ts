@@ -1,5 +1,5 @@
 /** Writes that nobody waited for: whatever becomes of them, none is written outside of the transaction that it was meant for. */
-import type { Pool, PoolClient } from 'pg';
+import { Client, type Pool, type PoolClient } from 'pg';
 import type { DataSource } from 'typeorm';
 import postgres, { type Sql } from 'postgres';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -87,6 +87,21 @@ describe('pg', () => {
       expect(rows).toEqual([]);
     },
   );
+
+  test('a rollback that a pipelined client has sent before the add', async () => {
+    const world = await worldOf(pg);
+    const { outbox, url } = world;
+    const client = new Client({ connectionString: url, pipeline: true } as never);
+    await client.connect();
+    onTestFinished(() => client.end());
+    await client.query('begin');
+    const adding = outbox.in(client).add(message);
+    await Promise.all([client.query('rollback'), expect(adding).rejects.toMatchObject({ code: 'NOT_IN_TRANSACTION' })]);
+    await client.query('begin');
+    await outbox.in(client).add(message);
+    await client.query('commit');
+    expect(await world.rows(IDS)).toHaveLength(1);
+  });
 
   test('a rollback in one text with the next begin is no commit', async () => {
     let seen = 0;

@@ -90,7 +90,7 @@ function bodyOf(body: unknown): { readonly bytes: Uint8Array; readonly contentTy
 }
 
 /** What JSON.stringify makes `{}` of without a word. */
-const LOST_IN_JSON = [Map, Set, WeakMap, WeakSet, Promise, ArrayBuffer] as const;
+const LOST_IN_JSON = [Map, Set, WeakMap, WeakSet, Promise, ArrayBuffer, Error, RegExp] as const;
 
 /** The type's headers, the call's over them, and those that follow from other settings unless they are given. */
 function headersFor(

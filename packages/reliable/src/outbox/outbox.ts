@@ -241,8 +241,10 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     };
     const written = (): readonly string[] => {
       this.counters.added += ids.length;
-      telemetry?.count('added', ids.length);
-      for (const trace of traces) trace.end();
+      alone('telemetry', () => {
+        telemetry?.count('added', ids.length);
+        for (const trace of traces) trace.end();
+      });
       if (stored.some(({ mode }) => mode === 'immediate')) afterCommit.added();
       return ids;
     };
@@ -296,11 +298,7 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
 
   /** The commit has happened: what is wrong with waking must not look like its failure. The sweep finds the messages. */
   #wake(): void {
-    try {
-      this.#settings.wake?.();
-    } catch (error) {
-      process.emitWarning(`wake: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`, 'TallystickOutbox');
-    }
+    alone('wake', () => this.#settings.wake?.());
   }
 
   #lost(lost: Lost): void {
@@ -341,6 +339,18 @@ export interface OutboxWriter<H extends Handle, Types extends MessageTypes = Mes
   add<const Message extends NewMessageOf<Types>>(message: Message): Answer<H, MessageId<GuaranteeOf<Types, Message>>>;
   /** The same for several messages, all or none, on PostgreSQL in one round trip; ids in the order of the messages. */
   addMany(messages: readonly NewMessageOf<Types>[]): Answer<H, readonly MessageId<Guarantee>[]>;
+}
+
+/** What must not look like a failure of what has been done already; its own is a process warning. */
+function alone(name: string, call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    process.emitWarning(
+      `${name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      'TallystickOutbox',
+    );
+  }
 }
 
 /** Ids that an error names. */

@@ -302,6 +302,26 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
     expect(here.broker.pushed).toEqual([]);
   });
 
+  test('what is wrong with telemetry is no failure of a message that is written', async () => {
+    const here = await world(backend);
+    const telemetry = {
+      adding: ({ headers }: { headers: unknown }) => ({ headers, end: () => undefined }),
+      count: () => {
+        throw new Error('broken telemetry');
+      },
+    };
+    const outbox = outboxOf(here, { telemetry: telemetry as never });
+    await outbox.transaction((tx) => outbox.in(tx).add({ topic: 't', body: 'x' }));
+    expect(rowCount(here).map(Number)).toEqual([1, 1]);
+  });
+
+  test.each([new Error('x'), /x/])('%o is no body: JSON would make nothing of it', async (body) => {
+    const here = await world(backend);
+    const outbox = outboxOf(here);
+    const error = await failure(() => outbox.transaction((tx) => outbox.in(tx).add({ topic: 't', body })));
+    expect(error.code).toBe('BAD_MESSAGE');
+  });
+
   test('what is wrong with waking the relay is no failure of the commit', async () => {
     const here = await world(backend);
     const warned: string[] = [];

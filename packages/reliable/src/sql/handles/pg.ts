@@ -3,6 +3,7 @@
  * ReadyForQuery; its end is seen in the protocol stream.
  */
 import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
+import { ENDS } from './borrowed.ts';
 import { hasMethods, member, type Borrowed, type Library, type LibraryRoot } from './library.ts';
 import { copyOut } from './pg-copy.ts';
 import { isPgConnection, openOn, watchEnd, whileOpen } from './pg-watch.ts';
@@ -60,7 +61,7 @@ export class PgHandle implements AsyncHandle {
   inside(): AsyncHandle['execute'] {
     const { connection } = this.#client;
     const open = isPgConnection(connection) ? openOn(connection, () => this.#text()) : undefined;
-    const isOpen = (): boolean => open?.over !== true && statusOf(this.#client) !== 'I';
+    const isOpen = (): boolean => open?.over !== true && statusOf(this.#client) !== 'I' && !this.#endIsSent();
     return (sql, parameters) => this.execute(sql, whileOpen(parameters, isOpen));
   }
 
@@ -83,6 +84,13 @@ export class PgHandle implements AsyncHandle {
     if (status === 'I' || status === null) return false;
     watchEnd(connection, told, () => this.#text());
     return true;
+  }
+
+  /** A pipelined client sends before the answers to what it sent are there. */
+  #endIsSent(): boolean {
+    if (member(this.#client, 'pipeline') !== true) return false;
+    const sent = [member(this.#client, '_activeQuery'), ...((member(this.#client, '_sentQueryQueue') ?? []) as unknown[])];
+    return sent.some((query) => ENDS.test(String(member(query, 'text'))));
   }
 
   /** Of the statement that is being answered. */
