@@ -92,9 +92,13 @@ export async function fillOutbox(url: string, rows: number, bytes: number, fast 
 
 export async function fillGraphile(url: string, rows: number, bytes: number): Promise<void> {
   await withClient(url, async (client) => {
-    await client.query(
-      `select count(*) from generate_series(1, ${rows}) as g, lateral (select graphile_worker.add_job('relay', json_build_object('b', ${bodySql(bytes)}))) as j`,
-    );
+    // In pieces: one transaction that adds them all updates the row of their task so many times, and walks over all its versions.
+    for (let from = 1; from <= rows; from += 1000)
+      await client.query(
+        `select count(*) from graphile_worker.add_jobs(array(
+           select row('relay', json_build_object('b', ${bodySql(bytes)}), null, null, null, null, null, null)::graphile_worker.job_spec
+           from generate_series(${from}, ${Math.min(rows, from + 999)}) as g))`,
+      );
     await client.query('vacuum analyze');
     await client.query('checkpoint');
   });

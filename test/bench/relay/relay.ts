@@ -57,7 +57,7 @@ export interface RelayResult {
 
 const BYTES = 1024;
 /** Slow peers drain fewer rows, which is in their favour: their cost per row grows with the backlog. */
-const SLOW_ROWS = 10_000;
+const SLOW_ROWS = { graphile: 30_000, pgto: 10_000, pgboss: 10_000 };
 const WITHIN_MS = 900_000;
 const DATABASE = 'PostgreSQL: fsync, synchronous commit';
 const ASYNC = `${DATABASE}; broker: written to the page cache, synced within 200 ms`;
@@ -183,7 +183,7 @@ async function drainAgainst(
     pgto: 'polling (its replication mode loses messages), batches of 100, a segment per message, parallel',
     pgboss: '8 workers, batches of 1,000, polled every 0.5 s',
   }[who];
-  const rows = who === 'graphile' ? bench.rows : Math.min(bench.rows, SLOW_ROWS);
+  const rows = Math.min(bench.rows, SLOW_ROWS[who]);
   const count = who === 'graphile' ? bench.rounds : 1;
   const theirs = await rounds(bench, work, name, ASYNC, `${way}; ${rows} rows`, count, (server) =>
     drainOnce(server, who, 'async', rows),
