@@ -54,6 +54,8 @@ export interface AttemptPorts<Tx> {
   readonly timers: Timers;
   readonly random: Random;
   readonly tell: (alarm: InboxAlarm) => void;
+  /** By session: the id of the message whose handler is at work in its transaction. */
+  readonly atWork: WeakMap<object, string>;
 }
 
 /** Never rejects. A conflict with another transaction is tried again at once, a few times. */
@@ -119,11 +121,15 @@ interface Inside<Tx> {
 
 function* steps<Tx>(inside: Inside<Tx>): Steps<Done> {
   const { attempt, ticket, tx, session, open, ports } = inside;
-  const { delivery, rule } = attempt;
+  const { delivery } = attempt;
   const marked = yield* attempt.mark();
   if (marked !== 'marked') return marked;
-  const already = rule.alreadyDone === undefined ? undefined : yield* run({ call: () => rule.alreadyDone!(tx, delivery) });
-  if (already?.value !== true) yield* handle(inside);
+  ports.atWork.set(session, delivery.id);
+  try {
+    yield* handle(inside);
+  } finally {
+    ports.atWork.delete(session);
+  }
   open.yes = false;
   yield* run({ call: () => ports.effects.confirm(tx, delivery) });
   if (ticket !== undefined) yield* endLock(session.dialect, ticket);
@@ -131,16 +137,21 @@ function* steps<Tx>(inside: Inside<Tx>): Steps<Done> {
 }
 
 function* handle<Tx>(inside: Inside<Tx>): Steps<void> {
-  const { attempt, session, abort, ports } = inside;
-  const { handler, options } = attempt.rule;
-  const work = (): unknown => handler(attempt.delivery, contextOf(inside));
+  const { attempt, tx, session, abort, ports } = inside;
+  const { delivery, rule } = attempt;
+  const { handler, options } = rule;
+  const alreadyDone = (): unknown => rule.alreadyDone?.(tx, delivery);
+  const work = (): unknown => handler(delivery, contextOf(inside));
   if (session.kind === 'sync') {
-    yield* run({ call: work });
+    const already = yield* run({ call: alreadyDone });
+    if (already.value !== true) yield* run({ call: work });
     return;
   }
-  const { value } = yield* run({
-    call: () => limited(async () => work(), options.handlerTimeoutMs, abort, ports.timers),
-  });
+  const both = async (): Promise<void> => {
+    if ((await alreadyDone()) === true || abort.signal.aborted) return;
+    await work();
+  };
+  const { value } = yield* run({ call: () => limited(both, options.handlerTimeoutMs, abort, ports.timers) });
   const limit = value as Limited;
   if (limit.ended) return;
   yield* leaveBehind(inside, limit);

@@ -107,10 +107,10 @@ export class InboxTable<Tx> {
   }
 
   row(id: string): Promise<KeptRow | undefined> {
-    return this.#database.run(this.#row(id));
+    return this.#database.run(this.find(id));
   }
 
-  *#row(id: string): Steps<KeptRow | undefined> {
+  *find(id: string): Steps<KeptRow | undefined> {
     const { rows } = yield* run(this.#statements.row({ id, consumer: this.#consumer }));
     return rows[0] === undefined ? undefined : keptRow(rows[0]);
   }

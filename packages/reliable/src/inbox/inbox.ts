@@ -99,6 +99,7 @@ export class Inbox<R extends Database> {
   readonly #ports: RetryPorts<TransactionOf<R>>;
   readonly #retries: Retries<TransactionOf<R>>;
   readonly #traced: (delivery: Delivery) => Promise<Receipt>;
+  readonly #atWork = new WeakMap<object, string>();
   readonly #receiving = new Set<Promise<unknown>>();
   /** The database's settings have been looked at. */
   #known: boolean;
@@ -127,6 +128,7 @@ export class Inbox<R extends Database> {
       database: this.#database,
       locks: new Locks(this.#database, ports),
       effects: this.#effects(),
+      atWork: this.#atWork,
       table: this.#table,
       handlers: this.#handlers,
       gate: new Gate(),
@@ -142,7 +144,8 @@ export class Inbox<R extends Database> {
   /**
    * Runs `work` once per key, inside the transaction that is open on `tx`; `key` is the sender's id of the message. If `work` throws, key and
    * effects are undone even when the caller catches the error and commits. Of several that are begun at once in one transaction each
-   * waits for the one before. Throws NOT_IN_TRANSACTION, BAD_KEY, ASYNC_IN_SYNC.
+   * waits for the one before. Throws NOT_IN_TRANSACTION, ASYNC_IN_SYNC, BAD_KEY (also for the message whose handler this is), and
+   * INBOX_STATE for a message that `handle` keeps because it failed.
    */
   once<T extends Handle, V>(tx: T, key: string, work: (tx: T) => V): Answer<T, OnceResult<Awaited<V>>> {
     const session = sessionOf(tx);
@@ -151,18 +154,25 @@ export class Inbox<R extends Database> {
     const order = session.kind === 'sync' ? undefined : Order.of(session);
     const steps = savepointed(
       dialect,
-      this.#once(key, () => (order === undefined ? work(tx) : order.within(() => work(tx)))),
+      this.#once(session, key, () => (order === undefined ? work(tx) : order.within(() => work(tx)))),
     );
     const once = performInside(session, () => (order === undefined ? steps : order.inTurn(steps)));
     return once as Answer<T, OnceResult<Awaited<V>>>;
   }
 
-  *#once<V>(key: string, work: () => V): Steps<OnceResult<Awaited<V>>> {
+  *#once<V>(session: object, key: string, work: () => V): Steps<OnceResult<Awaited<V>>> {
     const fault = nameFault('key', key, KEY_MAX);
     if (fault !== undefined) throw fail('BAD_KEY', fault);
+    // It is there already, written for the handler in whose transaction this is: the work would never run.
+    if (this.#atWork.get(session) === key) throw fail('BAD_KEY', `${key} is the message that is being handled here`);
     yield* this.#durably();
     const marked = yield* this.#table.mark({ ...NAMELESS, id: key }, undefined);
-    if (marked !== 'marked') return { outcome: 'duplicate' };
+    if (marked !== 'marked') {
+      const row = yield* this.#table.find(key);
+      if (row !== undefined && row.state !== 'done')
+        throw fail('INBOX_STATE', `${key} is kept to be tried again: it is ${row.state}`);
+      return { outcome: 'duplicate' };
+    }
     const { value } = yield* run({ call: work });
     return { outcome: 'done', value: value as Awaited<V> };
   }

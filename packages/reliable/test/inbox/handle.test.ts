@@ -152,6 +152,26 @@ describe.each(both)('a handler on $name', (backend) => {
     expect(here.alarms.map(({ kind }) => kind)).toEqual(['dead', 'dead']);
   });
 
+  test('that calls once() with the id it is handled under has failed: the work would never run', async () => {
+    const here = await inboxWorld(backend, { attemptsMax: 1 });
+    here.inbox.handle('debit', ({ id }, { tx }) => here.inbox.once(tx, id, () => here.effect(id)));
+    expect(await here.receive({})).toBe('done');
+    expect([here.effects(), here.rows()]).toEqual([[], ['dead 1/1/1 failed']]);
+    expect(here.inbox.counters.handled).toBe(0);
+  });
+
+  test('that failed has not done what once() would confirm', async () => {
+    const here = await inboxWorld(backend);
+    here.inbox.handle('debit', () => {
+      throw new Error('no');
+    });
+    expect(await here.receive({})).toBe('done');
+    const again = async (): Promise<unknown> =>
+      transaction(here.handle, (tx) => here.inbox.once(tx, 'M1', () => here.effect('M1')));
+    await expect(here.during(again())).rejects.toThrow(expect.objectContaining({ code: 'INBOX_STATE' }));
+    expect(here.effects()).toEqual([]);
+  });
+
   test('a message whose id cannot be made out is kept for a person, and stops nobody', async () => {
     const here = await inboxWorld(backend);
     here.inbox.handle('debit', ({ id }) => here.effect(id), {
@@ -223,6 +243,15 @@ describe('an asynchronous handler', () => {
     await pass(here.time, 5000);
     await expect(late).rejects.toMatchObject({ code: 'HANDLER_OVER' });
     expect(count(here.raw, 'tallystick_outbox')).toBe(0);
+  });
+
+  test('whose question after the effect is not answered has failed as well', async () => {
+    const here = await inboxWorld(asynchronous, { handlerTimeoutMs: 1_000 });
+    here.inbox.handle('debit', ({ id }) => here.effect(id), {
+      alreadyDone: () => new Promise<boolean>((resolve) => here.time.after(30_000, () => resolve(true))),
+    });
+    expect(await here.receive({})).toBe('done');
+    expect([here.effects(), here.rows()]).toEqual([[], ['retrying 1/1/1 timeout']]);
   });
 
   test('that cancels itself has failed', async () => {
