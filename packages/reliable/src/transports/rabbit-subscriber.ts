@@ -72,7 +72,9 @@ export class RabbitSubscriber implements Subscriber {
     receive: (delivery: Delivery) => Promise<Receipt>,
     options?: SubscribeOptions,
   ): Promise<RabbitSubscription> {
-    const subscription = new RabbitSubscription(this.#world, queue, receive, options?.prefetch ?? this.#world.options.prefetch);
+    // To RabbitMQ 0 means without bound.
+    const { prefetch } = resolveOptions('subscribe', PREFETCH, { prefetch: options?.prefetch ?? this.#world.options.prefetch });
+    const subscription = new RabbitSubscription(this.#world, queue, receive, prefetch);
     this.#subscriptions.add(subscription);
     try {
       await subscription.standing;
@@ -89,6 +91,8 @@ export class RabbitSubscriber implements Subscriber {
     await this.#world.link.close();
   }
 }
+
+const PREFETCH = { prefetch: RABBIT_SUBSCRIBER_OPTIONS.prefetch };
 
 interface World {
   readonly link: RabbitLink;

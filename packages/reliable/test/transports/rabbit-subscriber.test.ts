@@ -70,3 +70,9 @@ it('a subscription that is lost in the moment it stands stands up again, and onl
   expect([channels.length, received]).toEqual([2, ['M1']]);
   await subscriber.close();
 });
+
+it('refuses a prefetch without bound', async () => {
+  const subscriber = rabbitSubscriber({ connect: () => Promise.reject(new Error('not asked')), onReport: () => undefined });
+  const subscribing = subscriber.subscribe('q', () => Promise.resolve('done'), { prefetch: 0 });
+  await expect(subscribing).rejects.toThrow(/prefetch/);
+});
