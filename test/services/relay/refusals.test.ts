@@ -111,3 +111,37 @@ async function silencer(database: string): Promise<{ readonly url: string; silen
     },
   };
 }
+
+test('leases that were taken without the answer coming back are taken again, not waited for', async () => {
+  const here = await world();
+  const pool = poolTo(here.database.url);
+  let takes = 0;
+  pool.on('connect', (client) => {
+    const query = client.query.bind(client) as (...given: unknown[]) => Promise<unknown>;
+    const cut = async (...given: unknown[]): Promise<unknown> => {
+      const answer = await query(...given);
+      if (String(given[0]).startsWith('update "tallystick_lease"') && ++takes === 5) throw new Error('the connection was cut');
+      return answer;
+    };
+    (client as { query: unknown }).query = cut;
+  });
+  await here.add({ body: '1' });
+  // An hour: whoever waits for a lease to expire waits too long.
+  const relay = here.relay({ db: pool, leaseMs: 3_600_000 });
+  relay.start();
+  await drained(here);
+  expect(takes).toBeGreaterThan(5);
+  await relay.stop();
+});
+
+test('a failed message that another failed one of its key held back follows it at once, not at the next sweep', async () => {
+  const here = await world();
+  await here.add({ key: 'k', body: 'k 0' }, { key: 'k', body: 'k 1' });
+  // The earlier one is due later.
+  await here.pool.query(`update tallystick_outbox set state = 'retrying', tries = 1,
+    due_at = floor(extract(epoch from clock_timestamp()) * 1000)
+      + case sequence when (select min(sequence) from tallystick_outbox) then 1200 else 300 end`);
+  here.relay({ leaseMs: 3_600_000, sweepIntervalMs: 3_600_000 }).start();
+  await drained(here);
+  expect(here.broker.stored.map(({ body }) => Buffer.from(body).toString())).toEqual(['k 0', 'k 1']);
+});

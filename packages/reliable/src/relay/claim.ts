@@ -10,7 +10,7 @@ import { asBytes, asNumber, asText, asTextOrNull } from '../sql/values.ts';
 import type { OutgoingMessage } from '../transports/transport.ts';
 import { Batch, type ClaimedRow, type ClaimedState, type InFlight } from './batch.ts';
 import { CopyReader, messageOf, rowOfObject, type PageRow } from './claimed-row.ts';
-import { LowWater } from './low-water.ts';
+import { isBefore, LowWater, type Position } from './low-water.ts';
 import { overtaken, type EarliestOfKeys } from './overtaken.ts';
 import { listText, type PostgresStatements } from './postgres-statements.ts';
 import type { RelayStatements } from './relay-statements.ts';
@@ -59,6 +59,8 @@ export class Claimer {
   /** Key → its earliest message that holds it; undefined: too many to keep. */
   #holding: Map<string, number> | undefined = new Map();
   #holdingKnown = false;
+  /** Of each state but `waiting` and key, the first row that its key has held back: it lies below the mark. */
+  readonly #heldBack = new Map<string, Position>();
   /** Share of the rows of the last pages that were read in vain. */
   #vain = 0;
   #rowsBefore = 0;
@@ -108,6 +110,7 @@ export class Claimer {
   /** Every state is looked through from the beginning by the next claims. */
   sweep(): void {
     for (const mark of this.#marks.values()) mark.sweep();
+    this.#heldBack.clear();
     this.#holdingKnown = false;
   }
 
@@ -119,6 +122,7 @@ export class Claimer {
   /** Leases have changed hands: nothing is known any more. */
   forget(): void {
     for (const mark of this.#marks.values()) mark.forget();
+    this.#heldBack.clear();
     this.#holdingKnown = false;
   }
 
@@ -136,6 +140,13 @@ export class Claimer {
       // It may have held up others, which lie below the mark.
       this.#holdingKnown = false;
       this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence: row.sequence });
+      for (const state of STATES) {
+        const name = `${state}:${row.key}`;
+        const held = this.#heldBack.get(name);
+        if (held === undefined) continue;
+        this.#heldBack.delete(name);
+        this.#marks.get(state)!.putBack(held);
+      }
     }
   }
 
@@ -174,8 +185,19 @@ export class Claimer {
   }
 
   #consider({ row, held }: PageRow, flying: InFlight, batch: Batch, mark: LowWater): void {
-    if (row.epoch < 0 || held || this.#isHeld(row) || flying.ids.has(row.id)) return;
+    if (row.epoch < 0 || flying.ids.has(row.id)) return;
+    if (held || this.#isHeld(row)) return this.#holdBack(row);
     if (!batch.offer(row, flying) && !batch.full) mark.skipped(row);
+  }
+
+  #holdBack({ state, key, dueAt, sequence }: ClaimedRow): void {
+    // Fresh rows lie in the order of their numbers, so where the one that holds them was is place enough.
+    if (state === 'waiting') return;
+    const name = `${state}:${key}`;
+    const row = { dueAt, sequence };
+    const known = this.#heldBack.get(name);
+    // Of more than that the next sweep reminds.
+    if (known === undefined ? this.#heldBack.size < HOLDING_MAX : isBefore(row, known)) this.#heldBack.set(name, row);
   }
 
   #isHeld({ key, sequence }: ClaimedRow): boolean {

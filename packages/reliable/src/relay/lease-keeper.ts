@@ -34,6 +34,8 @@ export class LeaseKeeper {
   readonly #rangesMax: number;
   readonly #clock: Clock;
   readonly #tell: (alarm: Alarm) => void;
+  /** A renewal or taking ended without an answer: leases may be ours that we do not know of, and nothing is claimed beside them. */
+  #lostTrack = false;
   /** Range → epoch. */
   #held: ReadonlyMap<number, number> = new Map();
   #renewAtMs = 0;
@@ -70,13 +72,16 @@ export class LeaseKeeper {
     if (!renewDue && (this.#held.size >= this.#rangesMax || now < this.#seeAtMs)) return false;
     this.#seeAtMs = now + Math.min(SEE_INTERVAL_MS, this.#identity.leaseMs / 20);
     const wallMs = this.#clock.now();
-    const plan = planLeases(await this.#see(wallMs), this.#held, this.#rangesMax);
+    const lostTrack = this.#lostTrack ? this.#identity.owner : '';
+    const plan = planLeases(await this.#see(wallMs), this.#held, this.#rangesMax, lostTrack);
     this.lost(plan.lost);
     if (plan.take.length === 0 && !(renewDue && plan.renew.length > 0)) return plan.lost.length > 0;
     const before = this.#held;
-    const keeping = keepLeases(dialect, this.#identity, plan, wallMs);
+    const keeping = keepLeases(dialect, this.#identity, plan, wallMs, lostTrack);
+    this.#lostTrack = true;
     // On a server each row by itself: a process that is stopped inside a transaction would keep its heir waiting for its locks.
     this.#held = await (dialect.name === 'sqlite' ? this.#database.atomically(keeping) : this.#database.run(keeping));
+    this.#lostTrack = false;
     this.#safeUntilMs = now + this.#identity.leaseMs;
     this.#renewAtMs = now + this.#identity.leaseMs / 3;
     for (const firstShard of before.keys()) if (!this.#held.has(firstShard)) this.#tell({ kind: 'fenced', firstShard });

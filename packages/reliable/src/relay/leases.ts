@@ -35,11 +35,21 @@ export interface LeasePlan {
   readonly lost: readonly number[];
 }
 
-/** What to do about the leases, from what was seen: pure. `held`: range → epoch. */
-export function planLeases(seen: readonly LeaseSeen[], held: ReadonlyMap<number, number>, rangesMax: number): LeasePlan {
+/**
+ * What to do about the leases, from what was seen: pure. `held`: range → epoch. `lostTrack`: an owner whose leases may be taken although
+ * they run: oneself, when a taking was done and its answer never came.
+ */
+export function planLeases(
+  seen: readonly LeaseSeen[],
+  held: ReadonlyMap<number, number>,
+  rangesMax: number,
+  lostTrack = '',
+): LeasePlan {
   const mine = seen.filter(({ range, epoch }) => held.get(range) === epoch);
   const lost = [...held.keys()].filter((range) => !mine.some((lease) => lease.range === range));
-  const free = seen.filter((lease) => (lease.owner === '' || lease.expired) && !mine.includes(lease));
+  const free = seen.filter(
+    (lease) => (lease.owner === '' || lease.owner === lostTrack || lease.expired) && !mine.includes(lease),
+  );
   return { renew: mine, take: free.slice(0, Math.max(0, rangesMax - mine.length)), lost };
 }
 
@@ -73,6 +83,7 @@ export function* keepLeases(
   { scope, owner, leaseMs }: LeaseIdentity,
   plan: LeasePlan,
   nowMs: number,
+  lostTrack = '',
 ): Steps<Map<number, number>> {
   const statements = statementsOf(dialect);
   const held = new Map<number, number>();
@@ -81,7 +92,9 @@ export function* keepLeases(
     if (changes > 0) held.set(range, epoch);
   }
   for (const { range, epoch } of plan.take) {
-    const { changes } = yield* run(statements.take({ scope, range, owner, epoch, next: epoch + 1, now: nowMs, leaseMs }));
+    const { changes } = yield* run(
+      statements.take({ scope, range, owner, epoch, next: epoch + 1, lostTrack, now: nowMs, leaseMs }),
+    );
     if (changes > 0) held.set(range, epoch + 1);
   }
   return held;
@@ -133,7 +146,7 @@ const statementsOf = perDialect((dialect) => {
         .where('owner', '=', hole<string>('owner'))
         .where('epoch', '=', hole<number>('epoch')),
     ),
-    take: prepared<'scope' | 'range' | 'owner' | 'epoch' | 'next' | 'now' | 'leaseMs'>(
+    take: prepared<'scope' | 'range' | 'owner' | 'epoch' | 'next' | 'lostTrack' | 'now' | 'leaseMs'>(
       build
         .updateTable('tallystick_lease')
         .set((of) => ({
@@ -144,7 +157,7 @@ const statementsOf = perDialect((dialect) => {
         .where('scope', '=', hole<string>('scope'))
         .where('first_shard', '=', hole<number>('range'))
         .where('epoch', '=', hole<number>('epoch'))
-        .where((of) => of.or([of('owner', '=', ''), of('expires_at', '<=', now)])),
+        .where((of) => of.or([of('owner', '=', ''), of('owner', '=', hole<string>('lostTrack')), of('expires_at', '<=', now)])),
     ),
     release: prepared<'scope' | 'range' | 'owner' | 'epoch'>(
       build
