@@ -71,7 +71,10 @@ function bare(n: number): void {
 }
 
 async function relayed(): Promise<(n: number) => void> {
-  const relay = createRelay({ db: pool, transport: tallystickTransport(producer as never) });
+  // A pool of its own: the relay does not queue behind the application's transactions.
+  const own = new pg.Pool({ connectionString: job.url, max: 4 });
+  await Promise.all(Array.from({ length: 3 }, () => own.query('select 1')));
+  const relay = createRelay({ db: own, transport: tallystickTransport(producer as never) });
   const outbox = createOutbox(pool, { wake: () => relay.wake() });
   relay.start();
   return (n) => {
