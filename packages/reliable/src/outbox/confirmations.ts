@@ -20,11 +20,15 @@ export interface ConfirmationCounters {
   unknown: number;
   /** What arrived and was no confirmation. */
   malformed: number;
+  /** What could not be written down and was left to come again. */
+  failed: number;
 }
 
 export interface ConfirmationPorts {
   readonly counters: ConfirmationCounters;
   confirm(serial: string): Promise<ConfirmOutcome>;
+  /** The database refused; told once for each different refusal in a row. */
+  refused(error: unknown): void;
 }
 
 /** The receiving end for a Subscriber: `subscriber.subscribe('replies', outbox.confirmations())`. */
@@ -39,8 +43,10 @@ export function receiveConfirmations(ports: ConfirmationPorts): (delivery: Deliv
     try {
       await ports.confirm(confirmation.serial);
       return 'done';
-    } catch {
-      // The database is away; the broker keeps the confirmation meanwhile.
+    } catch (error) {
+      ports.counters.failed++;
+      ports.refused(error);
+      // The broker keeps the confirmation meanwhile.
       return 'again';
     }
   };
@@ -109,7 +115,9 @@ async function answerTo(
   }
   try {
     return { status: 200, said: { serial: confirmation.serial, outcome: await ports.confirm(confirmation.serial) } };
-  } catch {
+  } catch (error) {
+    ports.counters.failed++;
+    ports.refused(error);
     return refused(503, 'try again later');
   }
 }

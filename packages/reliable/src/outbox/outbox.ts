@@ -94,7 +94,9 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   readonly #writers = new WeakMap<object, OutboxWriter<Handle>>();
   readonly #readiness: Readiness;
   readonly #volatile: VolatileQueue | undefined;
-  readonly #confirmations: ConfirmationCounters = { confirmed: 0, repeated: 0, buried: 0, unknown: 0, malformed: 0 };
+  readonly #confirmations: ConfirmationCounters = { confirmed: 0, repeated: 0, buried: 0, unknown: 0, malformed: 0, failed: 0 };
+  /** Why the database refused a confirmation last. */
+  #refusal = '';
   #connections: Connections | undefined;
 
   constructor(db: H, settings: OutboxSettings<Types>) {
@@ -318,7 +320,20 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   }
 
   #confirmationPorts(): ConfirmationPorts {
-    return { counters: this.#confirmations, confirm: async (serial) => (await this.confirm(serial)) as ConfirmOutcome };
+    return {
+      counters: this.#confirmations,
+      confirm: async (serial) => {
+        const outcome = (await this.confirm(serial)) as ConfirmOutcome;
+        this.#refusal = '';
+        return outcome;
+      },
+      refused: (error) => {
+        const said = error instanceof Error ? error.message : String(error);
+        if (said === this.#refusal) return;
+        this.#refusal = said;
+        process.emitWarning(`a consumer's confirmation cannot be written down: ${said}`, 'TallystickOutbox');
+      },
+    };
   }
 
   /** Work outside of the application's transactions: in place on a synchronous handle, else on a connection of its own. */

@@ -73,7 +73,7 @@ describe.each(backends)('a consumer’s confirmation on $name', (backend: Backen
     expect(first.messages[0]!.dueAt - first.messages[0]!.changedAt).toBe(60_000);
     expect(await outbox.confirm(id!)).toBe('repeated');
     expect(await outbox.status({ id: id! })).toEqual(first);
-    expect(outbox.counters.confirmations).toEqual({ confirmed: 1, repeated: 1, buried: 0, unknown: 0, malformed: 0 });
+    expect(outbox.counters.confirmations).toEqual({ confirmed: 1, repeated: 1, buried: 0, unknown: 0, malformed: 0, failed: 0 });
   });
 
   test('of a message that is settled and forgotten, or was never here, changes nothing', async () => {
@@ -144,14 +144,28 @@ describe.each(backends)('a consumer’s confirmation on $name', (backend: Backen
       buried: 0,
       unknown: 1,
       malformed: wrong.length + 1,
+      failed: 0,
     });
   });
 
   test('is asked for again when the database refuses', async () => {
     const here = await world(backend);
     const [id] = await here.add(WANTED);
+    const warnings: string[] = [];
+    const heard = ({ message }: Error): void => void warnings.push(message);
+    process.on('warning', heard);
+    onTestFinished(() => void process.off('warning', heard));
     here.app.raw.exec('alter table tallystick_outbox rename to elsewhere');
-    expect(await outboxOf(here).confirmations()(deliveryOf(said(id!)))).toBe('again');
+    const outbox = outboxOf(here);
+    const receive = outbox.confirmations();
+    expect(await receive(deliveryOf(said(id!)))).toBe('again');
+    expect(await receive(deliveryOf(said(id!)))).toBe('again');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(outbox.counters.confirmations.failed).toBe(2);
+    // Once: a broker that delivers again and again must not fill a log.
+    expect(warnings).toEqual(["a consumer's confirmation cannot be written down: no such table: tallystick_outbox"]);
+    here.app.raw.exec('alter table elsewhere rename to tallystick_outbox');
+    expect(await receive(deliveryOf(said(id!)))).toBe('done');
   });
 });
 
