@@ -64,11 +64,16 @@ export class LeaseKeeper {
     return this.#clock.monotonic() < this.#safeUntilMs && rows.every(({ range, epoch }) => this.#held.get(range) === epoch);
   }
 
+  /** What is free is looked for at the next occasion, however short ago it was. */
+  seeSoon(): void {
+    this.#seeAtMs = 0;
+  }
+
   /** Renews what is due and takes what is free; one that has nothing to write only reads. Answers whether other ranges are held now. */
   async keep(): Promise<boolean> {
     const { dialect } = this.#database.session;
     const now = this.#clock.monotonic();
-    const renewDue = now >= this.#renewAtMs;
+    const renewDue = this.#held.size > 0 && now >= this.#renewAtMs;
     if (!renewDue && (this.#held.size >= this.#rangesMax || now < this.#seeAtMs)) return false;
     this.#seeAtMs = now + Math.min(SEE_INTERVAL_MS, this.#identity.leaseMs / 20);
     const wallMs = this.#clock.now();

@@ -156,7 +156,10 @@ export class Relay {
     // The last look is one from the very beginning of every state.
     for (let launched = 1; launched > 0 || this.#flights.size > 0;) {
       if (this.#flights.size > 0) await Promise.race(this.#flights);
-      if (launched === 0 || this.#flights.size === 0) this.#sweepAtMs = this.#allAtMs = 0;
+      if (launched === 0 || this.#flights.size === 0) {
+        this.#sweepAtMs = this.#allAtMs = 0;
+        this.#leases.seeSoon();
+      }
       launched = await this.#look();
     }
     return this.counters.confirmed - before;
