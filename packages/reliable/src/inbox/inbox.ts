@@ -26,6 +26,7 @@ import {
 } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { Calls, type CallRequest } from '../call/call.ts';
+import { tellOnStandardError } from '../alarm-line.ts';
 import { fail } from '../errors.ts';
 import { INBOX_OPTIONS, type InboxOptions } from '../options.ts';
 import { confirmationOf } from '../outbox/confirmation.ts';
@@ -58,6 +59,7 @@ export interface InboxSettings extends GivenOptions<typeof INBOX_OPTIONS> {
   readonly outbox?: EmittingOutbox | undefined;
   /** Through which handlers `call`; made when absent. */
   readonly calls?: Calls | undefined;
+  /** Default: a line on the standard error. */
   readonly onAlarm?: ((alarm: InboxAlarm) => void) | undefined;
   /** `otel(api)`: a span per delivery, as part of the trace that its sender began. */
   readonly telemetry?: Telemetry | undefined;
@@ -353,7 +355,9 @@ export class Inbox<R extends Database> {
 
   #tell(alarm: InboxAlarm): void {
     try {
-      this.#settings.onAlarm?.(alarm);
+      const { onAlarm } = this.#settings;
+      if (onAlarm === undefined) tellOnStandardError('inbox', alarm);
+      else onAlarm(alarm);
     } catch {
       // The listener's failure is not the inbox's: messages go on.
     }

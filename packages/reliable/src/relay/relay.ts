@@ -13,6 +13,7 @@
  */
 import { backoffMs, resolveOptions, type Clock, type Random, type Timer, type Timers, type Turn } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
+import { tellOnStandardError } from '../alarm-line.ts';
 import { fail } from '../errors.ts';
 import { RELAY_OPTIONS, type GivenRelayOptions, type RelayOptions } from '../options.ts';
 import { connectionsOf } from '../sql/connections.ts';
@@ -37,6 +38,7 @@ export interface RelaySettings extends GivenRelayOptions {
   /** A pool, or a handle of the relay's own. */
   readonly db: Database;
   readonly transport: Transport;
+  /** Default: a line on the standard error. */
   readonly onAlarm?: ((alarm: Alarm) => void) | undefined;
   /** `otel(api)`: a span per batch, counts per outcome, and how long each message took. */
   readonly telemetry?: Telemetry | undefined;
@@ -91,6 +93,8 @@ export class Relay {
 
   constructor(settings: RelaySettings) {
     const { db, transport, telemetry, onAlarm: _onAlarm, onDead: _onDead, clock, random, timers, turn, ...given } = settings;
+    if (typeof (transport as Partial<Transport> | undefined)?.publish !== 'function')
+      throw new TypeError('createRelay: transport is not an object with publish(batch)');
     this.#settings = settings;
     this.#options = resolveOptions('relay', RELAY_OPTIONS, given);
     this.#clock = clock ?? systemClock;
@@ -359,7 +363,8 @@ export class Relay {
     const { onAlarm, onDead, telemetry } = this.#settings;
     try {
       if (alarm.kind === 'dead') telemetry?.count('dead', 1);
-      onAlarm?.(alarm);
+      if (onAlarm === undefined) tellOnStandardError('relay', alarm);
+      else onAlarm(alarm);
       if (alarm.kind === 'dead') onDead?.(alarm.row);
     } catch {
       // The listener's failure is not the relay's: messages go on.
