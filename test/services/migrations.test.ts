@@ -62,6 +62,13 @@ async function insertAsVersionOne(client: Client, n: number): Promise<void> {
   await client.query(sql, values);
 }
 
+async function waitingForTurn(client: Client): Promise<number> {
+  const found = await client.query(
+    "select 1 from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())",
+  );
+  return found.rows.length;
+}
+
 /** Columns, constraints and indexes as the database sees them, without what differs by name of the database. */
 async function layout(client: Client): Promise<unknown[]> {
   const columns = await client.query(
@@ -270,6 +277,19 @@ describe('several at once', () => {
     expect(reports.map(({ to }) => to)).toEqual(Array.from({ length: 5 }, () => NEWEST));
     expect(await versions(client)).toEqual(ALL_VERSIONS);
     expect(await invalidIndexes(client)).toEqual([]);
+  });
+
+  test('one that waited for its turn sees what the one before it made', async () => {
+    const { url, client } = await place('none');
+    await client.query('begin');
+    await client.query('select pg_advisory_xact_lock(7214563380911)');
+    const waiting = await connected(url);
+    const migrated = migrate(waiting, { lockWaitMs: 10_000 });
+    await until('it waits for its turn', async () => (await waitingForTurn(client)) === 1);
+    await client.query(migrationSql(postgres));
+    await client.query('commit');
+    expect(await migrated).toEqual({ from: 0, to: NEWEST });
+    expect(await versions(client)).toEqual(ALL_VERSIONS);
   });
 });
 

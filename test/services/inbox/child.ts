@@ -23,7 +23,10 @@ inbox.handle('debit', async ({ id }, { tx }) => {
 });
 inbox.start();
 
-process.on('message', ({ id, redelivered }: { id: string; redelivered: boolean }) => {
+process.on('message', (told: { id: string; redelivered: boolean } | 'stop') => {
+  // What the inbox told until then has left before this.
+  if (told === 'stop') return void inbox.stop().then(() => process.send?.({ stopped: true }));
+  const { id, redelivered } = told;
   const delivery: Delivery = { id, topic: 'payments', type: 'debit', headers: new Map(), body: Buffer.from('{}'), redelivered };
   void inbox.receive(delivery).then((receipt) => process.send?.({ id, receipt }));
 });

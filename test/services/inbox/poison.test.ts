@@ -12,6 +12,15 @@ const SOURCES = fileURLToPath(new URL('../../../packages/cli/bin/sources.js', im
 /** Whoever has died that often will do it for ever. */
 const PATIENCE = 8;
 
+/** What a process says. */
+interface Told {
+  readonly ready?: true;
+  readonly id?: string;
+  readonly receipt?: string;
+  readonly alarm?: string;
+  readonly stopped?: true;
+}
+
 interface Outcome {
   /** Processes that were killed by their handler. */
   readonly deaths: number;
@@ -26,19 +35,23 @@ async function consume(here: Bank, ids: readonly string[], deathsMax: number): P
     const child = fork(CHILD, [here.url, String(deathsMax)], { execArgv: ['--import', SOURCES] });
     onTestFinished(() => void child.kill('SIGKILL'));
     let died = false;
+    let stopped = false;
     let broken = false;
     child.on('exit', (_code, signal) => {
       died = true;
       broken = signal !== 'SIGKILL';
     });
-    child.on('message', (told: { ready?: true; id?: string; receipt?: string; alarm?: string }) => {
+    child.on('message', (told: Told) => {
       if (told.ready) for (const [id, redelivered] of unacknowledged) child.send({ id, redelivered });
       if (told.receipt === 'done') unacknowledged.delete(told.id!);
+      if (told.stopped) stopped = true;
       if (told.alarm !== undefined) alarms.push(`${told.alarm} ${told.id}`);
     });
     const open = `select count(*) from tallystick_inbox where state in ('waiting', 'delayed', 'retrying')`;
     await eventually(async () => died || (unacknowledged.size === 0 && (await here.rows(open))[0] === '0'), Boolean);
     if (!died) {
+      child.send('stop');
+      await eventually(async () => stopped, Boolean);
       child.disconnect();
       return { deaths, alarms };
     }

@@ -36,6 +36,7 @@ import type { NewMessage } from '../outbox/message-types.ts';
 import { comesBack } from '../waits.ts';
 import { assertDurable, durably } from '../sql/durability.ts';
 import { isSyncHandle, type Answer, type Database, type Handle, type SyncHandle, type TransactionOf } from '../sql/handles.ts';
+import { Order } from '../sql/order.ts';
 import { perform, performInside, savepointed, sessionOf } from '../sql/session.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import { refuseAsyncFunction } from '../sql/synchronous.ts';
@@ -50,7 +51,6 @@ import type { InboxAlarm } from './inbox-alarm.ts';
 import { InboxDatabase } from './inbox-database.ts';
 import { InboxTable, UNTRIED, type Beginning } from './inbox-table.ts';
 import { Locks } from './locks.ts';
-import { Order } from './order.ts';
 import { Retries, type InboxCounters, type RetryPorts } from './retries.ts';
 import { windowWarning } from './window.ts';
 
@@ -158,7 +158,7 @@ export class Inbox<R extends Database> {
       dialect,
       this.#once(session, key, () => (order === undefined ? work(tx) : order.within(() => work(tx)))),
     );
-    const once = performInside(session, () => (order === undefined ? steps : order.inTurn(steps)));
+    const once = performInside(session, () => steps, true);
     return once as Answer<T, OnceResult<Awaited<V>>>;
   }
 

@@ -1,8 +1,9 @@
 import { PostgresAdapter, PostgresQueryCompiler, sql } from 'kysely';
 import { compilerOnly, type Dialect } from './dialect.ts';
+import { hasTable } from './schema-name.ts';
 import { sqlStateOf } from './sql-state.ts';
 
-/** PostgreSQL 13 and newer. The statements compile; handles of its drivers are not recognised yet. */
+/** PostgreSQL 13 and newer, through any of the drivers and libraries of `handles/`. */
 export const postgres: Dialect = {
   name: 'postgres',
   build: compilerOnly(
@@ -29,7 +30,7 @@ export const postgres: Dialect = {
   waitBriefly: "set local lock_timeout = '1s'",
   transactionalSchema: true,
   changesInUse: true,
-  hasSchemaTable: "select 1 as there where to_regclass('tallystick_schema') is not null",
+  hasSchemaTable: hasTable('tallystick_schema'),
   tableName: (name) => `"${name}"`,
   partialIndexes: true,
   now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,

@@ -20,7 +20,10 @@ export function schemaNamed(dialect: Dialect, schema: string): Dialect {
   };
 }
 
-/** PostgreSQL: one row when the table is there. */
+/**
+ * PostgreSQL: one row when the table is there. Reading from `pg_class` takes a lock, and only with a lock does a session hear of what others
+ * have made since its transaction began: `to_regclass` alone answers from memory.
+ */
 export function hasTable(name: string): string {
-  return `select 1 as there where to_regclass('${name}') is not null`;
+  return `select 1 as there from pg_class where oid = to_regclass('${name}')`;
 }

@@ -22,6 +22,7 @@ import {
 import type { LibraryRoot } from './handles/library.ts';
 import { recogniseHandle, recogniseRoot } from './handles/recognise.ts';
 import { dialectNamed } from './dialects.ts';
+import { Order } from './order.ts';
 import { sqlite } from './sqlite.ts';
 import { plain, type Call, type SqlValue, type Statement, type StatementResult, type Steps } from './statement.ts';
 import { refusePromise } from './synchronous.ts';
@@ -137,14 +138,26 @@ async function performLater<T>(
   return next.value;
 }
 
-/** Does the steps if a transaction is open on the session, else throws NOT_IN_TRANSACTION and does nothing. */
-export function performInside<T>(session: Session, steps: () => Steps<T>): T | Promise<T> {
+/**
+ * Does the steps if a transaction is open on the session, else throws NOT_IN_TRANSACTION and does nothing. On an asynchronous session steps
+ * with a savepoint of their own go one after the other; `hasSavepoint` says so where the dialect does not ({@link undivided}).
+ */
+export function performInside<T>(
+  session: Session,
+  steps: () => Steps<T>,
+  hasSavepoint = !session.dialect.failureEndsTransaction,
+): T | Promise<T> {
   tracking.tracker?.used(session);
   if (session.kind === 'sync') {
     if (!session.inTransaction()) throw fail('NOT_IN_TRANSACTION');
     return performNow(session, steps());
   }
-  return performLaterInside(session, steps);
+  return performLaterInside(session, hasSavepoint ? inOrder(session, steps) : steps);
+}
+
+function inOrder<T>(session: AsyncSession, steps: () => Steps<T>): () => Steps<T> {
+  const order = Order.of(session);
+  return () => order.inTurn(steps());
 }
 
 function performLaterInside<T>(session: AsyncSession, steps: () => Steps<T>): Promise<T> {

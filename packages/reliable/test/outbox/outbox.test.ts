@@ -390,6 +390,21 @@ describe('an asynchronous handle', () => {
     expect(rowCount(here)).toEqual([0, 0]);
     expect(here.app.raw.inTransaction).toBe(false);
   });
+
+  test('messages added at once do not undo one another: one is refused, the others are there', async () => {
+    const here = await world(backend);
+    const outbox = outboxOf(here);
+    const id = 'AB'.repeat(16);
+    await here.add({ id });
+    const told = await transaction(here.app.handle, (tx: Handle) =>
+      Promise.allSettled(
+        [undefined, id, undefined, id, undefined].map(async (given) => outbox.in(tx).add({ topic: 't', body: 'b', id: given })),
+      ),
+    );
+    expect(told.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'rejected', 'fulfilled']);
+    const stored = rowsOf(here.app.raw, 'select id from tallystick_outbox order by sequence').map((row) => row['id']);
+    expect(stored).toEqual([id, ...told.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))]);
+  });
 });
 
 test.each(onlySqlite)(

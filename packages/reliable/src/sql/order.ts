@@ -3,7 +3,7 @@
  * each other's effects, so they go one after the other; but work inside of work goes at once, because the outer one waits for it.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { run, type Steps } from '../sql/statement.ts';
+import { run, type Steps } from './statement.ts';
 
 export class Order {
   readonly #session: object;
