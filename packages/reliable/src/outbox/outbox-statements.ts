@@ -208,8 +208,8 @@ const together = perDialect(({ build, now }) => {
   };
   const insertHeads = sql`insert into ${sql.table('tallystick_outbox')} (${sql.join(HEAD_COLUMNS.map((name) => sql.id(name)))})`;
   const insertBodies = sql`insert into ${sql.table('tallystick_outbox_body')} (id, channel, headers, body)`;
-  const compiled = <Name extends string>(statement: RawBuilder<unknown>) =>
-    prepared<Name>({ compile: () => statement.compile(build) });
+  const compiled = <Name extends string>(statement: RawBuilder<unknown>, often: boolean) =>
+    prepared<Name>({ compile: () => statement.compile(build) }, often);
   const given = (name: string): RawBuilder<never> => sql`${sql.ref(`given.${name}`)}`;
   const fields = [
     ...TEXTS.map((name) => sql`item ->> ${sql.lit(name)} as ${sql.id(name)}`),
@@ -217,16 +217,22 @@ const together = perDialect(({ build, now }) => {
     sql`decode(item ->> 'body', 'base64') as body, n`,
   ];
   return {
-    one: compiled<(typeof TEXTS)[number] | (typeof NUMBERS)[number] | 'body' | 'identity'>(sql`
+    one: compiled<(typeof TEXTS)[number] | (typeof NUMBERS)[number] | 'body' | 'identity'>(
+      sql`
       with head as (${insertHeads} select ${head(text, number)} from ${clock} where ${here} returning id, channel),
       body as (${insertBodies} select id, channel, ${text('headers')}, cast(${hole('body')} as bytea) from head)
-      select id from head`),
-    many: compiled<'items' | 'identity'>(sql`
+      select id from head`,
+      true,
+    ),
+    many: compiled<'items' | 'identity'>(
+      sql`
       with given as (select ${sql.join(fields)}
         from json_array_elements(cast(${text('items')} as json)) with ordinality as list(item, n)),
       head as (${insertHeads} select ${head(given, given)} from given, ${clock} where ${here} order by given.n returning id),
       body as (${insertBodies} select given.id, given.channel, given.headers, given.body from given join head on head.id = given.id)
-      select id from head`),
+      select id from head`,
+      false,
+    ),
   };
 });
 

@@ -25,10 +25,14 @@ export type TransactionOutcome = 'commit' | 'rollback' | 'unknown';
 export interface AsyncHandle {
   readonly tallystick: 'asynchronous';
   readonly dialect: 'sqlite' | 'postgres' | 'mysql';
-  /** Runs one statement on this connection. Bytes are Uint8Array, 64-bit integers numbers or numeric strings; lists are PostgreSQL's arrays. */
+  /**
+   * Runs one statement on this connection. Bytes are Uint8Array, 64-bit integers numbers or numeric strings; lists are PostgreSQL's arrays.
+   * `often`: the same text comes again and again, so a driver that has to be asked to keep it prepared may be asked.
+   */
   execute(
     sql: string,
     parameters: readonly SqlValue[],
+    often?: boolean,
   ): Promise<{ readonly rows: readonly Readonly<Record<string, unknown>>[]; readonly changes: number }>;
   /** Whether a transaction is open on this connection now, and it is still the one this handle stands for. */
   inTransaction(): boolean | Promise<boolean>;

@@ -300,7 +300,7 @@ class AsyncHandleSession implements AsyncSession {
 
   execute(statement: Statement): Promise<StatementResult> {
     const copied = statement.copies === true ? this.#copied(statement) : undefined;
-    return copied ?? this.#handle.execute(statement.sql, statement.parameters);
+    return copied ?? this.#handle.execute(statement.sql, statement.parameters, statement.often);
   }
 
   #copied(statement: Statement): Promise<StatementResult> | undefined {
@@ -313,7 +313,7 @@ class AsyncHandleSession implements AsyncSession {
     const execute = this.#handle.inside?.();
     return execute === undefined
       ? (statement) => this.execute(statement)
-      : (statement) => execute(statement.sql, statement.parameters);
+      : (statement) => execute(statement.sql, statement.parameters, statement.often);
   }
 
   inTransaction(): boolean | Promise<boolean> {

@@ -10,6 +10,8 @@ export interface Statement {
   readonly parameters: readonly SqlValue[];
   /** Whether rows are expected back, or only a count of rows changed. */
   readonly reads: boolean;
+  /** One per message: worth keeping prepared, and so plain that its plan never depends on the values. */
+  readonly often?: boolean | undefined;
   /** Its rows may come as those of a binary COPY, in the result's `value`, where the driver can do that. */
   readonly copies?: boolean | undefined;
 }
@@ -45,12 +47,12 @@ export type Prepared<Name extends string> = (values: Readonly<Record<Name, SqlVa
 /** Work on a database as a sequence of statements: each `yield*` gives the answer back. One logic for synchronous and asynchronous handles. */
 export type Steps<T> = Generator<Statement | Call, T, StatementResult>;
 
-/** Compiles `query`, in which every value is a {@link hole}. */
-export function prepared<Name extends string>(query: Compilable): Prepared<Name> {
+/** Compiles `query`, in which every value is a {@link hole}; `often` as in {@link Statement}. */
+export function prepared<Name extends string>(query: Compilable, often = false): Prepared<Name> {
   const { sql: text, parameters } = query.compile();
   const reads = /^\s*(select|with|pragma)\b/i.test(text) || /\breturning\b/i.test(text);
   const order = parameters.map(fixedOrHole);
-  return (values) => ({ sql: text, reads, parameters: order.map((take) => take(values)) });
+  return (values) => ({ sql: text, reads, often, parameters: order.map((take) => take(values)) });
 }
 
 /** A place for a value of a given name; a name may be used more than once. */

@@ -46,7 +46,7 @@ class MikroormHandle implements AsyncHandle {
   }
 
   inside(): AsyncHandle['execute'] {
-    return this.#present()?.inside?.() ?? ((sql, parameters) => this.execute(sql, parameters));
+    return this.#present()?.inside?.() ?? ((...given) => this.execute(...given));
   }
 
   inTransaction(): boolean | Promise<boolean> {

@@ -39,11 +39,11 @@ export class NativeTransaction implements AsyncHandle {
     this.#parts = parts;
   }
 
-  async execute(sql: string, parameters: readonly SqlValue[]): ReturnType<AsyncHandle['execute']> {
+  async execute(sql: string, parameters: readonly SqlValue[], often?: boolean): ReturnType<AsyncHandle['execute']> {
     const { client } = this.#found ?? (await this.#find());
     const execute = client === undefined ? this.#parts.execute : client.execute.bind(client);
     if (execute === undefined) throw fail('UNKNOWN_HANDLE', 'the library is not over pg');
-    return execute(sql, parameters);
+    return execute(sql, parameters, often);
   }
 
   /** It has ended, and that was seen. */
@@ -54,9 +54,9 @@ export class NativeTransaction implements AsyncHandle {
   inside(): AsyncHandle['execute'] {
     const found = this.#found ?? NOTHING;
     // Where nothing is watched, only the library can refuse.
-    if (found === NOTHING) return (sql, parameters) => this.execute(sql, parameters);
+    if (found === NOTHING) return (sql, parameters, often) => this.execute(sql, parameters, often);
     const execute = found.client?.inside() ?? this.execute.bind(this);
-    return (sql, parameters) => execute(sql, whileOpen(parameters, () => !this.#over) as SqlValue[]);
+    return (sql, parameters, often) => execute(sql, whileOpen(parameters, () => !this.#over) as SqlValue[], often);
   }
 
   inTransaction(): boolean | Promise<boolean> {

@@ -6,15 +6,19 @@ import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
 import { ENDS } from './borrowed.ts';
 import { hasMethods, member, type Borrowed, type Library, type LibraryRoot } from './library.ts';
 import { copyOut } from './pg-copy.ts';
+import { keptFailed, keptName } from './pg-kept.ts';
 import { isPgConnection, openOn, watchEnd, whileOpen } from './pg-watch.ts';
 import { turnsOf, type Turns } from './turns.ts';
 
 /** What of pg's client is used. */
 export interface PgNative {
   query(text: string, values: unknown[]): Promise<PgResult>;
+  query(kept: { readonly name: string; readonly text: string; readonly values: unknown[] }): Promise<PgResult>;
   getTransactionStatus?(): unknown;
   readonly _txStatus?: unknown;
   readonly connection?: unknown;
+  /** The number of the server's process, as it was told at the beginning. */
+  readonly processID?: unknown;
   release?(broken?: unknown): void;
 }
 
@@ -52,17 +56,33 @@ export class PgHandle implements AsyncHandle {
     this.#turns = turnsOf(client);
   }
 
-  async execute(sql: string, parameters: readonly unknown[]): ReturnType<AsyncHandle['execute']> {
+  async execute(sql: string, parameters: readonly unknown[], often = false): ReturnType<AsyncHandle['execute']> {
     // A list of results comes back for several statements in one text: ours never are.
-    const { rows, rowCount } = await this.#turns.run(() => this.#client.query(sql, parameters as unknown[]));
+    const { rows, rowCount } = await this.#turns.run(() => this.#query(sql, parameters as unknown[], often));
     return { rows: rows ?? [], changes: rowCount ?? 0 };
+  }
+
+  #query(text: string, values: unknown[], often: boolean): Promise<PgResult> {
+    const name = often ? keptName(this.#client, text) : undefined;
+    if (name instanceof Promise) return name.then((known) => this.#queryAs(known, text, values));
+    return this.#queryAs(name, text, values);
+  }
+
+  async #queryAs(name: string | undefined, text: string, values: unknown[]): Promise<PgResult> {
+    if (name === undefined) return this.#client.query(text, values);
+    try {
+      return await this.#client.query({ name, text, values });
+    } catch (error) {
+      keptFailed(this.#client, error);
+      throw error;
+    }
   }
 
   inside(): AsyncHandle['execute'] {
     const { connection } = this.#client;
     const open = isPgConnection(connection) ? openOn(connection, () => this.#text()) : undefined;
     const isOpen = (): boolean => open?.over !== true && statusOf(this.#client) !== 'I' && !this.#endIsSent();
-    return (sql, parameters) => this.execute(sql, whileOpen(parameters, isOpen));
+    return (sql, parameters, often) => this.execute(sql, whileOpen(parameters, isOpen), often);
   }
 
   copyOut(text: string): Promise<readonly Uint8Array[]> | undefined {

@@ -1,0 +1,80 @@
+/**
+ * Statements that a connection of pg keeps under a name: the server reads and plans them once instead of every time. Only where the
+ * connection leads to one server process: behind a pool of connections (pgbouncer by transaction) the next transaction may go to another
+ * process, which does not know the name. The server tells its process's number at the beginning; where that is not the number of the process
+ * that answers, somebody stands between.
+ */
+import { createHash } from 'node:crypto';
+import { member } from './library.ts';
+import type { PgNative } from './pg.ts';
+import { isPgConnection } from './pg-watch.ts';
+
+/**
+ * The name under which this connection keeps the statement; undefined: it goes without one. A connection is asked about only when it says
+ * the same again: one that serves a single request would pay for the question and never use the answer.
+ */
+export function keptName(client: PgNative, text: string): string | undefined | Promise<string | undefined> {
+  const kept = connections.get(client);
+  if (kept !== undefined) return kept instanceof Promise ? kept.then((one) => one.name(text)) : kept.name(text);
+  if (!used.has(client)) {
+    used.add(client);
+    return undefined;
+  }
+  const asking = ask(client).then((direct) => {
+    const known = new Kept(direct ? client : undefined);
+    connections.set(client, known);
+    return known;
+  });
+  connections.set(client, asking);
+  return asking.then((one) => one.name(text));
+}
+
+/** A statement that was kept failed: when it is for the name, the connection keeps none any more. */
+export function keptFailed(client: PgNative, error: unknown): void {
+  if (member(error, 'code') === UNKNOWN_NAME) connections.set(client, new Kept(undefined));
+}
+
+const UNKNOWN_NAME = '26000';
+const used = new WeakSet<object>();
+const connections = new WeakMap<object, Kept | Promise<Kept>>();
+
+async function ask(client: PgNative): Promise<boolean> {
+  if (!isPgConnection(client.connection) || typeof client.processID !== 'number') return false;
+  try {
+    const { rows } = await client.query('select pg_backend_pid() as pid', []);
+    return rows?.[0]?.['pid'] === client.processID;
+  } catch {
+    // The transaction has failed already, or the connection is gone: the statement itself will say so.
+    return false;
+  }
+}
+
+class Kept {
+  readonly #direct: boolean;
+  /** Part of the name; grows when the server has thrown away what it kept. */
+  #generation = 0;
+
+  /** On no connection, nothing is kept. */
+  constructor(client: PgNative | undefined) {
+    this.#direct = client !== undefined;
+    const connection = client?.connection;
+    if (!isPgConnection(connection)) return;
+    connection.on('commandComplete', (message: { readonly text?: unknown }) => {
+      const { text } = message;
+      if (text === 'DISCARD ALL' || text === 'DEALLOCATE ALL') this.#generation++;
+    });
+  }
+
+  name(text: string): string | undefined {
+    return this.#direct ? `tallystick_${this.#generation}_${digest(text)}` : undefined;
+  }
+}
+
+function digest(text: string): string {
+  let known = digests.get(text);
+  if (known === undefined) digests.set(text, (known = createHash('sha256').update(text).digest('hex').slice(0, 16)));
+  return known;
+}
+
+/** Texts are ours and few. */
+const digests = new Map<string, string>();
