@@ -12,6 +12,7 @@ import {
   RANGES,
   releaseLeases,
   seeLeases,
+  shortenLeases,
   type LeaseIdentity,
   type LeaseSeen,
 } from './leases.ts';
@@ -84,8 +85,7 @@ export class LeaseKeeper {
     const before = this.#held;
     const keeping = keepLeases(dialect, this.#identity, plan, wallMs, lostTrack);
     this.#lostTrack = true;
-    // On a server each row by itself: a process that is stopped inside a transaction would keep its heir waiting for its locks.
-    this.#held = await (dialect.name === 'sqlite' ? this.#database.atomically(keeping) : this.#database.run(keeping));
+    this.#held = await this.#write(keeping);
     this.#lostTrack = false;
     this.#safeUntilMs = now + this.#identity.leaseMs;
     this.#renewAtMs = now + this.#identity.leaseMs / 3;
@@ -93,14 +93,19 @@ export class LeaseKeeper {
     return plan.lost.length > 0 || plan.take.length > 0 || this.#held.size !== before.size;
   }
 
+  /** On a server each row by itself: a process that is stopped inside a transaction would keep its heir waiting for its locks. */
+  #write<T>(steps: Steps<T>): Promise<T> {
+    return this.#database.session.dialect.name === 'sqlite' ? this.#database.atomically(steps) : this.#database.run(steps);
+  }
+
   /** All leases of the scope; those that are not there, at first or because somebody has emptied the table, are made. */
   async #see(wallMs: number): Promise<LeaseSeen[]> {
     const { dialect } = this.#database.session;
-    const { scope } = this.#identity;
-    const seen = await this.#database.run(seeLeases(dialect, scope, wallMs));
+    const seen = await this.#database.run(seeLeases(dialect, this.#identity, wallMs));
+    if (seen.some(({ farAhead }) => farAhead === true)) await this.#write(shortenLeases(dialect, this.#identity, wallMs));
     if (seen.length >= RANGES) return seen;
-    await this.#database.atomically(makeLeases(dialect, scope));
-    return this.#database.run(seeLeases(dialect, scope, wallMs));
+    await this.#database.atomically(makeLeases(dialect, this.#identity.scope));
+    return this.#database.run(seeLeases(dialect, this.#identity, wallMs));
   }
 
   /** These ranges have changed hands. */

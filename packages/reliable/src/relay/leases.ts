@@ -9,7 +9,11 @@
  *                                  → release at stop     → free
  *                                  → expired, taken      → lost: whatever is settled under the old epoch changes nothing
  * ```
+ *
+ * A clock that is set back leaves leases that end in a far future. Whoever sees one that ends later than any lease of the present could
+ * shortens it to a lease's time from now: a living holder renews it as always, a dead one is replaced as always.
  */
+import { sql, type SqlBool } from 'kysely';
 import { SHARDS } from '../outbox/message-id.ts';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared, run, type Steps } from '../sql/statement.ts';
@@ -26,6 +30,16 @@ export interface LeaseSeen {
   readonly epoch: number;
   /** Whether it had expired by the clock that decides. */
   readonly expired: boolean;
+  /** Whether it ends later than the present clock can have written; see {@link shortenLeases}. */
+  readonly farAhead?: boolean | undefined;
+}
+
+/** Longest lease there is (the bound of `leaseMs`): whoever else keeps leases of this scope may have another one than oneself. */
+const LEASE_MAX_MS = 3_600_000;
+
+/** A lease that ends later than this from now was written before the clock was set back. */
+export function aheadMaxMs(leaseMs: number): number {
+  return Math.max(LEASE_MAX_MS, 10 * leaseMs);
 }
 
 export interface LeasePlan {
@@ -67,14 +81,28 @@ export function* makeLeases(dialect: Dialect, scope: string): Steps<void> {
 }
 
 /** All leases of a scope; a read that takes no lock. */
-export function* seeLeases(dialect: Dialect, scope: string, nowMs: number): Steps<LeaseSeen[]> {
-  const { rows } = yield* run(statementsOf(dialect).see({ scope, now: nowMs }));
+export function* seeLeases(
+  dialect: Dialect,
+  { scope, leaseMs }: Pick<LeaseIdentity, 'scope' | 'leaseMs'>,
+  nowMs: number,
+): Steps<LeaseSeen[]> {
+  const { rows } = yield* run(statementsOf(dialect).see({ scope, now: nowMs, ahead: aheadMaxMs(leaseMs) }));
   return rows.map((row) => ({
     range: asNumber(row['first_shard']),
     owner: asText(row['owner']),
     epoch: asNumber(row['epoch']),
-    expired: asNumber(row['expired']) === 1 || row['expired'] === true,
+    expired: asNumber(row['due']) === EXPIRED,
+    farAhead: asNumber(row['due']) === FAR_AHEAD,
   }));
+}
+
+/** What ends in a far future ends in `leaseMs`. Not taken at once: its holder may be alive, and has that long to renew. */
+export function* shortenLeases(
+  dialect: Dialect,
+  { scope, leaseMs }: Pick<LeaseIdentity, 'scope' | 'leaseMs'>,
+  nowMs: number,
+): Steps<void> {
+  yield statementsOf(dialect).shorten({ scope, leaseMs, now: nowMs, ahead: aheadMaxMs(leaseMs) });
 }
 
 /** Renews and takes; returns range → epoch of what is held afterwards. A lease that changed since it was seen is left to its new owner. */
@@ -109,9 +137,13 @@ export function* releaseLeases(
   for (const [range, epoch] of held) yield statementsOf(dialect).release({ scope, range, owner, epoch });
 }
 
+const EXPIRED = 1;
+const FAR_AHEAD = 2;
+
 const statementsOf = perDialect((dialect) => {
   const { build } = dialect;
   const now = dialect.now ?? hole<number>('now');
+  const farAhead = sql<SqlBool>`expires_at > ${now} + ${hole<number>('ahead')}`;
   return {
     make: prepared<'scope' | 'first' | 'last'>(
       dialect.ignoreTaken(
@@ -125,14 +157,14 @@ const statementsOf = perDialect((dialect) => {
         }),
       ),
     ),
-    see: prepared<'scope' | 'now'>(
+    see: prepared<'scope' | 'now' | 'ahead'>(
       build
         .selectFrom('tallystick_lease')
         .select((of) => [
           'first_shard',
           'owner',
           'epoch',
-          of.case().when('expires_at', '<=', now).then(1).else(0).end().as('expired'),
+          of.case().when('expires_at', '<=', now).then(EXPIRED).when(farAhead).then(FAR_AHEAD).else(0).end().as('due'),
         ])
         .where('scope', '=', hole<string>('scope'))
         .orderBy('first_shard'),
@@ -145,6 +177,13 @@ const statementsOf = perDialect((dialect) => {
         .where('first_shard', '=', hole<number>('range'))
         .where('owner', '=', hole<string>('owner'))
         .where('epoch', '=', hole<number>('epoch')),
+    ),
+    shorten: prepared<'scope' | 'now' | 'leaseMs' | 'ahead'>(
+      build
+        .updateTable('tallystick_lease')
+        .set((of) => ({ expires_at: of(of.val(now), '+', hole<number>('leaseMs')) as never }))
+        .where('scope', '=', hole<string>('scope'))
+        .where(farAhead),
     ),
     take: prepared<'scope' | 'range' | 'owner' | 'epoch' | 'next' | 'lostTrack' | 'now' | 'leaseMs'>(
       build

@@ -309,6 +309,39 @@ describe.each(backends)('the relay on $name', (backend) => {
     expect(new Set(leases(here).map(({ epoch }) => epoch))).toEqual(new Set([2]));
   });
 
+  test('a clock that is set back keeps nobody waiting longer: a dead relay is replaced after its lease, a living one stays', async () => {
+    const here = await world(backend);
+    const DAY_MS = 86_400_000;
+    /** What is there after the clock went back by `ms`, as seen by the rows. */
+    const setBack = (ms: number, owner: string): void =>
+      void here.app.raw.exec(`update tallystick_lease set expires_at = expires_at + ${ms} where owner = '${owner}'`);
+    const dead = here.relay({ leaseMs: 10_000, rangesMax: 8 });
+    await dead.drain();
+    const alive = here.relay({ leaseMs: 10_000, rangesMax: 8 });
+    alive.start();
+    await settle(here.time);
+    setBack(DAY_MS, dead.owner);
+    setBack(DAY_MS, alive.owner);
+    const heir = here.relay({ leaseMs: 10_000, sweepIntervalMs: 500 });
+    heir.start();
+    await pass(here.time, 9_000, 500);
+    expect(leases(here).filter(({ owner }) => owner === heir.owner)).toEqual([]);
+    await pass(here.time, 2_000, 500);
+    const owners = leases(here).map(({ owner }) => owner);
+    expect(owners.filter((owner) => owner === heir.owner)).toHaveLength(8);
+    expect(owners.filter((owner) => owner === alive.owner)).toHaveLength(8);
+    expect(kinds(here)).toEqual([]);
+  });
+
+  test('a lease that is only longer than one\u2019s own is respected', async () => {
+    const here = await world(backend);
+    await here.relay({ leaseMs: 3_600_000 }).drain();
+    const other = here.relay({ leaseMs: 10_000 });
+    other.start();
+    await pass(here.time, 60_000, 5_000);
+    expect(leases(here).filter(({ owner }) => owner === other.owner)).toEqual([]);
+  });
+
   test('a relay that was paused past its lease settles nothing: its epoch is fenced', async () => {
     const here = await world(backend);
     const [id] = await here.add({ key: 'k', body: '1' });
