@@ -9,6 +9,7 @@
  *
  * A row is changed only as it was seen, so of two processes that decide at once one tells.
  */
+import { aheadMaxMs } from '../relay/leases.ts';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared, preparedList, run, type Steps } from '../sql/statement.ts';
 import { asNumber, asText } from '../sql/values.ts';
@@ -21,7 +22,7 @@ export const ALL_KINDS = '*';
 export function* takeOffice(dialect: Dialect, channel: string, owner: string, leaseMs: number, nowMs: number): Steps<boolean> {
   const statements = statementsOf(dialect);
   const scope = `alarms:${channel}`;
-  const taken = { scope, owner, until: nowMs + leaseMs, now: nowMs };
+  const taken = { scope, owner, until: nowMs + leaseMs, now: nowMs, farAhead: nowMs + aheadMaxMs(leaseMs) };
   if ((yield* run(statements.take(taken))).changes > 0) return true;
   return (yield* run(statements.make({ scope, owner, epoch: 1, until: nowMs + leaseMs }))).changes > 0;
 }
@@ -97,12 +98,16 @@ const statementsOf = perDialect((dialect) => {
         }),
       ),
     ),
-    take: prepared<'scope' | 'owner' | 'until' | 'now'>(
-      rowOf
-        .set({ owner: hole<string>('owner'), expires_at: hole<number>('until') })
-        .where((of) =>
-          of.or([of('owner', '=', hole<string>('owner')), of('owner', '=', ''), of('expires_at', '<=', hole<number>('now'))]),
-        ),
+    take: prepared<'scope' | 'owner' | 'until' | 'now' | 'farAhead'>(
+      rowOf.set({ owner: hole<string>('owner'), expires_at: hole<number>('until') }).where((of) =>
+        of.or([
+          of('owner', '=', hole<string>('owner')),
+          of('owner', '=', ''),
+          of('expires_at', '<=', hole<number>('now')),
+          // Written before the clock was set back.
+          of('expires_at', '>', hole<number>('farAhead')),
+        ]),
+      ),
     ),
     leave: prepared<'scope' | 'owner'>(rowOf.set({ owner: '', expires_at: 0 }).where('owner', '=', hole<string>('owner'))),
     change: prepared<'scope' | 'owner' | 'epoch' | 'until' | 'seenEpoch' | 'seenUntil'>(

@@ -5,7 +5,8 @@
  * until the commit, and throws LOCK_LOST when the row has changed hands.
  *
  * ```
- * free   no row, or expired   → acquire: owner = a new token, epoch = max(old + 1, the database's clock in ms)
+ * free   no row, or expired (or ending later than any present hold can: the clock was set back)
+ *                             → acquire: owner = a new token, epoch = max(old + 1, the database's clock in ms)
  * held   owner is the token   → release: the row is deleted
  *                             → expired and taken by another: verify throws LOCK_LOST, release changes nothing
  * ```
@@ -24,10 +25,11 @@ import {
   type Timers,
 } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers } from '@tallystick/base/node';
-import { sql } from 'kysely';
+import { sql, type SqlBool } from 'kysely';
 import { fail } from '../errors.ts';
 import { LOCK_OPTIONS } from '../options.ts';
 import { nameFault } from '../outbox/message.ts';
+import { aheadMaxMs } from '../relay/leases.ts';
 import { pause } from '../waits.ts';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import type { Answer, Database, Handle } from '../sql/handles.ts';
@@ -137,7 +139,7 @@ function* take(
   now: number,
   holdMs: number,
 ): Steps<number | undefined> {
-  const { rows } = yield* run(statementsOf(dialect).take({ scope, owner, now, holdMs }));
+  const { rows } = yield* run(statementsOf(dialect).take({ scope, owner, now, holdMs, ahead: aheadMaxMs(holdMs) }));
   return rows[0] === undefined ? undefined : asNumber(rows[0]['epoch']);
 }
 
@@ -172,7 +174,7 @@ const statementsOf = perDialect((dialect) => {
   const now = dialect.now ?? hole<number>('now');
   const until = sql<number>`${now} + ${hole<number>('holdMs')}`;
   return {
-    take: prepared<'scope' | 'owner' | 'now' | 'holdMs'>(
+    take: prepared<'scope' | 'owner' | 'now' | 'holdMs' | 'ahead'>(
       build
         .insertInto('tallystick_lease')
         .values({
@@ -191,7 +193,9 @@ const statementsOf = perDialect((dialect) => {
               epoch: sql<number>`case when tallystick_lease.epoch < ${now} then ${now} else tallystick_lease.epoch + 1 end`,
               expires_at: until,
             })
-            .where('tallystick_lease.expires_at', '<=', now),
+            .where(
+              sql<SqlBool>`(tallystick_lease.expires_at <= ${now} or tallystick_lease.expires_at > ${now} + ${hole<number>('ahead')})`,
+            ),
         )
         .returning('epoch'),
     ),

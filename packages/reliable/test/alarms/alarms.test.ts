@@ -166,6 +166,16 @@ describe.each(backends)('alarms on $name', (backend) => {
     expect(told(await one.check())).toEqual(['dead raised 1', 'blocked-keys raised 1']);
   });
 
+  test('are not left alone for as long as the clock was set back when who checked has died', async () => {
+    const here = await world(backend);
+    await alarmsOf(here, backend).check();
+    const heir = alarmsOf(here, backend);
+    await makeDead(here, 'k');
+    expect(await heir.check()).toEqual([]);
+    here.app.raw.exec(`update tallystick_lease set expires_at = expires_at + 86400000 where scope = 'alarms:'`);
+    expect(told(await heir.check())).toEqual(['dead raised 1', 'blocked-keys raised 1']);
+  });
+
   test('begin by themselves and go on', async () => {
     const here = await world(backend);
     const heard: AlarmNotice[] = [];

@@ -43,6 +43,16 @@ describe.each(both)('a business lock on $name', (backend) => {
     expect(leases(at)).toBe(0);
   });
 
+  test('whose holder died before the clock was set back keeps nobody waiting; a longer hold of the present does', async () => {
+    const at = await here(backend);
+    const hold = (name: string, ms: number): void =>
+      void at.raw.exec(`insert into tallystick_lease values ('lock:${name}', 0, 0, 'x', 7, ${at.time.now() + ms})`);
+    hold('dead', 86_400_000);
+    hold('long', 3_600_000);
+    expect(await at.locks.with('dead', { lockWaitMs: 0 }, ({ epoch }) => epoch > 7)).toBe(true);
+    await expect(at.locks.with('long', { lockWaitMs: 0 }, () => 'both')).rejects.toMatchObject({ code: 'LOCK_BUSY' });
+  });
+
   test('is waited for as long as wanted and no longer', async () => {
     const at = await here(backend);
     let free = (): void => undefined;
