@@ -31,6 +31,27 @@ function pushes(stored: readonly { readonly id: string }[]): number {
   return Math.max(0, ...times.values());
 }
 
+test('a settling that runs into statement_timeout again and again is told once, and its end', async () => {
+  const here = await world();
+  const pool = poolTo(`${here.database.url}?options=-c%20statement_timeout%3D50`);
+  await here.add({ body: '1' });
+  const other = await here.pool.connect();
+  here.broker.before = async () => void (await other.query('begin; lock table tallystick_outbox in exclusive mode'));
+  const relay = here.relay({ db: pool, leaseMs: 600_000 });
+  relay.start();
+  await until('it is told', () => here.alarms.length > 0);
+  expect([here.alarms.map(({ kind }) => kind), here.alarms[0]]).toEqual([
+    ['database'],
+    { kind: 'database', error: expect.objectContaining({ code: '57014' }) as unknown },
+  ]);
+  await other.query('commit');
+  other.release();
+  await until('its end is told', () => here.alarms.length > 1);
+  expect(here.alarms.map(({ kind }) => kind)).toEqual(['database', 'database-over']);
+  expect([await here.left(), here.broker.stored.length]).toEqual([0, 1]);
+  await relay.stop();
+});
+
 test('connections to a server that has become read-only are left', async () => {
   const here = await world();
   const pool = poolTo(here.database.url);

@@ -14,7 +14,7 @@ import { readMessages } from './claim.ts';
 import { CONFIRMED, decide, hasLeft, outcomeOfError, outcomesOf } from './decide.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 import type { PostgresStatements } from './postgres-statements.ts';
-import type { RelayDatabase } from './relay-database.ts';
+import { LOCKS_BEFORE_ALARM, type RelayDatabase } from './relay-database.ts';
 import type { RelayStatements } from './relay-statements.ts';
 import { settleApart, settleTogether, type Decided } from './settle.ts';
 import { comesBack, pause } from '../waits.ts';
@@ -182,6 +182,7 @@ async function landedLate(rows: readonly ClaimedRow[], outcomes: readonly Publis
       confirmed.map(() => CONFIRMED),
       ports,
     );
+    ports.database.worked('flight');
   } catch (error) {
     ports.database.refused(error, 'flight');
   }
@@ -207,6 +208,8 @@ async function settle(
       const passes =
         database.isLocked(error) || (ports.postgres !== undefined && isPassing(error) && clock.monotonic() < giveUpMs);
       if (!passes || !leases.safe(wave) || ports.wanted() === 'gone') throw error;
+      // Told when it lasts; nothing more takes off meanwhile.
+      if (failures >= LOCKS_BEFORE_ALARM) database.refused(error, 'flight', failures);
       await pause(backoffMs(LOCKED_WAIT, failures, random.u32()), ports.timers);
     }
   }

@@ -114,8 +114,9 @@ export class RelayDatabase {
     this.#tell({ kind: 'database-over' });
   }
 
-  refused(error: unknown, work: RelayWork): void {
-    const failures = ++this.#failures[work];
+  /** `times`: how often in a row the same piece of work was refused, when it has gone on trying by itself. */
+  refused(error: unknown, work: RelayWork, times = 1): void {
+    const failures = (this.#failures[work] = Math.max(this.#failures[work] + 1, times));
     this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
     if (this.#told || (this.isLocked(error) && failures < LOCKS_BEFORE_ALARM)) return;
     this.#told = true;
@@ -148,4 +149,5 @@ function* watched<T>(steps: Steps<T>, asked: () => void): Steps<T> {
 }
 
 const PAUSE = { firstMs: 10, maxMs: 5_000 };
-const LOCKS_BEFORE_ALARM = 8;
+/** Refusals in a row of what may pass by itself before a person is told. */
+export const LOCKS_BEFORE_ALARM = 8;

@@ -527,6 +527,24 @@ describe.each(backends)('the relay on $name', (backend) => {
     expect([here.states(), here.broker.pushed.length]).toEqual([[], 1]);
   });
 
+  test('a settling that is locked out again and again is told once, and its end', async () => {
+    const here = await world(backend);
+    await here.add({ body: '1' });
+    const other = openRaw(here.path);
+    const held = gate();
+    here.broker.before = () => held.promise;
+    const draining = here.relay({ leaseMs: 600_000 }).drain();
+    await settle(here.time);
+    other.exec(lockWriting('tallystick_outbox'));
+    held.open();
+    await pass(here.time, 10_000, 250);
+    expect([here.states(), kinds(here)]).toEqual([['waiting'], ['database']]);
+    other.exec('commit');
+    await pass(here.time, 1000, 250);
+    await draining;
+    expect([here.states(), kinds(here), here.broker.pushed.length]).toEqual([[], ['database', 'database-over'], 1]);
+  });
+
   test('refuses to work inside somebody else’s transaction on its handle, says so, and goes on afterwards', async () => {
     const here = await world(backend);
     await here.add({ body: '1' });
