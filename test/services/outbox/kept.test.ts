@@ -88,6 +88,21 @@ test('a statement that was kept still does not leave after the end of its transa
   expect(await one(COUNT)).toBe(4);
 });
 
+test('a message that was refused on its way to the server leaves a connection that takes the next ones', async () => {
+  const { client, add, one } = await place('url');
+  const outbox = createOutbox(client);
+  for (let n = 0; n < 5; n++) {
+    // The first is added while its transaction is open, the second leaves after its end.
+    await client.query('begin');
+    const adding = outbox.in(client).add(message);
+    const ending = client.query('rollback');
+    const late = outbox.in(client).add(message);
+    await Promise.allSettled([adding, ending, late]);
+    await add();
+  }
+  expect(await one(COUNT)).toBe(5);
+});
+
 test('in a transaction that has failed, the server’s own refusal is what is told', async () => {
   const { client, add } = await place('url');
   await add();

@@ -5,7 +5,7 @@
  * that answers, somebody stands between.
  */
 import { createHash } from 'node:crypto';
-import { member } from './library.ts';
+import { sqlStateOf } from '../sql-state.ts';
 import type { PgNative } from './pg.ts';
 import { isPgConnection } from './pg-watch.ts';
 
@@ -29,12 +29,17 @@ export function keptName(client: PgNative, text: string): string | undefined | P
   return asking.then((one) => one.name(text));
 }
 
-/** A statement that was kept failed: when it is for the name, the connection keeps none any more. */
+/**
+ * A statement that was kept failed. When the server does not know its name, or the error is none of the server's (it was refused here, halfway
+ * to the server), nobody knows any more what is kept, and the connection keeps nothing from then on.
+ */
 export function keptFailed(client: PgNative, error: unknown): void {
-  if (member(error, 'code') === UNKNOWN_NAME) connections.set(client, new Kept(undefined));
+  const state = sqlStateOf(error);
+  if (state === undefined || state === UNKNOWN_NAME || state === NAME_TAKEN) connections.set(client, new Kept(undefined));
 }
 
 const UNKNOWN_NAME = '26000';
+const NAME_TAKEN = '42P05';
 const used = new WeakSet<object>();
 const connections = new WeakMap<object, Kept | Promise<Kept>>();
 
