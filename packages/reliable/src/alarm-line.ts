@@ -6,6 +6,11 @@ export function tellOnStandardError(who: 'relay' | 'inbox', alarm: Alarm | Inbox
   console.warn(`tallystick ${who}: ${alarmLine(alarm)}`);
 }
 
+/** Nothing of what was never pushed in vain. */
+function afterTries({ tries }: { readonly tries: number }): string {
+  return tries === 0 ? '' : ` after ${tries} tries`;
+}
+
 /** An alarm as one line: its kind, whom it is about, and why. */
 export function alarmLine(alarm: Alarm | InboxAlarm): string {
   switch (alarm.kind) {
@@ -13,7 +18,7 @@ export function alarmLine(alarm: Alarm | InboxAlarm): string {
     case 'stuck':
     case 'poison':
     case 'unroutable':
-      return `${alarm.kind}: ${alarm.row.topic} ${alarm.row.id}, ${alarm.row.outcome} after ${alarm.row.tries} tries: ${alarm.row.reason}`;
+      return `${alarm.kind}: ${alarm.row.topic} ${alarm.row.id}, ${alarm.row.outcome}${afterTries(alarm.row)}: ${alarm.row.reason}`;
     case 'outage':
       return `outage: the broker shows no sign of life: ${alarm.reason}`;
     case 'fenced':

@@ -91,6 +91,12 @@ export const RELAY_OPTIONS = {
   ),
   pagesMax: integerOption(16, 1, 1000, 'Most pages of rows one claim walks past rows whose key is busy.'),
   attemptsMax: integerOption(16, 1, 1_000_000, 'Failures of the message itself after which it is dead.'),
+  confirmAttemptsMax: integerOption(
+    100,
+    0,
+    1_000_000,
+    'How often a message is sent while its consumer does not confirm it; then it is dead (`unconfirmed`), holds nobody up, and is settled all the same by a late confirmation. 0: without end.',
+  ),
   retryFirstMs: integerOption(1_000, 1, 86_400_000, 'Wait after the first failed push of a message.'),
   retryMaxMs: integerOption(300_000, 1, 86_400_000, 'Longest wait between pushes of a message.'),
   brakeFirstMs: integerOption(200, 1, 86_400_000, 'Wait after the broker was found unavailable for the first time.'),

@@ -2,7 +2,7 @@
 import type { Dialect } from '../sql/dialect.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import { asNumber } from '../sql/values.ts';
-import { listedRow, type ListedRow } from '../monitor/listed-row.ts';
+import { blockedKey, listedRow, type ListedRow } from '../monitor/listed-row.ts';
 import { BLOCKED_AMONG, COUNT_MAX, OLDEST_AMONG, oldestUnsentMs } from '../monitor/monitor.ts';
 import { monitorStatementsOf, type MonitorStatements } from '../monitor/monitor-statements.ts';
 import type { AlarmExample } from './notice.ts';
@@ -33,7 +33,7 @@ export function* measure(
       return yield* counted(outbox, channel, 'dead');
     case 'blocked-keys': {
       const dead = yield* first(outbox, channel, 'dead', BLOCKED_AMONG);
-      const byKey = new Map(dead.filter(({ key }) => key !== null).map((row) => [row.key, row]));
+      const byKey = new Map(dead.filter((row) => blockedKey(row) !== null).map((row) => [row.key, row]));
       return { value: byKey.size, examples: examplesOf([...byKey.values()]) };
     }
     case 'unroutable': {

@@ -12,7 +12,7 @@ import { run, type Steps } from '../sql/statement.ts';
 import type { MessageTable, RowState } from '../sql/tables.ts';
 import { asBytes, asNumber, asTextOrNull, reasonText } from '../sql/values.ts';
 import { act, type ActOptions, type ActReport } from './act.ts';
-import { listedRow, type ListedRow } from './listed-row.ts';
+import { blockedKey, listedRow, type ListedRow } from './listed-row.ts';
 import { monitorStatementsOf, type Action, type MonitorStatements } from './monitor-statements.ts';
 import { bodyPreview, type BodyPreview } from './preview.ts';
 import { reach, type Reach } from './reach.ts';
@@ -224,9 +224,10 @@ function* blockedSteps(statements: MonitorStatements, channel: string, limit: nu
   for (const state of TROUBLED) {
     const { rows } = yield* run(statements.page({ channel, state, due: 0, after: -1, limit: BLOCKED_AMONG }));
     for (const row of rows.map(listedRow)) {
-      if (row.key === null) continue;
-      const other = first.get(row.key);
-      if (other === undefined || row.sequence < other.sequence) first.set(row.key, row);
+      const key = blockedKey(row);
+      if (key === null) continue;
+      const other = first.get(key);
+      if (other === undefined || row.sequence < other.sequence) first.set(key, row);
     }
   }
   const keys: BlockedKey[] = [];

@@ -1,4 +1,4 @@
-import type { PublishResult } from '../transports/transport.ts';
+import type { RowOutcome } from './decide.ts';
 
 /** A row that a person should look at. */
 export interface TroubledRow {
@@ -7,7 +7,8 @@ export interface TroubledRow {
   readonly key: string | undefined;
   readonly attempts: number;
   readonly tries: number;
-  readonly outcome: PublishResult;
+  /** `unconfirmed`: the broker has it, its consumer never said so. */
+  readonly outcome: RowOutcome;
   readonly reason: string;
 }
 

@@ -28,6 +28,8 @@ export interface ClaimedRow {
   /** 0: the broker's confirmation settles it. */
   readonly confirmWithin: number;
   readonly keepFor: number;
+  /** How often the broker took it while its consumer's confirmation was missing. */
+  readonly started: number;
   /** First shard and fencing epoch of the lease under which the row was read. */
   readonly range: number;
   readonly epoch: number;

@@ -69,6 +69,7 @@ export class Claimer {
   readonly #growing: boolean;
   /** Where the last page of fresh rows began: nothing below was looked at in this claim. */
   #unseenUpTo = -1;
+  #exhausted = false;
 
   constructor(
     statements: RelayStatements,
@@ -93,6 +94,7 @@ export class Claimer {
       // From there it is read again, in order.
       for (const row of batch.rows) this.putBack(row);
       for (const sequence of passed.values()) this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence });
+      this.#exhausted = false;
       if (round < ROUNDS_MAX) continue;
       batch.rows.length = 0;
       return batch;
@@ -102,9 +104,18 @@ export class Claimer {
   *#claimOnce(order: ClaimOrder): Steps<Batch> {
     const batch = new Batch(order.rowsMax, order.bytesMax);
     this.#unseenUpTo = -1;
+    this.#exhausted = false;
     if (!this.#holdingKnown) yield* this.#readHolding();
-    for (const state of order.all ? STATES : FRESH) if (!batch.full) yield* this.#claimState(state, order, batch);
+    let ended = true;
+    for (const state of order.all ? STATES : FRESH)
+      if (batch.full || !(yield* this.#claimState(state, order, batch))) ended = false;
+    this.#exhausted = ended;
     return batch;
+  }
+
+  /** The last claim took all that was due in the states it looked at. */
+  get exhausted(): boolean {
+    return this.#exhausted;
   }
 
   /** Every state is looked through from the beginning by the next claims. */
@@ -131,12 +142,17 @@ export class Claimer {
     this.#marks.get(row.state)!.putBack(row);
   }
 
-  /** Rows have left the air; `settled` are those of them whose state is another now. */
-  landed(settled: readonly ClaimedRow[], failed: boolean): void {
-    for (const mark of this.#marks.values()) mark.landed();
+  /**
+   * Rows have left the air; `settled` are those of them whose state is another now. Answers whether rows that had to wait for them may be
+   * claimed now.
+   */
+  landed(settled: readonly ClaimedRow[], failed: boolean): boolean {
+    let freed = false;
+    for (const mark of this.#marks.values()) if (mark.landed()) freed = true;
     if (failed) this.#holdingKnown = false;
     for (const row of settled) {
       if (row.state !== 'retrying' || row.key === null) continue;
+      freed = true;
       // It may have held up others, which lie below the mark.
       this.#holdingKnown = false;
       this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence: row.sequence });
@@ -148,6 +164,7 @@ export class Claimer {
         this.#marks.get(state)!.putBack(held);
       }
     }
+    return freed;
   }
 
   *#readHolding(): Steps<void> {
@@ -162,7 +179,8 @@ export class Claimer {
     }
   }
 
-  *#claimState(state: ClaimedState, order: ClaimOrder, batch: Batch): Steps<void> {
+  /** Answers whether all that is due was looked at. */
+  *#claimState(state: ClaimedState, order: ClaimOrder, batch: Batch): Steps<boolean> {
     const mark = this.#marks.get(state)!;
     for (let page = 0; page < order.pagesMax && !batch.full; page++) {
       const { repeating } = mark;
@@ -180,8 +198,9 @@ export class Claimer {
       mark.read(last, ended);
       if (!repeating && state === 'waiting') this.#rowsBefore = rows.length;
       if (rows.length > 0 && !repeating) this.#vain = 1 - (batch.rows.length - before) / rows.length;
-      if (ended && !mark.sweeping) return;
+      if (ended && !mark.sweeping) return true;
     }
+    return false;
   }
 
   #consider({ row, held }: PageRow, flying: InFlight, batch: Batch, mark: LowWater): void {

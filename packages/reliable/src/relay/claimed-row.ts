@@ -43,6 +43,7 @@ export function rowOfObject(from: Readonly<Record<string, unknown>>, { state, le
     routingKey: asTextOrNull(from['routing_key']),
     confirmWithin: asNumber(from['confirm_within']),
     keepFor: asNumber(from['keep_for']),
+    started: asNumber(from['started']),
     range,
     epoch: leases.get(range) ?? -1,
     message: undefined,
@@ -123,13 +124,14 @@ export class CopyReader {
     const routingKey = this.#text();
     const confirmWithin = this.#big();
     const keepFor = this.#big();
+    const started = this.#count();
     const range = rangeOf(shard);
     const { state, leases } = this.#as;
     const epoch = leases.get(range) ?? -1;
     // prettier-ignore
     const row: { -readonly [K in keyof ClaimedRow]: ClaimedRow[K] } = {
       sequence, id, shard, key, topic, tag, state, attempts, tries, dueAt, bodyBytes, createdAt, type, exchange, exchangeType, routingKey,
-      confirmWithin, keepFor, range, epoch, message: undefined,
+      confirmWithin, keepFor, started, range, epoch, message: undefined,
     };
     if (columns === COLUMNS_WITH_BODY) {
       const headers = this.#text();
@@ -187,8 +189,8 @@ export class CopyReader {
   }
 }
 
-const COLUMNS = 17;
-const COLUMNS_WITH_BODY = 19;
+const COLUMNS = 18;
+const COLUMNS_WITH_BODY = 20;
 const SIGNATURE = Buffer.from('PGCOPY\n\u00ff\r\n\0', 'latin1');
 /** Signature, flags, length of the extension. */
 const HEADER_BYTES = SIGNATURE.length + 8;

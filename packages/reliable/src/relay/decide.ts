@@ -13,6 +13,9 @@ import type { PublishOutcome, PublishResult } from '../transports/transport.ts';
  * unknown       waits, not counted: the broker may hold it, the id makes the repeat harmless
  * unavailable   nothing is written: the message is as good as before, the relay brakes instead
  * ```
+ *
+ * One that was `sent` confirmAttemptsMax times, and is due again, is not pushed: it is dead, `unconfirmed`, and a person is told. What the
+ * consumer still confirms after that settles it.
  */
 export type Settlement =
   | { readonly kind: 'deleted' }
@@ -23,9 +26,12 @@ export type Settlement =
       readonly tries: number;
       /** From the database's present: until it is due, or kept no longer. */
       readonly waitMs: number;
-      readonly outcome: PublishResult;
+      readonly outcome: RowOutcome;
       readonly reason: string;
     };
+
+/** What a row remembers of its last push; or that its consumer never confirmed it. */
+export type RowOutcome = PublishResult | 'unconfirmed';
 
 export interface RetryPolicy {
   readonly attemptsMax: number;
@@ -65,6 +71,23 @@ function confirmedBy({ attempts, tries, confirmWithin, keepFor }: Tried): Settle
   if (confirmWithin === 0 && keepFor === 0) return DELETED;
   const kind = confirmWithin > 0 ? 'sent' : 'confirmed';
   return { kind, attempts, tries, waitMs: confirmWithin > 0 ? confirmWithin : keepFor, outcome: 'confirmed', reason: '' };
+}
+
+/** Whether it was sent as often as it may be without its consumer's confirmation. */
+export function isSpent(
+  { state, started }: { readonly state: string; readonly started: number },
+  { confirmAttemptsMax }: { readonly confirmAttemptsMax: number },
+): boolean {
+  return state === 'sent' && confirmAttemptsMax > 0 && started >= confirmAttemptsMax;
+}
+
+export function unconfirmed({
+  attempts,
+  tries,
+  started,
+}: Pick<Tried, 'attempts' | 'tries'> & { readonly started: number }): Settlement {
+  const reason = `sent ${started} times, never confirmed by its consumer (confirmAttemptsMax)`;
+  return { kind: 'dead', attempts, tries, waitMs: 0, outcome: 'unconfirmed', reason };
 }
 
 /** Whether the broker has it, so that the next of its key may follow. */

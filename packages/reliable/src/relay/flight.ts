@@ -11,7 +11,7 @@ import type { Alarm, TroubledRow } from './alarm.ts';
 import { Waves, type ClaimedRow } from './batch.ts';
 import type { Landing } from './brake.ts';
 import { readMessages } from './claim.ts';
-import { CONFIRMED, decide, hasLeft, outcomeOfError, outcomesOf } from './decide.ts';
+import { CONFIRMED, decide, hasLeft, isSpent, outcomeOfError, outcomesOf, unconfirmed } from './decide.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 import type { PostgresStatements } from './postgres-statements.ts';
 import { LOCKS_BEFORE_ALARM, type RelayDatabase } from './relay-database.ts';
@@ -69,9 +69,11 @@ export async function fly(rows: readonly ClaimedRow[], ports: FlightPorts): Prom
   const settled: ClaimedRow[] = [];
   let failed = false;
   try {
-    const messages = await messagesOf(rows, ports);
+    const live = rows.filter((row) => !isSpent(row, ports.options));
+    if (live.length < rows.length) settled.push(...(await giveUp(rows, ports)));
+    const messages = await messagesOf(live, ports);
     const keepsOrder = ports.transport.keepsOrder === true;
-    const waves = new Waves(rows, keepsOrder);
+    const waves = new Waves(live, keepsOrder);
     for (let wave = waves.take(); wave.length > 0; wave = waves.take()) {
       if (ports.wanted() !== 'wave' || !ports.leases.safe(wave)) break;
       const tookOffMs = ports.clock.monotonic();
@@ -97,6 +99,13 @@ export async function fly(rows: readonly ClaimedRow[], ports: FlightPorts): Prom
     ports.database.refused(error, 'flight');
   }
   return { settled, failed };
+}
+
+/** What was sent in vain as often as it may be is dead; answers which. */
+async function giveUp(rows: readonly ClaimedRow[], ports: FlightPorts): Promise<readonly ClaimedRow[]> {
+  const spent = rows.filter((row) => isSpent(row, ports.options));
+  const decided = spent.map((row) => ({ row, settlement: unconfirmed(row) }));
+  return (await writeDown(decided, ports)).map(({ row }) => row);
 }
 
 /** Messages by id, those that came with their heads and those that are read now. */
@@ -188,18 +197,27 @@ async function landedLate(rows: readonly ClaimedRow[], outcomes: readonly Publis
   }
 }
 
-/**
- * Decides and writes down; returns what was decided and is written (or needs no writing), nothing of a lease that was lost. While the
- * database is locked, or out of reach, and the leases hold, it goes on trying: what has been pushed and is not written down would be
- * pushed again. What is written twice is written the same.
- */
-async function settle(
+/** Decides what the outcomes mean, and writes it down. */
+function settle(
   wave: readonly ClaimedRow[],
   outcomes: readonly PublishOutcome[],
   ports: FlightPorts,
 ): Promise<readonly Decided[]> {
+  const { options, random } = ports;
+  return writeDown(
+    wave.map((row, i) => ({ row, settlement: decide(row, outcomes[i]!, options, random.u32()) })),
+    ports,
+  );
+}
+
+/**
+ * Returns what was decided and is written (or needs no writing), nothing of a lease that was lost. While the
+ * database is locked, or out of reach, and the leases hold, it goes on trying: what has been pushed and is not written down would be
+ * pushed again. What is written twice is written the same.
+ */
+async function writeDown(decided: readonly Decided[], ports: FlightPorts): Promise<readonly Decided[]> {
   const { clock, random, options, database, leases } = ports;
-  const decided = wave.map((row, i) => ({ row, settlement: decide(row, outcomes[i]!, options, random.u32()) }));
+  const rows = decided.map(({ row }) => row);
   const giveUpMs = clock.monotonic() + options.sweepAfterMs;
   for (let failures = 1; ; failures++) {
     try {
@@ -207,7 +225,7 @@ async function settle(
     } catch (error) {
       const passes =
         database.isLocked(error) || (ports.postgres !== undefined && isPassing(error) && clock.monotonic() < giveUpMs);
-      if (!passes || !leases.safe(wave) || ports.wanted() === 'gone') throw error;
+      if (!passes || !leases.safe(rows) || ports.wanted() === 'gone') throw error;
       // Told when it lasts; nothing more takes off meanwhile.
       if (failures >= LOCKS_BEFORE_ALARM) database.refused(error, 'flight', failures);
       await pause(backoffMs(LOCKED_WAIT, failures, random.u32()), ports.timers);

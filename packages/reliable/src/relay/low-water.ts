@@ -55,11 +55,12 @@ export class LowWater {
     if (this.#skipped === undefined || isBefore(row, this.#skipped)) this.#skipped = row;
   }
 
-  /** Something has landed: what was skipped for its sake may be free. */
-  landed(): void {
-    if (this.#skipped === undefined) return;
+  /** Something has landed: what was skipped for its sake may be free. Answers whether anything was skipped. */
+  landed(): boolean {
+    if (this.#skipped === undefined) return false;
     this.putBack(this.#skipped);
     this.#skipped = undefined;
+    return true;
   }
 
   /** This row is due as before. */

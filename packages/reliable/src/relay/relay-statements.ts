@@ -52,13 +52,18 @@ export const CLAIMED_COLUMNS = [
   'routing_key',
   'confirm_within',
   'keep_for',
+  'started',
 ] as const;
 
 /** States in which a relay may still change a row: what a person or a consumer's confirmation has decided meanwhile stays decided. */
 export const OPEN_STATES = sql.raw("('waiting', 'delayed', 'retrying', 'sent')");
 
-export function holdingStates(deadKeys: 'hold' | 'pass'): RawBuilder<unknown> {
-  return sql.raw(deadKeys === 'hold' ? "('retrying', 'dead')" : "('retrying')");
+/** Whether a row holds its key up. One that the broker has, and only its consumer never confirmed, holds nobody: as before, as `sent`. */
+function holds(of: string, deadKeys: 'hold' | 'pass'): RawBuilder<unknown> {
+  if (deadKeys === 'pass') return sql.raw(`${of}.state = 'retrying'`);
+  return sql.raw(
+    `${of}.state in ('retrying', 'dead') and (${of}.state = 'retrying' or coalesce(${of}.last_outcome, '') <> 'unconfirmed')`,
+  );
 }
 
 /** The present by the clock that decides, read once per statement: a volatile function would be asked for each row, and no index could use it. */
@@ -90,7 +95,7 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
   const body = sql.table(bodyOf(table));
   const lease = sql.table('tallystick_lease');
   const held = sql`, exists (select 1 from ${head} as e where e.message_key = h.message_key and e.channel = h.channel
-    and e.state in ${holdingStates(deadKeys)} and e.sequence < h.sequence) as held`;
+    and ${holds('e', deadKeys)} and e.sequence < h.sequence) as held`;
   /** The range's lease still names this owner and this epoch. */
   const fence = sql`select l.epoch from ${lease} as l where l.scope = ${hole('scope')} and l.first_shard = ${hole('range')}
     and l.owner = ${hole('owner')} and l.epoch = ${hole('epoch')}`;
@@ -105,7 +110,7 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
     page: compiled(sql`${pageRows(dialect, table)} ${IN_ORDER}`),
     pageOfMany: compiled(sql`${pageRows(dialect, table, held)} ${IN_ORDER}`),
     holding: compiled(
-      sql`select message_key, sequence from ${head} where channel = ${hole('channel')} and state in ${holdingStates(deadKeys)}
+      sql`select f.message_key, f.sequence from ${head} as f where f.channel = ${hole('channel')} and ${holds('f', deadKeys)}
         limit ${hole('limit')}`,
     ),
     bodies: compiledList(

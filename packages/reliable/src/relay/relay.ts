@@ -80,6 +80,10 @@ export class Relay {
   /** Landed while a claim was under way; a claim must know all that was in the air since it began. */
   readonly #landed: (() => void)[] = [];
   #claiming = false;
+  /** The last look left something unseen (no room for it in the air, or a pause): when something lands the next look follows. */
+  #owing = true;
+  /** A look is under way; whether something has landed since it began. */
+  #underWay: { landed: boolean } | undefined;
   #looking: Promise<unknown> = Promise.resolve();
   #lookAsked = false;
   /** Looks in a row that found nothing, with nothing in the air. */
@@ -207,16 +211,21 @@ export class Relay {
 
   async #lookNow(): Promise<number> {
     let launched = 0;
+    let seen = false;
+    const look = (this.#underWay = { landed: false });
     try {
       if (this.#active && this.#clock.monotonic() >= this.#database.pausedUntilMs) {
         if (await this.#leases.keep()) this.#claimer.forget();
-        launched = await this.#launchAll();
+        ({ launched, seen } = await this.#launchAll());
         this.#database.worked('look');
         if (launched === 0) await this.#retention.step();
       }
     } catch (error) {
       this.#database.refused(error, 'look');
     }
+    this.#underWay = undefined;
+    this.#owing = !seen;
+    if (!seen && look.landed) this.wake();
     this.#idle = launched === 0 && this.#flights.size === 0 ? this.#idle + 1 : 0;
     this.#schedule();
     return launched;
@@ -236,22 +245,26 @@ export class Relay {
     return refusesFlights ? 1 : batchRowsOf(this.#brake, this.#options, this.#flying.ids.size);
   }
 
-  /** Claims batches and lets them fly, until nothing is due or enough are in the air. Answers how many took off. */
-  async #launchAll(): Promise<number> {
+  /** Claims batches and lets them fly, until nothing is due or enough are in the air. Answers how many took off, and whether all that is due was seen. */
+  async #launchAll(): Promise<{ launched: number; seen: boolean }> {
     let launched = 0;
+    let seen = false;
     for (let rowsMax = this.#rowsMax(); rowsMax > 0; rowsMax = this.#rowsMax()) {
       const { failures } = this.#brake;
       const rows = await this.#claim(rowsMax);
+      seen = this.#claimer.exhausted;
       if (rows.length === 0) break;
       if (this.#brake.failures > failures) {
         // A batch that landed meanwhile has found the broker in trouble: what was claimed before knowing that is claimed again.
         for (const row of rows) this.#claimer.putBack(row);
+        seen = false;
         continue;
       }
       this.#takeOff(rows);
       launched++;
+      if (seen) break;
     }
-    return launched;
+    return { launched, seen };
   }
 
   async #claim(rowsMax: number): Promise<readonly ClaimedRow[]> {
@@ -297,7 +310,6 @@ export class Relay {
       this.#flights.delete(flight);
       if (this.#claiming) this.#landed.push(() => this.#land(rows, landed));
       else this.#land(rows, landed);
-      this.wake();
     });
     this.#flights.add(flight);
   }
@@ -311,7 +323,11 @@ export class Relay {
       const done = new Set(settled);
       for (const row of rows) if (!done.has(row)) this.#claimer.putBack(row);
     }
-    this.#claimer.landed(settled, failed);
+    const freed = this.#claimer.landed(settled, failed);
+    if (this.#underWay !== undefined) this.#underWay.landed = true;
+    // Where all that was due has been seen, the next commit wakes the relay, or the schedule.
+    else if (this.#owing) this.wake();
+    if (freed || settled.length < rows.length) this.wake();
   }
 
   /** The next look when nothing wakes the relay: the longer nothing is found the later, the end of a pause, a sweep, or the next renewal. */

@@ -108,6 +108,17 @@ test('a consumer that is away for an hour is waited for: the message is neither 
   expect([here.booked(), here.rows()]).toEqual([['o-1'], []]);
 });
 
+test('one that was given up because nobody confirmed it is settled when its consumer confirms after all', async () => {
+  const here = await shopAndWallet();
+  const { kit } = here;
+  const id = here.order('o-1');
+  await kit.until(() => here.status('o-1') === 'dead');
+  expect([here.sends(id), kit.outbox.status({ id }).messages[0]!.lastOutcome]).toEqual([100, 'unconfirmed']);
+  await kit.consume('shop.replies', kit.outbox.confirmations());
+  await kit.until(() => here.rows().length === 0);
+  expect(here.booked()).toEqual(['o-1']);
+});
+
 test('a settled one is known for as long as it is kept, and forgotten by the relay after that', async () => {
   const here = await shopAndWallet({ keepMs: 600_000 });
   const { kit } = here;

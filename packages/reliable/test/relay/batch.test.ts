@@ -20,6 +20,7 @@ function row(key: string | null, bodyBytes = 1): ClaimedRow {
     exchangeType: null,
     routingKey: null,
     confirmWithin: 0,
+    started: 0,
     keepFor: 0,
     message: undefined,
     attempts: 0,

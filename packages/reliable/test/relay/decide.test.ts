@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { decide, outcomeOfError, outcomesOf } from '../../src/relay/decide.ts';
+import { decide, isSpent, outcomeOfError, outcomesOf } from '../../src/relay/decide.ts';
 import type { PublishResult } from '../../src/index.ts';
 
 const policy = { attemptsMax: 3, retryFirstMs: 1000, retryMaxMs: 8000 };
@@ -48,6 +48,17 @@ test.each([
     kind,
     waitMs === undefined ? undefined : [waitMs, 4],
   ]);
+});
+
+/** state, sent so often, at most | whether it is given up */
+test.each([
+  ['sent', 2, 3, false],
+  ['sent', 3, 3, true],
+  ['sent', 4, 3, true],
+  ['sent', 1_000_000, 0, false],
+  ['retrying', 3, 3, false],
+])('a message that is %s and was sent %i times of %i: given up %s', (state, started, confirmAttemptsMax, spent) => {
+  expect(isSpent({ state, started }, { confirmAttemptsMax })).toBe(spent);
 });
 
 test('a reason that is too long for its column is shortened', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createMonitor, type Alarm, type PublishResult } from '../../src/index.ts';
+import { createMonitor, type Alarm, type AsyncHandle, type PublishResult } from '../../src/index.ts';
 import { relayStatements } from '../../src/relay/relay-statements.ts';
 import { sqlite } from '../../src/sql/sqlite.ts';
 import type { SqlValue } from '../../src/sql/statement.ts';
@@ -20,6 +20,37 @@ async function drainFor(here: World, relay: ReturnType<World['relay']>, seconds:
     here.time.advance(1000);
   }
 }
+
+test.each(backends.filter(({ kind }) => kind === 'async'))(
+  'a message that wakes the relay on $name costs one look, more only when there is more',
+  async (backend) => {
+    const here = await world(backend);
+    const handle = connect(backend, here.path).handle as AsyncHandle;
+    let looks = 0;
+    const db = Object.assign(Object.create(handle) as AsyncHandle, {
+      execute(...given: Parameters<AsyncHandle['execute']>) {
+        if (given[0].includes('order by h.due_at')) looks++;
+        return handle.execute(...given);
+      },
+    });
+    const relay = here.relay({ db, batchRows: 2 });
+    relay.start();
+    await settle(here.time);
+    const looksFor = async (...bodies: string[]): Promise<number> => {
+      looks = 0;
+      await here.add(...bodies.map((body) => ({ body })));
+      relay.wake();
+      await settle(here.time);
+      return looks;
+    };
+    expect(await looksFor('1')).toBe(1);
+    expect(await looksFor('2')).toBe(1);
+    // A full batch does not say that nothing follows.
+    expect(await looksFor('3', '4', '5', '6')).toBeGreaterThan(2);
+    expect(await looksFor('7', '8', '9')).toBeGreaterThan(1);
+    expect(texts(here)).toEqual(['1', '2', '3', '4', '5', '6', '7', '8', '9']);
+  },
+);
 
 describe.each(backends)('the relay on $name', (backend) => {
   test('publishes a committed message once, whole, and deletes head and body', async () => {
@@ -144,6 +175,51 @@ describe.each(backends)('the relay on $name', (backend) => {
     here.time.advance(1001);
     expect(await relay.drain()).toBe(1);
     expect([here.states(), texts(here)]).toEqual([['sent'], ['1', '2', '1']]);
+  });
+
+  test('a message whose consumer never confirms is sent confirmAttemptsMax times, then dead, told, and in nobody’s way', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({ key: 'k', topic: 'silent', body: '1' });
+    here.app.raw.exec(`update tallystick_outbox set confirm_within = 5000`);
+    const relay = here.relay({ confirmAttemptsMax: 3 });
+    const row = 'select state, started, attempts, last_outcome from tallystick_outbox';
+    for (let sent = 1; sent <= 3; sent++) {
+      await relay.drain();
+      expect(rowsOf(here.app.raw, row)).toEqual([{ state: 'sent', started: sent, attempts: 0, last_outcome: 'confirmed' }]);
+      here.time.advance(5001);
+    }
+    expect(kinds(here)).toEqual([]);
+    await relay.drain();
+    expect(rowsOf(here.app.raw, row)).toEqual([{ state: 'dead', started: 3, attempts: 0, last_outcome: 'unconfirmed' }]);
+    const reason = 'sent 3 times, never confirmed by its consumer (confirmAttemptsMax)';
+    expect(here.alarms).toEqual([
+      { kind: 'dead', row: { id, topic: 'silent', key: 'k', attempts: 0, tries: 0, outcome: 'unconfirmed', reason } },
+    ]);
+    here.time.advance(60_000);
+    await here.add({ key: 'k', body: '2' });
+    await relay.drain();
+    expect([texts(here), relay.counters.dead]).toEqual([['1', '1', '1', '2'], 1]);
+    const monitor = createMonitor(here.app.handle, { clock: here.time });
+    expect(await monitor.blockedKeys()).toEqual([]);
+    // A person tries it once more, and then with a fresh account.
+    await monitor.act('retry', { ids: [id!] }, { execute: true });
+    await relay.drain();
+    expect(rowsOf(here.app.raw, row)).toMatchObject([{ state: 'sent', started: 4 }]);
+    here.time.advance(5001);
+    await relay.drain();
+    expect(here.states()).toEqual(['dead']);
+    await monitor.retryNow(id!);
+    await relay.drain();
+    expect(rowsOf(here.app.raw, row)).toMatchObject([{ state: 'sent', started: 1 }]);
+    expect(texts(here)).toEqual(['1', '1', '1', '2', '1', '1']);
+  });
+
+  test('with confirmAttemptsMax 0 it is sent without end', async () => {
+    const here = await world(backend);
+    await here.add({});
+    here.app.raw.exec(`update tallystick_outbox set confirm_within = 5000, started = 5000, state = 'sent'`);
+    expect(await here.relay({ confirmAttemptsMax: 0 }).drain()).toBe(1);
+    expect([here.states(), kinds(here)]).toEqual([['sent'], []]);
   });
 
   test('a settled row is kept without its body for as long as its status may be asked for, and then goes', async () => {
