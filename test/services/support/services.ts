@@ -3,6 +3,7 @@
  * virtual host of one's own. Never restart or reconfigure these services in a test: others use them; start a private one.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { migrate, migrationSql, postgres as postgresDialect } from '@tallystick/reliable';
 import { readState, SERVICES_FILE } from '../../../scripts/services/state.ts';
@@ -68,10 +69,24 @@ async function created(how: string): Promise<FreshDatabase> {
     pooledUrl: inDatabase(pgbouncer.url, name),
     drop: () =>
       withClient(postgres.adminUrl, async (client) => {
+        await connectionsGone(client, name);
         await client.query(`drop database if exists "${name}" with (force)`);
       }),
   };
 }
+
+/**
+ * A pool's end does not wait for the server's goodbye: a connection that is cut off while it says its own would tell an error that nobody listens to.
+ * What stays open for longer was left open.
+ */
+async function connectionsGone(client: Client, name: string): Promise<void> {
+  for (const end = Date.now() + GOODBYE_MS; Date.now() < end; await sleep(5)) {
+    const { rows } = await client.query('select 1 from pg_stat_activity where datname = $1 limit 1', [name]);
+    if (rows.length === 0) return;
+  }
+}
+
+const GOODBYE_MS = 500;
 
 /** The database that fresh ones are copied from: one per layout of the tables, made by whoever needs it first. */
 async function ensureTemplate(): Promise<string> {
