@@ -8,6 +8,7 @@
  * dead                               settled too: that it has arrived is the better knowledge      confirmed
  * confirmed                          nothing                                                       repeated
  * buried                             stays, with the outcome beside the person's reason            buried
+ * of another channel                 nothing: it belongs to the outbox of that channel             elsewhere
  * no row                             nothing: settled and forgotten, or never sent from here       unknown
  * ```
  */
@@ -19,7 +20,7 @@ import type { RowState } from '../sql/tables.ts';
 import { asText } from '../sql/values.ts';
 import { canWriteTogether } from './outbox-statements.ts';
 
-export type ConfirmOutcome = 'confirmed' | 'repeated' | 'buried' | 'unknown';
+export type ConfirmOutcome = 'confirmed' | 'repeated' | 'buried' | 'elsewhere' | 'unknown';
 
 /** Needs a transaction of its own or of the caller's, except where one statement does it all. */
 export function* confirmSteps(dialect: Dialect, row: ConfirmedRow): Steps<ConfirmOutcome> {
@@ -44,8 +45,9 @@ function* settleApart(dialect: Dialect, row: ConfirmedRow): Steps<boolean> {
 
 function* whyNot(dialect: Dialect, row: ConfirmedRow): Steps<ConfirmOutcome> {
   const { look, remark } = apart(dialect);
-  const [found] = (yield* run(look(row))).rows;
-  if (found === undefined) return 'unknown';
+  const { rows } = yield* run(look({ id: row.id }));
+  const found = rows.find(({ channel }) => asText(channel) === row.channel);
+  if (found === undefined) return rows.length === 0 ? 'unknown' : 'elsewhere';
   if (asText(found['state']) !== 'buried') return 'repeated';
   yield remark(row);
   return 'buried';
@@ -79,7 +81,7 @@ const queriesOf = perDialect(({ build, now }) => {
       .where('state', 'in', OPEN)
       .where('keep_for', '=', 0),
     forgetBody: build.deleteFrom('tallystick_outbox_body').where('channel', '=', mine.channel).where('id', '=', mine.id),
-    look: build.selectFrom('tallystick_outbox').select('state').where('channel', '=', mine.channel).where('id', '=', mine.id),
+    look: build.selectFrom('tallystick_outbox').select(['channel', 'state']).where('id', '=', mine.id),
     remark: build
       .updateTable('tallystick_outbox')
       .set({ last_outcome: 'confirmed' })
@@ -95,7 +97,7 @@ const apart = perDialect((dialect) => {
     keep: prepared<'channel' | 'id' | 'now'>(keep),
     forget: prepared<'channel' | 'id'>(forget),
     forgetBody: prepared<'channel' | 'id'>(forgetBody),
-    look: prepared<'channel' | 'id'>(look),
+    look: prepared<'id'>(look),
     remark: prepared<'channel' | 'id'>(remark),
   };
 });

@@ -16,6 +16,8 @@ export interface ConfirmationCounters {
   repeated: number;
   /** Of a message a person has buried. */
   buried: number;
+  /** Of a message of another channel: its `replyTo` leads to the wrong outbox. Told once. */
+  elsewhere: number;
   /** Of no message known here: settled and forgotten, or never sent from here. */
   unknown: number;
   /** What arrived and was no confirmation. */
@@ -29,6 +31,28 @@ export interface ConfirmationPorts {
   confirm(serial: string): Promise<ConfirmOutcome>;
   /** The database refused; told once for each different refusal in a row. */
   refused(error: unknown): void;
+}
+
+/** Confirmations in a row of messages that nobody knows here, before that is told. */
+const STRANGERS_MAX = 100;
+
+/** Notices when confirmations that arrive are meant for somebody else: each is acknowledged, so nobody else would. */
+export class Strangers {
+  #inARow = 0;
+  #elsewhereTold = false;
+
+  /** The sentence to tell, if this is the moment. */
+  heard(outcome: ConfirmOutcome, serial: string): string | undefined {
+    if (outcome === 'elsewhere') {
+      if (this.#elsewhereTold) return undefined;
+      this.#elsewhereTold = true;
+      return `the confirmation of ${serial} has arrived at an outbox of another channel than its message's, which will be sent again: look at its replyTo`;
+    }
+    this.#inARow = outcome === 'unknown' ? this.#inARow + 1 : 0;
+    return this.#inARow === STRANGERS_MAX
+      ? `${STRANGERS_MAX} confirmations in a row are of no message known here, the last of ${serial}: repeats of what is settled and not kept (keepMs), or the replyTo of another program leads here`
+      : undefined;
+  }
 }
 
 /** The receiving end for a Subscriber: `subscriber.subscribe('replies', outbox.confirmations())`. */
@@ -52,12 +76,14 @@ export function receiveConfirmations(ports: ConfirmationPorts): (delivery: Deliv
   };
 }
 
-/** How a request proves that it may confirm; with both, it needs both. None: whoever can reach the address and knows a serial number may. */
+/** How a request proves that it may confirm; with both, it needs both. One of the three must be chosen. */
 export interface ConfirmationHandlerOptions {
   /** Expected as `authorization: Bearer <token>`. */
   readonly token?: string | undefined;
   /** Expected: `tallystick-signature: sha256=<hex>`, the HMAC-SHA256 of the body under this secret. */
   readonly secret?: string | Uint8Array | undefined;
+  /** No proof: whoever can reach the address and knows a serial number may confirm. */
+  readonly open?: boolean | undefined;
 }
 
 /** Header of a signed confirmation. */
@@ -76,11 +102,9 @@ export function signatureOf(body: Uint8Array | string, secret: string | Uint8Arr
  */
 export function handleConfirmations(
   ports: ConfirmationPorts,
-  options: ConfirmationHandlerOptions,
+  options: ConfirmationHandlerOptions = {},
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  // What came out of an environment that lacks it would be a proof that everybody has.
-  for (const name of ['token', 'secret'] as const)
-    if (options[name]?.length === 0) throw new TypeError(`confirmationHandler: ${name} is empty`);
+  assertChosen(options);
   return (request, response) => {
     answerTo(request, ports, options).then(
       (answer) => send(response, answer),
@@ -88,6 +112,18 @@ export function handleConfirmations(
       () => response.destroy(),
     );
   };
+}
+
+/** What came out of an environment that lacks it would be a proof that everybody has, or none. */
+function assertChosen(options: ConfirmationHandlerOptions): void {
+  const proofs = (['token', 'secret'] as const).filter((name) => name in options);
+  for (const name of proofs)
+    if ((options[name]?.length ?? 0) === 0)
+      throw new TypeError(`confirmationHandler: ${name} is ${options[name] === undefined ? 'undefined' : 'empty'}`);
+  if (proofs.length > 0 === (options.open === true))
+    throw new TypeError(
+      'confirmationHandler: say how a request proves that it may confirm: token, secret, or open: true when whoever reaches the address may',
+    );
 }
 
 interface Answer {

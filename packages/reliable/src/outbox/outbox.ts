@@ -33,6 +33,7 @@ import {
   receiveConfirmations,
   type ConfirmationCounters,
   type ConfirmationHandlerOptions,
+  Strangers,
   type ConfirmationPorts,
 } from './confirmations.ts';
 import { checked, typeOf, type CheckedMessage } from './message.ts';
@@ -94,7 +95,16 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   readonly #writers = new WeakMap<object, OutboxWriter<Handle>>();
   readonly #readiness: Readiness;
   readonly #volatile: VolatileQueue | undefined;
-  readonly #confirmations: ConfirmationCounters = { confirmed: 0, repeated: 0, buried: 0, unknown: 0, malformed: 0, failed: 0 };
+  readonly #confirmations: ConfirmationCounters = {
+    confirmed: 0,
+    repeated: 0,
+    buried: 0,
+    elsewhere: 0,
+    unknown: 0,
+    malformed: 0,
+    failed: 0,
+  };
+  readonly #strangers = new Strangers();
   /** Why the database refused a confirmation last. */
   #refusal = '';
   #connections: Connections | undefined;
@@ -166,6 +176,8 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     const row = { channel: this.#options.channel, id: serial, now: this.#clock.now() };
     const counted = (outcome: ConfirmOutcome): ConfirmOutcome => {
       this.#confirmations[outcome]++;
+      const warning = this.#strangers.heard(outcome, serial);
+      if (warning !== undefined) process.emitWarning(warning, 'TallystickOutbox');
       if (outcome === 'confirmed') this.#settings.telemetry?.count('confirmed', 1);
       return outcome;
     };
@@ -185,8 +197,8 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     return receiveConfirmations(this.#confirmationPorts());
   }
 
-  /** The receiving end of an http(s) `replyTo`, for node:http. */
-  confirmationHandler(options: ConfirmationHandlerOptions = {}): (request: IncomingMessage, response: ServerResponse) => void {
+  /** The receiving end of an http(s) `replyTo`, for node:http. Throws TypeError unless `options` choose a proof, or `open: true`. */
+  confirmationHandler(options: ConfirmationHandlerOptions): (request: IncomingMessage, response: ServerResponse) => void {
     return handleConfirmations(this.#confirmationPorts(), options);
   }
 

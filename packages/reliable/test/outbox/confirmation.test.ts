@@ -47,6 +47,18 @@ function setState(here: World, id: string, state: string): void {
   here.app.raw.prepare('update tallystick_outbox set state = ? where id = ?').run([state, id]);
 }
 
+/** What the process warns of from now on; they come a turn later. */
+function heardWarnings(): () => Promise<readonly string[]> {
+  const warnings: string[] = [];
+  const heard = ({ message }: Error): void => void warnings.push(message);
+  process.on('warning', heard);
+  onTestFinished(() => void process.off('warning', heard));
+  return async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    return warnings;
+  };
+}
+
 const bodies = (here: World): number => rowsOf(here.app.raw, 'select id from tallystick_outbox_body').length;
 
 describe.each(backends)('a consumer’s confirmation on $name', (backend: Backend) => {
@@ -73,7 +85,7 @@ describe.each(backends)('a consumer’s confirmation on $name', (backend: Backen
     expect(first.messages[0]!.dueAt - first.messages[0]!.changedAt).toBe(60_000);
     expect(await outbox.confirm(id!)).toBe('repeated');
     expect(await outbox.status({ id: id! })).toEqual(first);
-    expect(outbox.counters.confirmations).toEqual({ confirmed: 1, repeated: 1, buried: 0, unknown: 0, malformed: 0, failed: 0 });
+    expect(outbox.counters.confirmations).toMatchObject({ confirmed: 1, repeated: 1, unknown: 0 });
   });
 
   test('of a message that is settled and forgotten, or was never here, changes nothing', async () => {
@@ -118,12 +130,33 @@ describe.each(backends)('a consumer’s confirmation on $name', (backend: Backen
     expect([here.states(), bodies(here)]).toEqual([[], 0]);
   });
 
-  test('of another channel settles nothing here', async () => {
+  test('of another channel settles nothing here, and is told once: it was acknowledged, and is missing where it belongs', async () => {
     const here = await world(backend);
-    const [id] = await here.add(WANTED);
+    const [id, next] = await here.add(WANTED, WANTED);
+    const warnings = heardWarnings();
     const other = createOutbox(here.app.handle, { durability: 'trust', channel: 'other' });
-    expect(await other.confirm(id!)).toBe('unknown');
-    expect(here.states()).toEqual(['waiting']);
+    expect([await other.confirm(id!), await other.confirm(next!), await other.confirm(id!)]).toEqual(Array(3).fill('elsewhere'));
+    expect([here.states(), other.counters.confirmations.elsewhere]).toEqual([['waiting', 'waiting'], 3]);
+    expect(await warnings()).toEqual([
+      `the confirmation of ${id!} has arrived at an outbox of another channel than its message's, which will be sent again: look at its replyTo`,
+    ]);
+  });
+
+  test('of messages that nobody knows here is told when a hundred come in a row, not when repeats come between others', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({ ...WANTED, keepMs: 60_000 });
+    const warnings = heardWarnings();
+    const outbox = outboxOf(here);
+    await outbox.confirm(id!);
+    const strangers = async (count: number): Promise<void> => {
+      for (let n = 0; n < count; n++) await outbox.confirm(ids.next());
+    };
+    await strangers(99);
+    await outbox.confirm(id!);
+    await strangers(99);
+    expect(await warnings()).toEqual([]);
+    await strangers(101);
+    expect(await warnings()).toEqual([expect.stringContaining('100 confirmations in a row are of no message known here')]);
   });
 
   test('arrives as a message of the reply topic; what is none is counted and not asked for again', async () => {
@@ -142,6 +175,7 @@ describe.each(backends)('a consumer’s confirmation on $name', (backend: Backen
       confirmed: 1,
       repeated: 0,
       buried: 0,
+      elsewhere: 0,
       unknown: 1,
       malformed: wrong.length + 1,
       failed: 0,
@@ -151,19 +185,15 @@ describe.each(backends)('a consumer’s confirmation on $name', (backend: Backen
   test('is asked for again when the database refuses', async () => {
     const here = await world(backend);
     const [id] = await here.add(WANTED);
-    const warnings: string[] = [];
-    const heard = ({ message }: Error): void => void warnings.push(message);
-    process.on('warning', heard);
-    onTestFinished(() => void process.off('warning', heard));
+    const warnings = heardWarnings();
     here.app.raw.exec('alter table tallystick_outbox rename to elsewhere');
     const outbox = outboxOf(here);
     const receive = outbox.confirmations();
     expect(await receive(deliveryOf(said(id!)))).toBe('again');
     expect(await receive(deliveryOf(said(id!)))).toBe('again');
-    await new Promise((resolve) => setImmediate(resolve));
     expect(outbox.counters.confirmations.failed).toBe(2);
     // Once: a broker that delivers again and again must not fill a log.
-    expect(warnings).toEqual(["a consumer's confirmation cannot be written down: no such table: tallystick_outbox"]);
+    expect(await warnings()).toEqual(["a consumer's confirmation cannot be written down: no such table: tallystick_outbox"]);
     here.app.raw.exec('alter table elsewhere rename to tallystick_outbox');
     expect(await receive(deliveryOf(said(id!)))).toBe('done');
   });
@@ -223,7 +253,7 @@ describe('what a consumer owes', () => {
 });
 
 describe('the receiving end over HTTP', () => {
-  async function serve(options: Parameters<ReturnType<typeof outboxOf>['confirmationHandler']>[0] = {}) {
+  async function serve(options: Parameters<ReturnType<typeof outboxOf>['confirmationHandler']>[0] = { open: true }) {
     const here = await world(backends[0]!);
     const outbox = outboxOf(here);
     const handler = outbox.confirmationHandler(options);
@@ -285,14 +315,25 @@ describe('the receiving end over HTTP', () => {
     expect((await post(body, { [SIGNATURE_HEADER]: signatureOf(body, 'k') })).status).toBe(200);
   });
 
-  test.each([{ token: '' }, { secret: '' }, { secret: new Uint8Array() }])('refuses %o, which everybody has', async (options) => {
+  test.each([
+    [{ token: '' }, 'token is empty'],
+    [{ secret: '' }, 'secret is empty'],
+    [{ secret: new Uint8Array() }, 'secret is empty'],
+    [{ secret: undefined }, 'secret is undefined'],
+    [{ token: 't', secret: undefined }, 'secret is undefined'],
+    [{ secret: undefined, open: true }, 'secret is undefined'],
+    [undefined as never, 'say how a request proves'],
+    [{}, 'say how a request proves'],
+    [{ open: false }, 'say how a request proves'],
+    [{ token: 't', open: true }, 'say how a request proves'],
+  ])('refuses %o, with which everybody might confirm: %s', async (options, why) => {
     const outbox = outboxOf(await world(backends[0]!));
-    expect(() => outbox.confirmationHandler(options)).toThrow(/is empty/);
+    expect(() => outbox.confirmationHandler(options)).toThrow(why);
   });
 
   test('says so when somebody has read the body before', async () => {
     const outbox = outboxOf(await world(backends[0]!));
-    const handler = outbox.confirmationHandler();
+    const handler = outbox.confirmationHandler({ open: true });
     const server = createServer((request, response) => {
       request.resume().on('end', () => setTimeout(() => handler(request, response), 5));
     });

@@ -158,7 +158,7 @@ test('the confirmation may come as a request to the shop', async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => new Promise((resolve) => void (server.closeAllConnections(), server.close(() => resolve()))));
   const here = await shopAndWallet({ replyTo: `http://127.0.0.1:${(server.address() as AddressInfo).port}/confirm` });
-  const handler = here.kit.outbox.confirmationHandler();
+  const handler = here.kit.outbox.confirmationHandler({ open: true });
   server.on('request', (request, response) => {
     response.on('finish', () => answers.push(response.statusCode));
     handler(request, response);
