@@ -5,10 +5,10 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { RABBITMQ_PACKAGE, rabbitmqIsInstalled } from './rabbitmq.ts';
 
-export const RABBITMQ_SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server';
 const POSTGRES_VERSIONS = '/usr/lib/postgresql';
-const DEBIAN_PACKAGES = { postgres: 'postgresql', rabbitmq: 'rabbitmq-server', pgbouncer: 'pgbouncer' };
+const DEBIAN_PACKAGES = { postgres: 'postgresql', rabbitmq: RABBITMQ_PACKAGE, pgbouncer: 'pgbouncer' };
 
 /** Path of a program of the newest PostgreSQL here, such as `initdb`; undefined when there is none. */
 export function postgresProgram(name: string): string | undefined {
@@ -42,7 +42,7 @@ export function installMissing(): void {
 function missingPackages(): string[] {
   return [
     ...(postgresProgram('initdb') === undefined ? [DEBIAN_PACKAGES.postgres] : []),
-    ...(existsSync(RABBITMQ_SERVER) ? [] : [DEBIAN_PACKAGES.rabbitmq]),
+    ...(rabbitmqIsInstalled() ? [] : [DEBIAN_PACKAGES.rabbitmq]),
     ...(pgbouncerProgram() === undefined ? [DEBIAN_PACKAGES.pgbouncer] : []),
   ];
 }

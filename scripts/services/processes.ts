@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, mkdirSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
+import { chownSync, mkdirSync, openSync, closeSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createConnection, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -58,12 +58,26 @@ export async function stop(running: RunningProcess, signal: NodeJS.Signals): Pro
   if (!isAlive(running)) return;
   process.kill(running.pid, signal);
   if (await until(() => !isAlive(running), STOP_WITHIN_MS)) return;
-  try {
-    process.kill(-running.pid, 'SIGKILL');
-  } catch {
-    // It has ended meanwhile.
-  }
+  killGroup(running.pid);
   await until(() => !isAlive(running), STOP_WITHIN_MS);
+}
+
+/** SIGKILL to a whole process group, by its leader's id. */
+export function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Whether a process of this group still runs: the leader may have ended before the others. */
+export function groupIsAlive(pid: number): boolean {
+  return readdirSync('/proc').some((name) => {
+    if (!/^\d+$/.test(name)) return false;
+    const [state, , group] = statOf(name);
+    return Number(group) === pid && state !== 'Z';
+  });
 }
 
 export function isAlive({ pid, startedAt }: RunningProcess): boolean {
@@ -72,14 +86,19 @@ export function isAlive({ pid, startedAt }: RunningProcess): boolean {
 
 /** The process that has this id now, unless it has ended and only waits to be collected. */
 export function identify(pid: number): RunningProcess | undefined {
+  const fields = statOf(String(pid));
+  return fields[0] === undefined || fields[0] === 'Z' ? undefined : { pid, startedAt: fields[19] ?? '' };
+}
+
+/** What the kernel says of a process: its state, parent and group first, the start time twentieth; nothing when there is none. */
+function statOf(pid: string): readonly string[] {
   try {
-    // After the name in parentheses: the state is the first field, the start time the twentieth.
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    // The name, in parentheses, may hold anything.
+    return readFileSync(`/proc/${pid}/stat`, 'latin1')
       .replace(/^.*\) /s, '')
       .split(' ');
-    return fields[0] === 'Z' ? undefined : { pid, startedAt: fields[19] ?? '' };
   } catch {
-    return undefined;
+    return [];
   }
 }
 

@@ -3,6 +3,7 @@
  * missing is installed with apt; what runs already is left alone; what has died is started anew, on an empty folder. Writes
  * `.tmp/services.json` and prints the addresses.
  */
+import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, rmSync, writeFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CONTAINER_SERVICES, startContainers } from './containers.ts';
@@ -54,7 +55,7 @@ async function withProcesses(): Promise<ServicesFile> {
     return service;
   };
   // RabbitMQ needs the longest.
-  const rabbitmq = ensure('rabbitmq', startRabbitmq);
+  const rabbitmq = ensure('rabbitmq', startBroker);
   rabbitmq.catch(() => undefined);
   const before = state.services.postgres;
   const postgres = await ensure('postgres', startPostgres);
@@ -68,6 +69,12 @@ async function withProcesses(): Promise<ServicesFile> {
   async function stopOld(name: ServiceName): Promise<void> {
     for (const running of state.services[name]?.processes ?? []) await stop(running, 'SIGTERM');
   }
+}
+
+/** The tests make their virtual hosts by its management. */
+async function startBroker(folder: string): Promise<ServiceState> {
+  const user = { name: 'tallystick', password: randomBytes(12).toString('hex') };
+  return (await startRabbitmq({ folder, user, management: true, outlives: true })).state;
 }
 
 /** Two of these at once would start everything twice: the second waits for the first. */

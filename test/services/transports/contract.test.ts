@@ -11,7 +11,7 @@ import {
   type Receipt,
   type Transport,
 } from '@tallystick/reliable';
-import { MEMORY, RABBITMQ, RABBITMQ_PRIVATE, RABBITMQ_QUORUM, TALLYSTICK } from './support/backends.ts';
+import { MEMORY, RABBITMQ, RABBITMQ_PRIVATE, RABBITMQ_QUORUM, RABBITMQ_QUORUM_PRIVATE, TALLYSTICK } from './support/backends.ts';
 import { gate, until, type Backend, type BrokerWorld } from './support/world.ts';
 
 const ids = new MessageIds(systemClock, systemRandom());
@@ -256,77 +256,80 @@ describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capab
   });
 });
 
-describe.each([TALLYSTICK, RABBITMQ_PRIVATE])('$name: the process is killed', ({ capabilities, open }: Backend) => {
-  let world: BrokerWorld;
-  beforeAll(async () => {
-    world = await open();
-  });
-  afterAll(() => world.close());
+describe.each([TALLYSTICK, RABBITMQ_PRIVATE, RABBITMQ_QUORUM_PRIVATE])(
+  '$name: the process is killed',
+  ({ capabilities, open }: Backend) => {
+    let world: BrokerWorld;
+    beforeAll(async () => {
+      world = await open();
+    });
+    afterAll(() => world.close());
 
-  it('loses nothing that it confirmed, says unknown or unavailable of the rest, and takes messages again when it is back', async () => {
-    expect(capabilities.survivesKill).toBe(true);
-    const queue = await world.queue();
-    const outcomes = new Map<string, string>();
-    let [sent, killed] = [0, false];
-    const sender = async (): Promise<void> => {
-      while (!killed) {
-        const batch = Array.from({ length: 100 }, () => message(queue, { body: Buffer.alloc(1024, 1) }));
-        sent += batch.length;
-        const answers = results(await world.transport.publish(batch));
-        batch.forEach(({ id }, n) => outcomes.set(id, answers[n]!));
-      }
-    };
-    const senders = [sender(), sender(), sender(), sender()];
-    await until(() => outcomes.size >= 2_000);
-    const killing = world.kill!();
-    await killing;
-    // What is asked of a dead broker is answered, and not by a confirmation.
-    const [whileDead] = results(await world.transport.publish([message(queue)]));
-    expect(['unavailable', 'unknown']).toContain(whileDead);
-    killed = true;
-    await Promise.all(senders);
-    expect(outcomes.size).toBe(sent);
-    const told = [...outcomes.values()];
-    expect(told.every((outcome) => ['confirmed', 'unknown', 'unavailable'].includes(outcome))).toBe(true);
-    expect(told.some((outcome) => outcome === 'unknown')).toBe(true);
+    it('loses nothing that it confirmed, says unknown or unavailable of the rest, and takes messages again when it is back', async () => {
+      expect(capabilities.survivesKill).toBe(true);
+      const queue = await world.queue();
+      const outcomes = new Map<string, string>();
+      let [sent, killed] = [0, false];
+      const sender = async (): Promise<void> => {
+        while (!killed) {
+          const batch = Array.from({ length: 100 }, () => message(queue, { body: Buffer.alloc(1024, 1) }));
+          sent += batch.length;
+          const answers = results(await world.transport.publish(batch));
+          batch.forEach(({ id }, n) => outcomes.set(id, answers[n]!));
+        }
+      };
+      const senders = [sender(), sender(), sender(), sender()];
+      await until(() => outcomes.size >= 2_000);
+      const killing = world.kill!();
+      await killing;
+      // What is asked of a dead broker is answered, and not by a confirmation.
+      const [whileDead] = results(await world.transport.publish([message(queue)]));
+      expect(['unavailable', 'unknown']).toContain(whileDead);
+      killed = true;
+      await Promise.all(senders);
+      expect(outcomes.size).toBe(sent);
+      const told = [...outcomes.values()];
+      expect(told.every((outcome) => ['confirmed', 'unknown', 'unavailable'].includes(outcome))).toBe(true);
+      expect(told.some((outcome) => outcome === 'unknown')).toBe(true);
 
-    await world.revive!();
-    const after = message(queue);
-    let answer = '';
-    await until(
-      async () => (answer = results(await world.transport.publish([after]))[0]!) === 'confirmed',
-      60_000,
-      'confirmed after revival',
-    );
-    expect(answer).toBe('confirmed');
-    const got = new Set<string>();
-    const { subscriber } = await world.consumer();
-    await subscriber.subscribe(queue, ({ id }) => (got.add(id), Promise.resolve('done')));
-    const confirmed = [...outcomes].filter(([, outcome]) => outcome === 'confirmed').map(([id]) => id);
-    await until(() => got.has(after.id) && confirmed.every((id) => got.has(id)), 60_000, 'every confirmed message');
-    expect(confirmed.length).toBeGreaterThanOrEqual(1_000);
-    // Nothing that was certainly not stored has come.
-    expect([...outcomes].filter(([id, outcome]) => outcome === 'unavailable' && got.has(id))).toEqual([]);
-  });
+      await world.revive!();
+      const after = message(queue);
+      let answer = '';
+      await until(
+        async () => (answer = results(await world.transport.publish([after]))[0]!) === 'confirmed',
+        60_000,
+        'confirmed after revival',
+      );
+      expect(answer).toBe('confirmed');
+      const got = new Set<string>();
+      const { subscriber } = await world.consumer();
+      await subscriber.subscribe(queue, ({ id }) => (got.add(id), Promise.resolve('done')));
+      const confirmed = [...outcomes].filter(([, outcome]) => outcome === 'confirmed').map(([id]) => id);
+      await until(() => got.has(after.id) && confirmed.every((id) => got.has(id)), 60_000, 'every confirmed message');
+      expect(confirmed.length).toBeGreaterThanOrEqual(1_000);
+      // Nothing that was certainly not stored has come.
+      expect([...outcomes].filter(([id, outcome]) => outcome === 'unavailable' && got.has(id))).toEqual([]);
+    });
 
-  it('brings a subscription back by itself', async () => {
-    const queue = await world.queue();
-    const got = new Set<string>();
-    const { subscriber } = await world.consumer();
-    await subscriber.subscribe(queue, ({ id }) => (got.add(id), Promise.resolve('done')));
-    const [before, after] = [message(queue), message(queue)];
-    expect(results(await world.transport.publish([before]))).toEqual(['confirmed']);
-    await until(() => got.has(before.id));
-    await world.kill!();
-    await world.revive!();
-    await until(
-      async () => results(await world.transport.publish([after]))[0] === 'confirmed',
-      60_000,
-      'confirmed after revival',
-    );
-    await until(() => got.has(after.id), 60_000, 'the message after the revival');
-  });
-});
+    it('brings a subscription back by itself', async () => {
+      const queue = await world.queue();
+      const got = new Set<string>();
+      const { subscriber } = await world.consumer();
+      await subscriber.subscribe(queue, ({ id }) => (got.add(id), Promise.resolve('done')));
+      const [before, after] = [message(queue), message(queue)];
+      expect(results(await world.transport.publish([before]))).toEqual(['confirmed']);
+      await until(() => got.has(before.id));
+      await world.kill!();
+      await world.revive!();
+      await until(
+        async () => results(await world.transport.publish([after]))[0] === 'confirmed',
+        60_000,
+        'confirmed after revival',
+      );
+      await until(() => got.has(after.id), 60_000, 'the message after the revival');
+    });
+  },
+);
 
 describe('the eyes of this contract see', () => {
   const seen = async (topic: string, broker: MemoryBroker, list: Delivery[] = []): Promise<Delivery[]> => {

@@ -13,8 +13,8 @@ import {
   type RabbitSubscriberSettings,
   type RabbitTransport,
 } from '@tallystick/reliable';
+import { startRabbitmq, type RabbitmqNode } from '../../../scripts/services/rabbitmq.ts';
 import { freshVhost, type FreshVhost } from '../support/services.ts';
-import { privateRabbitmq, type PrivateRabbitmq } from './support/private-rabbitmq.ts';
 import { until } from './support/world.ts';
 
 const ids = new MessageIds(systemClock, systemRandom());
@@ -198,9 +198,9 @@ describe('the subscriber', () => {
 });
 
 describe('a server of its own', () => {
-  let server: PrivateRabbitmq;
+  let server: RabbitmqNode;
   beforeAll(async () => {
-    server = await privateRabbitmq();
+    server = await startRabbitmq();
   });
   afterAll(() => server.close());
 

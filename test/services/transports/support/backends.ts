@@ -15,9 +15,9 @@ import {
   type MemorySubscription,
   type RabbitConnection,
 } from '@tallystick/reliable';
+import { startRabbitmq } from '../../../../scripts/services/rabbitmq.ts';
 import { BrokerProcess } from '../../../process/broker-process.ts';
 import { freshVhost } from '../../support/services.ts';
-import { privateRabbitmq } from './private-rabbitmq.ts';
 import type { Backend, BrokerWorld, Consumer } from './world.ts';
 
 const SOURCES = new URL('../../../../packages/cli/bin/sources.js', import.meta.url).href;
@@ -77,17 +77,27 @@ export const RABBITMQ_QUORUM: Backend = {
 };
 
 /** A server of one's own, which can be killed. */
-export const RABBITMQ_PRIVATE: Backend = {
-  name: 'RabbitMQ, killed',
+const killed = (name: string, queueType: 'classic' | 'quorum'): Backend => ({
+  name,
   capabilities: { ...RABBIT, survivesKill: true },
   async open() {
-    const server = await privateRabbitmq();
-    const world = rabbitWorld(server.url, { queueType: 'classic' }, () => server.close());
-    return { ...world, kill: () => server.kill(), revive: () => server.revive() };
+    const node = await startRabbitmq();
+    const declared = (queue: string): Promise<void> => (queueType === 'quorum' ? node.remembers(queue) : Promise.resolve());
+    const world = rabbitWorld(node.url, { queueType, declared }, () => node.close());
+    return { ...world, kill: () => node.kill(), revive: () => node.start() };
   },
-};
+});
 
-function rabbitWorld(url: string, { queueType }: { queueType: string }, drop: () => Promise<void>): BrokerWorld {
+export const RABBITMQ_PRIVATE = killed('RabbitMQ', 'classic');
+export const RABBITMQ_QUORUM_PRIVATE = killed('RabbitMQ, quorum queues', 'quorum');
+
+interface Queues {
+  readonly queueType: 'classic' | 'quorum';
+  /** Waited for after each declaration. */
+  readonly declared?: (queue: string) => Promise<void>;
+}
+
+function rabbitWorld(url: string, { queueType, declared }: Queues, drop: () => Promise<void>): BrokerWorld {
   const transport = rabbitTransport({ connect: () => connect(`${url}?heartbeat=5`) });
   const closing: (() => Promise<unknown>)[] = [() => transport.close()];
   return {
@@ -98,6 +108,7 @@ function rabbitWorld(url: string, { queueType }: { queueType: string }, drop: ()
       const channel = await connection.createChannel();
       await channel.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': queueType } });
       await connection.close();
+      await declared?.(queue);
       return queue;
     },
     consumer() {
