@@ -10,6 +10,7 @@ const contracts = [
   'sql/session',
   'outbox/outbox',
   'relay/relay',
+  'relay/late-commit',
   'inbox/inbox',
   'local-transaction/*',
   'monitor/monitor',

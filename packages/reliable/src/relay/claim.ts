@@ -10,6 +10,7 @@ import { asBytes, asNumber, asText, asTextOrNull } from '../sql/values.ts';
 import type { OutgoingMessage } from '../transports/transport.ts';
 import { Batch, type ClaimedRow, type ClaimedState, type InFlight } from './batch.ts';
 import { CopyReader, messageOf, rowOfObject, type PageRow } from './claimed-row.ts';
+import { Gaps } from './gaps.ts';
 import { isBefore, LowWater, type Position } from './low-water.ts';
 import { overtaken, type EarliestOfKeys } from './overtaken.ts';
 import { listText, type PostgresStatements } from './postgres-statements.ts';
@@ -17,6 +18,7 @@ import type { RelayStatements } from './relay-statements.ts';
 
 export interface ClaimOrder {
   readonly nowMs: number;
+  readonly monotonicMs: number;
   readonly rowsMax: number;
   readonly bytesMax: number;
   readonly pagesMax: number;
@@ -61,6 +63,8 @@ export class Claimer {
   #holdingKnown = false;
   /** Of each state but `waiting` and key, the first row that its key has held back: it lies below the mark. */
   readonly #heldBack = new Map<string, Position>();
+  /** Numbers of fresh rows that may still come. */
+  readonly #gaps = new Gaps();
   /** Share of the rows of the last pages that were read in vain. */
   #vain = 0;
   #rowsBefore = 0;
@@ -133,6 +137,7 @@ export class Claimer {
   /** Leases have changed hands: nothing is known any more. */
   forget(): void {
     for (const mark of this.#marks.values()) mark.forget();
+    this.#gaps.forget();
     this.#heldBack.clear();
     this.#holdingKnown = false;
   }
@@ -184,9 +189,21 @@ export class Claimer {
     const mark = this.#marks.get(state)!;
     for (let page = 0; page < order.pagesMax && !batch.full; page++) {
       const { repeating } = mark;
-      if (state === 'waiting') this.#unseenUpTo = mark.from.sequence;
+      const watched = state === 'waiting' && this.#growing;
+      // The first page of a claim begins where a number is missing, the next where that one ended.
+      const from =
+        watched && page === 0 && !mark.sweeping
+          ? { dueAt: mark.from.dueAt, sequence: this.#gaps.below(mark.from.sequence, order.monotonicMs) }
+          : mark.from;
+      if (state === 'waiting') this.#unseenUpTo = from.sequence;
       const limit = repeating ? Math.max(SWEEP_ROWS, order.rowsMax) : order.rowsMax - batch.rows.length;
-      const rows = yield* this.#page(state, order, mark, limit, !repeating);
+      const rows = yield* this.#page(state, order, from, limit, !repeating);
+      if (watched)
+        this.#gaps.seen(
+          rows.map(({ row }) => row.sequence),
+          rows.length < limit,
+          order.monotonicMs,
+        );
       const before = batch.rows.length;
       let last: ClaimedRow | undefined;
       for (const one of rows) {
@@ -197,7 +214,8 @@ export class Claimer {
       const ended = rows.length < limit && (rows.length === 0 || last === rows.at(-1)!.row);
       mark.read(last, ended);
       if (!repeating && state === 'waiting') this.#rowsBefore = rows.length;
-      if (rows.length > 0 && !repeating) this.#vain = 1 - (batch.rows.length - before) / rows.length;
+      // Of a few rows that were looked at again for the sake of a missing number, bodies are not worth a second statement.
+      if (rows.length >= COPY_ROWS && !repeating) this.#vain = 1 - (batch.rows.length - before) / rows.length;
       if (ended && !mark.sweeping) return true;
     }
     return false;
@@ -223,9 +241,8 @@ export class Claimer {
     return key !== null && this.#holding !== undefined && (this.#holding.get(key) ?? sequence) < sequence;
   }
 
-  *#page(state: ClaimedState, order: ClaimOrder, mark: LowWater, limit: number, mayTakeBodies: boolean): Steps<PageRow[]> {
+  *#page(state: ClaimedState, order: ClaimOrder, from: Position, limit: number, mayTakeBodies: boolean): Steps<PageRow[]> {
     const { channel, scope, owner } = this.#scope;
-    const { from } = mark;
     let epochs = 0;
     for (const epoch of order.held.values()) epochs += epoch;
     const values = {

@@ -276,6 +276,7 @@ export class Relay {
     const all = began >= this.#allAtMs || sweeping;
     const order = {
       nowMs: this.#clock.now(),
+      monotonicMs: began,
       rowsMax,
       bytesMax: batchBytes,
       pagesMax,

@@ -28,6 +28,20 @@ describe.each(backends)('a row that turns up late, on $name', (backend) => {
     expect(here.broker.storedTexts).toEqual(['other', 'late']);
   });
 
+  test('leaves when its own commit wakes the relay, while it is late by a moment only', async () => {
+    const here = await world(backend);
+    await here.add({ body: 'first' }, { body: 'late' }, { body: 'other' });
+    const putBack = takeAside(here, 2);
+    const relay = here.relay({ sweepIntervalMs: 60_000 });
+    relay.start();
+    await settle(here.time);
+    expect(here.broker.storedTexts).toEqual(['first', 'other']);
+    putBack();
+    relay.wake();
+    await settle(here.time);
+    expect(here.broker.storedTexts).toEqual(['first', 'other', 'late']);
+  });
+
   test('leaves soon after an outage, however long that was', async () => {
     const here = await world(backend);
     await here.add({ body: 'late' }, { body: 'other' });
