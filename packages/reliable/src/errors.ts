@@ -56,6 +56,7 @@ export const ERRORS = {
       'The database handle has no known shape (better-sqlite3, libsql, node:sqlite, pg, postgres.js, Kysely, Drizzle, Knex, TypeORM, MikroORM, Prisma, or an object with tallystick, dialect, execute and inTransaction)',
     retry: 'never',
   },
+  NO_ANSWER: { sentence: 'The database has not answered; its server may be gone without a word', retry: 'later' },
   CLOSED: { sentence: 'The database handle is closed', retry: 'never' },
   NOT_MIGRATED: {
     sentence: 'The tables are missing or older than this package: `npx tallystick migrate --database URL`, or await migrate(db)',

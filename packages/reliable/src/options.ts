@@ -12,6 +12,13 @@ const channel = textOption(
   /^[\w.:-]{0,63}$/,
 );
 
+const databaseAfterMs = integerOption(
+  30_000,
+  100,
+  3_600_000,
+  'How long a statement may be without an answer before its connection is given up: its server may be gone without a word.',
+);
+
 export const OUTBOX_OPTIONS = {
   channel,
   durability,
@@ -108,12 +115,7 @@ export const RELAY_OPTIONS = {
     3_600_000,
     'A database that takes longer to claim or settle a batch is asked for less.',
   ),
-  databaseAfterMs: integerOption(
-    30_000,
-    100,
-    3_600_000,
-    'How long a statement may be without an answer before its connection is given up: its server may be gone without a word.',
-  ),
+  databaseAfterMs,
   stuckAfterTries: integerOption(
     8,
     1,
@@ -227,6 +229,7 @@ export const INBOX_OPTIONS = {
     'How long a range of shards stays with a process that does not renew; its retries go on elsewhere after that.',
   ),
   rangesMax: integerOption(16, 1, 16, 'How many of the 16 ranges of shards this process takes at most.'),
+  databaseAfterMs,
   retriesAtOnce: integerOption(4, 1, 1_000, 'Most messages retried at once.'),
   stopAfterMs: integerOption(30_000, 0, 3_600_000, 'How long stop() waits for handlers at work.'),
 };
@@ -252,6 +255,7 @@ export const ALARM_OPTIONS = {
   channel,
   everyMs: integerOption(15_000, 10, 3_600_000, 'How often the tables are looked at, by one of the processes that run it.'),
   silenceMs: integerOption(3_600_000, 0, 30 * 86_400_000, 'How long an alarm that was told is not told again while it lasts.'),
+  databaseAfterMs,
   webhookTimeoutMs: integerOption(10_000, 1, 600_000, 'How long one attempt to tell the webhook may take.'),
   webhookAttemptsMax: integerOption(5, 1, 100, 'Attempts to tell the webhook before the next check tells again.'),
   webhookRetryFirstMs: integerOption(1_000, 1, 3_600_000, 'Wait after the first failed attempt.'),

@@ -6,6 +6,7 @@ import { Pool } from 'pg';
 import postgres from 'postgres';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { freshDatabase } from '../support/services.ts';
+import { silencer } from '../support/silencer.ts';
 
 async function until(what: string, holds: () => boolean): Promise<void> {
   const end = Date.now() + 30_000;
@@ -37,6 +38,34 @@ async function receiver(secret: string) {
 }
 
 describe('alarms on PostgreSQL', () => {
+  it('are not ended by a server that is gone without a word: the check is given up, and the next one has a new connection', async () => {
+    const database = await freshDatabase();
+    const wire = await silencer(database.url);
+    const watched = new Pool({ connectionString: wire.url, max: 4 });
+    watched.on('error', () => undefined);
+    const pool = new Pool({ connectionString: database.url, max: 1 });
+    const told: string[] = [];
+    const alarms = createAlarms({
+      db: watched,
+      everyMs: 50,
+      databaseAfterMs: 200,
+      onAlarm: ({ kind, event }) => told.push(`${kind} ${event}`),
+    });
+    onTestFinished(async () => {
+      await alarms.stop();
+      await watched.end();
+      await pool.end();
+      await database.drop();
+    });
+    await alarms.check();
+    wire.silence();
+    const outbox = createOutbox(pool, { durability: 'trust' });
+    await transaction(pool, (tx) => outbox.in(tx).add({ topic: 't', body: 'b' }));
+    await pool.query("update tallystick_outbox set state = 'dead'");
+    alarms.start();
+    await until('the dead message is told', () => told.includes('dead raised'));
+  });
+
   it('of two watchers one tells, once, and the other goes on when the first has gone', async () => {
     const database = await freshDatabase();
     const pool = new Pool({ connectionString: database.url, max: 4 });

@@ -1,7 +1,8 @@
 /** From a failure to its end, on the consumer's side alone: retried, dead, told, mended by a person; and the window in which repeats are known. */
-import { describe, expect, test } from 'vitest';
-import { createMonitor, createRelay, type Inbox, type OutgoingMessage } from '@tallystick/reliable';
-import type { Pool } from 'pg';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { createInbox, createMonitor, createRelay, type Inbox, type InboxAlarm, type OutgoingMessage } from '@tallystick/reliable';
+import { Pool } from 'pg';
+import { silencer } from '../support/silencer.ts';
 import { bank, delivery, eventually, ROWS, type Bank } from './bank.ts';
 
 const effects = 'select name from effect order by name';
@@ -45,6 +46,50 @@ describe('a message that fails', () => {
     expect(await here.rows(effects)).toEqual([...ids].sort());
     // What the failed attempts emitted never left.
     expect(await here.rows('select count(*) from tallystick_outbox')).toEqual([String(ids.length)]);
+  });
+
+  test('is not forgotten with a server that is gone without a word: that is told, and retries and deliveries go on', async () => {
+    const here = await bank();
+    const wire = await silencer(here.url);
+    const pool = new Pool({ connectionString: wire.url, max: 20 });
+    pool.on('error', () => undefined);
+    const alarms: InboxAlarm[] = [];
+    const inbox = createInbox(pool, {
+      consumer: 'wallet',
+      durability: 'trust',
+      databaseAfterMs: 200,
+      sweepIntervalMs: 50,
+      retryFirstMs: 50,
+      leaseMs: 3_000,
+      onAlarm: (alarm) => alarms.push(alarm),
+    });
+    onTestFinished(async () => {
+      await inbox.stop();
+      // What hangs in the pool is cut with the wire.
+      wire.cut();
+      await pool.end();
+    });
+    let fails = true;
+    inbox.handle('debit', async ({ id }, { tx }) => {
+      if (fails) throw new Error('not yet');
+      await tx.query('insert into effect values ($1)', [id]);
+    });
+    inbox.start();
+    expect(await inbox.receive(delivery('M1'))).toBe('done');
+    fails = false;
+    wire.silence();
+    const receipts: string[] = [];
+    while (!receipts.includes('done')) receipts.push(await inbox.receive(delivery('M2')));
+    await eventually(
+      () => here.rows(effects),
+      (names) => names.length === 2,
+    );
+    expect(await here.rows(effects)).toEqual(['M1', 'M2']);
+    await eventually(
+      () => alarms.map(({ kind }) => kind),
+      (kinds) => kinds.includes('database-over'),
+    );
+    expect(alarms[0]).toMatchObject({ kind: 'database', error: { code: 'NO_ANSWER' } });
   });
 
   /** Ten messages of key a fail until they are mended, while their process changes; the order of their effects. */

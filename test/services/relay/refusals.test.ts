@@ -1,8 +1,8 @@
 /** What the relay does when its database is read and takes no writes, is replaced, is emptied, or is gone without a word. */
-import net from 'node:net';
 import pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import { until } from '../support/live.ts';
+import { silencer } from '../support/silencer.ts';
 import { drained, world } from './support.ts';
 
 const REFUSES = `create function tallystick_refuses() returns trigger language plpgsql as
@@ -99,38 +99,6 @@ function poolTo(connectionString: string): pg.Pool {
   pool.on('error', () => undefined);
   onTestFinished(() => pool.end());
   return pool;
-}
-
-/** A wire to the server that can fall silent: connections that are open then stay open and carry nothing; later ones are whole. */
-async function silencer(database: string): Promise<{ readonly url: string; silence(): void }> {
-  const { hostname, port } = new URL(database);
-  const open = new Set<net.Socket>();
-  const silent = new Set<net.Socket>();
-  const server = net.createServer((near) => {
-    const far = net.connect(Number(port), hostname);
-    open.add(near);
-    for (const [from, to] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      from.on('data', (bytes) => void (silent.has(near) || to.write(bytes)));
-      from.on('error', () => to.destroy());
-      from.on('close', () => to.destroy());
-    }
-  });
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    for (const socket of open) socket.destroy();
-    server.close();
-  });
-  const url = new URL(database);
-  url.port = String((server.address() as net.AddressInfo).port);
-  return {
-    url: url.href,
-    silence() {
-      for (const socket of open) silent.add(socket);
-    },
-  };
 }
 
 test('leases that were taken without the answer coming back are taken again, not waited for', async () => {

@@ -83,9 +83,9 @@ export class Alarms {
     this.#settings = settings;
     this.#options = resolveOptions('alarms', ALARM_OPTIONS, given);
     this.#rules = rules ?? {};
-    this.#reach = reach(db);
     this.#clock = clock ?? systemClock;
     this.#timers = timers ?? systemTimers({ unref: true });
+    this.#reach = reach(db, { databaseAfterMs: this.#options.databaseAfterMs, timers: this.#timers });
     const chance = random ?? systemRandom();
     this.#owner = `alarms-${chance.u32().toString(16)}${chance.u32().toString(16)}`;
     const ports = { clock: this.#clock, timers: this.#timers, random: chance };

@@ -57,6 +57,7 @@ const BY_CODE: Readonly<Record<string, FailureOutcome | undefined>> = {
   COMMIT_UNKNOWN: 'unavailable',
   ALREADY_IN_TRANSACTION: 'unavailable',
   CLOSED: 'unavailable',
+  NO_ANSWER: 'unavailable',
 };
 
 /** The database's connection broke, or the server went down: connection exceptions, shutdowns, no room for connections. */

@@ -2,6 +2,7 @@
  * The inbox's side of the database: transactions for handlers, and single steps of its own between them. Over a pool these run side by
  * side; a single connection (a synchronous handle, a client) does one thing at a time, because the transaction open on it is everybody's.
  */
+import { answeredInTime, performInTime, watched, type AnswerLimit, type Asking } from '../answer-in-time.ts';
 import { connectionsOf, type Connections } from '../sql/connections.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import type { Database } from '../sql/handles.ts';
@@ -24,8 +25,10 @@ export class InboxDatabase<Tx> {
   readonly #db: Database;
   readonly #connections: Connections;
   readonly #turns: Turns | undefined;
+  readonly #limit: AnswerLimit;
 
-  constructor(db: Database) {
+  constructor(db: Database, limit: AnswerLimit) {
+    this.#limit = limit;
     this.#db = db;
     this.#connections = connectionsOf(db);
     this.dialect = this.#connections.dialect;
@@ -39,9 +42,9 @@ export class InboxDatabase<Tx> {
     return this;
   }
 
-  /** Steps outside any transaction of anybody. */
+  /** Steps outside any transaction of anybody. Rejects with NO_ANSWER when the database says nothing for too long. */
   run<T>(steps: Steps<T>): Promise<T> {
-    return this.#inTurn(() => this.#connections.use((session) => perform(session, steps)));
+    return this.#inTurn(() => this.#connections.use((session) => performInTime(session, steps, this.#limit)));
   }
 
   /** Steps in a transaction of their own. */
@@ -54,15 +57,20 @@ export class InboxDatabase<Tx> {
     return this.dialect.takeWriteLock === undefined ? this.run(steps) : this.atomically(steps);
   }
 
-  /** Steps in a transaction that the library of the database begins and ends. */
+  /**
+   * Steps in a transaction that the library of the database begins and ends. Rejects with NO_ANSWER, too, when the pool has no connection
+   * for so long; nothing is done then, however late one comes.
+   */
   transaction<T>(steps: (tx: Tx, session: Session) => Steps<T>): Promise<T> {
-    return this.#inTurn(async () => {
+    const work = async (asking: Asking): Promise<T> => {
+      asking(true);
       const answer: unknown = transaction(this.#db, (tx) => {
         const session = sessionOf(tx as Database);
-        return perform(session, steps(tx as Tx, session));
+        return perform(session, watched(steps(tx as Tx, session), asking));
       });
-      return answer as T;
-    });
+      return (await answer) as T;
+    };
+    return this.#inTurn(() => answeredInTime(this.#limit, work));
   }
 
   /** Another transaction was in the way; the same work may do on what that one left. */

@@ -119,7 +119,7 @@ export class Inbox<R extends Database> {
     this.#timers = timers ?? systemTimers();
     this.#ids = new MessageIds(this.#clock, dice);
     this.#calls = calls ?? new Calls({ clock, random });
-    this.#database = new InboxDatabase(db);
+    this.#database = new InboxDatabase(db, { databaseAfterMs: this.#options.databaseAfterMs, timers: this.#timers });
     const { consumer, deadKeys } = this.#options;
     this.#table = new InboxTable(this.#database, consumer, deadKeys, this.#clock);
     this.#handlers = new Handlers(this.#options);

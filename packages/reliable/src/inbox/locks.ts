@@ -27,7 +27,7 @@ import {
 import { systemClock, systemRandom, systemTimers } from '@tallystick/base/node';
 import { sql, type SqlBool } from 'kysely';
 import { fail } from '../errors.ts';
-import { LOCK_OPTIONS } from '../options.ts';
+import { INBOX_OPTIONS, LOCK_OPTIONS } from '../options.ts';
 import { nameFault } from '../outbox/message.ts';
 import { aheadMaxMs } from '../relay/leases.ts';
 import { pause } from '../waits.ts';
@@ -56,7 +56,8 @@ export interface HeldLock {
 }
 
 export function createLocks(db: Database, ports: LockPorts = {}): Locks {
-  return new Locks(new InboxDatabase(db), ports);
+  const limit = { databaseAfterMs: INBOX_OPTIONS.databaseAfterMs.default, timers: ports.timers ?? systemTimers() };
+  return new Locks(new InboxDatabase(db, limit), ports);
 }
 
 export class Locks {

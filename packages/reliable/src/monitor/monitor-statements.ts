@@ -154,7 +154,12 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
         .limit(hole<number>('limit')),
     ),
     byIds: preparedList<'channel'>((ids) =>
-      build.selectFrom(head).select(columns).where('channel', '=', hole<string>('channel')).where('id', 'in', ids),
+      // Hidden from a planner that knows nothing of the table and would walk the whole channel.
+      build
+        .selectFrom(head)
+        .select(columns)
+        .where(sql<string>`coalesce(channel, '')`, '=', hole<string>('channel'))
+        .where('id', 'in', ids),
     ),
     /** How many rows wait behind a failing one of their key, up to a cap. */
     behind: prepared<'channel' | 'key' | 'after' | 'limit'>(

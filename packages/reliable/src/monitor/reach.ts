@@ -1,3 +1,4 @@
+import { performInTime, type AnswerLimit } from '../answer-in-time.ts';
 import { fail } from '../errors.ts';
 import { connectionsOf } from '../sql/connections.ts';
 import { isSyncHandle, type Database } from '../sql/handles.ts';
@@ -11,8 +12,9 @@ export interface Reach {
   performAlone<T>(steps: (session: Session) => Steps<T>): T | Promise<T>;
 }
 
-export function reach(db: Database): Reach {
-  return isSyncHandle(db) ? inPlace(sessionOf(db)) : borrowing(db);
+/** `limit`: how long an asynchronous database may be without an answer; without end when absent. */
+export function reach(db: Database, limit?: AnswerLimit): Reach {
+  return isSyncHandle(db) ? inPlace(sessionOf(db)) : borrowing(db, limit);
 }
 
 function inPlace(session: Session): Reach {
@@ -25,9 +27,11 @@ function inPlace(session: Session): Reach {
   };
 }
 
-function borrowing(db: Database): Reach {
+function borrowing(db: Database, limit: AnswerLimit | undefined): Reach {
   const connections = connectionsOf(db);
   const borrowed = <T>(steps: (session: Session) => Steps<T>): Promise<T> =>
-    connections.use((session) => perform(session, steps(session)));
+    connections.use((session) =>
+      limit === undefined ? perform(session, steps(session)) : performInTime(session, steps(session), limit),
+    );
   return { perform: borrowed, performAlone: borrowed };
 }

@@ -28,7 +28,7 @@ export function postgresStatements(dialect: Dialect, table: MessageTable): Postg
   const body = sql.table(bodyOf(table));
   const now = nowOnce(dialect);
   const compiled = <Name extends string>(text: RawBuilder<unknown>): Prepared<Name> =>
-    prepared<Name>({ compile: () => text.compile(dialect.build) });
+    prepared<Name>({ compile: () => text.compile(dialect.build) }, true);
   const list = (name: string, type: string): RawBuilder<unknown> => sql`cast(cast(${hole(name)} as text) as ${sql.raw(type)}[])`;
   const held = sql`held as materialized (
       select count(*) as leases from ${sql.table('tallystick_lease')} as l
@@ -48,9 +48,11 @@ export function postgresStatements(dialect: Dialect, table: MessageTable): Postg
           and (p.bytes <= cast(${hole('bytes')} as bigint) or p.bytes = p.body_bytes) limit 1) as b on true
         order by p.due_at, p.sequence`,
     ),
+    // A row is named by its primary key alone. Beside a condition on channel or state the planner would choose the index of those when it
+    // knows nothing of the table (a backlog that came by itself, a restored database), and walk 1 M rows per batch: 34 s instead of 10 ms.
     settle: compiled(
       sql`with ${held},
-        heads as (delete from ${head} where sequence = any(${list('sequences', 'bigint')}) and channel = ${hole('channel')} and ${fence}),
+        heads as (delete from ${head} where sequence = any(${list('sequences', 'bigint')}) and ${fence}),
         bodies as (delete from ${body} where id = any(${list('ids', 'text')}) and channel = ${hole('channel')} and ${fence})
         select leases from held`,
     ),
@@ -63,7 +65,7 @@ export function postgresStatements(dialect: Dialect, table: MessageTable): Postg
           from unnest(${list('sequences', 'bigint')}, ${list('states', 'text')}, ${list('attempts', 'integer')},
             ${list('tries', 'integer')}, ${list('waits', 'bigint')}, ${list('outcomes', 'text')}, ${list('reasons', 'text')})
             as f(sequence, state, attempts, tries, wait, outcome, reason)
-          where h.sequence = f.sequence and h.channel = ${hole('channel')} and h.state in ${OPEN_STATES} and ${fence}),
+          where h.sequence = f.sequence and coalesce(h.state, '') in ${OPEN_STATES} and ${fence}),
         bodies as (delete from ${body} where id = any(${list('ids', 'text')}) and channel = ${hole('channel')} and ${fence})
         select leases from held`,
     ),

@@ -7,11 +7,12 @@
  * Looks and flights are counted apart: a database that is read and takes no writes would be claimed from, and its rows pushed, again and
  * again.
  */
-import { backoffMs, type Clock, type Random, type Timer, type Timers } from '@tallystick/base';
+import { backoffMs, type Clock, type Random, type Timers } from '@tallystick/base';
+import { performInTime, type AnswerLimit } from '../answer-in-time.ts';
 import type { Connections } from '../sql/connections.ts';
 import type { Dialect } from '../sql/dialect.ts';
-import { atomically, perform, type Session } from '../sql/session.ts';
-import type { StatementResult, Steps } from '../sql/statement.ts';
+import { atomically } from '../sql/session.ts';
+import type { Steps } from '../sql/statement.ts';
 import type { Alarm } from './alarm.ts';
 
 export class RelayDatabase {
@@ -25,8 +26,7 @@ export class RelayDatabase {
   readonly #tell: (alarm: Alarm) => void;
   #inUse = 0;
   readonly #waiting: (() => void)[] = [];
-  readonly #timers: Timers;
-  readonly #answerMs: number;
+  readonly #limit: AnswerLimit;
   #slowestMs = 0;
   readonly #failures: Record<RelayWork, number> = { look: 0, flight: 0 };
   #told = false;
@@ -42,8 +42,7 @@ export class RelayDatabase {
     this.#connectionsMax = connectionsMax;
     this.#clock = ports.clock;
     this.#random = ports.random;
-    this.#timers = ports.timers;
-    this.#answerMs = databaseAfterMs;
+    this.#limit = { databaseAfterMs, timers: ports.timers };
     this.#tell = tell;
   }
 
@@ -58,33 +57,13 @@ export class RelayDatabase {
     if (this.#inUse >= this.#connectionsMax) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#inUse++;
     try {
-      return await this.#connections.use((session) =>
-        session.kind === 'sync' ? perform(session, steps) : this.#inTime(session, steps),
-      );
+      return await this.#connections.use((session) => performInTime(session, steps, this.#limit));
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#inUse--;
       else next();
       if (felt) this.#slowestMs = Math.max(this.#slowestMs, this.#clock.monotonic() - began);
     }
-  }
-
-  /** Rejects when a statement has no answer for too long; the connection is thrown away then. */
-  #inTime<T>(session: Session, steps: Steps<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      let timer: Timer | undefined;
-      const wait = (): void => {
-        if (timer !== undefined) this.#timers.cancel(timer);
-        timer = this.#timers.after(this.#answerMs, () =>
-          reject(new Error(`the database has not answered for ${this.#answerMs} ms (databaseAfterMs)`)),
-        );
-      };
-      void Promise.resolve(perform(session, watched(steps, wait)))
-        .then(resolve, reject)
-        .finally(() => {
-          if (timer !== undefined) this.#timers.cancel(timer);
-        });
-    });
   }
 
   atomically<T>(steps: Steps<T>): Promise<T> {
@@ -130,23 +109,6 @@ export class RelayDatabase {
 
 /** Leases, claims and retention; or bodies and settling. */
 type RelayWork = 'look' | 'flight';
-
-/** The same steps; `asked` is called before each statement. */
-function* watched<T>(steps: Steps<T>, asked: () => void): Steps<T> {
-  let next = steps.next();
-  while (next.done !== true) {
-    asked();
-    let result: StatementResult;
-    try {
-      result = yield next.value;
-    } catch (error) {
-      next = steps.throw(error);
-      continue;
-    }
-    next = steps.next(result);
-  }
-  return next.value;
-}
 
 const PAUSE = { firstMs: 10, maxMs: 5_000 };
 /** Refusals in a row of what may pass by itself before a person is told. */

@@ -101,7 +101,7 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
     and l.owner = ${hole('owner')} and l.epoch = ${hole('epoch')}`;
   const list = (ids: readonly string[]): RawBuilder<unknown> => sql.join(ids.map((id) => sql`${id}`));
   const compiled = <Name extends string>(text: RawBuilder<unknown>): Prepared<Name> =>
-    prepared<Name>({ compile: () => text.compile(build) });
+    prepared<Name>({ compile: () => text.compile(build) }, true);
   const compiledList = <Name extends string>(text: (ids: readonly string[]) => RawBuilder<unknown>) =>
     preparedList<Name>((ids) => ({ compile: () => text(ids).compile(build) }));
   const old = sql`select f.sequence from ${head} as f where f.channel = ${hole('channel')} and f.state = 'confirmed'

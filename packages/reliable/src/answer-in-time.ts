@@ -1,0 +1,68 @@
+/**
+ * A limit on how long a statement of background work may be without an answer: its server may be gone without a word, and whoever waited
+ * for it would wait for ever, in silence. The work is given up then, and a connection that a pool has lent for it is thrown away.
+ */
+import type { Timer, Timers } from '@tallystick/base';
+import { fail } from './errors.ts';
+import { perform, type Session } from './sql/session.ts';
+import type { StatementResult, Steps } from './sql/statement.ts';
+
+export interface AnswerLimit {
+  /** For each statement by itself. */
+  readonly databaseAfterMs: number;
+  readonly timers: Timers;
+}
+
+/** Performs the steps; in place on a synchronous session. Rejects with NO_ANSWER when a statement has no answer for too long. */
+export function performInTime<T>(session: Session, steps: Steps<T>, limit: AnswerLimit): T | Promise<T> {
+  if (session.kind === 'sync') return perform(session, steps);
+  return answeredInTime(limit, (asking) => Promise.resolve(perform(session, watched(steps, asking))));
+}
+
+/** Whether from now on an answer of the database is waited for. Throws, once, when the work was given up meanwhile: it shall undo itself. */
+export type Asking = (asked: boolean) => void;
+
+/** The same for work that says itself when it asks. */
+export function answeredInTime<T>({ databaseAfterMs, timers }: AnswerLimit, work: (asking: Asking) => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let timer: Timer | undefined;
+    let state: 'asking' | 'given up' | 'undoing' | 'ended' = 'asking';
+    const silent = (): Error => fail('NO_ANSWER', `for ${databaseAfterMs} ms (databaseAfterMs)`);
+    const giveUp = (): void => {
+      state = 'given up';
+      reject(silent());
+    };
+    const asking = (asked: boolean): void => {
+      if (timer !== undefined) timers.cancel(timer);
+      timer = undefined;
+      if (state === 'given up') {
+        state = 'undoing';
+        throw silent();
+      }
+      if (asked && state === 'asking') timer = timers.after(databaseAfterMs, giveUp);
+    };
+    const end = (): void => {
+      state = 'ended';
+      asking(false);
+    };
+    work(asking).then(resolve, reject).finally(end);
+  });
+}
+
+/** The same steps, which say when they ask. Calls have limits of their own. What follows their end (a commit) is asked for, too. */
+export function* watched<T>(steps: Steps<T>, asking: Asking): Steps<T> {
+  let next = steps.next();
+  while (next.done !== true) {
+    let result: StatementResult;
+    try {
+      asking(!('call' in next.value));
+      result = yield next.value;
+    } catch (error) {
+      next = steps.throw(error);
+      continue;
+    }
+    next = steps.next(result);
+  }
+  asking(true);
+  return next.value;
+}
