@@ -9,6 +9,7 @@
 import { backoffMs } from '@tallystick/base';
 import { failureOf, type RabbitConnect, type RabbitConnection } from './rabbit-driver.ts';
 import type { ReceivingPorts } from './receiving.ts';
+import { comesBack } from '../waits.ts';
 
 export interface LinkOptions {
   readonly connectTimeoutMs: number;
@@ -80,6 +81,19 @@ export class RabbitLink {
     else void connection.close().catch(() => undefined);
   }
 
+  /** What was asked of the connection; it is given up when that is not answered within `connectTimeoutMs`. */
+  async withinTime<T>(connection: RabbitConnection, asked: Promise<T>): Promise<T> {
+    const { connectTimeoutMs } = this.#options;
+    const ended = asked.then(
+      () => undefined,
+      () => undefined,
+    );
+    if (await comesBack(ended, connectTimeoutMs, this.#ports.timers)) return asked;
+    const reason = `no answer to the opening of a channel within ${connectTimeoutMs} ms (connectTimeoutMs)`;
+    if (this.#connection === connection) this.abandon(reason);
+    throw new Error(reason);
+  }
+
   async close(): Promise<void> {
     this.#state = 'closed';
     const connection = this.#connection ?? (await this.#opening?.catch(() => undefined));
@@ -90,7 +104,7 @@ export class RabbitLink {
   async #open(): Promise<RabbitConnection> {
     this.#state = 'opening';
     try {
-      const connection = await this.#withinTime(this.#connect());
+      const connection = await this.#connecting(this.#connect());
       this.#state = this.#state === 'opening' ? 'up' : this.#state;
       this.#connection = connection;
       this.#listen(connection);
@@ -125,7 +139,7 @@ export class RabbitLink {
   }
 
   /** A connection that comes too late is closed. */
-  #withinTime(connecting: Promise<RabbitConnection>): Promise<RabbitConnection> {
+  #connecting(connecting: Promise<RabbitConnection>): Promise<RabbitConnection> {
     const { connectTimeoutMs } = this.#options;
     return new Promise((resolve, reject) => {
       let late = false;
@@ -146,6 +160,15 @@ export class RabbitLink {
         },
       );
     });
+  }
+}
+
+/** It may be closed already, which is what is wanted. */
+export async function closeQuietly(channel: { close(): Promise<unknown> }): Promise<void> {
+  try {
+    await channel.close();
+  } catch {
+    // Closed already.
   }
 }
 

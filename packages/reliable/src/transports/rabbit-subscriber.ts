@@ -22,7 +22,7 @@ import {
   type RabbitMessage,
 } from './rabbit-driver.ts';
 import { comesBack } from '../waits.ts';
-import { RabbitLink } from './rabbit-link.ts';
+import { closeQuietly, RabbitLink } from './rabbit-link.ts';
 import { RABBIT_SUBSCRIBER_OPTIONS, type GivenRabbitSubscriberOptions, type RabbitSubscriberOptions } from './rabbit-options.ts';
 import { rabbitDelivery } from './rabbit-wire.ts';
 import { Receiving, type ReceivingPorts, type Settled } from './receiving.ts';
@@ -45,6 +45,11 @@ export type RabbitSubscriberSettings = GivenRabbitSubscriberOptions &
 /** Throws an OptionsError for options that cannot work. */
 export function rabbitSubscriber(settings: RabbitSubscriberSettings): RabbitSubscriber {
   return new RabbitSubscriber(settings);
+}
+
+export interface RabbitSubscriberState {
+  /** Those that stand or try to, and those that are being stopped. */
+  readonly subscriptions: number;
 }
 
 /** One connection for all its subscriptions. */
@@ -74,7 +79,8 @@ export class RabbitSubscriber implements Subscriber {
   ): Promise<RabbitSubscription> {
     // To RabbitMQ 0 means without bound.
     const { prefetch } = resolveOptions('subscribe', PREFETCH, { prefetch: options?.prefetch ?? this.#world.options.prefetch });
-    const subscription = new RabbitSubscription(this.#world, queue, receive, prefetch);
+    const ended = (): unknown => this.#subscriptions.delete(subscription);
+    const subscription = new RabbitSubscription(this.#world, queue, receive, prefetch, ended);
     this.#subscriptions.add(subscription);
     try {
       await subscription.standing;
@@ -83,6 +89,10 @@ export class RabbitSubscriber implements Subscriber {
       throw error;
     }
     return subscription;
+  }
+
+  state(): RabbitSubscriberState {
+    return { subscriptions: this.#subscriptions.size };
   }
 
   /** Stops all subscriptions, then ends the connection. */
@@ -110,6 +120,7 @@ export class RabbitSubscription implements Subscription {
   readonly #world: World;
   readonly #queue: string;
   readonly #prefetch: number;
+  readonly #onStopped: () => void;
   readonly #receiving: Receiving;
   #channel: RabbitChannel | undefined;
   #consumerTag = '';
@@ -119,8 +130,15 @@ export class RabbitSubscription implements Subscription {
   #stopped: Promise<void> | undefined;
   #firstStand: { resolve(): void; reject(error: Error): void } | undefined;
 
-  constructor(world: World, queue: string, receive: (delivery: Delivery) => Promise<Receipt>, prefetch: number) {
+  constructor(
+    world: World,
+    queue: string,
+    receive: (delivery: Delivery) => Promise<Receipt>,
+    prefetch: number,
+    onStopped: () => void,
+  ) {
     this.#world = world;
+    this.#onStopped = onStopped;
     this.#queue = queue;
     this.#prefetch = prefetch;
     this.#receiving = new Receiving(receive, world.options, world.ports);
@@ -129,7 +147,7 @@ export class RabbitSubscription implements Subscription {
   }
 
   stop(): Promise<void> {
-    this.#stopped ??= this.#stop();
+    this.#stopped ??= this.#stop().finally(this.#onStopped);
     return this.#stopped;
   }
 
@@ -260,11 +278,3 @@ export class RabbitSubscription implements Subscription {
 
 /** AMQP: access refused, not found, resource locked, precondition failed. */
 const REFUSALS = [403, 404, 405, 406];
-
-async function closeQuietly(channel: RabbitChannel): Promise<void> {
-  try {
-    await channel.close();
-  } catch {
-    // It is closed already, which is what was wanted.
-  }
-}

@@ -7,15 +7,17 @@
  * ack                                   confirmed      ack after basic.return      unroutable
  * nack                                  unknown        a full queue, or one whose node failed: some queues may have it
  * channel or connection lost            unknown        for all on their way; what was still waiting here is unavailable
- * no confirmation in confirmTimeoutMs   unknown
+ * no confirmation in confirmTimeoutMs   unknown        and the channel is replaced, or the connection when it was silent all that time
  * no connection, memory alarm, full     unavailable
  * ```
  *
- * RabbitMQ answers a message to a missing or forbidden exchange by ending the channel, under everybody else's confirmations too. So the
- * first message to an exchange travels alone: when the channel ends, it is known whose fault it was (`unroutable` or `rejected`), and
- * the others have not been sent. After such an end every exchange must show itself anew.
+ * RabbitMQ answers a message to a missing or forbidden exchange, or a too large one, by ending the channel, under everybody else's
+ * confirmations too. So the first message to an exchange travels alone: when the channel ends, it is known whose fault it was
+ * (`unroutable` or `rejected`), and the others have not been sent. After such an end every exchange must show itself anew, and where the
+ * reason does not tell which message was meant, each of those that were on their way travels alone when it is given again.
  *
- * States of a message: waiting → sent → settled, once; the channel: `none` → `opening` → `open` → lost → `none`.
+ * States of a message: waiting → sent → settled, once; the channel: `none` → `opening` → `open` → lost → `none`. A channel on which a
+ * confirmation is overdue is retired: new messages go over a new one, those on their way keep their time, and the last of them closes it.
  */
 import { BoundedQueue, resolveOptions, type Timer } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers } from '@tallystick/base/node';
@@ -27,8 +29,9 @@ import {
   type RabbitFailure,
   type RabbitMessage,
 } from './rabbit-driver.ts';
-import { RabbitLink } from './rabbit-link.ts';
+import { closeQuietly, RabbitLink } from './rabbit-link.ts';
 import { RABBIT_TRANSPORT_OPTIONS, type GivenRabbitTransportOptions, type RabbitTransportOptions } from './rabbit-options.ts';
+import { isOverAMessage, sizeLimitIn, tooLarge, verdict } from './rabbit-verdicts.ts';
 import { bodyOf, publishOptionsOf, routeOf, wireFault } from './rabbit-wire.ts';
 import type { ReceivingPorts } from './receiving.ts';
 import type { OutgoingMessage, PublishOutcome, Transport } from './transport.ts';
@@ -46,6 +49,15 @@ export function rabbitTransport(settings: RabbitTransportSettings): RabbitTransp
   return new RabbitTransport(settings);
 }
 
+/** A channel and how many messages are on their way over it. */
+interface Way {
+  readonly channel: RabbitConfirmChannel;
+  /** The broker's reason for ending it, from its error event on. */
+  ending: RabbitFailure | undefined;
+  count: number;
+  gone: boolean;
+}
+
 interface Sending {
   readonly message: OutgoingMessage;
   readonly exchange: string;
@@ -54,6 +66,7 @@ interface Sending {
   readonly tellers: ((outcome: PublishOutcome) => void)[];
   /** Monotonic time of the last change: given, then sent. */
   since: number;
+  way: Way | undefined;
   returned: string | undefined;
   settled: boolean;
 }
@@ -75,17 +88,19 @@ export class RabbitTransport implements Transport {
   readonly #sent = new Map<string, Sending>();
   #sentBytes = 0;
   #channelState: 'none' | 'opening' | 'open' = 'none';
-  #channel: RabbitConfirmChannel | undefined;
-  /** The broker's reason for ending the channel, from its error event until its close event. */
-  #ending: RabbitFailure | undefined;
+  #way: Way | undefined;
   /** The socket's buffer is full; goes on with the channel's drain event. */
   #full = false;
   #heardMs = 0;
   #timer: Timer | undefined;
   /** Exchanges that have taken a message since the channel last ended by the broker's hand. */
   readonly #proven = new Set<string>();
-  /** What is on its way is the first message to its exchange. */
-  #alone = false;
+  /** Sent so that no other is on its way: when the channel ends, it is this one that the broker means. */
+  #alone: Sending | undefined;
+  /** Ids of those that were on their way when the broker ended a channel over one of them, and nobody knows which. */
+  #suspects = new Set<string>();
+  /** The broker's max_message_size, once it has ended a channel over it; another connection may lead to another broker. */
+  #sizeLimit: number | undefined;
   #closed = false;
   #idle: (() => void)[] = [];
 
@@ -124,13 +139,16 @@ export class RabbitTransport implements Transport {
   #take(message: OutgoingMessage, done: (outcome: PublishOutcome) => void): void {
     const fault = wireFault(message, this.#options.bodyBytesMax);
     if (fault !== undefined) return done({ outcome: 'rejected', reason: fault });
+    const large = this.#tooLarge(message);
+    if (large !== undefined) return done(large);
     const same = this.#sent.get(message.id);
     if (same !== undefined && goesAs(same.message, message)) return void same.tellers.push(done);
     const refusal = this.#refusal();
     if (refusal !== undefined) return done(refusal);
     const { exchange, routingKey } = routeOf(message);
     const since = this.#ports.clock.monotonic();
-    const one: Sending = { message, exchange, routingKey, tellers: [done], since, returned: undefined, settled: false };
+    const state = { way: undefined, returned: undefined, settled: false };
+    const one: Sending = { message, exchange, routingKey, tellers: [done], since, ...state };
     if (!this.#waiting.offer(one)) return done(FULL);
     this.#pump();
     this.#watch();
@@ -138,9 +156,15 @@ export class RabbitTransport implements Transport {
 
   #refusal(): PublishOutcome | undefined {
     if (this.#closed) return CLOSED;
-    if (this.#channelState === 'open') return this.#link?.blocked === undefined ? undefined : unavailable(this.#link.blocked);
+    if (this.#link?.blocked !== undefined) return unavailable(this.#link.blocked);
+    if (this.#channelState === 'open') return undefined;
     const reason = this.#link === undefined ? 'the channel that was handed in has ended' : this.#link.refusal;
     return reason === undefined ? undefined : unavailable(reason);
+  }
+
+  #tooLarge({ body }: OutgoingMessage): PublishOutcome | undefined {
+    const limit = this.#sizeLimit;
+    return limit !== undefined && body.length > limit ? tooLarge(body.length, limit) : undefined;
   }
 
   #refuseWaiting(): void {
@@ -156,7 +180,9 @@ export class RabbitTransport implements Transport {
       if (next === undefined || !this.#mayGo(next)) return;
       this.#waiting.take();
       const same = this.#sent.get(next.message.id);
-      if (same === undefined) this.#send(next);
+      const large = this.#tooLarge(next.message);
+      if (large !== undefined) this.#settle(next, large);
+      else if (same === undefined) this.#send(next);
       else same.tellers.push(...next.tellers);
     }
   }
@@ -166,29 +192,36 @@ export class RabbitTransport implements Transport {
     // A return tells of its message by the id alone, so two of one id are never on their way at once.
     const same = this.#sent.get(message.id);
     if (same !== undefined) return goesAs(same.message, message);
-    if (this.#alone || !this.#proven.has(exchange)) return false;
+    if (this.#alone !== undefined || this.#mustGoAlone(message.id, exchange)) return false;
     const { windowMessages, windowBytes } = this.#options;
     return this.#sent.size < windowMessages && this.#sentBytes + message.body.length <= windowBytes;
   }
 
+  #mustGoAlone(id: string, exchange: string): boolean {
+    return !this.#proven.has(exchange) || this.#suspects.has(id);
+  }
+
   #send(one: Sending): void {
     const { message, exchange, routingKey } = one;
+    const way = this.#way!;
+    const { channel } = way;
     one.since = this.#ports.clock.monotonic();
-    if (this.#sent.size === 0) this.#alone = !this.#proven.has(exchange);
+    one.way = way;
+    way.count++;
+    if (this.#mustGoAlone(message.id, exchange)) this.#alone = one;
     this.#sent.set(message.id, one);
     this.#sentBytes += message.body.length;
-    const channel = this.#channel!;
     try {
       const options = publishOptionsOf(message);
       const room = channel.publish(exchange, routingKey, bodyOf(message), options, (error) => this.#answered(one, error));
       // The answer cannot have come yet, but the channel may be another one by the time of a drain event.
-      if (!room && this.#channel === channel) this.#full = true;
+      if (!room && this.#way === way) this.#full = true;
     } catch (error) {
       const { message: reason } = failureOf(error);
       // The driver knows sooner than its close event that the channel is gone; else it could not write the message down.
       const gone = (error as { name?: unknown }).name === 'IllegalOperationError';
       this.#settle(one, { outcome: gone ? 'unavailable' : 'rejected', reason });
-      if (gone) this.#channelGone(channel, reason);
+      if (gone) this.#wayGone(way, reason);
     }
   }
 
@@ -201,27 +234,21 @@ export class RabbitTransport implements Transport {
       return;
     }
     this.#proven.add(one.exchange);
-    this.#alone = false;
     this.#link?.proved();
     this.#settle(one, one.returned === undefined ? CONFIRMED : { outcome: 'unroutable', reason: one.returned });
     this.#pump();
   }
 
   #outcomeOfFailure(one: Sending, message: string): PublishOutcome {
-    const ending = this.#ending;
+    const ending = one.way?.ending;
     if (ending === undefined) return { outcome: 'unknown', reason: `no confirmation: ${message}` };
-    // It was alone, so the broker means this one: it has not been stored.
-    const alone = this.#alone && !this.#proven.has(one.exchange);
-    if (alone && ending.code === NOT_FOUND) return { outcome: 'unroutable', reason: ending.message };
-    if (alone && (ending.code === ACCESS_REFUSED || ending.code === PRECONDITION_FAILED))
-      return { outcome: 'rejected', reason: ending.message };
-    return { outcome: 'unknown', reason: ending.message };
+    return verdict(ending, one.message.body.length, this.#alone === one);
   }
 
-  #returned({ fields, properties }: RabbitMessage): void {
+  #returned(way: Way, { fields, properties }: RabbitMessage): void {
     const one = this.#sent.get(String(properties.messageId));
     const { replyCode, replyText, exchange, routingKey } = fields;
-    if (one !== undefined)
+    if (one?.way === way)
       one.returned = `returned: ${replyCode} ${replyText} (exchange ${JSON.stringify(exchange)}, routing key ${JSON.stringify(routingKey)})`;
   }
 
@@ -232,6 +259,13 @@ export class RabbitTransport implements Transport {
       this.#sent.delete(one.message.id);
       this.#sentBytes -= one.message.body.length;
     }
+    if (this.#alone === one) {
+      this.#alone = undefined;
+      // Answered, or to be tried once more: either way it is no longer one of many.
+      this.#suspects.delete(one.message.id);
+    }
+    const { way } = one;
+    if (way !== undefined && --way.count === 0 && way !== this.#way && !way.gone) void closeQuietly(way.channel);
     for (const tell of one.tellers) tell(outcome);
     if (this.#sent.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
@@ -247,7 +281,7 @@ export class RabbitTransport implements Transport {
     try {
       const connection = await link.open();
       // An error in its first moments must have a listener: the channel is in use before anything else happens.
-      const channel = await connection.createConfirmChannel();
+      const channel = await link.withinTime(connection, connection.createConfirmChannel());
       this.#channelState = 'none';
       if (this.#closed) return;
       this.#use(channel);
@@ -261,34 +295,55 @@ export class RabbitTransport implements Transport {
   }
 
   #use(channel: RabbitConfirmChannel): void {
-    this.#channel = channel;
+    const way: Way = { channel, ending: undefined, count: 0, gone: false };
+    this.#way = way;
     this.#channelState = 'open';
     this.#full = false;
-    this.#ending = undefined;
     this.#heardMs = this.#ports.clock.monotonic();
-    const mine = (run: () => void): void => void (this.#channel === channel && run());
-    channel.on('error', (error) => mine(() => (this.#ending = failureOf(error))));
-    channel.on('close', () => mine(() => this.#channelGone(channel, this.#ending?.message ?? 'the channel was lost')));
-    channel.on('return', (message: RabbitMessage) => mine(() => this.#returned(message)));
-    channel.on('drain', () =>
-      mine(() => {
-        this.#full = false;
-        this.#pump();
-      }),
-    );
+    channel.on('error', (error) => this.#ended(way, failureOf(error)));
+    channel.on('close', () => this.#wayGone(way, way.ending?.message ?? 'the channel was lost'));
+    channel.on('return', (message: RabbitMessage) => this.#returned(way, message));
+    channel.on('drain', () => {
+      if (this.#way !== way) return;
+      this.#full = false;
+      this.#pump();
+    });
+  }
+
+  /** The broker has ended the channel; the driver fails what was on its way right after this. */
+  #ended(way: Way, failure: RabbitFailure): void {
+    way.ending = failure;
+    const bytes = sizeLimitIn(failure);
+    if (bytes !== undefined) this.#sizeLimit = bytes;
+    else if (isOverAMessage(failure) && this.#alone?.way !== way)
+      this.#suspects = new Set([...this.#sent.values()].filter((one) => one.way === way).map(({ message }) => message.id));
   }
 
   /** The driver has failed, or will not answer, what was on its way. */
-  #channelGone(channel: RabbitConfirmChannel, reason: string): void {
-    if (this.#channel !== channel) return;
-    this.#channel = undefined;
-    this.#channelState = 'none';
-    this.#full = false;
-    for (const one of [...this.#sent.values()]) this.#settle(one, this.#outcomeOfFailure(one, reason));
-    if (this.#ending !== undefined) this.#proven.clear();
-    this.#ending = undefined;
+  #wayGone(way: Way, reason: string): void {
+    if (way.gone) return;
+    way.gone = true;
+    if (this.#way === way) {
+      this.#way = undefined;
+      this.#channelState = 'none';
+      this.#full = false;
+    }
+    for (const one of [...this.#sent.values()]) if (one.way === way) this.#settle(one, this.#outcomeOfFailure(one, reason));
+    if (way.ending !== undefined) this.#proven.clear();
+    // The connection has gone with it.
+    else this.#sizeLimit = undefined;
     this.#refuseWaiting();
     this.#pump();
+  }
+
+  /** New messages go over a new channel. One that was handed in is the only one there is. */
+  #retire(): void {
+    const way = this.#way;
+    if (way === undefined || this.#link === undefined) return;
+    this.#way = undefined;
+    this.#channelState = 'none';
+    this.#full = false;
+    if (way.count === 0) void closeQuietly(way.channel);
   }
 
   /** One timer, for the oldest message there is. */
@@ -315,25 +370,20 @@ export class RabbitTransport implements Transport {
     }
     const silent = nowMs - this.#heardMs >= confirmTimeoutMs && this.#link?.blocked === undefined;
     const reason = `no confirmation within ${confirmTimeoutMs} ms (confirmTimeoutMs)`;
-    let expired = false;
+    let isOverdue = false;
     for (const one of this.#sent.values()) {
       if (nowMs - one.since < confirmTimeoutMs) break;
-      expired = true;
+      isOverdue ||= one.way === this.#way;
       this.#settle(one, { outcome: 'unknown', reason });
     }
-    const channel = this.#channel;
-    if (expired && silent && this.#link !== undefined && channel !== undefined) {
+    const way = this.#way;
+    if (isOverdue && silent && this.#link !== undefined && way !== undefined) {
       this.#link.abandon(reason);
-      this.#channelGone(channel, reason);
-    }
+      this.#wayGone(way, reason);
+    } else if (isOverdue) this.#retire();
     this.#pump();
   }
 }
-
-/** AMQP's reply codes with which RabbitMQ ends a channel over a message. */
-const ACCESS_REFUSED = 403;
-const NOT_FOUND = 404;
-const PRECONDITION_FAILED = 406;
 
 const CLOSED = unavailable('the transport is closed');
 const FULL = unavailable('too many messages wait for a confirmation already (waitingMax)');

@@ -71,6 +71,32 @@ it('a subscription that is lost in the moment it stands stands up again, and onl
   await subscriber.close();
 });
 
+it('a subscription that has stopped is not kept, nor one that was refused', async () => {
+  const refused = Object.assign(new Error('no queue'), { code: 404 });
+  const connection = Object.assign(new EventEmitter(), {
+    createChannel: () => Promise.resolve(new FakeChannel(false)),
+    createConfirmChannel: (): never => {
+      throw new Error('a subscriber publishes nothing');
+    },
+    close: () => Promise.resolve(),
+  });
+  const subscriber = rabbitSubscriber({
+    connect: () => Promise.resolve(connection),
+    declare: () => (missing ? Promise.reject(refused) : Promise.resolve()),
+    onReport: () => undefined,
+  });
+  let missing = false;
+  const subscriptions = await Promise.all(['a', 'b'].map((queue) => subscriber.subscribe(queue, () => Promise.resolve('done'))));
+  expect(subscriber.state()).toEqual({ subscriptions: 2 });
+  await subscriptions[0]!.stop();
+  expect(subscriber.state()).toEqual({ subscriptions: 1 });
+  missing = true;
+  await expect(subscriber.subscribe('c', () => Promise.resolve('done'))).rejects.toThrow(/no queue/);
+  expect(subscriber.state()).toEqual({ subscriptions: 1 });
+  await subscriber.close();
+  expect(subscriber.state()).toEqual({ subscriptions: 0 });
+});
+
 it('refuses a prefetch without bound', async () => {
   const subscriber = rabbitSubscriber({ connect: () => Promise.reject(new Error('not asked')), onReport: () => undefined });
   const subscribing = subscriber.subscribe('q', () => Promise.resolve('done'), { prefetch: 0 });

@@ -43,7 +43,10 @@ class FakeChannel extends EventEmitter {
     this.emit('close');
   }
 
+  closed = false;
+
   close(): Promise<void> {
+    this.closed = true;
     return Promise.resolve();
   }
 }
@@ -51,6 +54,8 @@ class FakeChannel extends EventEmitter {
 class FakeConnection extends EventEmitter {
   readonly channels: FakeChannel[] = [];
   closed = false;
+  /** A channel is asked for and never opened. */
+  mute = false;
   readonly connection = {
     stream: {
       noDelay: false,
@@ -63,7 +68,7 @@ class FakeConnection extends EventEmitter {
   createConfirmChannel(): Promise<FakeChannel> {
     const channel = new FakeChannel();
     this.channels.push(channel);
-    return Promise.resolve(channel);
+    return this.mute ? new Promise(() => undefined) : Promise.resolve(channel);
   }
 
   createChannel(): never {
@@ -95,12 +100,14 @@ function world(settings: RabbitTransportSettings = {}) {
   const time = new ManualTime();
   const connections: FakeConnection[] = [];
   let refuse: Error | undefined;
+  let mute = false;
   const attempts: number[] = [];
   const transport = rabbitTransport({
     connect: () => {
       attempts.push(time.now());
       if (refuse !== undefined) return Promise.reject(refuse);
       const connection = new FakeConnection();
+      connection.mute = mute;
       connections.push(connection);
       return Promise.resolve(connection);
     },
@@ -117,6 +124,14 @@ function world(settings: RabbitTransportSettings = {}) {
     settled,
     attempts,
     refuse: (error: Error | undefined) => (refuse = error),
+    mute: (on: boolean) => (mute = on),
+    /** So that its exchange has shown itself. */
+    confirmOne: async (): Promise<void> => {
+      const going = transport.publish([message()]);
+      await turns();
+      connections.at(-1)!.channels.at(-1)!.published.pop()!.confirm();
+      await going;
+    },
     channel: () => connections.at(-1)!.channels.at(-1)!,
     /** Publishes; outcomes land in `settled`. */
     publish: async (...batch: OutgoingMessage[]): Promise<void> => {
@@ -314,6 +329,138 @@ describe('what is lost', () => {
     await publish(...many(2, { exchange: 'e' }));
     expect(channel().published).toHaveLength(1);
   });
+});
+
+describe('a message that is too large for the broker', () => {
+  const LIMIT = 'PRECONDITION_FAILED - message size 600 is larger than configured max size 500';
+  const large = (): OutgoingMessage => message({ body: Buffer.alloc(600) });
+
+  it('is rejected alone, with both sizes; its neighbours are unknown', async () => {
+    const { publish, channel, outcome, settled, confirmOne } = world();
+    await confirmOne();
+    const [before, bad, after] = [message(), large(), message()];
+    await publish(before, bad, after);
+    expect(channel().published).toHaveLength(3);
+    channel().end(406, LIMIT);
+    await turns();
+    expect([before, bad, after].map(outcome)).toEqual(['unknown', 'rejected', 'unknown']);
+    expect(settled.get(bad.id)!.reason).toBe('its body has 600 bytes, RabbitMQ takes at most 500 (its max_message_size)');
+  });
+
+  it('is not sent again once the limit is known, waiting or given later, until another connection leads to another broker', async () => {
+    const { publish, channel, outcome, connections, time, confirmOne } = world({ windowMessages: 2 });
+    await confirmOne();
+    const [first, small, waiting] = [large(), message(), large()];
+    await publish(first, small, waiting);
+    channel().end(406, LIMIT);
+    await turns();
+    const later = large();
+    await publish(later, small);
+    expect([first, waiting, later].map(outcome)).toEqual(['rejected', 'rejected', 'rejected']);
+    expect(channel().published.map(({ options }) => options.messageId)).toEqual([small.id]);
+    channel().published.shift()!.confirm();
+    connections[0]!.emit('close', new Error('restarted'));
+    channel().end();
+    time.advance(1_000);
+    const anew = large();
+    await publish(anew);
+    expect(connections).toHaveLength(2);
+    channel().published[0]!.confirm();
+    await turns();
+    expect(outcome(anew)).toBe('confirmed');
+  });
+
+  it.each([403, 406])(
+    'or otherwise refused (%i) among many is found out: each of them travels alone when it is repeated',
+    async (code) => {
+      const { publish, channel, outcome, confirmOne } = world();
+      await confirmOne();
+      const [a, bad, c, other] = many(4) as [OutgoingMessage, OutgoingMessage, OutgoingMessage, OutgoingMessage];
+      await publish(a, bad, c);
+      channel().end(code, 'something is wrong with one of them');
+      await turns();
+      expect([a, bad, c].map(outcome)).toEqual(['unknown', 'unknown', 'unknown']);
+      await confirmOne();
+      await publish(other, a, bad, c);
+      const onTheWay = (): (string | undefined)[] => channel().published.map(({ options }) => options.messageId);
+      expect(onTheWay()).toEqual([other.id]);
+      channel().published.shift()!.confirm();
+      await turns();
+      expect(onTheWay()).toEqual([a.id]);
+      channel().published.shift()!.confirm();
+      await turns();
+      expect(onTheWay()).toEqual([bad.id]);
+      channel().end(code, 'something is wrong with one of them');
+      await turns();
+      expect(onTheWay()).toEqual([c.id]);
+      channel().published.shift()!.confirm();
+      await turns();
+      expect([a, bad, c].map(outcome)).toEqual(['confirmed', 'rejected', 'confirmed']);
+    },
+  );
+});
+
+describe('a confirmation that is overdue while others come', () => {
+  it('retires the channel: new messages go over another, those on their way keep their time, the last closes it', async () => {
+    const { publish, outcome, time, connections, confirmOne } = world({ confirmTimeoutMs: 1_000 });
+    await confirmOne();
+    const [stuck, young, next] = many(3) as [OutgoingMessage, OutgoingMessage, OutgoingMessage];
+    await publish(stuck);
+    time.advance(900);
+    await confirmOne();
+    await publish(young);
+    time.advance(350);
+    await turns();
+    expect([stuck, young].map(outcome)).toEqual(['unknown', undefined]);
+    await publish(next);
+    const [old, fresh] = connections[0]!.channels as [FakeChannel, FakeChannel];
+    expect([connections.length, old.closed, fresh.published.length]).toEqual([1, false, 1]);
+    fresh.published[0]!.confirm();
+    old.published.at(-1)!.confirm();
+    await turns();
+    expect([outcome(young), outcome(next), old.closed, fresh.closed]).toEqual(['confirmed', 'confirmed', true, false]);
+  });
+
+  it('does not let what comes late from the old channel speak for the repeat', async () => {
+    const { publish, outcome, time, connections, confirmOne, transport } = world({ confirmTimeoutMs: 1_000 });
+    await confirmOne();
+    const [stuck, young] = many(2) as [OutgoingMessage, OutgoingMessage];
+    await publish(stuck);
+    time.advance(900);
+    await confirmOne();
+    await publish(young);
+    time.advance(350);
+    await turns();
+    expect(outcome(stuck)).toBe('unknown');
+    const repeat = transport.publish([stuck]);
+    await turns();
+    const [old, fresh] = connections[0]!.channels as [FakeChannel, FakeChannel];
+    old.emit('return', {
+      properties: { messageId: stuck.id },
+      fields: { replyCode: 312, replyText: 'NO_ROUTE', exchange: '', routingKey: 'q' },
+    });
+    old.published[0]!.confirm();
+    fresh.published[0]!.confirm();
+    expect(await repeat).toEqual([{ outcome: 'confirmed' }]);
+  });
+});
+
+it('a channel that the broker does not open in time is given up with its connection', async () => {
+  const { publish, outcome, time, connections, channel, mute } = world({ connectTimeoutMs: 500 });
+  mute(true);
+  const first = message();
+  await publish(first);
+  time.advance(500);
+  await turns();
+  expect(outcome(first)).toBe('unavailable');
+  expect(connections[0]!.connection.stream.destroyed).toMatch(/opening of a channel within 500 ms/);
+  mute(false);
+  time.advance(1_000);
+  const next = message();
+  await publish(next);
+  channel().published[0]!.confirm();
+  await turns();
+  expect([connections.length, outcome(next)]).toEqual([2, 'confirmed']);
 });
 
 describe('bounds', () => {
