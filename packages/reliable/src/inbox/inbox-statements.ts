@@ -80,7 +80,7 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
           body_bytes: 0,
         }),
       ),
-      true,
+      'insert',
     ),
     /** Takes a message into the table; changes nothing when it is there. */
     keep: prepared<keyof Kept>(

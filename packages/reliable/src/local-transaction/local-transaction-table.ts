@@ -221,7 +221,7 @@ const statementsOf = perDialect((dialect) => {
       dialect.ignoreTaken(
         build.insertInto('tallystick_local_transaction').values({ ...row, outcome: hole('outcome'), checks: hole('checks') }),
       ),
-      true,
+      'insert',
     ),
     fence: prepared<'bizType' | 'bizNo' | 'checks' | 'at'>(
       dialect.ignoreTaken(

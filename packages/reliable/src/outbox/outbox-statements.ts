@@ -6,6 +6,7 @@
 import { sql, type RawBuilder } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
 import { perDialect } from '../sql/dialect.ts';
+import type { Often } from '../sql/handles.ts';
 import { hole, prepared, type Statement } from '../sql/statement.ts';
 import { headersText, type CheckedMessage } from './message.ts';
 import { shardOf } from './message-id.ts';
@@ -208,7 +209,7 @@ const together = perDialect(({ build, now }) => {
   };
   const insertHeads = sql`insert into ${sql.table('tallystick_outbox')} (${sql.join(HEAD_COLUMNS.map((name) => sql.id(name)))})`;
   const insertBodies = sql`insert into ${sql.table('tallystick_outbox_body')} (id, channel, headers, body)`;
-  const compiled = <Name extends string>(statement: RawBuilder<unknown>, often: boolean) =>
+  const compiled = <Name extends string>(statement: RawBuilder<unknown>, often?: Often) =>
     prepared<Name>({ compile: () => statement.compile(build) }, often);
   const given = (name: string): RawBuilder<never> => sql`${sql.ref(`given.${name}`)}`;
   const fields = [
@@ -222,7 +223,7 @@ const together = perDialect(({ build, now }) => {
       with head as (${insertHeads} select ${head(text, number)} from ${clock} where ${here} returning id, channel),
       body as (${insertBodies} select id, channel, ${text('headers')}, cast(${hole('body')} as bytea) from head)
       select id from head`,
-      true,
+      'insert',
     ),
     many: compiled<'items' | 'identity'>(
       sql`
@@ -231,7 +232,6 @@ const together = perDialect(({ build, now }) => {
       head as (${insertHeads} select ${head(given, given)} from given, ${clock} where ${here} order by given.n returning id),
       body as (${insertBodies} select given.id, given.channel, given.headers, given.body from given join head on head.id = given.id)
       select id from head`,
-      false,
     ),
   };
 });

@@ -1,6 +1,7 @@
 import { sql, type RawBuilder } from 'kysely';
 import { RANGE_SHARDS } from './leases.ts';
 import type { Dialect } from '../sql/dialect.ts';
+import type { Often } from '../sql/handles.ts';
 import { hole, prepared, preparedList, type Prepared, type SqlValue, type Statement } from '../sql/statement.ts';
 import { bodyOf, type MessageTable } from '../sql/tables.ts';
 
@@ -100,14 +101,14 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
   const fence = sql`select l.epoch from ${lease} as l where l.scope = ${hole('scope')} and l.first_shard = ${hole('range')}
     and l.owner = ${hole('owner')} and l.epoch = ${hole('epoch')}`;
   const list = (ids: readonly string[]): RawBuilder<unknown> => sql.join(ids.map((id) => sql`${id}`));
-  const compiled = <Name extends string>(text: RawBuilder<unknown>): Prepared<Name> =>
-    prepared<Name>({ compile: () => text.compile(build) }, true);
+  const compiled = <Name extends string>(text: RawBuilder<unknown>, often?: Often): Prepared<Name> =>
+    prepared<Name>({ compile: () => text.compile(build) }, often);
   const compiledList = <Name extends string>(text: (ids: readonly string[]) => RawBuilder<unknown>) =>
     preparedList<Name>((ids) => ({ compile: () => text(ids).compile(build) }));
   const old = sql`select f.sequence from ${head} as f where f.channel = ${hole('channel')} and f.state = 'confirmed'
     and f.due_at <= ${now} order by f.due_at, f.sequence limit ${hole('limit')}`;
   return {
-    page: compiled(sql`${pageRows(dialect, table)} ${IN_ORDER}`),
+    page: compiled(sql`${pageRows(dialect, table)} ${IN_ORDER}`, 'read'),
     pageOfMany: compiled(sql`${pageRows(dialect, table, held)} ${IN_ORDER}`),
     holding: compiled(
       sql`select f.message_key, f.sequence from ${head} as f where f.channel = ${hole('channel')} and ${holds('f', deadKeys)}

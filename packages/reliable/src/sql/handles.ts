@@ -12,6 +12,12 @@ export interface SyncStatement {
   all(...parameters: any[]): unknown[];
 }
 
+/**
+ * What is said again and again. `insert`: how it is done never depends on what is in the tables. `read`: it does, so how it is done has to be
+ * thought about anew from time to time.
+ */
+export type Often = 'insert' | 'read';
+
 /** A connection of better-sqlite3, libsql or node:sqlite. Every call on it returns at once. */
 export interface SyncHandle {
   prepare(sql: string): SyncStatement;
@@ -27,12 +33,12 @@ export interface AsyncHandle {
   readonly dialect: 'sqlite' | 'postgres' | 'mysql';
   /**
    * Runs one statement on this connection. Bytes are Uint8Array, 64-bit integers numbers or numeric strings; lists are PostgreSQL's arrays.
-   * `often`: the same text comes again and again, so a driver that has to be asked to keep it prepared may be asked.
+   * `often`: the same text comes again and again, so a driver that has to be asked to keep it prepared may be asked; see {@link Often}.
    */
   execute(
     sql: string,
     parameters: readonly SqlValue[],
-    often?: boolean,
+    often?: Often,
   ): Promise<{ readonly rows: readonly Readonly<Record<string, unknown>>[]; readonly changes: number }>;
   /** Whether a transaction is open on this connection now, and it is still the one this handle stands for. */
   inTransaction(): boolean | Promise<boolean>;

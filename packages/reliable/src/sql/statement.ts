@@ -1,4 +1,5 @@
 import { sql, type Compilable, type RawBuilder, type SqlBool } from 'kysely';
+import type { Often } from './handles.ts';
 
 /**
  * Statements are compiled once, with named holes where values go, and filled at every use: Kysely gives the text and the order of
@@ -10,8 +11,8 @@ export interface Statement {
   readonly parameters: readonly SqlValue[];
   /** Whether rows are expected back, or only a count of rows changed. */
   readonly reads: boolean;
-  /** One per message: worth keeping prepared, and so plain that its plan never depends on the values. */
-  readonly often?: boolean | undefined;
+  /** One per message or look: worth keeping prepared. */
+  readonly often?: Often | undefined;
   /** Its rows may come as those of a binary COPY, in the result's `value`, where the driver can do that. */
   readonly copies?: boolean | undefined;
 }
@@ -48,7 +49,7 @@ export type Prepared<Name extends string> = (values: Readonly<Record<Name, SqlVa
 export type Steps<T> = Generator<Statement | Call, T, StatementResult>;
 
 /** Compiles `query`, in which every value is a {@link hole}; `often` as in {@link Statement}. */
-export function prepared<Name extends string>(query: Compilable, often = false): Prepared<Name> {
+export function prepared<Name extends string>(query: Compilable, often?: Often): Prepared<Name> {
   const { sql: text, parameters } = query.compile();
   const reads = /^\s*(select|with|pragma)\b/i.test(text) || /\breturning\b/i.test(text);
   const order = parameters.map(fixedOrHole);

@@ -17,7 +17,7 @@ describe('statements', () => {
       sql: 'update "tallystick_schema" set "applied_at" = ? where "version" = ?',
       parameters: [42, 7],
       reads: false,
-      often: false,
+      often: undefined,
     });
   });
 

@@ -7,7 +7,7 @@
  * - over: the end of the transaction was seen in the protocol
  */
 import { fail } from '../../errors.ts';
-import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
+import type { AsyncHandle, Often, TransactionOutcome } from '../handles.ts';
 import type { SqlValue } from '../statement.ts';
 import { isPgClient, PgHandle, type PgNative } from './pg.ts';
 import { isPgConnection, watchEnd, whileOpen, type PgConnection } from './pg-watch.ts';
@@ -39,7 +39,7 @@ export class NativeTransaction implements AsyncHandle {
     this.#parts = parts;
   }
 
-  async execute(sql: string, parameters: readonly SqlValue[], often?: boolean): ReturnType<AsyncHandle['execute']> {
+  async execute(sql: string, parameters: readonly SqlValue[], often?: Often): ReturnType<AsyncHandle['execute']> {
     const { client } = this.#found ?? (await this.#find());
     const execute = client === undefined ? this.#parts.execute : client.execute.bind(client);
     if (execute === undefined) throw fail('UNKNOWN_HANDLE', 'the library is not over pg');

@@ -5,6 +5,7 @@
  * that answers, somebody stands between.
  */
 import { createHash } from 'node:crypto';
+import type { Often } from '../handles.ts';
 import { sqlStateOf } from '../sql-state.ts';
 import type { PgNative } from './pg.ts';
 import { isPgConnection } from './pg-watch.ts';
@@ -13,9 +14,9 @@ import { isPgConnection } from './pg-watch.ts';
  * The name under which this connection keeps the statement; undefined: it goes without one. A connection is asked about only when it says
  * the same again: one that serves a single request would pay for the question and never use the answer.
  */
-export function keptName(client: PgNative, text: string): string | undefined | Promise<string | undefined> {
+export function keptName(client: PgNative, text: string, often: Often): string | undefined | Promise<string | undefined> {
   const kept = connections.get(client);
-  if (kept !== undefined) return kept instanceof Promise ? kept.then((one) => one.name(text)) : kept.name(text);
+  if (kept !== undefined) return kept instanceof Promise ? kept.then((one) => one.name(text, often)) : kept.name(text, often);
   if (!used.has(client)) {
     used.add(client);
     return undefined;
@@ -26,7 +27,7 @@ export function keptName(client: PgNative, text: string): string | undefined | P
     return known;
   });
   connections.set(client, asking);
-  return asking.then((one) => one.name(text));
+  return asking.then((one) => one.name(text, often));
 }
 
 /**
@@ -55,13 +56,15 @@ async function ask(client: PgNative): Promise<boolean> {
 }
 
 class Kept {
-  readonly #direct: boolean;
+  /** Undefined: nothing is kept. */
+  readonly #client: PgNative | undefined;
   /** Part of the name; grows when the server has thrown away what it kept. */
   #generation = 0;
 
-  /** On no connection, nothing is kept. */
+  #plannedAtMs = Number.NEGATIVE_INFINITY;
+
   constructor(client: PgNative | undefined) {
-    this.#direct = client !== undefined;
+    this.#client = client;
     const connection = client?.connection;
     if (!isPgConnection(connection)) return;
     connection.on('commandComplete', (message: { readonly text?: unknown }) => {
@@ -70,10 +73,24 @@ class Kept {
     });
   }
 
-  name(text: string): string | undefined {
-    return this.#direct ? `tallystick_${this.#generation}_${digest(text)}` : undefined;
+  /**
+   * How a statement is done is decided by the size of the tables, and the server goes by what they were when it decided: an empty table is
+   * read from end to end. So plans of statements that look for something are thrown away once a second.
+   */
+  name(text: string, often: Often): string | undefined | Promise<string | undefined> {
+    if (this.#client === undefined) return undefined;
+    const name = `tallystick_${this.#generation}_${digest(text)}`;
+    const now = performance.now();
+    if (often === 'insert' || now - this.#plannedAtMs < PLANS_KEPT_MS) return name;
+    this.#plannedAtMs = now;
+    return this.#client.query('discard plans', []).then(
+      () => name,
+      () => undefined,
+    );
   }
 }
+
+const PLANS_KEPT_MS = 1_000;
 
 function digest(text: string): string {
   let known = digests.get(text);

@@ -2,7 +2,7 @@
  * pg: a Client or PoolClient is a handle, a Pool is a root. Whether a transaction is open is what the server said with its last
  * ReadyForQuery; its end is seen in the protocol stream.
  */
-import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
+import type { AsyncHandle, Often, TransactionOutcome } from '../handles.ts';
 import { ENDS } from './borrowed.ts';
 import { hasMethods, member, type Borrowed, type Library, type LibraryRoot } from './library.ts';
 import { copyOut } from './pg-copy.ts';
@@ -56,14 +56,14 @@ export class PgHandle implements AsyncHandle {
     this.#turns = turnsOf(client);
   }
 
-  async execute(sql: string, parameters: readonly unknown[], often = false): ReturnType<AsyncHandle['execute']> {
+  async execute(sql: string, parameters: readonly unknown[], often?: Often): ReturnType<AsyncHandle['execute']> {
     // A list of results comes back for several statements in one text: ours never are.
     const { rows, rowCount } = await this.#turns.run(() => this.#query(sql, parameters as unknown[], often));
     return { rows: rows ?? [], changes: rowCount ?? 0 };
   }
 
-  #query(text: string, values: unknown[], often: boolean): Promise<PgResult> {
-    const name = often ? keptName(this.#client, text) : undefined;
+  #query(text: string, values: unknown[], often: Often | undefined): Promise<PgResult> {
+    const name = often === undefined ? undefined : keptName(this.#client, text, often);
     if (name instanceof Promise) return name.then((known) => this.#queryAs(known, text, values));
     return this.#queryAs(name, text, values);
   }
