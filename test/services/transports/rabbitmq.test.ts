@@ -1,5 +1,5 @@
 /** What only RabbitMQ can do to a message, on a real one. */
-import { connect, type Channel } from 'amqplib';
+import { connect, type Channel, type Options } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock, systemRandom } from '@tallystick/base/node';
 import {
@@ -9,6 +9,7 @@ import {
   type Delivery,
   type OutgoingMessage,
   type PublishOutcome,
+  type RabbitConnection,
   type RabbitSubscriber,
   type RabbitSubscriberSettings,
   type RabbitTransport,
@@ -197,12 +198,119 @@ describe('the subscriber', () => {
   });
 });
 
+describe('a poisoned message', () => {
+  /** As the guide says. */
+  const declaration = {
+    durable: true,
+    arguments: {
+      'x-queue-type': 'quorum',
+      'x-delivery-limit': 3,
+      'x-dead-letter-exchange': '',
+      'x-dead-letter-routing-key': 'orders.dead',
+      'x-dead-letter-strategy': 'at-least-once',
+      'x-overflow': 'reject-publish',
+    },
+  };
+
+  it('that goes back to a quorum queue more often than its delivery limit ends behind its dead letter exchange, with its id', async () => {
+    await channel.assertQueue('orders.dead', { durable: true, arguments: { 'x-queue-type': 'quorum' } });
+    await channel.assertQueue('orders', declaration);
+    const [poison, good] = [message('orders', { key: 'p' }), message('orders', { key: 'g' })];
+    expect(results(await transport.publish([poison, good]))).toEqual(['confirmed', 'confirmed']);
+    const seen: string[] = [];
+    const { subscriber: hasty } = subscriber({ holdMs: 0 });
+    await hasty.subscribe('orders', ({ id }) => (seen.push(id), Promise.resolve(id === poison.id ? 'again' : 'done')));
+    const dead: Delivery[] = [];
+    await subscriber().subscriber.subscribe('orders.dead', (delivery) => (dead.push(delivery), Promise.resolve('done')));
+    await until(() => dead.length > 0);
+    expect(dead.map(({ id }) => id)).toEqual([poison.id]);
+    expect(dead[0]!.headers.get('x-first-death-reason')).toBe('delivery_limit');
+    // The first delivery and as many repeats as the limit allows.
+    expect(seen.filter((id) => id === poison.id)).toHaveLength(4);
+    expect(seen).toContain(good.id);
+  });
+
+  it('is dropped by a quorum queue that has a delivery limit and no dead letter exchange', async () => {
+    await channel.assertQueue('lossy', { durable: true, arguments: { 'x-queue-type': 'quorum', 'x-delivery-limit': 1 } });
+    let seen = 0;
+    const { subscriber: hasty } = subscriber({ holdMs: 0 });
+    await hasty.subscribe('lossy', () => (seen++, Promise.resolve('again')));
+    expect(results(await transport.publish([message('lossy')]))).toEqual(['confirmed']);
+    await until(() => seen === 2);
+    await hasty.close();
+    // It would come before the one that is sent now.
+    const next = message('lossy');
+    expect(results(await transport.publish([next]))).toEqual(['confirmed']);
+    const got: string[] = [];
+    await subscriber().subscriber.subscribe('lossy', ({ id }) => (got.push(id), Promise.resolve('done')));
+    await until(() => got.length > 0);
+    expect(got).toEqual([next.id]);
+  });
+});
+
 describe('a server of its own', () => {
   let server: RabbitmqNode;
   beforeAll(async () => {
-    server = await startRabbitmq();
+    server = await startRabbitmq({ settings: { max_message_size: '200000' } });
   });
   afterAll(() => server.close());
+
+  const declared = async (name: string, options: Options.AssertQueue = {}): Promise<string> => {
+    const connection = await connect(server.url);
+    await (await connection.createChannel()).assertQueue(name, options);
+    await connection.close();
+    return name;
+  };
+
+  it('a message over its max_message_size is rejected alone; its neighbours are repeated and arrive', async () => {
+    const own = rabbitTransport({ connect: () => connect(server.url) });
+    const queue = await declared('sizes');
+    expect(results(await own.publish([message(queue)]))).toEqual(['confirmed']);
+    const batch = Array.from({ length: 60 }, (_, n) => message(queue, { body: Buffer.alloc(n === 30 ? 200_001 : 100) }));
+    const outcomes = await own.publish(batch);
+    expect(outcomes[30]).toEqual({
+      outcome: 'rejected',
+      reason: 'its body has 200001 bytes, RabbitMQ takes at most 200000 (its max_message_size)',
+    });
+    const others = results(outcomes).toSpliced(30, 1);
+    expect(others.every((outcome) => outcome === 'confirmed' || outcome === 'unknown')).toBe(true);
+    expect(others).toContain('unknown');
+    // Now that the limit is known, the like of it troubles nobody.
+    const repeats = batch.filter((_, n) => outcomes[n]!.outcome === 'unknown');
+    const again = await own.publish([...repeats, message(queue, { body: Buffer.alloc(300_000) })]);
+    expect(results(again)).toEqual([...repeats.map(() => 'confirmed'), 'rejected']);
+    const exact = await own.publish([message(queue, { body: Buffer.alloc(200_000) })]);
+    expect(results(exact)).toEqual(['confirmed']);
+    await own.close();
+  });
+
+  it('a queue that does not answer costs its own messages their confirmation and nobody else; repeated, they arrive once it does', async () => {
+    let channels = 0;
+    const counting = async (): Promise<RabbitConnection> => {
+      const connection = await connect(server.url);
+      const make = connection.createConfirmChannel.bind(connection);
+      return Object.assign(connection, { createConfirmChannel: () => (channels++, make()) });
+    };
+    const own = rabbitTransport({ connect: counting, confirmTimeoutMs: 1_000 });
+    const quorum = { arguments: { 'x-queue-type': 'quorum' } };
+    const [stuck, fine] = [await declared('stuck', quorum), await declared('fine')];
+    expect(results(await own.publish([message(stuck), message(fine)]))).toEqual(['confirmed', 'confirmed']);
+    server.evaluate(`sys:suspend({'%2F_stuck', node()}).`);
+    const held = message(stuck);
+    let [answer, others] = ['', new Set<string>()];
+    const going = own.publish([held]).then((outcomes) => (answer = results(outcomes)[0]!));
+    await until(async () => {
+      others = new Set([...others, ...results(await own.publish([message(fine)]))]);
+      return answer !== '';
+    });
+    await going;
+    expect([answer, [...others]]).toEqual(['unknown', ['confirmed']]);
+    expect(results(await own.publish([message(fine)]))).toEqual(['confirmed']);
+    expect(channels).toBeGreaterThanOrEqual(2);
+    server.evaluate(`sys:resume({'%2F_stuck', node()}).`);
+    await until(async () => results(await own.publish([held]))[0] === 'confirmed');
+    await own.close();
+  });
 
   it('under a memory alarm takes nothing: unavailable, no wait without end; all is well when the alarm ends', async () => {
     const own = rabbitTransport({ connect: () => connect(server.url), confirmTimeoutMs: 2_000 });
