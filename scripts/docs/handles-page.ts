@@ -43,4 +43,8 @@ In a transaction of your own, the driver tells: the relay is woken at the commit
 
 What waits for the commit inside a nested transaction (a savepoint) waits for the outermost one, and is not undone with the nested one alone: a volatile message, or a function given to \`afterCommit\`, still leaves at the commit. Stored messages go with their savepoint.
 
-Errors of these functions are reported and change nothing. When the outcome is unknown they do not run, and that is reported, too.`;
+Errors of these functions are reported and change nothing. When the outcome is unknown they do not run, and that is reported, too.
+
+## Kept statements
+
+Where the connection is one of pg (also under Kysely, Drizzle, Knex, TypeORM and MikroORM), the statement that adds a message is kept prepared under a name, \`tallystick_…\`, so the server plans it once per connection: that is most of what a message costs. It begins with the second message of a connection, after one question, once: whether the server's process is the one that the connection was told at its start. Behind a pooler (pgbouncer) it is another, and nothing is kept, so it works there in every mode. \`DISCARD ALL\` and \`DEALLOCATE ALL\` are noticed; when the server does not know the name after all, that one transaction fails and the connection keeps nothing from then on. postgres.js keeps its statements itself (\`prepare\`).`;

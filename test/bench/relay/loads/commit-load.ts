@@ -28,7 +28,8 @@ const clients = Array.from({ length: job.clients }, async () => {
     commits++;
   }
 });
-await new Promise((resolve) => setTimeout(resolve, 1000));
+// Until the runtime has compiled both.
+await new Promise((resolve) => setTimeout(resolve, 3000));
 const from = commits;
 const began = performance.now();
 await new Promise((resolve) => setTimeout(resolve, job.seconds * 1000));
