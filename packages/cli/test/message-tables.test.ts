@@ -69,6 +69,7 @@ describe('tallystick outbox', () => {
     expect((await outbox('show', ids[1]!)).out).toMatch(/^body +\(hex\) 000102$/m);
     const [shown] = jsonLines((await outbox('show', ids[3]!, '--bytes', '5', '--json')).out);
     expect(shown).toMatchObject({ id: ids[3], bodyBytes: 3000, body: { text: 'xxxxx', more: 2995 } });
+    expect((await outbox('show', ids[0]!.toLowerCase())).out).toBe(text);
     const absent = await outbox('show', 'nothing');
     expect(absent).toMatchObject({ code: 1, err: expect.stringContaining('there is no message nothing in the outbox of') });
   });
@@ -148,6 +149,14 @@ describe('tallystick inbox', () => {
     const inbox = (...args: string[]) => run(['inbox', ...args, '--consumer', 'wallet', '--database', database]);
     expect((await inbox('list')).out).toContain('failed: no such account');
     expect((await run(['inbox', 'list', '--database', database])).out).toContain('0 shown');
+    expect((await inbox('show', old.toLowerCase())).out).toMatch(/^body +hi$/m);
+    const foreign = old.toLowerCase();
+    const theirs = open();
+    theirs.exec(`insert into tallystick_inbox (id, channel, shard, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
+      values ('${foreign}', 'wallet', 1, 'theirs', 'deferred', 'dead', 1, 1, 0, 0, 0, 0)`);
+    theirs.close();
+    expect((await inbox('show', foreign)).out).toMatch(/^topic +theirs$/m);
+    expect((await inbox('bury', foreign, '--reason', 'x')).out).toContain(`${foreign} theirs: dead`);
     expect((await inbox('show', old)).out).toMatch(/^body +hi$/m);
     const done = await inbox('requeue', '--error', 'no such', '--execute');
     expect(done.out).toContain(`${old} orders: dead → retrying`);
@@ -174,6 +183,10 @@ describe('tallystick alarms', () => {
     await run(['alarms', 'silence', '--for', '0s', '--database', database]);
     expect(await told()).toEqual(['dead', 'blocked-keys']);
     expect((await run(['alarms', 'silence', '--database', database])).code).toBe(2);
+    const unknown = await run(['alarms', 'silence', 'daed', '--for', '1h', '--database', database]);
+    expect(unknown).toMatchObject({ code: 2, err: expect.stringContaining('no alarm is of kind "daed"') });
+    for (const kind of ['oldest-unsent', 'inbox-dead', 'reported-outage', 'database']) expect(unknown.err).toContain(kind);
+    expect((await run(['alarms', 'silence', 'reported-outage', '--for', '0s', '--database', database])).code).toBe(0);
   });
 });
 

@@ -1,6 +1,6 @@
 export { createCalls, type CallRequest, type Calls, type CallSettings } from './call/call.ts';
 export { ALL_KINDS } from './alarms/alarm-rows.ts';
-export { createAlarms, type Alarms, type AlarmsSettings } from './alarms/alarms.ts';
+export { createAlarms, TOLD_KINDS, type Alarms, type AlarmsSettings } from './alarms/alarms.ts';
 export type { FedAlarm } from './alarms/fed.ts';
 export type { AlarmExample, AlarmNotice } from './alarms/notice.ts';
 export { ALARM_KINDS, type AlarmRules, type WatchedKind } from './alarms/rules.ts';

@@ -1,6 +1,7 @@
 /** `tallystick alarms silence`: nobody is told of an alarm for a while, in no process that watches this database. */
 import { Option, type Command } from 'commander';
 import { durationMs } from '../arguments.ts';
+import { CliError } from '../cli-error.ts';
 import { usingDatabase, withDatabase, type DatabaseFlag } from '../database.ts';
 
 interface SilenceFlags extends DatabaseFlag {
@@ -20,7 +21,13 @@ export function addAlarms(program: Command): void {
 }
 
 async function silence(kind: string | undefined, flags: SilenceFlags): Promise<void> {
-  const { createAlarms } = await import('@tallystick/reliable');
+  const { createAlarms, TOLD_KINDS } = await import('@tallystick/reliable');
+  if (kind !== undefined && !TOLD_KINDS.includes(kind))
+    throw new CliError(
+      `no alarm is of kind ${JSON.stringify(kind)}`,
+      `give one of ${TOLD_KINDS.join(', ')}, or none for all`,
+      'usage',
+    );
   await usingDatabase(flags, async ({ db, name }) => {
     const until = Date.now() + flags.for;
     const alarms = createAlarms({ db, channel: flags.channel });

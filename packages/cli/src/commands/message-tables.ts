@@ -141,12 +141,19 @@ function printBlocked(keys: readonly BlockedKey[], json: boolean): void {
 
 async function show(words: TableWords, id: string, flags: CommonFlags & { bytes: number }): Promise<void> {
   await usingMonitor(words, flags, async (monitor, { name }) => {
-    const row = await monitor.show(id, flags.bytes);
+    const row = await monitor.show(await idMeant(monitor, words, id), flags.bytes);
     if (row === undefined)
       throw new CliError(`there is no message ${id} in the ${words.name} of ${name}`, 'it may have left; look at its receiver');
     if (flags.json) console.log(JSON.stringify({ ...row, headers: Object.fromEntries(row.headers) }));
     else printShown(row);
   });
+}
+
+/** Ids of ours are upper-case; a copy from elsewhere may not be. An inbox keeps its senders' ids, in whatever letters. */
+async function idMeant(monitor: AwaitedMonitor, { name }: TableWords, id: string): Promise<string> {
+  const upper = id.toUpperCase();
+  if (id === upper || !/^[0-9A-F]{32}$/.test(upper)) return id;
+  return name === 'inbox' && (await monitor.show(id, 0)) !== undefined ? id : upper;
 }
 
 function printShown({ headers, body, ...row }: ShownRow): void {
@@ -173,7 +180,12 @@ async function act(words: TableWords, action: Action, ids: readonly string[], fl
       'usage',
     );
   await usingMonitor(words, flags, async (monitor) => {
-    const report = await monitor.act(action, selection, { execute: flags.execute === true, reason: flags.reason });
+    const meant: string[] = [];
+    for (const id of ids) meant.push(await idMeant(monitor, words, id));
+    const report = await monitor.act(action, selectionOf(flags, meant), {
+      execute: flags.execute === true,
+      reason: flags.reason,
+    });
     if (flags.json) {
       for (const item of report.items) console.log(JSON.stringify({ action, executed: report.executed, ...item }));
     } else printReport(report);

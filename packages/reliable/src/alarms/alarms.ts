@@ -25,7 +25,7 @@ import type { Database } from '../sql/handles.ts';
 import type { Steps } from '../sql/statement.ts';
 import { ALL_KINDS, leaveOffice, recall, remember, silence, takeOffice, unquiet, type Remembered } from './alarm-rows.ts';
 import { decideAlarm, NOT_RAISED, type AlarmEvent, type AlarmMemory } from './decide-alarm.ts';
-import { fedOf, type FedAlarm } from './fed.ts';
+import { fedOf, REPORTED_KINDS, type FedAlarm } from './fed.ts';
 import { measure } from './measure.ts';
 import type { AlarmExample, AlarmNotice } from './notice.ts';
 import { ALARM_KINDS, limitOf, WATCHED_KINDS, type AlarmRules, type WatchedKind } from './rules.ts';
@@ -124,8 +124,13 @@ export class Alarms {
     return check;
   }
 
-  /** Nobody is told of this kind before `untilMs` (ms since 1970); without a kind, of none. Written down for all processes. */
+  /**
+   * Nobody is told of this kind before `untilMs` (ms since 1970); without a kind, of none. Written down for all processes. Rejects with a
+   * TypeError when no alarm is of this kind: see {@link TOLD_KINDS}.
+   */
   async silence(untilMs: number, kind: string = ALL_KINDS): Promise<void> {
+    if (kind !== ALL_KINDS && !TOLD_KINDS.includes(kind))
+      throw new TypeError(`no alarm is of kind ${JSON.stringify(kind)}; there are ${TOLD_KINDS.join(', ')}`);
     await this.#do((dialect) => silence(dialect, this.#options.channel, kind, untilMs));
   }
 
@@ -267,6 +272,9 @@ export class Alarms {
     return this.#reach.performAlone((session) => steps(session.dialect));
   }
 }
+
+/** Every kind that a notice may be of: what is watched, what relays and inboxes report, and a database that cannot be asked. */
+export const TOLD_KINDS: readonly string[] = [...WATCHED_KINDS, 'database', ...REPORTED_KINDS];
 
 /** A leader that misses so many checks is replaced. */
 const LEASE_CHECKS = 3;

@@ -1,3 +1,5 @@
+import type { InboxAlarm } from '../inbox/inbox-alarm.ts';
+import type { Alarm } from '../relay/alarm.ts';
 import type { AlarmExample } from './notice.ts';
 
 /** An alarm of a relay or an inbox, known by its fields: `kind`, and of the others whatever it has. */
@@ -23,7 +25,21 @@ export interface Fed {
 }
 
 /** Kinds that are counted in the tables: no need to believe one process. */
-const COUNTED: readonly string[] = ['dead', 'poison', 'unroutable'];
+const COUNTED: readonly string[] = ['dead', 'poison', 'unroutable'] satisfies readonly Counted[];
+type Counted = 'dead' | 'poison' | 'unroutable';
+
+/** What else relays and inboxes report; each is told as `reported-…`. */
+const REPORTED = {
+  stuck: true,
+  outage: true,
+  fenced: true,
+  database: true,
+  old: true,
+  unconfirmed: true,
+  hanging: true,
+} satisfies Readonly<Record<Exclude<(Alarm | InboxAlarm)['kind'], Counted | `${string}-over`>, true>>;
+
+export const REPORTED_KINDS: readonly string[] = Object.keys(REPORTED).map((kind) => `reported-${kind}`);
 const LASTING: readonly string[] = ['outage', 'database'];
 
 export function fedOf({ kind, row, reason, error, warning }: FedAlarm): Fed {

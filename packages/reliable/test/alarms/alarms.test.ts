@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished, describe, expect, test } from 'vitest';
-import { createAlarms, verifyWebhook, type AlarmNotice, type Alarms, type AlarmsSettings } from '../../src/index.ts';
+import { createAlarms, TOLD_KINDS, verifyWebhook, type AlarmNotice, type Alarms, type AlarmsSettings } from '../../src/index.ts';
 import { backends, connect, rowsOf } from '../support/backends.ts';
 import { settle, world, type World } from '../support/world.ts';
 
@@ -145,6 +145,16 @@ describe.each(backends)('alarms on $name', (backend) => {
     if (forgotten === 'alarm:') await alarms.silence(0);
     notices.push(...(await alarms.check()));
     expect(told(notices)).toEqual(heard);
+  });
+
+  test('are silenced by a kind that there is; another is refused with those there are', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend);
+    await expect(alarms.silence(1, 'daed')).rejects.toThrow(
+      /no alarm is of kind "daed"; there are oldest-unsent, dead, .*reported-outage/,
+    );
+    for (const kind of TOLD_KINDS) await alarms.silence(1, kind);
+    expect(rowsOf(here.app.raw, "select scope from tallystick_lease where scope like 'alarm-silence%'")).toHaveLength(17);
   });
 
   test('are checked by one process, and by another when that one is gone; neither tells what the other has told', async () => {
