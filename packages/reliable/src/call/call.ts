@@ -10,6 +10,7 @@ import { resolveOptions, type Clock, type GivenOptions, type Random } from '@tal
 import { systemClock, systemRandom } from '@tallystick/base/node';
 import { fail } from '../errors.ts';
 import { CALL_OPTIONS } from '../options.ts';
+import { Fields } from '../outbox/fields.ts';
 import { headersText, nameFault } from '../outbox/message.ts';
 import { ID_PATTERN, MessageIds, shardOf } from '../outbox/message-id.ts';
 import { perDialect } from '../sql/dialect.ts';
@@ -72,6 +73,8 @@ export class Calls {
   }
 
   #rowOf(request: CallRequest): CallRow {
+    const misspelt = FIELDS.fault('a call', request);
+    if (misspelt !== undefined) throw fail('BAD_CALL', misspelt);
     const id = request.id ?? this.#ids.next();
     const { method = 'POST', key, businessKey, notBefore = 0 } = request;
     const { body, contentType } = bytesOf(request.body);
@@ -101,6 +104,17 @@ export class Calls {
     };
   }
 }
+
+const FIELDS = new Fields({
+  method: true,
+  url: true,
+  headers: true,
+  body: true,
+  key: true,
+  businessKey: true,
+  notBefore: true,
+  id: true,
+} satisfies Readonly<Record<keyof CallRequest, true>>);
 
 interface Checked {
   readonly id: string;

@@ -6,6 +6,7 @@
 import { fail } from '../errors.ts';
 import type { OutgoingMessage } from '../transports/transport.ts';
 import { CONFIRMATION_TYPE, REPLY_TO } from './confirmation.ts';
+import { Fields } from './fields.ts';
 import { ID_PATTERN } from './message-id.ts';
 import type { DeliveryMode, MessageSettings, MessageType, MessageTypes, NewMessage } from './message-types.ts';
 
@@ -40,8 +41,32 @@ export function typeOf(name: string | undefined, types: MessageTypes | undefined
   throw fail('UNKNOWN_TYPE', `${JSON.stringify(name)}; declared are ${known.length === 0 ? 'none' : known.join(', ')}`);
 }
 
+const FIELDS = new Fields({
+  type: true,
+  topic: true,
+  key: true,
+  businessKey: true,
+  tag: true,
+  module: true,
+  exchange: true,
+  exchangeType: true,
+  routingKey: true,
+  headers: true,
+  contentType: true,
+  body: true,
+  mode: true,
+  confirm: true,
+  replyTo: true,
+  keepMs: true,
+  notBefore: true,
+  delayMs: true,
+  id: true,
+} satisfies Readonly<Record<keyof NewMessage, true>>);
+
 /** The message as it will be stored and travel. Throws BAD_MESSAGE naming what is wrong. */
 export function checked(given: NewMessage, type: MessageType | undefined, id: string, defaults: MessageDefaults): CheckedMessage {
+  const misspelt = FIELDS.fault('a message', given);
+  if (misspelt !== undefined) throw fail('BAD_MESSAGE', misspelt);
   const mode = given.mode ?? type?.mode ?? defaults.mode;
   const said = <Name extends keyof MessageSettings>(name: Name): MessageSettings[Name] => given[name] ?? type?.[name];
   const routingKey = said('routingKey');

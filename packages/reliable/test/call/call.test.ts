@@ -92,6 +92,7 @@ describe.each(both)('a call recorded on $name', (backend) => {
     ['a time that is none', { notBefore: -1 }],
     ['an empty key', { key: '' }],
     ['an id that is none', { id: 'x' }],
+    ['a misspelt field', { header: { a: 'b' } } as never],
     ['a body that is too large', { body: 'x'.repeat(4 * 1024 * 1024 + 1) }],
   ])('is refused with %s, and leaves nothing', async (_, wrong) => {
     const here = await world(backend);

@@ -142,6 +142,9 @@ describe.each(backends)('the outbox on $name', (backend: Backend) => {
     ['an id that is not 32 hex digits', { id: 'abc' }, 'id'],
     ['a time that is none', { notBefore: Number.NaN }, 'notBefore'],
     ['a header that is no text', { headers: { a: 1 as never } }, 'header a'],
+    ['a misspelt field', { bussinessKey: 'o-1' } as never, 'a message has no field "bussinessKey"; is businessKey meant?'],
+    ['a field in other letters', { KEEPMS: 1 } as never, 'is keepMs meant?'],
+    ['a field that resembles none', { priority: undefined } as never, 'no field "priority"; there are type, topic, key, '],
   ])('%s is refused inside the transaction, before anything is written', async (_name, fault, word) => {
     const here = await world(backend);
     here.app.raw.exec('begin');
