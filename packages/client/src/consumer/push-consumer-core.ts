@@ -30,7 +30,7 @@ import { Rebalance } from './rebalance.ts';
 import { retryTopic } from './retry-copy.ts';
 import type { Handle, Runner } from './runner.ts';
 import { Subscription } from './subscription.ts';
-import { TopicWatch } from './topic-watch.ts';
+import { readable, TopicWatch } from './topic-watch.ts';
 
 export interface ConsumerSetup {
   /** Topics with what is wanted of them: `*`, or tags joined by `||`. */
@@ -238,7 +238,7 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     return {
       clientId: this.clientId,
       topics: () => this.#subscriptions.keys(),
-      queuesOf: (topic) => this.#context.routes.get(topic)?.readQueues,
+      queuesOf: (topic) => readable(this.#context.routes.get(topic)),
       assign: (topic, queues) => {
         if (this.#state === 'running') this.#assignment.assign(topic, queues);
       },

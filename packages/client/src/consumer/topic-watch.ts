@@ -1,6 +1,10 @@
-/** Follows the routes of a consumer's topics: when each has been answered for the first time, and when one has other queues than before. */
-import { keyText } from '../route/queue-key.ts';
+/**
+ * Follows the routes of a consumer's topics: when each has been answered for the first time, and when one has other queues than before. A
+ * topic that does not exist yet has none, though a producer may know already which it would get.
+ */
+import { keyText, type QueueKey } from '../route/queue-key.ts';
 import type { RouteTable, RouteWatcher } from '../route/route-table.ts';
+import type { TopicRoute } from '../route/topic-route.ts';
 
 export class TopicWatch {
   readonly #routes: RouteTable;
@@ -19,7 +23,7 @@ export class TopicWatch {
     for (const topic of topics) {
       let seen: string | undefined;
       const watcher: RouteWatcher = (_error, route) => {
-        const queues = route?.readQueues.map(keyText).join() ?? '';
+        const queues = (readable(route) ?? []).map(keyText).join();
         const isChange = seen !== undefined && queues !== seen;
         if (seen === undefined && --left === 0) first();
         seen = queues;
@@ -28,7 +32,8 @@ export class TopicWatch {
       this.#watchers.set(topic, watcher);
       this.#routes.watch(topic, 0, watcher);
       const known = this.#routes.get(topic);
-      if (known !== undefined) watcher(undefined, known);
+      // A stand-in has just been asked for again.
+      if (known?.isStandIn === false) watcher(undefined, known);
     }
   }
 
@@ -36,4 +41,9 @@ export class TopicWatch {
     for (const [topic, watcher] of this.#watchers) this.#routes.unwatch(topic, watcher);
     this.#watchers.clear();
   }
+}
+
+/** Undefined while nobody knows of any. */
+export function readable(route: TopicRoute | undefined): readonly QueueKey[] | undefined {
+  return route?.isStandIn === false ? route.readQueues : undefined;
 }

@@ -1,7 +1,8 @@
 /**
  * The routes of all topics in use, asked for once, kept fresh by polling, and renewed at once when a broker's answer shows that one is
  * stale. Everyone who needs a topic watches it and hears of each change; a lookup that fails is repeated until it succeeds, and its
- * watchers hear of each failure. One lookup per topic is under way at a time.
+ * watchers hear of each failure. One lookup per topic is under way at a time. A stand-in for a topic that does not exist is asked for
+ * again as soon as a failed lookup is: the first message makes the topic, and its consumers wait for that.
  */
 import type { Timer, Timers } from '@tallystick/base';
 import type { ClientError } from '../errors.ts';
@@ -64,7 +65,8 @@ export class RouteTable {
     }
     entry.newQueues = Math.max(entry.newQueues, newQueues);
     entry.watchers.add(watcher);
-    if (entry.route === undefined) this.#ask(entry);
+    if (isSettled(entry.route)) return;
+    this.#ask(entry);
   }
 
   unwatch(topic: string, watcher: RouteWatcher): void {
@@ -92,11 +94,14 @@ export class RouteTable {
     if (entry.asking || this.#closed) return;
     entry.asking = true;
     this.#cancel(entry);
-    this.#source.route(entry.topic, entry.newQueues, (error, route) => {
+    const { newQueues } = entry;
+    this.#source.route(entry.topic, newQueues, (error, route) => {
       entry.asking = false;
       if (this.#closed || this.#entries.get(entry.topic) !== entry) return;
+      // A consumer had asked when a producer came, for whom a topic may be made: this is no answer to the producer.
+      if (error !== undefined && newQueues === 0 && entry.newQueues > 0) return this.#ask(entry);
       if (error === undefined) this.#learn(entry, route);
-      const ms = entry.route === undefined ? this.#options.routeRetryMs : this.#options.routeIntervalMs;
+      const ms = isSettled(entry.route) ? this.#options.routeIntervalMs : this.#options.routeRetryMs;
       entry.timer = this.#timers.after(ms, () => {
         entry.timer = undefined;
         this.#ask(entry);
@@ -115,4 +120,9 @@ export class RouteTable {
     if (entry.timer !== undefined) this.#timers.cancel(entry.timer);
     entry.timer = undefined;
   }
+}
+
+/** Nothing is expected to change soon. */
+function isSettled(route: TopicRoute | undefined): boolean {
+  return route !== undefined && !route.isStandIn;
 }

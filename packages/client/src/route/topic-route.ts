@@ -15,6 +15,8 @@ export interface TopicRoute {
   /** Queues that take messages: writable, on a broker whose master's address is known. */
   readonly writeQueues: readonly QueueKey[];
   readonly readQueues: readonly QueueKey[];
+  /** The topic does not exist: these are the queues it would have. They can be written to, which makes them, but not read. */
+  readonly isStandIn: boolean;
   /** Master address by broker name. */
   readonly addresses: ReadonlyMap<string, string>;
 }
@@ -22,8 +24,10 @@ export interface TopicRoute {
 /** The key of a broker's master among its addresses. */
 export const MASTER_ID = '0';
 
-/** `queuesMax`: the route is another topic's, whose queues this one will get at most so many of when it is created. */
-export function topicRoute(topic: string, data: TopicRouteData, queuesMax: number = QUEUES_MAX): TopicRoute {
+/** `newQueues`: the route is another topic's, whose queues this one will get at most so many of when it is created. */
+export function topicRoute(topic: string, data: TopicRouteData, newQueues?: number): TopicRoute {
+  const isStandIn = newQueues !== undefined;
+  const queuesMax = newQueues ?? QUEUES_MAX;
   const addresses = new Map<string, string>();
   for (const { brokerName, brokerAddrs } of data.brokerDatas) {
     const master = brokerAddrs.get(MASTER_ID);
@@ -37,7 +41,7 @@ export function topicRoute(topic: string, data: TopicRouteData, queuesMax: numbe
       addQueues(writeQueues, topic, brokerName, Math.min(writeQueueNums, queuesMax));
     }
   }
-  return { topic, writeQueues: writeQueues.sort(compareKeys), readQueues: readQueues.sort(compareKeys), addresses };
+  return { topic, isStandIn, writeQueues: writeQueues.sort(compareKeys), readQueues: readQueues.sort(compareKeys), addresses };
 }
 
 function addQueues(to: QueueKey[], topic: string, brokerName: string, count: number): void {

@@ -419,3 +419,58 @@ describe('orderly push consumer', () => {
     expect([closed, setup.stage.broker.asks(RequestCode.UNLOCK_BATCH_MQ).length]).toEqual([true, 1]);
   });
 });
+
+describe('a topic that its first message will make', () => {
+  /** A producer that knows what the topic would look like, and whose first message is still on its way. */
+  function awaited() {
+    const stage = new Stage();
+    stage.broker.topics.set('TBW102', 8);
+    stage.broker.script = (code) => (code === RequestCode.SEND_MESSAGE_V2 ? 'silent' : 'ok');
+    const client = stage.client();
+    const producer = client.producer();
+    const got: string[] = [];
+    const consumer = client.consumer({
+      group: 'g',
+      topics: { t: '*' },
+      from: 'first',
+      handler: (message, settle) => {
+        got.push(message.value.toString());
+        settle();
+      },
+    });
+    const failures: unknown[] = [];
+    const send = (): void => void producer.send({ topic: 't', value: 'x' }, (error) => error && failures.push(error.code));
+    return { stage, consumer, got, send, failures };
+  }
+  const places: readonly number[] = [
+    RequestCode.QUERY_CONSUMER_OFFSET,
+    RequestCode.GET_MIN_OFFSET,
+    RequestCode.GET_CONSUMER_LIST_BY_GROUP,
+  ];
+
+  it('is consumed as soon as it is there: until then nobody is asked where to start in it, and nothing is complained of', () => {
+    const { stage, consumer, got, send } = awaited();
+    send();
+    stage.time.settle();
+    const told: unknown[] = [];
+    consumer.start((error) => told.push(error));
+    stage.time.advance(3_000);
+    expect(told).toEqual([undefined]);
+    const asked = stage.broker.asked.filter(({ code, fields }) => places.includes(code) && fields.get('topic') === 't');
+    expect(asked).toEqual([]);
+    expect(stage.reports).toEqual([]);
+    stage.broker.topics.set('t', 2);
+    put(stage, 'first');
+    stage.time.advance(500);
+    expect(got).toEqual(['first']);
+  });
+
+  it('is not called unroutable because a consumer had asked for it before the producer', () => {
+    const { stage, consumer, send, failures } = awaited();
+    consumer.start(() => undefined);
+    send();
+    stage.time.advance(1_000);
+    expect(failures).toEqual([]);
+    expect(stage.broker.arrived.map(({ topic }) => topic)).toEqual(['t']);
+  });
+});

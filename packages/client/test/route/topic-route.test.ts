@@ -41,6 +41,8 @@ describe('a route over several brokers', () => {
       queueDatas: [queues('a', 8, 8), queues('b', 2, 2)],
     };
     expect(names(topicRoute('t', data, 4).writeQueues)).toBe('a0 a1 a2 a3 b0 b1');
+    expect(topicRoute('t', data, 4).isStandIn).toBe(true);
+    expect(topicRoute('t', data).isStandIn).toBe(false);
   });
 
   it('is not believed when it claims a million queues', () => {
