@@ -10,7 +10,7 @@ export * from './errors.ts';
 export { watchWrongUse, type WatchSettings, type WrongUse, type WrongUseWatch } from './guard/watch-wrong-use.ts';
 export { createLocks, type HeldLock, type LockPorts, type Locks, type LockSettings } from './inbox/locks.ts';
 export { createInbox, type EmittingOutbox, type Inbox, type InboxSettings, type OnceResult } from './inbox/inbox.ts';
-export type { Handler, HandlerContext, HandleSettings } from './inbox/handlers.ts';
+export type { Handler, HandlerContext, HandleSettings, Received } from './inbox/handlers.ts';
 export type { InboxAlarm, TroubledMessage } from './inbox/inbox-alarm.ts';
 export type { InboxCounters } from './inbox/retries.ts';
 export { updateVersion, type VersionedUpdate } from './inbox/update-version.ts';

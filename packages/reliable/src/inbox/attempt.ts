@@ -19,7 +19,7 @@ import type { Answer } from '../sql/handles.ts';
 import type { Session } from '../sql/session.ts';
 import { plain, run, type Steps } from '../sql/statement.ts';
 import type { Delivery } from '../transports/transport.ts';
-import type { HandlerContext, Rule } from './handlers.ts';
+import { receivedOf, type HandlerContext, type Rule } from './handlers.ts';
 import type { InboxDatabase } from './inbox-database.ts';
 import { endLock, type Locks, type LockTicket } from './locks.ts';
 import { limited, type Limited } from './time-limit.ts';
@@ -141,7 +141,7 @@ function* handle<Tx>(inside: Inside<Tx>): Steps<void> {
   const { delivery, rule } = attempt;
   const { handler, options } = rule;
   const alreadyDone = (): unknown => rule.alreadyDone?.(tx, delivery);
-  const work = (): unknown => handler(delivery, contextOf(inside));
+  const work = (): unknown => handler(receivedOf(delivery), contextOf(inside));
   if (session.kind === 'sync') {
     const already = yield* run({ call: alreadyDone });
     if (already.value !== true) yield* run({ call: work });

@@ -21,8 +21,23 @@ export interface HandlerContext<Tx> {
   readonly attempts: number;
 }
 
+/** A delivery as its handler gets it. */
+export interface Received<Payload = unknown> extends Delivery {
+  /** The body as a value, for bodies that are JSON; read when it is asked for. What its type says is believed, not checked. Throws SyntaxError. */
+  readonly payload: Payload;
+}
+
 /** On a synchronous handle it must be synchronous, too. What it returns is not looked at; when it throws, the attempt has failed. */
-export type Handler<Tx> = (delivery: Delivery, context: HandlerContext<Tx>) => unknown;
+export type Handler<Tx, Payload = unknown> = (delivery: Received<Payload>, context: HandlerContext<Tx>) => unknown;
+
+export function receivedOf(delivery: Delivery): Received {
+  // Not enumerable: a copy of the delivery reads no body.
+  return Object.defineProperty({ ...delivery }, 'payload', { get: () => payloadOf(delivery) }) as Received;
+}
+
+function payloadOf({ body }: Delivery): unknown {
+  return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'));
+}
 
 export interface HandleSettings<Tx> extends GivenOptions<typeof HANDLER_OPTIONS> {
   /** The id by which repeats are recognised, for messages of foreign senders that give none. Default: the delivery's. */

@@ -180,12 +180,16 @@ export class Inbox<R extends Database> {
   }
 
   /**
-   * Registers the handler of a message type; `*` handles what no other does. On a synchronous database it must be synchronous. Throws
-   * HANDLER_TAKEN, OptionsError.
+   * Registers the handler of a message type; `*` handles what no other does. On a synchronous database it must be synchronous. `Payload` is
+   * what the sender's `msg<Payload>()` says of the type. Throws HANDLER_TAKEN, OptionsError.
    */
-  handle(type: string, handler: Handler<TransactionOf<R>>, settings: HandleSettings<TransactionOf<R>> = {}): this {
+  handle<Payload = unknown>(
+    type: string,
+    handler: Handler<TransactionOf<R>, Payload>,
+    settings: HandleSettings<TransactionOf<R>> = {},
+  ): this {
     if (this.#database.kind === 'sync') refuseAsyncFunction(handler);
-    this.#handlers.add(type, handler, settings);
+    this.#handlers.add(type, handler as Handler<TransactionOf<R>>, settings);
     return this;
   }
 

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, expectTypeOf, test } from 'vitest';
 import { transaction, updateVersion, type Delivery, type Handle } from '../../src/index.ts';
 import { backends } from '../support/backends.ts';
 import { inboxWorld, pass, rowsOf } from './inbox-world.ts';
@@ -30,6 +30,29 @@ describe.each(both)('a handler on $name', (backend) => {
     await here.receive({ id: '3', type: undefined });
     expect(here.effects()).toEqual(['debit', 'any credit', 'any undefined']);
     expect(() => here.inbox.handle('debit', () => undefined)).toThrow(/HANDLER_TAKEN|handler already/);
+  });
+
+  test('gets the payload with its type where the body is JSON; one that is none is a failure of the message, if it is asked for', async () => {
+    const here = await inboxWorld(backend);
+    here.inbox.handle<{ readonly cents: number }>('debit', (received) => {
+      expectTypeOf<typeof received.payload.cents>().toEqualTypeOf<number>();
+      here.effect(`${received.payload.cents}`);
+    });
+    here.inbox.handle('raw', (received) => {
+      expectTypeOf<typeof received.payload>().toEqualTypeOf<unknown>();
+      here.effect(`${Object.keys({ ...received }).includes('payload')} ${Buffer.from(received.body).toString()}`);
+    });
+    const typed = (delivery: Delivery): void => here.effect(delivery.id);
+    here.inbox.handle('by hand', typed);
+    await here.receive({ body: Buffer.from('  {"cents":5}').subarray(2) });
+    await here.receive({ id: 'M2', body: Buffer.from('cents=5') });
+    await here.receive({ id: 'M3', type: 'raw', body: Buffer.from('cents=5') });
+    await here.receive({ id: 'M4', type: 'by hand' });
+    expect(here.effects()).toEqual(['5', 'false cents=5', 'M4']);
+    expect(here.rows()).toEqual(['done 0/0/0 -', 'retrying 1/1/1 failed', 'done 0/0/0 -', 'done 0/0/0 -']);
+    expect(String(rowsOf(here.raw, "select last_error from tallystick_inbox where id = 'M2'")[0]!['last_error'])).toContain(
+      'JSON',
+    );
   });
 
   test('that throws leaves nothing but the message itself, kept for a retry; the broker is acknowledged', async () => {
