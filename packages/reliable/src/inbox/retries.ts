@@ -7,10 +7,11 @@
  * An attempt is written down before it begins (`started`) and after it ended (`tries`). A difference is an attempt that took its
  * process with it. What is under that suspicion is tried alone, so that only the guilty collect more, and at `deathsMax` it is quarantined.
  */
-import { backoffMs, type Timer, type Turn } from '@tallystick/base';
+import { backoffMs, type Turn } from '@tallystick/base';
 import { fail } from '../errors.ts';
 import type { InboxOptions } from '../options.ts';
 import { LeaseKeeper } from '../relay/lease-keeper.ts';
+import { Looks } from '../looks.ts';
 import { comesBack, pause } from '../waits.ts';
 import type { Delivery } from '../transports/transport.ts';
 import { attemptAt, type AttemptPorts } from './attempt.ts';
@@ -54,9 +55,7 @@ export class Retries<Tx> {
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
   /** Messages that are being tried, or are about to be. */
   readonly #inHand = new Map<string, Promise<void>>();
-  #looking: Promise<unknown> = Promise.resolve();
-  #lookAsked = false;
-  #timer: Timer | undefined;
+  readonly #looks: Looks;
   #forgetAtMs = 0;
   #failures = 0;
   #told = false;
@@ -68,6 +67,8 @@ export class Retries<Tx> {
     const { random } = ports;
     this.owner = owner === '' ? `inbox-${random.u32().toString(16)}${random.u32().toString(16)}` : owner;
     this.#scope = consumer === '' ? 'tallystick_inbox' : `tallystick_inbox:${consumer}`;
+    const { turn, timers } = ports;
+    this.#looks = new Looks({ turn, timers, running: () => this.#state === 'running', look: () => this.#look() });
     const identity = { scope: this.#scope, owner: this.owner, leaseMs };
     this.#leases = new LeaseKeeper(ports.database, identity, rangesMax, ports.clock, (alarm) => {
       if (alarm.kind === 'fenced') ports.tell(alarm);
@@ -82,18 +83,18 @@ export class Retries<Tx> {
   start(): void {
     if (this.#state !== 'new') throw fail('INBOX_STATE', `start() while ${this.#state}`);
     this.#state = 'running';
-    this.#lookSoon();
+    this.#looks.soon();
   }
 
   wake(): void {
-    if (this.#state === 'running') this.#lookSoon();
+    if (this.#state === 'running') this.#looks.soon();
   }
 
   /** Tries all that is due now; needs no start(). Returns how many effects were committed meanwhile. */
   async drain(): Promise<number> {
     if (!this.#active) throw fail('INBOX_STATE', `drain() while ${this.#state}`);
     const before = this.#ports.counters.handled;
-    while ((await this.#look()) > 0 || this.#inHand.size > 0) await Promise.all(this.#inHand.values());
+    while ((await this.#looks.now()) > 0 || this.#inHand.size > 0) await Promise.all(this.#inHand.values());
     return this.#ports.counters.handled - before;
   }
 
@@ -104,8 +105,7 @@ export class Retries<Tx> {
   async #stop(): Promise<void> {
     if (this.#state === 'stopped') return;
     this.#state = 'stopping';
-    if (this.#timer !== undefined) this.#ports.timers.cancel(this.#timer);
-    await this.#looking;
+    await this.#looks.end();
     const ended = await comesBack(Promise.all(this.#inHand.values()), this.#ports.options.stopAfterMs, this.#ports.timers);
     if (ended) await this.#leases.release();
     this.#state = 'stopped';
@@ -188,23 +188,8 @@ export class Retries<Tx> {
     } else if (tries === handlers.of(type).options.stuckAfterTries) tell({ kind: 'stuck', row });
   }
 
-  #lookSoon(): void {
-    if (this.#lookAsked) return;
-    this.#lookAsked = true;
-    this.#ports.turn.atEnd(() => {
-      this.#lookAsked = false;
-      if (this.#state === 'running') void this.#look();
-    });
-  }
-
-  /** One look after the other. Answers how many attempts began; never throws. */
-  #look(): Promise<number> {
-    const look = this.#looking.then(() => this.#lookNow());
-    this.#looking = look;
-    return look;
-  }
-
-  async #lookNow(): Promise<number> {
+  /** Answers how many attempts began; never rejects. */
+  async #look(): Promise<number> {
     let begun = 0;
     try {
       if (this.#active && this.#ports.clock.monotonic() >= this.#pausedUntilMs) {
@@ -242,17 +227,12 @@ export class Retries<Tx> {
   }
 
   #schedule(): void {
-    if (this.#state !== 'running') return;
-    const { timers, clock, options } = this.#ports;
-    if (this.#timer !== undefined) timers.cancel(this.#timer);
+    const { clock, options } = this.#ports;
     const now = clock.monotonic();
     const pauseMs = this.#pausedUntilMs - now;
     const lookMs = pauseMs > 0 ? pauseMs : options.sweepIntervalMs;
     const renewMs = this.#leases.renewAtMs > now ? this.#leases.renewAtMs - now : lookMs;
-    this.#timer = timers.after(Math.max(1, Math.ceil(Math.min(lookMs, renewMs))), () => {
-      this.#timer = undefined;
-      this.#lookSoon();
-    });
+    this.#looks.after(Math.min(lookMs, renewMs));
   }
 
   /** The database did what was asked. */

@@ -11,7 +11,7 @@
  * (monitor, a person). It is given a pool, or a handle of its own: a synchronous one never waits inside a transaction, an asynchronous one
  * is a connection nobody else uses.
  */
-import { backoffMs, resolveOptions, type Clock, type Random, type Timer, type Timers, type Turn } from '@tallystick/base';
+import { backoffMs, resolveOptions, type Clock, type Random, type Timers, type Turn } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
 import { tellOnStandardError } from '../alarm-line.ts';
 import { fail } from '../errors.ts';
@@ -32,6 +32,7 @@ import { earliestOfKeys } from './overtaken.ts';
 import { RelayDatabase } from './relay-database.ts';
 import { relayStatements } from './relay-statements.ts';
 import { Retention } from './retention.ts';
+import { Looks } from '../looks.ts';
 import { comesBack } from '../waits.ts';
 
 export interface RelaySettings extends GivenRelayOptions {
@@ -63,7 +64,6 @@ export class Relay {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #timers: Timers;
-  readonly #turn: Turn;
   readonly #database: RelayDatabase;
   readonly #leases: LeaseKeeper;
   readonly #claimer: Claimer;
@@ -84,15 +84,13 @@ export class Relay {
   #owing = true;
   /** A look is under way; whether something has landed since it began. */
   #underWay: { landed: boolean } | undefined;
-  #looking: Promise<unknown> = Promise.resolve();
-  #lookAsked = false;
+  readonly #looks: Looks;
   /** Looks in a row that found nothing, with nothing in the air. */
   #idle = 0;
   #sweepAtMs = 0;
   /** What the sweep under way has taken so far, without the time between its claims. */
   #sweepTookMs = 0;
   #allAtMs = 0;
-  #sweepTimer: Timer | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(settings: RelaySettings) {
@@ -104,7 +102,12 @@ export class Relay {
     this.#clock = clock ?? systemClock;
     this.#random = random ?? systemRandom();
     this.#timers = timers ?? systemTimers();
-    this.#turn = turn ?? systemTurn();
+    this.#looks = new Looks({
+      turn: turn ?? systemTurn(),
+      timers: this.#timers,
+      running: () => this.#state === 'running',
+      look: () => this.#look(),
+    });
     this.#brake = released(this.#options);
     const { channel, table, owner, deadKeys, leaseMs, rangesMax } = this.#options;
     const scope = channel === '' ? table : `${table}:${channel}`;
@@ -149,12 +152,12 @@ export class Relay {
   start(): void {
     if (this.#state !== 'new') throw fail('RELAY_STATE', `start() while ${this.#state}`);
     this.#state = 'running';
-    this.#lookSoon();
+    this.#looks.soon();
   }
 
   /** Looks at the end of this turn. Cheap, harmless at any time; any number of calls in a turn are one look. */
   wake(): void {
-    if (this.#state === 'running') this.#lookSoon();
+    if (this.#state === 'running') this.#looks.soon();
   }
 
   /** Pushes and settles all that can be pushed now; needs no start() and uses no schedule. Returns how many were confirmed meanwhile. */
@@ -168,7 +171,7 @@ export class Relay {
         this.#sweepAtMs = this.#allAtMs = 0;
         this.#leases.seeSoon();
       }
-      launched = await this.#look();
+      launched = await this.#looks.now();
     }
     return this.counters.confirmed - before;
   }
@@ -181,8 +184,7 @@ export class Relay {
 
   async #stop(): Promise<void> {
     this.#state = 'stopping';
-    if (this.#sweepTimer !== undefined) this.#timers.cancel(this.#sweepTimer);
-    await this.#looking;
+    await this.#looks.end();
     const landed = await comesBack(Promise.all(this.#flights), this.#options.stopAfterMs, this.#timers);
     // While a push is still in the air, nobody else is offered its range before the lease expires.
     if (landed) await this.#leases.release();
@@ -193,23 +195,8 @@ export class Relay {
     return this.#state === 'new' || this.#state === 'running';
   }
 
-  #lookSoon(): void {
-    if (this.#lookAsked) return;
-    this.#lookAsked = true;
-    this.#turn.atEnd(() => {
-      this.#lookAsked = false;
-      if (this.#state === 'running') void this.#look();
-    });
-  }
-
-  /** One look after the other. Answers how many batches took off; never throws. */
-  #look(): Promise<number> {
-    const look = this.#looking.then(() => this.#lookNow());
-    this.#looking = look;
-    return look;
-  }
-
-  async #lookNow(): Promise<number> {
+  /** Answers how many batches took off; never rejects. */
+  async #look(): Promise<number> {
     let launched = 0;
     let seen = false;
     const look = (this.#underWay = { landed: false });
@@ -333,8 +320,6 @@ export class Relay {
 
   /** The next look when nothing wakes the relay: the longer nothing is found the later, the end of a pause, a sweep, or the next renewal. */
   #schedule(): void {
-    if (this.#state !== 'running') return;
-    if (this.#sweepTimer !== undefined) this.#timers.cancel(this.#sweepTimer);
     const now = this.#clock.monotonic();
     const { sweepIntervalMs } = this.#options;
     const pauseMs = Math.max(this.#brake.untilMs, this.#database.pausedUntilMs) - now;
@@ -346,10 +331,7 @@ export class Relay {
     const sweepMs = this.#sweepAtMs > now ? this.#sweepAtMs - now : idleMs;
     const lookMs = pauseMs > 0 ? pauseMs : Math.min(idleMs, sweepMs);
     const renewMs = this.#leases.renewAtMs > now ? this.#leases.renewAtMs - now : lookMs;
-    this.#sweepTimer = this.#timers.after(Math.max(1, Math.ceil(Math.min(lookMs, renewMs))), () => {
-      this.#sweepTimer = undefined;
-      this.#lookSoon();
-    });
+    this.#looks.after(Math.min(lookMs, renewMs));
   }
 
   /** Brakes or lets go; false while the broker shows no sign of life. */
