@@ -58,11 +58,11 @@ export const BANK_A = `${ACCOUNTS}
     amount bigint not null, key_sequence bigint not null, note text not null
   );
   create index journal_number on journal (number);
-  create table settling (message_id text not null, what text not null, by_whom text not null, holder text);
+  create table settling (message_id text not null, what text not null, state text, by_whom text not null, holder text);
   create function note_settling() returns trigger language plpgsql as $$
   begin
     insert into settling
-    select old.id, tg_op, current_setting('application_name'), l.owner
+    select old.id, tg_op, case when tg_op = 'UPDATE' then new.state end, current_setting('application_name'), l.owner
     from (select 1) as one
     left join tallystick_lease l on l.scope = 'tallystick_outbox' and old.shard between l.first_shard and l.last_shard;
     return null;
@@ -76,6 +76,7 @@ export const BANK_B = `${ACCOUNTS}
     amount bigint not null, key_sequence bigint not null, applied bigint not null, note text not null
   );
   create index journal_serial on journal (serial);
+  create table arrival (serial text not null, number integer not null);
 `;
 
 export function openingRows(keys: number): string {

@@ -1,6 +1,7 @@
 /** A child as the harness holds it: armed, awaited at a step, stopped, continued, killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Arm, ChildOptions, FromChild, ToChild } from './child/line.ts';
 import type { Role, StepName } from './steps.ts';
@@ -67,6 +68,12 @@ export class Child {
 
   get alive(): boolean {
     return this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  /** Most memory it has ever had at once, as the kernel counts it. */
+  peakBytes(): number {
+    const status = readFileSync(`/proc/${this.#process.pid}/status`, 'latin1');
+    return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
   }
 
   get ending(): string {

@@ -60,6 +60,36 @@ export const DEFECTS = [
     invariant: 'made-once',
     sentence: 'the app repeats a transaction whose COMMIT was not answered, without asking what became of it',
   },
+  {
+    name: 'confirm-before-commit',
+    scenario: 'confirmation',
+    invariant: 'confirmed-has-effect',
+    sentence: 'the consumer confirms when its effect is written, and commits afterwards',
+  },
+  {
+    name: 'repeat-not-confirmed',
+    scenario: 'confirmation',
+    invariant: 'all-confirmed',
+    sentence: 'the consumer acknowledges what it has seen before without confirming it again',
+  },
+  {
+    name: 'claims-everything',
+    scenario: 'backlog',
+    invariant: 'bounded',
+    sentence: 'a relay reads all there is before it sends the first message',
+  },
+  {
+    name: 'keys-forgotten-early',
+    scenario: 'forgotten-keys',
+    invariant: 'one-effect',
+    sentence: 'the consumer says that nothing comes again later than after 50 ms, and forgets as early',
+  },
+  {
+    name: 'new-serial-on-repeat',
+    scenario: 'confirmation',
+    invariant: 'one-serial',
+    sentence: 'a relay that sends a message again gives it a new serial',
+  },
 ] as const satisfies readonly DefectRow[];
 
 export type DefectName = (typeof DEFECTS)[number]['name'];

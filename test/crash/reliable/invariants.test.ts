@@ -20,6 +20,8 @@ function sound(): { -readonly [K in keyof Reading]: Reading[K] } {
     outbox: new Map(),
     outboxBodies: 0,
     deadInInbox: [],
+    heldAsOld: [],
+    arrivals: debits.map(({ serial, number }) => ({ serial, number })),
     settlings: [{ byWhom: 'relay-1', holder: 'relay-1', count: 2 }],
   };
 }
@@ -27,7 +29,7 @@ function sound(): { -readonly [K in keyof Reading]: Reading[K] } {
 function judged(change: (reading: ReturnType<typeof sound>) => void, told: readonly string[] = []): InvariantName[] {
   const reading = sound();
   change(reading);
-  const found = judge(reading, { transfers: 2, poison: new Set(), toldCommitted: new Set(told) });
+  const found = judge(reading, { transfers: 2, poison: new Set(), toldCommitted: new Set(told), byConsumer: false });
   return [...new Set(found.map(({ invariant }) => invariant))];
 }
 
@@ -50,6 +52,10 @@ test.each<[InvariantName, (reading: ReturnType<typeof sound>) => void]>([
   ['nothing-dead', (of) => (of.deadInInbox = ['S1'])],
   ['outbox-empty', (of) => (of.outbox = new Map([['waiting', 1]]))],
   ['outbox-empty', (of) => (of.outboxBodies = 1)],
+  ['outbox-empty', (of) => (of.outbox = new Map([['confirmed', 1]]))],
+  ['all-confirmed', (of) => (of.outbox = new Map([['sent', 1]]))],
+  ['one-serial', (of) => (of.arrivals = [...of.arrivals, { serial: 'S9', number: 1 }])],
+  ['one-serial', (of) => (of.arrivals = [...of.arrivals, { serial: 'S1', number: 2 }])],
   ['settled-by-holder', (of) => (of.settlings = [{ byWhom: 'relay-1', holder: 'relay-2', count: 1 }])],
   ['settled-by-holder', (of) => (of.settlings = [{ byWhom: 'relay-1', holder: null, count: 1 }])],
 ])('%s is named', (invariant, change) => {
@@ -64,10 +70,23 @@ test('poison may be without effect, if it is dead and its amount is known', () =
   const reading = sound();
   reading.ledgerB = [reading.ledgerB[0]!];
   reading.accountsB = [{ id: 'a', balance: OPENING + 10n }];
-  const expected = { transfers: 2, poison: new Set([2]), toldCommitted: new Set<string>() };
+  const expected = { transfers: 2, poison: new Set([2]), toldCommitted: new Set<string>(), byConsumer: false };
   expect(judge(reading, expected).map(({ invariant }) => invariant)).toEqual(['nothing-dead']);
   reading.deadInInbox = ['S2'];
   expect(judge(reading, expected)).toEqual([]);
+});
+
+test('what its consumer confirmed may be kept', () => {
+  const reading = { ...sound(), outbox: new Map([['confirmed', 2]]) };
+  const expected = { transfers: 2, poison: new Set<number>(), toldCommitted: new Set<string>(), byConsumer: true };
+  expect(judge(reading, expected)).toEqual([]);
+});
+
+test('what is held as too old may lie there if it is a repeat, and is lost if it is none', () => {
+  const held = { deadInInbox: ['S2'], heldAsOld: ['S2'] };
+  expect(judged((of) => Object.assign(of, held))).toEqual([]);
+  expect(judged((of) => Object.assign(of, held, { ledgerB: [of.ledgerB[0]!] }))).toContain('nothing-dead');
+  expect(judged((of) => Object.assign(of, { deadInInbox: ['S2'] }))).toEqual(['nothing-dead']);
 });
 
 test('every invariant says what it stands for', () => {

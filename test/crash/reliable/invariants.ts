@@ -17,6 +17,11 @@ export const INVARIANTS = {
   'bytes-equal': 'account, amount and text arrive as they were written (charsets and numbers)',
   'nothing-dead': 'no message was given up but those that were meant to be (retry)',
   'outbox-empty': 'the outbox is empty: heads and bodies (liveness)',
+  'confirmed-has-effect': 'what the consumer confirmed has its effect, at every moment (one effect, honest outcome)',
+  'all-confirmed': 'no message is sent for ever: a confirmation that was lost is made again (liveness)',
+  'one-serial': 'a message that is sent again bears the serial it had (one effect)',
+  bounded: 'a relay’s memory is that of its batches, and it never walks the whole table, however long the backlog is (bounded)',
+  'window-kept': 'no key is forgotten while its message may come again, and who would do that is refused (one effect)',
   'settled-by-holder': 'rows of the outbox were changed only by the relay that held their lease (fencing)',
   'child-lives': 'no process ended but those that were killed',
   'came-to-rest': 'everything was delivered before the harness lost patience (liveness)',
@@ -58,6 +63,10 @@ export interface Reading {
   readonly outbox: ReadonlyMap<string, number>;
   readonly outboxBodies: number;
   readonly deadInInbox: readonly string[];
+  /** Of these: because their keys may be forgotten. */
+  readonly heldAsOld: readonly string[];
+  /** What the consumer has received, where it notes that. */
+  readonly arrivals: readonly { readonly serial: string; readonly number: number }[];
   readonly settlings: readonly { readonly byWhom: string; readonly holder: string | null; readonly count: number }[];
 }
 
@@ -67,6 +76,8 @@ export interface Expected {
   readonly poison: ReadonlySet<number>;
   /** Serials whose transactions were told that they are committed. */
   readonly toldCommitted: ReadonlySet<string>;
+  /** Messages are settled by their consumer's confirmation; some rows are kept after that. */
+  readonly byConsumer: boolean;
 }
 
 export function judge(reading: Reading, expected: Expected): Violation[] {
@@ -112,11 +123,24 @@ export function judge(reading: Reading, expected: Expected): Violation[] {
   for (const seen of disorder(ledgerB)) violated('key-order', seen);
   for (const seen of changed(debits, credits)) violated('bytes-equal', seen);
 
-  const left = [...reading.outbox].map(([state, rows]) => `${rows} ${state}`);
+  const renamed = reading.arrivals.filter(({ serial, number }) => debits.get(serial)?.number !== number);
+  if (renamed.length > 0)
+    violated(
+      'one-serial',
+      `${renamed.length} came under another, such as transfer ${renamed[0]!.number} (${renamed[0]!.serial})`,
+    );
+  const unconfirmed = reading.outbox.get('sent') ?? 0;
+  if (unconfirmed > 0) violated('all-confirmed', `${unconfirmed} are sent and not confirmed`);
+
+  const settled = expected.byConsumer ? ['confirmed'] : [];
+  const open = [...reading.outbox].filter(([state]) => !settled.includes(state));
+  const left = open.map(([state, rows]) => `${rows} ${state}`);
   if (left.length > 0 || reading.outboxBodies > 0) violated('outbox-empty', `${left.join(', ')}, ${reading.outboxBodies} bodies`);
   const dead = (reading.outbox.get('dead') ?? 0) + (reading.outbox.get('buried') ?? 0);
   const poisoned = new Set(ledgerA.filter(({ number }) => expected.poison.has(number)).map(({ serial }) => serial));
-  const deadInInbox = reading.deadInInbox.filter((serial) => !poisoned.has(serial));
+  // What is held because it may be a repeat, and is one, is lost to nobody.
+  const repeats = new Set(reading.heldAsOld.filter((serial) => credits.has(serial)));
+  const deadInInbox = reading.deadInInbox.filter((serial) => !poisoned.has(serial) && !repeats.has(serial));
   if (dead + deadInInbox.length > 0) violated('nothing-dead', `${dead} in the outbox, ${deadInInbox.length} in the inbox`);
   const missing = [...poisoned].filter((serial) => !reading.deadInInbox.includes(serial));
   if (missing.length > 0) violated('nothing-dead', `${missing.length} poison messages are not dead: ${missing[0]}`);

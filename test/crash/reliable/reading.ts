@@ -20,20 +20,23 @@ export interface Progress {
   readonly effects: number;
   readonly distinctEffects: number;
   readonly deadInInbox: number;
+  /** Confirmations that have not left bank B. */
+  readonly unsaid: number;
 }
 
 export async function readProgress({ serverA, serverB, a, b }: Databases): Promise<Progress> {
   const ofA = await serverA.with(a, (client) =>
     numbers(
       client,
-      `select (select count(*) from journal where number > 0) as made, (select count(*) from tallystick_outbox) as open`,
+      `select (select count(*) from journal where number > 0) as made, (select count(*) from tallystick_outbox where state <> 'confirmed') as open`,
     ),
   );
   const ofB = await serverB.with(b, (client) =>
     numbers(
       client,
       `select (select count(*) from journal) as effects, (select count(distinct serial) from journal) as distinct_effects,
-       (select count(*) from tallystick_inbox where state = 'dead') as dead`,
+       (select count(*) from tallystick_inbox where state = 'dead') as dead,
+       (select count(*) from tallystick_outbox) + (select count(*) from tallystick_call) as unsaid`,
     ),
   );
   return {
@@ -42,6 +45,7 @@ export async function readProgress({ serverA, serverB, a, b }: Databases): Promi
     effects: ofB['effects']!,
     distinctEffects: ofB['distinct_effects']!,
     deadInInbox: ofB['dead']!,
+    unsaid: ofB['unsaid']!,
   };
 }
 
@@ -70,9 +74,30 @@ export async function readAll({ serverA, serverB, a, b }: Databases): Promise<Re
       ...ledgerRow(row),
       applied: Number(row['applied']),
     })),
-    deadInInbox: (await rows(client, `select id from tallystick_inbox where state = 'dead'`)).map((row) => String(row['id'])),
+    deadInInbox: await ids(client, `select id from tallystick_inbox where state = 'dead'`),
+    heldAsOld: await ids(client, `select id from tallystick_inbox where state = 'dead' and last_outcome = 'old'`),
+    arrivals: (await rows(client, 'select serial, number from arrival group by serial, number')).map((row) => ({
+      serial: String(row['serial']),
+      number: Number(row['number']),
+    })),
   }));
   return { ...ofA, ...ofB };
+}
+
+/**
+ * Serials that bank A counts as confirmed by their consumer and that have no effect in bank B. True at any moment: A is read first, and what is
+ * settled there was committed in B before.
+ */
+export async function confirmedWithoutEffect({ serverA, serverB, a, b }: Databases): Promise<string[]> {
+  const settled = await serverA.with(a, (client) =>
+    ids(
+      client,
+      `select j.serial as id from journal j where number > 0
+       and not exists (select 1 from tallystick_outbox o where o.id = j.serial and o.state <> 'confirmed')`,
+    ),
+  );
+  const effects = new Set(await serverB.with(b, (client) => ids(client, 'select serial as id from journal')));
+  return settled.filter((serial) => !effects.has(serial));
 }
 
 /** What a person would look at first: open messages, leases, and who does what in the databases. */
@@ -90,6 +115,8 @@ export async function whyStill({ serverA, serverB, a, b }: Databases): Promise<s
   });
   await serverB.with(b, async (client) => {
     seen['inbox'] = await rows(client, `${heads} tallystick_inbox where state <> 'done' order by sequence limit 5`);
+    seen['outbox of B'] = await rows(client, `${heads} tallystick_outbox order by sequence limit 5`);
+    seen['calls of B'] = await rows(client, `${heads} tallystick_call order by sequence limit 5`);
     seen['leases of B'] = await rows(client, leases);
     seen['activity in B'] = await rows(client, activity);
   });
@@ -112,6 +139,10 @@ function ledgerRow(row: Readonly<Record<string, unknown>>): LedgerRow {
     keySequence: Number(row['key_sequence']),
     note: String(row['note']),
   };
+}
+
+async function ids(client: pg.Client, sql: string): Promise<string[]> {
+  return (await rows(client, sql)).map((row) => String(row['id']));
 }
 
 async function numbers(client: pg.Client, sql: string): Promise<Record<string, number>> {

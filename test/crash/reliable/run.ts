@@ -5,7 +5,8 @@
  *   --transfers N      transfers per broker (2000)         --broker ours|rabbitmq|both (both)
  *   --only NAME,…      scenarios by name                   --outage S    seconds without a broker (30)
  *   --controls MODE    with | without | only (with): runs with a defect built in, which must be caught
- *   --full             20,000 transfers, an outage of 10 minutes; writes a ledger file and prints its path
+ *   --backlog N  rows that lie in the outbox before a relay starts (100,000)
+ *   --full             20,000 transfers, an outage of 10 minutes, a backlog of a million; writes a ledger file and prints its path
  *   --side-by-side N   scenarios at once (2), but those that hurt a server
  *   --seed N  --json   --list   --trace: what is done and told, as it happens
  */
@@ -18,11 +19,14 @@ import { build } from 'esbuild';
 import { DEFECTS, type DefectName } from './defects.ts';
 import { INVARIANTS, type Violation } from './invariants.ts';
 import type { Scenario } from './scenario.ts';
+import { backlogScenarios } from './scenarios/backlog.ts';
 import { brokerScenarios } from './scenarios/brokers.ts';
+import { confirmationScenarios } from './scenarios/confirmation.ts';
 import { consumerScenarios } from './scenarios/consumers.ts';
 import { databaseScenarios } from './scenarios/databases.ts';
 import { killScenarios } from './scenarios/kills.ts';
 import { relayScenarios } from './scenarios/relays.ts';
+import { windowScenarios } from './scenarios/windows.ts';
 import { type BrokerKind, type BrokerServer, OurServer } from './servers/broker-server.ts';
 import { PostgresServer } from './servers/postgres-server.ts';
 import { RabbitServer } from './servers/rabbit-server.ts';
@@ -34,6 +38,9 @@ export const SCENARIOS: readonly Scenario[] = [
   ...relayScenarios,
   ...brokerScenarios,
   ...consumerScenarios,
+  ...confirmationScenarios,
+  ...backlogScenarios,
+  ...windowScenarios,
 ];
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -47,6 +54,7 @@ interface Settings {
   readonly only: readonly string[];
   readonly controls: 'with' | 'without' | 'only';
   readonly outageMs: number;
+  readonly backlog: number;
   readonly full: boolean;
   readonly seed: number;
   readonly json: boolean;
@@ -155,6 +163,7 @@ async function runOne(servers: Servers, { scenario, transfers, defect }: Planned
     outageMs,
     schemaVersion: scenario.schemaVersion,
     trace: settings.trace,
+    backlog: settings.backlog,
   });
   const violations: Violation[] = [];
   try {
@@ -251,6 +260,7 @@ function settingsOf(args: readonly string[]): Settings | undefined {
       only: { type: 'string', default: '' },
       controls: { type: 'string', default: 'with' },
       outage: { type: 'string' },
+      backlog: { type: 'string' },
       full: { type: 'boolean', default: false },
       seed: { type: 'string', default: '1' },
       json: { type: 'boolean', default: false },
@@ -274,6 +284,7 @@ function settingsOf(args: readonly string[]): Settings | undefined {
     only,
     controls: oneOf(values.controls, ['with', 'without', 'only']),
     outageMs: Number(values.outage ?? (values.full ? 600 : 30)) * 1000,
+    backlog: Number(values.backlog ?? (values.full ? 1_000_000 : 100_000)),
     full: values.full,
     seed: Number(values.seed),
     json: values.json,

@@ -4,12 +4,12 @@
  */
 import { pgHandle } from './child/pg-handle.ts';
 import { migrate, TABLES } from '@tallystick/reliable';
-import type { Arm, ChildOptions } from './child/line.ts';
+import type { Arm, ChildOptions, ConfirmationOptions, WindowOptions } from './child/line.ts';
 import { BANK_A, BANK_B, openingRows } from './bank.ts';
 import { Child, type Reached } from './child-process.ts';
 import type { DefectName } from './defects.ts';
 import { judge, type Violation } from './invariants.ts';
-import { readAll, readProgress, whyStill, type Databases, type Progress } from './reading.ts';
+import { confirmedWithoutEffect, readAll, readProgress, whyStill, type Databases, type Progress } from './reading.ts';
 import type { BrokerServer } from './servers/broker-server.ts';
 import type { PostgresServer } from './servers/postgres-server.ts';
 import type { Role, StepName } from './steps.ts';
@@ -33,6 +33,8 @@ export interface StageOptions {
   readonly outageMs: number;
   readonly schemaVersion: 1 | undefined;
   readonly trace: boolean;
+  /** Rows of the scenario that begins with a backlog. */
+  readonly backlog: number;
 }
 
 export interface Spawn {
@@ -42,6 +44,10 @@ export interface Spawn {
   readonly defect?: DefectName | undefined;
   readonly parity?: 0 | 1;
   readonly old?: boolean;
+  readonly window?: WindowOptions;
+  readonly bulk?: boolean;
+  /** Another topic than the transfers'. */
+  readonly topic?: string;
 }
 
 export const KEYS = 23;
@@ -52,6 +58,8 @@ const STEP_WITHIN_MS = { sound: 30_000, defect: 4000 };
 const POLL_MS = 100;
 /** All is over and nothing has changed for so long: at rest. */
 const QUIET_MS = 600;
+/** With a defect in it, it may go on for ever. */
+const REST_WITHIN_MS = { sound: Number.POSITIVE_INFINITY, defect: 10_000 };
 /** Nothing has changed for so long and it is not over: it will never be. */
 const STALLED_MS = { sound: 25_000, defect: 5000 };
 
@@ -66,6 +74,11 @@ export class Stage {
   readonly details = new Map<string, string>();
   readonly violations: Violation[] = [];
   deadlocks = false;
+  /** Messages are settled by their consumer's confirmation. */
+  confirmation: ConfirmationOptions | undefined;
+  window: WindowOptions | undefined;
+  /** Later messages of a key pass its dead one. */
+  passDead = false;
   allowed = 0;
   readonly #children = new Set<Child>();
   readonly #databases: Databases;
@@ -74,6 +87,7 @@ export class Stage {
   readonly #told = new Set<string>();
   #started = 0;
   #rested = false;
+  #givenUp = false;
 
   private constructor(servers: Servers, options: StageOptions) {
     this.servers = servers;
@@ -105,14 +119,15 @@ export class Stage {
     return this.options.transfers;
   }
 
-  async spawn(role: Role, { arm = [], databasePort, defect, parity, old = false }: Spawn = {}): Promise<Child> {
+  async spawn(role: Role, spawn: Spawn = {}): Promise<Child> {
+    const { arm = [], databasePort, defect, parity, old = false, bulk = false } = spawn;
     const { servers, options } = this;
     const name = `${role}-${++this.#started}`;
     const childOptions: ChildOptions = {
       role,
       name,
       broker: { kind: servers.broker.kind, endpoint: servers.broker.endpoint },
-      topic: this.topic,
+      topic: spawn.topic ?? this.topic,
       a: servers.a.url(this.#databases.a, name, role === 'consumer' ? undefined : databasePort),
       b: servers.b.url(this.#databases.b, name, role === 'consumer' ? databasePort : undefined),
       keys: KEYS,
@@ -125,8 +140,11 @@ export class Stage {
       poison: [...this.poison],
       parity,
       old,
-      passDead: this.poison.size > 0,
+      passDead: this.passDead || this.poison.size > 0,
       deadlocks: this.deadlocks,
+      confirmation: this.confirmation,
+      window: spawn.window ?? this.window,
+      bulk,
     };
     const child = await Child.start(servers.program, childOptions, {
       count: (what, detail) => {
@@ -185,13 +203,35 @@ export class Stage {
 
   /** Until the figures say so; false after the limit. */
   async reaches(what: string, holds: (progress: Progress) => boolean, limitMs = STEP_WITHIN_MS.sound): Promise<boolean> {
+    return this.comesTrue(what, async () => holds(await this.progress().catch(() => NOTHING)), limitMs);
+  }
+
+  /** The same for anything that can be asked. */
+  async comesTrue(what: string, holds: () => boolean | Promise<boolean>, limitMs = STEP_WITHIN_MS.sound): Promise<boolean> {
     try {
-      await until(what, limitMs, async () => holds(await this.progress().catch(() => NOTHING)), POLL_MS);
+      await until(what, limitMs, holds, POLL_MS);
       return true;
     } catch {
       this.violations.push({ invariant: 'came-to-rest', seen: `never: ${what}` });
       return false;
     }
+  }
+
+  /** Asks again and again for so long: whatever bank A counts as confirmed has its effect. */
+  async watchConfirmed(ms: number): Promise<void> {
+    const limitMs = performance.now() + ms;
+    do {
+      const [first, ...more] = await confirmedWithoutEffect(this.#databases);
+      if (first === undefined) continue;
+      this.violations.push({ invariant: 'confirmed-has-effect', seen: `${first} has none, and ${more.length} more` });
+      return;
+    } while (performance.now() < limitMs);
+  }
+
+  /** What was to be seen has been seen: nobody waits for the rest. */
+  giveUp(violation: Violation): void {
+    this.violations.push(violation);
+    this.#givenUp = true;
   }
 
   /** Lets the rest be made and waits until nothing moves any more; for scenarios that own something the processes need until then. */
@@ -203,9 +243,17 @@ export class Stage {
 
   /** Comes to rest, stops all and judges. */
   async finish(): Promise<Violation[]> {
+    if (this.#givenUp) return this.violations;
     await this.rest();
     const reading = await readAll(this.#databases);
-    this.violations.push(...judge(reading, { transfers: this.transfers, poison: this.poison, toldCommitted: this.#told }));
+    this.violations.push(
+      ...judge(reading, {
+        transfers: this.transfers,
+        poison: this.poison,
+        toldCommitted: this.#told,
+        byConsumer: this.confirmation !== undefined,
+      }),
+    );
     return this.violations;
   }
 
@@ -234,6 +282,7 @@ export class Stage {
     this.#rested = true;
     const stalledMs = this.#patience(STALLED_MS);
     let seen = '';
+    const limitMs = performance.now() + this.#patience(REST_WITHIN_MS);
     let sinceMs = performance.now();
     for (;;) {
       const progress = await this.progress().catch(() => NOTHING);
@@ -244,7 +293,7 @@ export class Stage {
       }
       const stillMs = performance.now() - sinceMs;
       if (this.#over(progress) && stillMs >= QUIET_MS) return;
-      if (stillMs >= stalledMs) {
+      if (stillMs >= stalledMs || performance.now() > limitMs) {
         const why = await whyStill(this.#databases).catch(String);
         this.violations.push({ invariant: 'came-to-rest', seen: `stands still at ${seen} of ${this.transfers}; ${why}` });
         return;
@@ -257,13 +306,13 @@ export class Stage {
     return this.options.defect === undefined ? sound : defect;
   }
 
-  #over({ made, open, distinctEffects, deadInInbox }: Progress): boolean {
+  #over({ made, open, distinctEffects, deadInInbox, unsaid }: Progress): boolean {
     const poison = this.poison.size;
-    return made >= this.transfers && open === 0 && distinctEffects >= made - poison && deadInInbox >= poison;
+    return made >= this.transfers && open === 0 && unsaid === 0 && distinctEffects >= made - poison && deadInInbox >= poison;
   }
 }
 
-const NOTHING: Progress = { made: -1, open: -1, effects: -1, distinctEffects: -1, deadInInbox: -1 };
+const NOTHING: Progress = { made: -1, open: -1, effects: -1, distinctEffects: -1, deadInInbox: -1, unsaid: -1 };
 
 async function lay(server: PostgresServer, database: string, bank: string, version: 1 | undefined): Promise<void> {
   await dropDatabase(server, database);

@@ -2,13 +2,15 @@
  * THE numbered steps at which a child can be killed. A child announces a step only when it is armed, and then waits: what comes next has not
  * begun when the kill falls. The table is also the list of what the kill scenarios go through.
  */
-export type Role = 'app' | 'relay' | 'consumer';
+export type Role = 'app' | 'relay' | 'consumer' | 'sink';
 
 export interface StepRow {
   readonly name: string;
   readonly role: Role;
   readonly number: number;
   readonly sentence: string;
+  /** Comes about only where messages are settled by their consumer's confirmation. */
+  readonly confirmation?: true;
 }
 
 export const STEPS = [
@@ -28,10 +30,92 @@ export const STEPS = [
   { name: 'before-effect-commit', role: 'consumer', number: 3, sentence: 'COMMIT of the effect is the next thing that leaves' },
   { name: 'before-ack', role: 'consumer', number: 4, sentence: 'the effect is committed, the message is not acknowledged' },
   { name: 'in-retry', role: 'consumer', number: 5, sentence: 'the message failed once and is handled again' },
+  // By message to a topic of the sender's.
+  {
+    name: 'confirmation-claimed',
+    role: 'consumer',
+    number: 6,
+    sentence: 'effect and confirmation are committed, the confirmation has not left',
+    confirmation: true,
+  },
+  {
+    name: 'confirmation-published',
+    role: 'consumer',
+    number: 7,
+    sentence: 'the confirmation is on its way, no broker has confirmed it',
+    confirmation: true,
+  },
+  {
+    name: 'confirmation-unsettled',
+    role: 'consumer',
+    number: 8,
+    sentence: 'the broker has the confirmation, the consumer’s own outbox still holds it',
+    confirmation: true,
+  },
+  // By HTTP to an address of the sender's.
+  {
+    name: 'request-claimed',
+    role: 'consumer',
+    number: 9,
+    sentence: 'effect and request are committed, the request has not left',
+    confirmation: true,
+  },
+  {
+    name: 'request-sent',
+    role: 'consumer',
+    number: 10,
+    sentence: 'the request is on its way, no answer has been read',
+    confirmation: true,
+  },
+  {
+    name: 'request-unsettled',
+    role: 'consumer',
+    number: 11,
+    sentence: 'the request is answered, the consumer’s own table still holds it',
+    confirmation: true,
+  },
+  {
+    name: 'before-repeat-commit',
+    role: 'consumer',
+    number: 12,
+    sentence: 'the message came again: COMMIT of its repeated confirmation is the next thing that leaves',
+    confirmation: true,
+  },
+  {
+    name: 'confirmation-received',
+    role: 'app',
+    number: 7,
+    sentence: 'a confirmation has come as a message, nothing is settled',
+    confirmation: true,
+  },
+  {
+    name: 'confirmation-settled',
+    role: 'app',
+    number: 8,
+    sentence: 'the row is settled, the confirmation is not acknowledged',
+    confirmation: true,
+  },
+  {
+    name: 'request-received',
+    role: 'app',
+    number: 9,
+    sentence: 'a confirmation has come as a request, nothing is settled',
+    confirmation: true,
+  },
+  {
+    name: 'request-settled',
+    role: 'app',
+    number: 10,
+    sentence: 'the row is settled, the request is not answered',
+    confirmation: true,
+  },
 ] as const satisfies readonly StepRow[];
 
 export type StepName = (typeof STEPS)[number]['name'];
+/** Those that are killed step by step. */
+export type SteppedRole = (typeof STEPS)[number]['role'];
 
-export function stepsOf(role: Role): readonly (StepRow & { readonly name: StepName })[] {
-  return STEPS.filter((step) => step.role === role);
+/** The steps that come about with every message. */
+export function stepsOf(role: SteppedRole): readonly (StepRow & { readonly name: StepName })[] {
+  return STEPS.filter((step) => step.role === role && !('confirmation' in step));
 }

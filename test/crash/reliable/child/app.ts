@@ -5,10 +5,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock, systemRandom } from '@tallystick/base/node';
-import { afterCommit, createOutbox, MessageIds, shardOf, transaction } from '@tallystick/reliable';
+import { afterCommit, createOutbox, MessageIds, shardOf, transaction, type Confirm } from '@tallystick/reliable';
 import pg from 'pg';
 import { accountOf, debit, transferOf, type Transfer } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
+import { type Ear, hearConfirmations } from './confirmations.ts';
 import type { ChildOptions, Line } from './line.ts';
 import type { PgRunner } from './pg-runner.ts';
 import { watchQueries } from './watch-queries.ts';
@@ -21,6 +22,8 @@ const DEADLOCK_WINDOW_S = 0.01;
 const DEADLOCK_RETRIES = 3;
 const AGAIN_AFTER_MS = 20;
 const QUERY_TIMEOUT_MS = 3000;
+/** Longer than any scenario takes: the row is there to be looked at. */
+const KEPT_MS = 3_600_000;
 
 /** What an attempt is about; found by the connection that it runs on. */
 interface Attempt {
@@ -61,10 +64,15 @@ class App {
 
   async start(): Promise<void> {
     const made = await this.numbersMade();
+    const { confirmation } = this.options;
+    const ear: Ear | undefined =
+      confirmation === undefined ? undefined : await hearConfirmations(this.outbox, this.options, confirmation, this.line);
     this.line.onAllow = () => this.wake.splice(0).forEach((wake) => wake());
     this.line.onStop = () => {
       this.stopping = true;
-      void this.pool.end().finally(() => process.exit(0));
+      void Promise.resolve(ear?.stop())
+        .then(() => this.pool.end())
+        .finally(() => process.exit(0));
     };
     this.line.ready();
     const { workers } = this.options;
@@ -117,7 +125,7 @@ class App {
         const body = JSON.stringify(message);
         if (options.old) await addAsBefore(tx, { id: serial, topic: options.topic, key: account, body });
         else {
-          await this.outbox.in(tx).add({ id: serial, topic: options.topic, key: account, body });
+          await this.outbox.in(tx).add({ id: serial, topic: options.topic, key: account, body, ...this.confirmedHow(number) });
           afterCommit(tx, () => line.committed(serial));
         }
         await line.reached('after-add', number, serial);
@@ -127,6 +135,15 @@ class App {
       { resolveOutcome, retries: DEADLOCK_RETRIES },
     );
     await line.reached('after-commit', number, serial);
+  }
+
+  /** By message or by request; and one half of each is kept after it is settled. */
+  private confirmedHow(number: number): { confirm: Confirm; replyTo: string; keepMs: number } | undefined {
+    const { confirmation } = this.options;
+    if (confirmation === undefined) return undefined;
+    const { withinMs, replies, port } = confirmation;
+    const replyTo = number % 2 === 0 ? replies : `http://127.0.0.1:${port}/confirmations`;
+    return { confirm: { by: 'consumer', withinMs }, replyTo, keepMs: number % 4 < 2 ? KEPT_MS : 0 };
   }
 
   /** The same two rows locked in opposite orders: PostgreSQL has to kill one of two neighbours now and then. */

@@ -19,11 +19,15 @@ export interface BrokerEnds {
   close(): Promise<void>;
 }
 
-export function brokerEnds(broker: { readonly kind: BrokerKind; readonly endpoint: string }): BrokerEnds {
-  return broker.kind === 'ours' ? ours(broker.endpoint) : rabbit(broker.endpoint);
+/** `group`: whose subscribers share the messages. `orderly`: one message of a queue at a time. */
+export function brokerEnds(
+  broker: { readonly kind: BrokerKind; readonly endpoint: string },
+  { group = 'bank-b', orderly = true }: { readonly group?: string; readonly orderly?: boolean } = {},
+): BrokerEnds {
+  return broker.kind === 'ours' ? ours(broker.endpoint, group, orderly) : rabbit(broker.endpoint);
 }
 
-function ours(address: string): BrokerEnds {
+function ours(address: string, group: string, orderly: boolean): BrokerEnds {
   const client = new Client({ address, reconnectMaxMs: 300, heartbeatIntervalMs: 500, routeIntervalMs: 500, routeRetryMs: 100 });
   const consumer = {
     suspendMs: 50,
@@ -36,7 +40,7 @@ function ours(address: string): BrokerEnds {
   };
   return {
     transport: () => tallystickTransport(client.producer({ group: 'relays', deliveryTimeoutMs: 8000 })),
-    subscriber: () => tallystickSubscriber(client, { group: 'bank-b', consumer }),
+    subscriber: () => tallystickSubscriber(client, { group, orderly, consumer }),
     prepare: async () => undefined,
     close: async () => client.close(),
   };

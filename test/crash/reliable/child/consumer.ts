@@ -2,11 +2,21 @@
  * Bank B's service: each transfer is credited by a handler of the inbox, in the inbox's transaction. Every few messages fail once on purpose after
  * their effect was written, so that the inbox has to come back to them; and some, when asked for, kill the process that handles them.
  */
-import { createInbox, type Delivery, type Inbox, type Receipt } from '@tallystick/reliable';
+import {
+  CONFIRMATION_TYPE,
+  createInbox,
+  MessageIds,
+  type Delivery,
+  type Inbox,
+  type Receipt,
+  type Transport,
+} from '@tallystick/reliable';
+import { systemClock, systemRandom } from '@tallystick/base/node';
 import pg from 'pg';
 import { credit, type TransferMessage } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
-import type { ChildOptions, Line } from './line.ts';
+import type { ChildOptions, Line, WindowOptions } from './line.ts';
+import { confirming, type Voice } from './replies.ts';
 import { watchQueries } from './watch-queries.ts';
 
 /** One in so many messages fails the first time it is handled. */
@@ -26,9 +36,13 @@ export async function runConsumer(options: ChildOptions, line: Line): Promise<vo
     query_timeout: QUERY_TIMEOUT_MS,
     connectionTimeoutMillis: QUERY_TIMEOUT_MS,
   });
-  const consumer = new Consumer(options, line, pool);
   const ends = brokerEnds(options.broker);
+  const { confirmation } = options;
+  const voice = confirmation === undefined ? undefined : confirming(ends, options, confirmation, line);
+  const early = options.defect === 'confirm-before-commit' ? ends.transport() : undefined;
+  const consumer = new Consumer(options, line, pool, voice, early);
   await ends.prepare(options.topic);
+  if (confirmation !== undefined) await ends.prepare(confirmation.replies);
   const subscription = await ends
     .subscriber()
     .subscribe(options.topic, (delivery) => consumer.receive(delivery), { prefetch: 40 });
@@ -37,6 +51,7 @@ export async function runConsumer(options: ChildOptions, line: Line): Promise<vo
     void subscription
       .stop()
       .then(() => consumer.inbox.stop())
+      .then(() => voice?.stop())
       .then(() => ends.close())
       .finally(() => process.exit(0));
   };
@@ -48,12 +63,17 @@ class Consumer {
   private readonly options: ChildOptions;
   private readonly line: Line;
   private readonly pool: pg.Pool;
+  private readonly early: Transport | undefined;
+  private readonly ids = new MessageIds(systemClock, systemRandom());
   private readonly atWork = new WeakMap<object, AtWork>();
+  /** Connections in whose transaction a confirmation was written. */
+  private readonly confirming = new WeakSet<object>();
 
-  constructor(options: ChildOptions, line: Line, pool: pg.Pool) {
+  constructor(options: ChildOptions, line: Line, pool: pg.Pool, voice: Voice | undefined, early: Transport | undefined) {
     this.options = options;
     this.line = line;
     this.pool = pool;
+    this.early = early;
     this.inbox = createInbox(pool, {
       consumer: 'bank-b',
       owner: options.name,
@@ -65,6 +85,8 @@ class Consumer {
       deathsMax: options.poison.length > 0 ? 2 : 100,
       deadKeys: options.passDead ? 'pass' : 'hold',
       stopAfterMs: 3000,
+      ...windowOf(options),
+      outbox: voice?.outbox,
       onAlarm: (alarm) => line.count(`alarm-inbox-${alarm.kind}`, JSON.stringify(alarm)),
     });
     this.inbox.handle('*', async (delivery, { tx, attempts }) => {
@@ -75,6 +97,7 @@ class Consumer {
       await line.reached('after-effect', message.number, delivery.id);
       if (options.poison.includes(message.number)) process.kill(process.pid, 'SIGKILL');
       if (message.number % FAILS_EVERY === 0 && attempts === 0) throw new Error('fails once on purpose');
+      await this.confirmEarly(delivery);
     });
     pool.on('error', () => undefined);
     pool.on('connect', (client) => this.watch(client));
@@ -83,7 +106,9 @@ class Consumer {
 
   async receive(delivery: Delivery): Promise<Receipt> {
     const { number } = messageOf(delivery);
+    if (this.options.confirmation !== undefined) await this.noteArrival(delivery.id, number);
     await this.line.reached('after-delivery', number, delivery.id);
+    if (this.options.defect === 'repeat-not-confirmed' && (await this.isDone(delivery.id))) return 'done';
     if (this.options.defect === 'ack-before-commit') {
       void this.inbox.receive(delivery);
       return 'done';
@@ -109,26 +134,61 @@ class Consumer {
     }
   }
 
+  /** Every arrival, repeats included: what the harness knows serials from. */
+  private async noteArrival(serial: string, number: number): Promise<void> {
+    await this.pool
+      .query('insert into arrival (serial, number) values ($1, $2)', [serial, number])
+      .catch((error: unknown) => this.line.count('arrival-not-noted', String(error)));
+  }
+
+  /** For a defect: the message is known, so there is nothing to do. */
+  private async isDone(serial: string): Promise<boolean> {
+    const { rowCount } = await this.pool.query(`select 1 from tallystick_inbox where id = $1 and state = 'done'`, [serial]);
+    return rowCount === 1;
+  }
+
+  /** The defect: the effect is written, so it is as good as there. */
+  private async confirmEarly({ id }: Delivery): Promise<void> {
+    const { confirmation } = this.options;
+    if (this.early === undefined || confirmation === undefined) return;
+    const body = Buffer.from(JSON.stringify({ serial: id, consumer: 'bank-b', at: Date.now() }));
+    await this.early.publish([{ id: this.ids.next(), topic: confirmation.replies, type: CONFIRMATION_TYPE, body }]);
+  }
+
   private watch(client: pg.PoolClient): void {
     client.on('error', () => undefined);
     watchQueries(client, {
-      cares: /^\s*commit\b/i,
-      before: () => {
+      cares: /^\s*commit\b|insert into "?tallystick_(?:outbox|call)"?\b/i,
+      before: (sql) => {
+        if (!/^\s*commit\b/i.test(sql)) {
+          this.confirming.add(client);
+          return undefined;
+        }
         const work = this.atWork.get(client);
         this.atWork.delete(client);
+        const repeats = this.confirming.delete(client) && work === undefined;
+        if (repeats) return this.line.reached('before-repeat-commit', 0, '');
         return work === undefined ? undefined : this.line.reached('before-effect-commit', work.number, work.serial);
       },
     });
   }
 
   private report(): void {
-    const told = { duplicates: 0, failed: 0 };
+    const told = { duplicates: 0, failed: 0, forgotten: 0 };
     setInterval(() => {
-      const { duplicates, failed } = this.inbox.counters;
+      const { duplicates, failed, forgotten } = this.inbox.counters;
+      for (; told.forgotten < forgotten; told.forgotten++) this.line.count('key-forgotten');
       for (; told.duplicates < duplicates; told.duplicates++) this.line.count('duplicate-absorbed');
       for (; told.failed < failed; told.failed++) this.line.count('handler-failed');
     }, REPORT_EVERY_MS).unref();
   }
+}
+
+/** The defect: the consumer says that nothing comes again later than that, and forgets as early. */
+const HASTY_WINDOW: WindowOptions = { keepKeysMs: 50, redeliveryMs: 0, forgetIntervalMs: 50, oldMessages: 'handle' };
+
+function windowOf({ defect, window }: ChildOptions): WindowOptions | undefined {
+  return defect === 'keys-forgotten-early' ? HASTY_WINDOW : window;
 }
 
 function messageOf(delivery: Delivery): TransferMessage {

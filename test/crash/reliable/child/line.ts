@@ -34,6 +34,31 @@ export interface ChildOptions {
   readonly old: boolean;
   /** Every n-th transfer takes a second lock in the wrong order. */
   readonly deadlocks: boolean;
+  /** Messages are settled by their consumer's confirmation; absent: by the broker's. */
+  readonly confirmation: ConfirmationOptions | undefined;
+  /** How long the consumer remembers what it has handled; absent: as long as the package does by default. */
+  readonly window: WindowOptions | undefined;
+  /** The relay takes as many rows at once as it does by default, not as few as show what happens between batches. */
+  readonly bulk: boolean;
+}
+
+export interface ConfirmationOptions {
+  readonly withinMs: number;
+  /** Transfers with an even number are confirmed by message to this topic. */
+  readonly replies: string;
+  /** The others by request to this port of bank A. */
+  readonly port: number;
+  /** Which proves that they may. */
+  readonly token: string;
+  /** The confirmation of one in so many transfers is lost on its way once: neither broker nor bank A ever sees it. */
+  readonly lostEvery: number;
+}
+
+export interface WindowOptions {
+  readonly keepKeysMs: number;
+  readonly redeliveryMs: number;
+  readonly forgetIntervalMs: number;
+  readonly oldMessages: 'handle' | 'hold';
 }
 
 /** Wait at this step, at its n-th time from now (default: the next). */

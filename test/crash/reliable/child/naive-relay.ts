@@ -4,6 +4,7 @@
  *
  * - `last-id`: remembers the greatest number it has seen and asks only for greater ones;
  * - `newest-first`: takes the newest messages first;
+ * - `all-at-once`: reads all there is;
  * - `no-fence`: takes the leases properly and settles without asking whether they still hold.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +16,7 @@ const PAUSE_MS = 50;
 const ROWS = 50;
 const RANGES = 16;
 
-export type NaiveDefect = 'none' | 'last-id' | 'newest-first' | 'no-fence';
+export type NaiveDefect = 'none' | 'last-id' | 'newest-first' | 'all-at-once' | 'no-fence';
 
 export class NaiveRelay {
   private readonly options: ChildOptions;
@@ -58,7 +59,7 @@ export class NaiveRelay {
       `select h.sequence, h.id, h.message_key, h.topic, b.body from tallystick_outbox h join tallystick_outbox_body b using (id, channel)
        join tallystick_lease l on l.scope = 'tallystick_outbox' and h.shard between l.first_shard and l.last_shard and l.owner = $3
        where h.sequence > $1 order by h.sequence ${this.defect === 'newest-first' ? 'desc' : ''} limit $2`,
-      [this.last, ROWS, this.options.name],
+      [this.last, this.defect === 'all-at-once' ? null : ROWS, this.options.name],
     );
     if (rows.length === 0) return 0;
     if (this.defect === 'last-id') this.last = Math.max(...rows.map(({ sequence }) => Number(sequence)));

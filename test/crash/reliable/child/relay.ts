@@ -1,6 +1,8 @@
 /** The relay as its users run it, in a process of its own; between it and its two partners stands the harness. */
-import { createRelay, type OutgoingMessage, type PublishOutcome, type Transport } from '@tallystick/reliable';
+import { systemClock, systemRandom } from '@tallystick/base/node';
+import { createRelay, MessageIds, type OutgoingMessage, type Transport } from '@tallystick/reliable';
 import pg from 'pg';
+import { announced } from './announced.ts';
 import { brokerEnds } from './brokers.ts';
 import type { ChildOptions, Line } from './line.ts';
 import { NaiveRelay, type NaiveDefect } from './naive-relay.ts';
@@ -12,7 +14,7 @@ const QUERY_TIMEOUT_MS = 10_000;
 export async function runRelay(options: ChildOptions, line: Line): Promise<void> {
   const ends = brokerEnds(options.broker);
   const sound = ends.transport();
-  const transport = announced(options.defect === 'confirm-not-awaited' ? hasty(sound) : sound, line);
+  const transport = announced(flawed(sound, options), line);
   const naive = naiveOf(options);
   if (naive !== undefined) {
     const relay = new NaiveRelay(options, line, transport, naive);
@@ -32,7 +34,7 @@ export async function runRelay(options: ChildOptions, line: Line): Promise<void>
     retryMaxMs: 1000,
     brakeFirstMs: 50,
     brakeMaxMs: 500,
-    batchRows: 50,
+    ...(options.bulk ? {} : { batchRows: 50 }),
     stopAfterMs: 2000,
     onAlarm: (alarm) =>
       line.count(`alarm-${alarm.kind}`, alarm.kind === 'database' ? String((alarm.error as Error).stack) : JSON.stringify(alarm)),
@@ -51,6 +53,7 @@ function naiveOf({ defect, old }: ChildOptions): NaiveDefect | undefined {
   if (old) return 'none';
   if (defect === 'polls-id-greater-last') return 'last-id';
   if (defect === 'order-broken') return 'newest-first';
+  if (defect === 'claims-everything') return 'all-at-once';
   return defect === 'settle-without-fence' ? 'no-fence' : undefined;
 }
 
@@ -64,16 +67,20 @@ function poolOf(options: ChildOptions, line: Line): pg.Pool {
   pool.on('error', () => undefined);
   pool.on('connect', (client) => {
     client.on('error', () => undefined);
-    watchSettling(client, line);
+    watchSettling(client, line, options.confirmation === undefined ? DELETES : CHANGES);
   });
   return pool;
 }
 
+const DELETES = /delete\s+from\s+"?tallystick_outbox"?\b|^\s*commit\b/i;
+/** Where the consumer confirms, the broker's confirmation makes a row `sent`. */
+const CHANGES = /update\s+"?tallystick_outbox"?\s+as\s+h\b|^\s*commit\b/i;
+
 /** Settling is known by what it does; it ends with its statement, or with the transaction that the statement is in. */
-function watchSettling(client: pg.ClientBase, line: Line): void {
+function watchSettling(client: pg.ClientBase, line: Line, cares: RegExp): void {
   let settling = false;
   watchQueries(client, {
-    cares: /delete\s+from\s+"?tallystick_outbox"?\b|^\s*commit\b/i,
+    cares,
     before: (sql) => (isCommit(sql) ? undefined : line.reached('before-settle', 0, '')),
     answered(sql, status) {
       settling ||= !isCommit(sql);
@@ -88,27 +95,26 @@ function isCommit(sql: string): boolean {
   return /^\s*commit\b/i.test(sql);
 }
 
-/** The transport, with the steps of a push. */
-function announced(transport: Transport, line: Line): Transport {
-  return {
-    ...(transport.keepsOrder === undefined ? {} : { keepsOrder: transport.keepsOrder }),
-    async publish(batch) {
-      const first = batch[0]?.id ?? '';
-      await line.reached('after-claim', batch.length, first);
-      const answer = transport.publish(batch);
-      // It may be rejected while the harness holds us; the await below is told.
-      answer.catch(() => undefined);
-      await line.reached('published', batch.length, first);
-      const outcomes = await answer;
-      countOutcomes(outcomes, line);
-      if (outcomes.some(({ outcome }) => outcome === 'confirmed')) await line.reached('after-publish', batch.length, first);
-      return outcomes;
-    },
-  };
+function flawed(transport: Transport, { defect }: ChildOptions): Transport {
+  if (defect === 'confirm-not-awaited') return hasty(transport);
+  return defect === 'new-serial-on-repeat' ? renaming(transport) : transport;
 }
 
-function countOutcomes(outcomes: readonly PublishOutcome[], line: Line): void {
-  for (const { outcome, reason } of outcomes) if (outcome !== 'confirmed') line.count(`publish-${outcome}`, reason ?? '');
+/** The defect: what is sent again gets a number of its own. */
+function renaming(transport: Transport): Transport {
+  const ids = new MessageIds(systemClock, systemRandom());
+  const sent = new Set<string>();
+  return {
+    ...(transport.keepsOrder === undefined ? {} : { keepsOrder: transport.keepsOrder }),
+    publish: (batch) =>
+      transport.publish(
+        batch.map((message) => {
+          if (sent.has(message.id)) return { ...message, id: ids.next() };
+          sent.add(message.id);
+          return message;
+        }),
+      ),
+  };
 }
 
 /** The defect: what has been handed over counts as confirmed. */

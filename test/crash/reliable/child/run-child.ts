@@ -3,7 +3,8 @@ import { runApp } from './app.ts';
 import { runConsumer } from './consumer.ts';
 import { type ChildOptions, Line } from './line.ts';
 import { runRelay } from './relay.ts';
+import { runSink } from './sink.ts';
 
 const options = JSON.parse(process.argv[2]!) as ChildOptions;
-const run = { app: runApp, relay: runRelay, consumer: runConsumer }[options.role];
+const run = { app: runApp, relay: runRelay, consumer: runConsumer, sink: runSink }[options.role];
 await run(options, new Line(options));

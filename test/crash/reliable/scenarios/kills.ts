@@ -1,11 +1,11 @@
 /** SIGKILL from outside at each numbered step of each process, while transfers flow; the next process takes up what the dead one left. */
 import type { Child } from '../child-process.ts';
 import type { Scenario } from '../scenario.ts';
-import { type Role, stepsOf } from '../steps.ts';
+import { type SteppedRole, stepsOf } from '../steps.ts';
 
 const ROUNDS = 2;
 
-function killScenario(role: Role): Scenario {
+function killScenario(role: SteppedRole): Scenario {
   const steps = stepsOf(role);
   return {
     name: `kill-${role}`,
