@@ -5,7 +5,7 @@
 import { sql, type SqlBool } from 'kysely';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared, preparedList } from '../sql/statement.ts';
-import { bodyAs, headAs, type MessageTable, type RowState } from '../sql/tables.ts';
+import { bodyAs, headAs, OUTBOX, type HeadRow, type MessageTable, type RowState } from '../sql/tables.ts';
 
 export type MonitorStatements = ReturnType<ReturnType<typeof monitorStatementsOf>>;
 
@@ -30,32 +30,8 @@ export const monitorStatementsOf = perDialect((dialect) => {
   };
 });
 
-const columns = [
-  'sequence',
-  'id',
-  'message_key',
-  'topic',
-  'tag',
-  'mode',
-  'state',
-  'attempts',
-  'tries',
-  'last_outcome',
-  'last_error',
-  'due_at',
-  'created_at',
-  'changed_at',
-  'body_bytes',
-  'message_type',
-  'module',
-  'business_key',
-  'exchange',
-  'exchange_type',
-  'routing_key',
-  'confirm_within',
-  'keep_for',
-  'started',
-] as const;
+/** All that a head has, but where it lies: that is what was asked by. */
+const columns = (Object.keys(OUTBOX.columns) as (keyof HeadRow)[]).filter((name) => name !== 'channel' && name !== 'shard');
 
 function monitorStatements(dialect: Dialect, table: MessageTable) {
   const { build } = dialect;
@@ -154,12 +130,7 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
         .limit(hole<number>('limit')),
     ),
     byIds: preparedList<'channel'>((ids) =>
-      // Hidden from a planner that knows nothing of the table and would walk the whole channel.
-      build
-        .selectFrom(head)
-        .select(columns)
-        .where(sql<string>`coalesce(channel, '')`, '=', hole<string>('channel'))
-        .where('id', 'in', ids),
+      build.selectFrom(head).select(columns).where('channel', '=', hole<string>('channel')).where('id', 'in', ids),
     ),
     /** How many rows wait behind a failing one of their key, up to a cap. */
     behind: prepared<'channel' | 'key' | 'after' | 'limit'>(
