@@ -1,5 +1,7 @@
 /** What only RabbitMQ can do to a message, on a real one. */
 import { connect, type Channel, type Options } from 'amqplib';
+import { readFileSync } from 'node:fs';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock, systemRandom } from '@tallystick/base/node';
 import {
@@ -125,6 +127,41 @@ describe('the transport', () => {
 });
 
 describe('the subscriber', () => {
+  it('hands a queue of one active consumer on only when what it is receiving has ended, and everything else in order', async () => {
+    const arguments_ = { 'x-single-active-consumer': true };
+    await channel.assertQueue('handed-on', { durable: true, arguments: arguments_ });
+    await transport.publish(
+      Array.from({ length: 12 }, (_, n) => message('handed-on', { key: `k${n % 2}`, body: Buffer.from(String(n)) })),
+    );
+    const events: string[] = [];
+    let finish: () => void = () => undefined;
+    const finished = new Promise<void>((resolve) => (finish = resolve));
+    const first = await subscriber({ prefetch: 6 }).subscriber.subscribe('handed-on', async ({ body }) => {
+      events.push(`first began ${String(body)}`);
+      await finished;
+      events.push(`first ended ${String(body)}`);
+      return 'done';
+    });
+    await until(() => events.length === 2);
+    await subscriber({ prefetch: 6 }).subscriber.subscribe('handed-on', ({ body, key }) => {
+      events.push(`second ${key} ${String(body)}`);
+      return Promise.resolve('done');
+    });
+    const stopping = first.stop();
+    // Long enough for a broker that was told to go on to have done so.
+    await expect(until(() => events.length > 2, 300)).rejects.toThrow();
+    finish();
+    await stopping;
+    await until(() => events.length === 14);
+    expect(events.slice(0, 4).toSorted()).toEqual(['first began 0', 'first began 1', 'first ended 0', 'first ended 1']);
+    expect(events.slice(4).filter((event) => event.startsWith('second k0'))).toEqual(
+      [2, 4, 6, 8, 10].map((n) => `second k0 ${n}`),
+    );
+    expect(events.slice(4).filter((event) => event.startsWith('second k1'))).toEqual(
+      [3, 5, 7, 9, 11].map((n) => `second k1 ${n}`),
+    );
+  });
+
   it('refuses a queue that is not there, and declares what it is told to', async () => {
     await expect(subscriber().subscriber.subscribe('absent', () => Promise.resolve('done'))).rejects.toThrow(/NOT_FOUND/);
     const got: Delivery[] = [];
@@ -199,22 +236,17 @@ describe('the subscriber', () => {
 });
 
 describe('a poisoned message', () => {
-  /** As the guide says. */
-  const declaration = {
-    durable: true,
-    arguments: {
-      'x-queue-type': 'quorum',
-      'x-delivery-limit': 3,
-      'x-dead-letter-exchange': '',
-      'x-dead-letter-routing-key': 'orders.dead',
-      'x-dead-letter-strategy': 'at-least-once',
-      'x-overflow': 'reject-publish',
-    },
+  /** The declaration of the guide, run as it stands there, but with a limit that is reached sooner. */
+  const declareAsTheGuide = async (limit: number): Promise<void> => {
+    const guide = readFileSync(new URL('../../../docs/guides/reliable-messages.md', import.meta.url), 'utf8');
+    const [, code] = /^```js\n([^]*?assertQueue[^]*?)^```/m.exec(guide) ?? [];
+    const parts = code!.split("'x-delivery-limit': 20");
+    expect(parts).toHaveLength(2);
+    await runInNewContext(`(async () => {${parts.join(`'x-delivery-limit': ${limit}`)}})()`, { channel });
   };
 
   it('that goes back to a quorum queue more often than its delivery limit ends behind its dead letter exchange, with its id', async () => {
-    await channel.assertQueue('orders.dead', { durable: true, arguments: { 'x-queue-type': 'quorum' } });
-    await channel.assertQueue('orders', declaration);
+    await declareAsTheGuide(3);
     const [poison, good] = [message('orders', { key: 'p' }), message('orders', { key: 'g' })];
     expect(results(await transport.publish([poison, good]))).toEqual(['confirmed', 'confirmed']);
     const seen: string[] = [];

@@ -16,12 +16,7 @@ export interface RabbitConnection {
 
 export interface RabbitChannel {
   prefetch(count: number): Promise<unknown>;
-  consume(
-    queue: string,
-    take: (message: RabbitMessage | null) => void,
-    options?: RabbitConsumeOptions,
-  ): Promise<{ readonly consumerTag: string }>;
-  cancel(consumerTag: string): Promise<unknown>;
+  consume(queue: string, take: (message: RabbitMessage | null) => void, options?: RabbitConsumeOptions): Promise<unknown>;
   ack(message: RabbitMessage): void;
   nack(message: RabbitMessage, allUpTo?: boolean, requeue?: boolean): void;
   close(): Promise<unknown>;

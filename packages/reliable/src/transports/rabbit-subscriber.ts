@@ -4,7 +4,8 @@
  * queue is deleted or moves). What comes back as `again` is tried again in hand, see receiving.ts.
  *
  * Messages of one key keep their order within one subscription. Over several consumers of a queue they do so only if the queue
- * has one active consumer at a time (`x-single-active-consumer`) or the keys are spread over queues.
+ * has one active consumer at a time (`x-single-active-consumer`) or the keys are spread over queues; one that stops hands the queue on only when
+ * what it is receiving has ended.
  *
  * A message of a foreign sender without a message id cannot be told from its own repetition. `identify` may find it an id; else it is
  * received with the id '', and an inbox keeps it in its table for a person. With `withoutId: 'refuse'` it is refused for good instead:
@@ -123,7 +124,6 @@ export class RabbitSubscription implements Subscription {
   readonly #onStopped: () => void;
   readonly #receiving: Receiving;
   #channel: RabbitChannel | undefined;
-  #consumerTag = '';
   #failures = 0;
   #timer: Timer | undefined;
   #trying: Promise<void> = Promise.resolve();
@@ -156,11 +156,10 @@ export class RabbitSubscription implements Subscription {
     await this.#trying;
     this.#firstStand?.reject(new Error('stopped before the subscription stood'));
     this.#firstStand = undefined;
-    // Not waited for: what the broker still sends until it hears of this goes back at once.
-    const cancelling = this.#channel?.cancel(this.#consumerTag).catch(() => undefined);
-    await comesBack(this.#receiving.stop(), this.#world.options.stopAfterMs, this.#world.ports.timers);
+    // The consumer is not cancelled first: a queue with one active consumer would go on to the next while messages are being received here.
+    // With the channel it ends and everything unacknowledged goes back in order, at once.
+    await comesBack(this.#receiving.finish(), this.#world.options.stopAfterMs, this.#world.ports.timers);
     this.#receiving.dropAll();
-    await cancelling;
     const channel = this.#channel;
     this.#channel = undefined;
     await channel?.close().catch(() => undefined);
@@ -182,11 +181,10 @@ export class RabbitSubscription implements Subscription {
       await opened.prefetch(this.#prefetch);
       if (this.#stopped !== undefined) return void opened.close().catch(() => undefined);
       this.#channel = opened;
-      const { consumerTag } = await opened.consume(this.#queue, (message) => this.#take(opened, message), consume);
+      await opened.consume(this.#queue, (message) => this.#take(opened, message), consume);
       // Lost already: a later attempt is on its way, except the first one's.
       if (this.#channel !== opened && this.#firstStand === undefined) return;
       if (this.#channel !== opened) throw new Error('the broker ended the consumer as soon as it stood');
-      this.#consumerTag = consumerTag;
       link.proved();
       this.#firstStand?.resolve();
       this.#firstStand = undefined;

@@ -49,6 +49,8 @@ export class Receiving {
   readonly #ports: ReceivingPorts;
   readonly #lanes = new Map<string | symbol, Lane>();
   #stopping = false;
+  /** Nothing is given back: the broker will take it. */
+  #keeping = false;
   #idle: (() => void)[] = [];
 
   constructor(receive: (delivery: Delivery) => Promise<Receipt>, options: ReceivingOptions, ports: ReceivingPorts) {
@@ -59,6 +61,7 @@ export class Receiving {
 
   /** Takes a delivery; `settle` is called at most once, and not at all after `dropAll`. */
   take(delivery: Delivery, settle: (as: Settled) => void): void {
+    if (this.#keeping) return;
     if (this.#stopping) return settle('back');
     const name = delivery.key ?? Symbol('no key');
     const lane = this.#lanes.get(name) ?? { waiting: [], head: undefined, timer: undefined };
@@ -90,6 +93,25 @@ export class Receiving {
         this.#giveBack(name, lane);
       } else for (const one of lane.waiting.splice(0)) one.settle('back');
     }
+    return this.#untilIdle();
+  }
+
+  /**
+   * Begins nothing more and waits for what is being received. The rest is not given back but stays where it is, for the broker to take with the
+   * channel: given back one by one it could go to the next consumer while an earlier message of its key is still being received here.
+   */
+  finish(): Promise<void> {
+    this.#stopping = this.#keeping = true;
+    for (const [name, lane] of this.#lanes) {
+      lane.waiting.length = 0;
+      if (lane.timer === undefined) continue;
+      this.#ports.timers.cancel(lane.timer);
+      this.#lanes.delete(name);
+    }
+    return this.#untilIdle();
+  }
+
+  #untilIdle(): Promise<void> {
     return new Promise((resolve) => {
       this.#idle.push(resolve);
       this.#tellIdle();
@@ -134,7 +156,7 @@ export class Receiving {
 
   /** The head first: a broker puts what comes back in front, in the order of its coming. */
   #giveBack(name: string | symbol, lane: Lane): void {
-    const all = [lane.head!, ...lane.waiting.splice(0)];
+    const all = this.#keeping ? [] : [lane.head!, ...lane.waiting.splice(0)];
     lane.head = undefined;
     lane.timer = undefined;
     this.#lanes.delete(name);
