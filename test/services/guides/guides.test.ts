@@ -36,7 +36,7 @@ it.each(programs)('program $number of $guide prints what it says', async ({ guid
     const sources = join(root, 'packages/cli/bin/sources.js');
     const { stdout } = await promisify(execFile)(process.execPath, ['--import', sources, 'program.ts'], {
       cwd: own,
-      env: { ...process.env, DATABASE_URL: database.url, AMQP_URL: vhost.url },
+      env: { ...process.env, DATABASE_URL: database.url, RABBITMQ_URL: vhost.url },
     });
     expect(stdout).toBe(output);
   } finally {

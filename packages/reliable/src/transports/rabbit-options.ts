@@ -15,13 +15,13 @@ export const RABBIT_TRANSPORT_OPTIONS = {
     30_000,
     1,
     3_600_000,
-    'How long a confirmation may take; then the outcome is unknown, and a connection that was silent all that time is given up.',
+    'How long a confirmation may take; then the outcome is unknown and the channel is replaced, or the connection if it was silent all that time.',
   ),
   bodyBytesMax: integerOption(
     16 * 1024 * 1024,
     1,
     512 * 1024 * 1024,
-    "Largest body in bytes; at most the broker's max_message_size, which ends the channel of a larger one.",
+    "Largest body in bytes; a larger one is rejected unsent. The broker's own max_message_size is learned from the first that it refuses.",
   ),
   closeTimeoutMs: integerOption(10_000, 0, 3_600_000, 'How long close() waits for confirmations.'),
 };
