@@ -100,7 +100,7 @@ export class RabbitTransport implements Transport {
   /** Ids of those that were on their way when the broker ended a channel over one of them, and nobody knows which. */
   #suspects = new Set<string>();
   /** The broker's max_message_size, once it has ended a channel over it; another connection may lead to another broker. */
-  #sizeLimit: number | undefined;
+  #sizeLimit = Infinity;
   #closed = false;
   #idle: (() => void)[] = [];
 
@@ -147,8 +147,16 @@ export class RabbitTransport implements Transport {
     if (refusal !== undefined) return done(refusal);
     const { exchange, routingKey } = routeOf(message);
     const since = this.#ports.clock.monotonic();
-    const state = { way: undefined, returned: undefined, settled: false };
-    const one: Sending = { message, exchange, routingKey, tellers: [done], since, ...state };
+    const one: Sending = {
+      message,
+      exchange,
+      routingKey,
+      tellers: [done],
+      since,
+      way: undefined,
+      returned: undefined,
+      settled: false,
+    };
     if (!this.#waiting.offer(one)) return done(FULL);
     this.#pump();
     this.#watch();
@@ -163,8 +171,7 @@ export class RabbitTransport implements Transport {
   }
 
   #tooLarge({ body }: OutgoingMessage): PublishOutcome | undefined {
-    const limit = this.#sizeLimit;
-    return limit !== undefined && body.length > limit ? tooLarge(body.length, limit) : undefined;
+    return body.length > this.#sizeLimit ? tooLarge(body.length, this.#sizeLimit) : undefined;
   }
 
   #refuseWaiting(): void {
@@ -198,7 +205,7 @@ export class RabbitTransport implements Transport {
   }
 
   #mustGoAlone(id: string, exchange: string): boolean {
-    return !this.#proven.has(exchange) || this.#suspects.has(id);
+    return !this.#proven.has(exchange) || (this.#suspects.size > 0 && this.#suspects.has(id));
   }
 
   #send(one: Sending): void {
@@ -208,7 +215,7 @@ export class RabbitTransport implements Transport {
     one.since = this.#ports.clock.monotonic();
     one.way = way;
     way.count++;
-    if (this.#mustGoAlone(message.id, exchange)) this.#alone = one;
+    if (this.#sent.size === 0 && this.#mustGoAlone(message.id, exchange)) this.#alone = one;
     this.#sent.set(message.id, one);
     this.#sentBytes += message.body.length;
     try {
@@ -331,7 +338,7 @@ export class RabbitTransport implements Transport {
     for (const one of [...this.#sent.values()]) if (one.way === way) this.#settle(one, this.#outcomeOfFailure(one, reason));
     if (way.ending !== undefined) this.#proven.clear();
     // The connection has gone with it.
-    else this.#sizeLimit = undefined;
+    else this.#sizeLimit = Infinity;
     this.#refuseWaiting();
     this.#pump();
   }
