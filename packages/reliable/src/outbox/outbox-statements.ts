@@ -6,8 +6,7 @@
 import { sql, type RawBuilder } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
 import { perDialect } from '../sql/dialect.ts';
-import type { Often } from '../sql/handles.ts';
-import { hole, prepared, type Statement } from '../sql/statement.ts';
+import { hole, prepared, type Statement, type Often } from '../sql/statement.ts';
 import { headersText, type CheckedMessage } from './message.ts';
 import { shardOf } from './message-id.ts';
 

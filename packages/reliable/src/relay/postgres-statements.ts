@@ -5,8 +5,7 @@
  */
 import { sql, type RawBuilder } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
-import type { Often } from '../sql/handles.ts';
-import { hole, prepared, type Prepared } from '../sql/statement.ts';
+import { hole, prepared, type Prepared, type Often } from '../sql/statement.ts';
 import { bodyOf, type MessageTable } from '../sql/tables.ts';
 import { claimedColumns, IN_ORDER, nowOnce, OPEN_STATES, pageRows, type PageNames } from './relay-statements.ts';
 

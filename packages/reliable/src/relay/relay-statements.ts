@@ -1,8 +1,7 @@
 import { sql, type RawBuilder } from 'kysely';
 import { RANGE_SHARDS } from './leases.ts';
 import type { Dialect } from '../sql/dialect.ts';
-import type { Often } from '../sql/handles.ts';
-import { hole, prepared, preparedList, type Prepared, type SqlValue, type Statement } from '../sql/statement.ts';
+import { hole, prepared, preparedList, type Prepared, type SqlValue, type Statement, type Often } from '../sql/statement.ts';
 import { bodyOf, type MessageTable } from '../sql/tables.ts';
 
 /**

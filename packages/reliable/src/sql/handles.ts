@@ -5,18 +5,12 @@
  * own database object. Which library a value belongs to is decided in `handles/recognise.ts`, one file per library.
  */
 /* eslint-disable @typescript-eslint/no-explicit-any -- each library types its members differently; here only their presence counts */
-import type { SqlValue } from './statement.ts';
+import type { Often, SqlValue } from './statement.ts';
 
 export interface SyncStatement {
   run(...parameters: any[]): { readonly changes: number | bigint };
   all(...parameters: any[]): unknown[];
 }
-
-/**
- * What is said again and again. `insert`: how it is done never depends on what is in the tables. `read`: it does, so how it is done has to be
- * thought about anew from time to time.
- */
-export type Often = 'insert' | 'read';
 
 /** A connection of better-sqlite3, libsql or node:sqlite. Every call on it returns at once. */
 export interface SyncHandle {

@@ -1,5 +1,4 @@
 import { sql, type Compilable, type RawBuilder, type SqlBool } from 'kysely';
-import type { Often } from './handles.ts';
 
 /**
  * Statements are compiled once, with named holes where values go, and filled at every use: Kysely gives the text and the order of
@@ -16,6 +15,12 @@ export interface Statement {
   /** Its rows may come as those of a binary COPY, in the result's `value`, where the driver can do that. */
   readonly copies?: boolean | undefined;
 }
+
+/**
+ * What is said again and again. `insert`: how it is done never depends on what is in the tables. `read`: it does, so how it is done has to be
+ * thought about anew from time to time.
+ */
+export type Often = 'insert' | 'read';
 
 /** Lists and truth values are for PostgreSQL only. */
 export type SqlValue =

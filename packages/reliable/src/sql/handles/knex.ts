@@ -4,7 +4,8 @@ import type { AsyncHandle } from '../handles.ts';
 import { settled } from './borrowed.ts';
 import { hasMethods, member, type Library, type LibraryRoot } from './library.ts';
 import { NativeTransaction } from './native.ts';
-import { isPgClient, PgHandle, type PgNative } from './pg.ts';
+import { isPgClient, PgHandle } from './pg.ts';
+import type { PgNative } from './pg-client.ts';
 
 interface KnexClient {
   acquireConnection(): Promise<unknown>;

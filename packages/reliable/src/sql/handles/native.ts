@@ -7,9 +7,10 @@
  * - over: the end of the transaction was seen in the protocol
  */
 import { fail } from '../../errors.ts';
-import type { AsyncHandle, Often, TransactionOutcome } from '../handles.ts';
-import type { SqlValue } from '../statement.ts';
-import { isPgClient, PgHandle, type PgNative } from './pg.ts';
+import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
+import type { Often, SqlValue } from '../statement.ts';
+import { isPgClient, PgHandle } from './pg.ts';
+import type { PgNative } from './pg-client.ts';
 import { isPgConnection, watchEnd, whileOpen, type PgConnection } from './pg-watch.ts';
 
 /** What of the library's transaction is known. */

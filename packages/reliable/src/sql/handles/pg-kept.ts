@@ -5,9 +5,9 @@
  * that answers, somebody stands between.
  */
 import { createHash } from 'node:crypto';
-import type { Often } from '../handles.ts';
+import type { Often } from '../statement.ts';
 import { sqlStateOf } from '../sql-state.ts';
-import type { PgNative } from './pg.ts';
+import type { PgNative } from './pg-client.ts';
 import { isPgConnection } from './pg-watch.ts';
 
 /**

@@ -2,30 +2,15 @@
  * pg: a Client or PoolClient is a handle, a Pool is a root. Whether a transaction is open is what the server said with its last
  * ReadyForQuery; its end is seen in the protocol stream.
  */
-import type { AsyncHandle, Often, TransactionOutcome } from '../handles.ts';
+import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
+import type { Often } from '../statement.ts';
 import { ENDS } from './borrowed.ts';
 import { hasMethods, member, type Borrowed, type Library, type LibraryRoot } from './library.ts';
 import { copyOut } from './pg-copy.ts';
+import type { PgNative, PgResult } from './pg-client.ts';
 import { keptFailed, keptName } from './pg-kept.ts';
 import { isPgConnection, openOn, watchEnd, whileOpen } from './pg-watch.ts';
 import { turnsOf, type Turns } from './turns.ts';
-
-/** What of pg's client is used. */
-export interface PgNative {
-  query(text: string, values: unknown[]): Promise<PgResult>;
-  query(kept: { readonly name: string; readonly text: string; readonly values: unknown[] }): Promise<PgResult>;
-  getTransactionStatus?(): unknown;
-  readonly _txStatus?: unknown;
-  readonly connection?: unknown;
-  /** The number of the server's process, as it was told at the beginning. */
-  readonly processID?: unknown;
-  release?(broken?: unknown): void;
-}
-
-interface PgResult {
-  readonly rows?: readonly Readonly<Record<string, unknown>>[];
-  readonly rowCount?: number | null;
-}
 
 interface PgNativePool {
   connect(): Promise<PgNative>;

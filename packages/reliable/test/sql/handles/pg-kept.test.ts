@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { PgHandle, type PgNative } from '../../../src/sql/handles/pg.ts';
+import { PgHandle } from '../../../src/sql/handles/pg.ts';
+import type { PgNative } from '../../../src/sql/handles/pg-client.ts';
 
 class Connection extends EventEmitter {
   query(): void {}
