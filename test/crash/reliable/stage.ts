@@ -208,13 +208,17 @@ export class Stage {
 
   /** The same for anything that can be asked. */
   async comesTrue(what: string, holds: () => boolean | Promise<boolean>, limitMs = STEP_WITHIN_MS.sound): Promise<boolean> {
-    try {
-      await until(what, limitMs, holds, POLL_MS);
-      return true;
-    } catch {
-      this.violations.push({ invariant: 'came-to-rest', seen: `never: ${what}` });
-      return false;
-    }
+    const came = await this.sees(what, holds, limitMs);
+    if (!came) this.violations.push({ invariant: 'came-to-rest', seen: `never: ${what}` });
+    return came;
+  }
+
+  /** The same where it is no harm when it does not come true. */
+  async sees(what: string, holds: () => boolean | Promise<boolean>, limitMs: number): Promise<boolean> {
+    return until(what, limitMs, holds, POLL_MS).then(
+      () => true,
+      () => false,
+    );
   }
 
   /** Asks again and again for so long: whatever bank A counts as confirmed has its effect. */

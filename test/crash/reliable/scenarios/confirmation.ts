@@ -11,8 +11,8 @@ import type { SteppedRole, StepName } from '../steps.ts';
 
 const WITHIN_MS = 1200;
 const LOST_EVERY = 4;
-/** While a process waits at a step, what it has let go of arrives. */
-const WATCHED_MS = 250;
+/** While the consumer waits before its commit, what it has let go of arrives. */
+const WATCHED_MS = 400;
 
 const KILLS: readonly { readonly role: SteppedRole; readonly step: StepName }[] = [
   // On the way there.
@@ -66,7 +66,7 @@ const confirmation: Scenario = {
       victims[role].arm({ step });
       stage.allow((n + 1) / (kills.length + 1));
       if ((await stage.arrived(victims[role], step)) === undefined) continue;
-      await stage.watchConfirmed(WATCHED_MS);
+      await stage.watchConfirmed(step === 'before-effect-commit' ? WATCHED_MS : 0);
       await victims[role].kill();
       stage.fault(`killed ${role} ${step}`);
       victims[role] = await stage.spawn(role);

@@ -4,7 +4,7 @@ import type { Child } from '../child-process.ts';
 import type { Scenario } from '../scenario.ts';
 import type { Stage } from '../stage.ts';
 
-const WINDOW_MS = 6000;
+const WINDOW_MS = 5000;
 /** So few that each has a key of its own: all of them leave in one go. */
 const TOGETHER = 8;
 const WINDOW = { keepKeysMs: WINDOW_MS, redeliveryMs: WINDOW_MS, forgetIntervalMs: 100, oldMessages: 'hold' } as const;
@@ -63,7 +63,7 @@ async function refuseShortWindow(stage: Stage): Promise<void> {
     await child.kill();
     stage.violations.push({ invariant: 'window-kept', seen: 'a window shorter than the time in which messages come again' });
   } catch (error) {
-    if (/keepKeysMs must be at least redeliveryMs \(6001\)/.test(String(error))) stage.fault('short window refused');
+    if (/keepKeysMs must be at least redeliveryMs \(5001\)/.test(String(error))) stage.fault('short window refused');
     else throw error;
   }
 }
