@@ -1,7 +1,7 @@
 /**
  * What background queries cost on large tables. Every statement that the code prepares for the relay, the monitor and the inbox is asked
  * for here by walking over the objects that hold them, so a new one cannot be forgotten: without values for its holes the test fails.
- * Each runs on a million rows, after ANALYZE, and may read along indexes only, and no more rows than a few batches.
+ * Each runs on a million rows, after ANALYZE and before any, and may read along indexes only, and no more rows than a few batches.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from 'pg';
@@ -24,11 +24,14 @@ let client: Client;
 /** Ids and sequences of a batch from the middle of the table. */
 let batch: { readonly ids: string[]; readonly sequences: number[] };
 
-beforeAll(async () => {
+/** Tables with so many rows, of which the planner knows nothing yet. */
+async function fill(rows: number): Promise<void> {
   database = await freshDatabase();
   client = new Client({ connectionString: database.url });
   await client.connect();
   await client.query('set synchronous_commit = off');
+  for (const table of ['outbox', 'outbox_body', 'inbox', 'inbox_body'])
+    await client.query(`alter table tallystick_${table} set (autovacuum_enabled = off)`);
   // Of 1,000 messages 940 wait, 20 are retried, 10 each are delayed, sent, dead, 9 kept, 1 buried; a hundred thousand keys.
   await client.query(
     `insert into tallystick_outbox (id, channel, shard, message_key, topic, mode, state, attempts, tries, due_at, created_at, changed_at,
@@ -39,7 +42,7 @@ beforeAll(async () => {
        1, 1, 100, 'b' || g, 0, 0
      from (select g, case when g % 1000 < 940 then 'waiting' when g % 1000 < 960 then 'retrying' when g % 1000 < 970 then 'delayed'
        when g % 1000 < 980 then 'sent' when g % 1000 < 990 then 'dead' when g % 1000 < 999 then 'confirmed' else 'buried' end as state
-       from generate_series(1, ${ROWS}) as g) as made`,
+       from generate_series(1, ${rows}) as g) as made`,
   );
   await client.query(
     `insert into tallystick_outbox_body (id, channel, headers, body) select id, '', null, decode(repeat('00', 100), 'hex') from tallystick_outbox`,
@@ -47,7 +50,7 @@ beforeAll(async () => {
   await client.query(
     `insert into tallystick_inbox (id, channel, shard, message_key, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
      select upper(md5(g::text)), 'c', g % 256, 'k' || g % 100000, 'orders', 'immediate', case when g % 100 = 0 then 'retrying' when g % 1000 = 1 then 'dead' else 'done' end,
-       0, 0, case when g % 100 = 0 then 4000000000000 else g::bigint * 1000 end, 1, 1, 0 from generate_series(1, ${ROWS}) as g`,
+       0, 0, case when g % 100 = 0 then 4000000000000 else g::bigint * 1000 end, 1, 1, 0 from generate_series(1, ${rows}) as g`,
   );
   await client.query(
     `insert into tallystick_inbox_body (id, channel, headers, body) select id, 'c', null, '' from tallystick_inbox where state <> 'done'`,
@@ -56,18 +59,17 @@ beforeAll(async () => {
     `insert into tallystick_lease (scope, first_shard, last_shard, owner, epoch, expires_at)
      select 's', g * 16, g * 16 + 15, 'o', 1, 5000000000000 from generate_series(0, 15) as g`,
   );
-  await client.query('vacuum analyze');
   await client.query('set synchronous_commit = on');
-  const { rows } = await client.query<{ id: string; sequence: string }>(
-    `select id, sequence from tallystick_outbox where sequence > ${ROWS / 2} and state = 'waiting' order by sequence limit ${LIMIT}`,
+  const found = await client.query<{ id: string; sequence: string }>(
+    `select id, sequence from tallystick_outbox where sequence > ${rows / 2} and state = 'waiting' order by sequence limit ${LIMIT}`,
   );
-  batch = { ids: rows.map(({ id }) => id), sequences: rows.map(({ sequence }) => Number(sequence)) };
-}, 600_000);
+  batch = { ids: found.rows.map(({ id }) => id), sequences: found.rows.map(({ sequence }) => Number(sequence)) };
+}
 
-afterAll(async () => {
+async function drop(): Promise<void> {
   await client.end();
   await database.drop();
-});
+}
 
 type Maker = (values: never, list?: readonly string[]) => Statement;
 
@@ -87,20 +89,18 @@ const made = Object.entries(sources).flatMap(([source, statements]) =>
 );
 
 describe('on a million rows, after ANALYZE', () => {
+  beforeAll(async () => {
+    await fill(ROWS);
+    await client.query('vacuum analyze');
+  }, 600_000);
+  afterAll(drop);
+
   test('there are statements of every source', () => {
     expect(new Set(made.map(({ source }) => source)).size).toBe(Object.keys(sources).length);
     expect(made.length).toBeGreaterThan(30);
   });
 
-  test.each(made)('$source: $name reads along indexes, and a bounded number of rows', async (one) => {
-    expect(typeof one.make).toBe('function');
-    for (const state of asksForState(one) ? STATES : ['waiting']) {
-      const plan = await explained(statementOf(one, state));
-      const label = `${one.name} of ${state}: ${plan.text}`;
-      expect(plan.scanned, label).toEqual([]);
-      expect(plan.rowsRead, label).toBeLessThan(READ_MAX);
-    }
-  });
+  readAlongIndexes(made);
 
   test('and the judge sees a query that is not so', async () => {
     const unindexed = await explained(plainly(`select * from tallystick_outbox where topic = 'none'`));
@@ -111,6 +111,31 @@ describe('on a million rows, after ANALYZE', () => {
     expect(sorted.rowsRead).toBeGreaterThan(READ_MAX);
   });
 });
+
+/** A backlog that came by itself, a restored database: the planner guesses. Whatever it believes, the indexes are there. */
+describe.each([50_000, ROWS])('on %i rows that nobody has analysed', (rows) => {
+  beforeAll(() => fill(rows), 600_000);
+  afterAll(drop);
+
+  readAlongIndexes(made.filter(({ source, name }) => !(source === 'relay' && ELSEWHERE.includes(name)) && name !== BY_A_PERSON));
+});
+
+/** A relay on PostgreSQL settles by statements of its own. */
+const ELSEWHERE = ['deleteHeads', 'deleteBodies'];
+/** Once per decision over many messages: half a second. */
+const BY_A_PERSON = 'byIds';
+
+function readAlongIndexes(statements: typeof made): void {
+  test.each(statements)('$source: $name reads along indexes, and a bounded number of rows', async (one) => {
+    expect(typeof one.make).toBe('function');
+    for (const state of asksForState(one) ? STATES : ['waiting']) {
+      const plan = await explained(statementOf(one, state));
+      const label = `${one.name} of ${state}: ${plan.text}`;
+      expect(plan.scanned, label).toEqual([]);
+      expect(plan.rowsRead, label).toBeLessThan(READ_MAX);
+    }
+  });
+}
 
 /** A value for every hole; a statement with a name that is not here fails: nobody has thought of it. */
 function valuesFor(source: string, name: string, state: string): Record<string, SqlValue> {
@@ -203,7 +228,10 @@ async function explained({ sql, parameters }: Statement): Promise<{ scanned: str
       (node) => /^tallystick_(outbox|inbox)/.test(node['Relation Name'] ?? '') && /Scan/.test(node['Node Type']),
     );
     return {
-      scanned: reading.filter((node) => node['Node Type'] === 'Seq Scan').map((node) => `Seq Scan on ${node['Relation Name']}`),
+      // A table of a few hundred rows is read as it lies.
+      scanned: reading
+        .filter((node) => node['Node Type'] === 'Seq Scan' && rowsOfNode(node) > LIMIT)
+        .map((node) => `Seq Scan on ${node['Relation Name']}`),
       rowsRead: reading.reduce((sum, node) => sum + rowsOfNode(node), 0),
       text: nodes.map((node) => `${node['Node Type']} ${node['Relation Name'] ?? ''} ${rowsOfNode(node)}`).join(' | '),
     };
