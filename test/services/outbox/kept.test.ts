@@ -88,6 +88,15 @@ test('a statement that was kept still does not leave after the end of its transa
   expect(await one(COUNT)).toBe(4);
 });
 
+test('when what it answers has another type than it was planned for, one transaction fails, and the next goes', async () => {
+  const { client, add, one } = await place('url');
+  for (let n = 0; n < 3; n++) await add();
+  await client.query('alter table tallystick_outbox alter column id type text');
+  await expect(add()).rejects.toMatchObject({ code: '0A000' });
+  for (let n = 0; n < 3; n++) await add();
+  expect(await one(COUNT)).toBe(6);
+});
+
 test('a message that was refused on its way to the server leaves a connection that takes the next ones', async () => {
   const { client, add, one } = await place('url');
   const outbox = createOutbox(client);

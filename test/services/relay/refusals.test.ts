@@ -52,6 +52,26 @@ test('a settling that runs into statement_timeout again and again is told once, 
   await relay.stop();
 });
 
+test('what was pushed and cannot be written down for several leases is not pushed again: its leases are renewed meanwhile', async () => {
+  const here = await world();
+  const pool = poolTo(`${here.database.url}?options=-c%20statement_timeout%3D50`);
+  await here.add({ body: '1' });
+  const other = await here.pool.connect();
+  here.broker.before = async () => void (await other.query('begin; lock table tallystick_outbox in exclusive mode'));
+  const relay = here.relay({ db: pool, leaseMs: 1000 });
+  relay.start();
+  await until('it is told', () => here.alarms.length > 0);
+  const leasedUntil = async (): Promise<number> =>
+    Number((await here.pool.query<{ at: string }>('select min(expires_at) as at from tallystick_lease')).rows[0]!.at);
+  const first = await leasedUntil();
+  await until('three leases have passed', async () => (await leasedUntil()) > first + 3000);
+  await other.query('commit');
+  other.release();
+  await until('it is written down', async () => (await here.left()) === 0);
+  expect([here.broker.stored.length, here.alarms.map(({ kind }) => kind)]).toEqual([1, ['database', 'database-over']]);
+  await relay.stop();
+});
+
 test('connections to a server that has become read-only are left', async () => {
   const here = await world();
   const pool = poolTo(here.database.url);

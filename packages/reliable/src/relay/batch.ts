@@ -55,6 +55,13 @@ export class Batch {
     this.#bytesMax = bytesMax;
   }
 
+  /** As if nothing had been offered. */
+  empty(): void {
+    this.rows.length = 0;
+    this.#bytes = 0;
+    this.#full = false;
+  }
+
   /** No further row will be taken. */
   get full(): boolean {
     return this.#full || this.rows.length >= this.#rowsMax;

@@ -89,9 +89,20 @@ export class Claimer {
   }
 
   *claim(order: ClaimOrder): Steps<Batch> {
+    const batch = new Batch(order.rowsMax, order.bytesMax);
+    try {
+      return yield* this.#claimInto(batch, order);
+    } catch (error) {
+      // The marks stand above what was taken already.
+      for (const row of batch.rows) this.putBack(row);
+      throw error;
+    }
+  }
+
+  *#claimInto(batch: Batch, order: ClaimOrder): Steps<Batch> {
     if (!this.#growing) for (const mark of this.#marks.values()) mark.forget();
     for (let round = 1; ; round++) {
-      const batch = yield* this.#claimOnce(order);
+      yield* this.#claimOnce(batch, order);
       if (this.#unseenUpTo < 0 || batch.rows.length === 0) return batch;
       const passed = yield* overtaken(this.#earliest, this.#scope.channel, batch.rows, this.#unseenUpTo);
       if (passed.size === 0) return batch;
@@ -99,14 +110,12 @@ export class Claimer {
       for (const row of batch.rows) this.putBack(row);
       for (const sequence of passed.values()) this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence });
       this.#exhausted = false;
-      if (round < ROUNDS_MAX) continue;
-      batch.rows.length = 0;
-      return batch;
+      batch.empty();
+      if (round === ROUNDS_MAX) return batch;
     }
   }
 
-  *#claimOnce(order: ClaimOrder): Steps<Batch> {
-    const batch = new Batch(order.rowsMax, order.bytesMax);
+  *#claimOnce(batch: Batch, order: ClaimOrder): Steps<void> {
     this.#unseenUpTo = -1;
     this.#exhausted = false;
     if (!this.#holdingKnown) yield* this.#readHolding();
@@ -114,7 +123,6 @@ export class Claimer {
     for (const state of order.all ? STATES : FRESH)
       if (batch.full || !(yield* this.#claimState(state, order, batch))) ended = false;
     this.#exhausted = ended;
-    return batch;
   }
 
   /** The last claim took all that was due in the states it looked at. */
@@ -198,24 +206,26 @@ export class Claimer {
       if (state === 'waiting') this.#unseenUpTo = from.sequence;
       const limit = repeating ? Math.max(SWEEP_ROWS, order.rowsMax) : order.rowsMax - batch.rows.length;
       const rows = yield* this.#page(state, order, from, limit, !repeating);
-      if (watched)
-        this.#gaps.seen(
-          rows.map(({ row }) => row.sequence),
-          rows.length < limit,
-          order.monotonicMs,
-        );
       const before = batch.rows.length;
-      let last: ClaimedRow | undefined;
+      let looked = 0;
       for (const one of rows) {
         if (batch.full) break;
         this.#consider(one, order.flying, batch, mark);
-        if (!batch.full || batch.rows.at(-1) === one.row) last = one.row;
+        if (!batch.full || batch.rows.at(-1) === one.row) looked++;
       }
-      const ended = rows.length < limit && (rows.length === 0 || last === rows.at(-1)!.row);
+      const last = rows[looked - 1]?.row;
+      const ended = rows.length < limit && looked === rows.length;
+      if (watched)
+        this.#gaps.seen(
+          rows.slice(0, looked).map(({ row }) => row.sequence),
+          ended,
+          order.monotonicMs,
+        );
       mark.read(last, ended);
       if (!repeating && state === 'waiting') this.#rowsBefore = rows.length;
       // Of a few rows that were looked at again for the sake of a missing number, bodies are not worth a second statement.
-      if (rows.length >= COPY_ROWS && !repeating) this.#vain = 1 - (batch.rows.length - before) / rows.length;
+      if (!repeating && rows.length >= COPY_ROWS) this.#vain = 1 - (batch.rows.length - before) / rows.length;
+      else if (!repeating && ended) this.#vain = 0;
       if (ended && !mark.sweeping) return true;
     }
     return false;

@@ -93,10 +93,13 @@ export class RelayDatabase {
     this.#tell({ kind: 'database-over' });
   }
 
-  /** `times`: how often in a row the same piece of work was refused, when it has gone on trying by itself. */
+  /**
+   * `times`: how often in a row the same piece of work was refused, when it goes on trying by itself: then nothing else is kept waiting, least of
+   * all the renewal of leases, without which what was pushed and is not written down would be pushed again.
+   */
   refused(error: unknown, work: RelayWork, times = 1): void {
     const failures = (this.#failures[work] = Math.max(this.#failures[work] + 1, times));
-    this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
+    if (times === 1) this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
     if (this.#told || (this.isLocked(error) && failures < LOCKS_BEFORE_ALARM)) return;
     this.#told = true;
     this.#tell({ kind: 'database', error });

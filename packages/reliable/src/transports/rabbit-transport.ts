@@ -272,7 +272,7 @@ export class RabbitTransport implements Transport {
       this.#suspects.delete(one.message.id);
     }
     const { way } = one;
-    if (way !== undefined && --way.count === 0 && way !== this.#way && !way.gone) void closeQuietly(way.channel);
+    if (way !== undefined && --way.count === 0 && way !== this.#way && !way.gone) this.#end(way);
     for (const tell of one.tellers) tell(outcome);
     if (this.#sent.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
@@ -350,7 +350,13 @@ export class RabbitTransport implements Transport {
     this.#way = undefined;
     this.#channelState = 'none';
     this.#full = false;
-    if (way.count === 0) void closeQuietly(way.channel);
+    if (way.count === 0) this.#end(way);
+  }
+
+  /** Nobody waits for anything that went this way: its end says nothing about the connection. */
+  #end(way: Way): void {
+    way.gone = true;
+    void closeQuietly(way.channel);
   }
 
   /** One timer, for the oldest message there is. */

@@ -31,16 +31,16 @@ export function keptName(client: PgNative, text: string, often: Often): string |
 }
 
 /**
- * A statement that was kept failed. When the server does not know its name, or the error is none of the server's (it was refused here, halfway
+ * A statement that was kept failed. When that is for the name, or the error is none of the server's (it was refused here, halfway
  * to the server), nobody knows any more what is kept, and the connection keeps nothing from then on.
  */
 export function keptFailed(client: PgNative, error: unknown): void {
   const state = sqlStateOf(error);
-  if (state === undefined || state === UNKNOWN_NAME || state === NAME_TAKEN) connections.set(client, new Kept(undefined));
+  if (state === undefined || OF_THE_NAME.includes(state)) connections.set(client, new Kept(undefined));
 }
 
-const UNKNOWN_NAME = '26000';
-const NAME_TAKEN = '42P05';
+/** There is none, there is one already, and: what it answers is no longer what it answered when it was planned (a column's type was changed). */
+const OF_THE_NAME = ['26000', '42P05', '0A000'];
 const used = new WeakSet<object>();
 const connections = new WeakMap<object, Kept | Promise<Kept>>();
 
