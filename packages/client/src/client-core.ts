@@ -36,7 +36,10 @@ export type TransactionCoreOptions = GivenTransactionOptions & { readonly listen
 
 export type ConsumerCoreOptions = GivenConsumerOptions & {
   readonly topics: ConsumerSetup['topics'];
-  /** Default `last`. */
+  /**
+   * Where a group without stored offsets begins: with what is there (`first`), or with what comes (`last`, the default). A topic that is
+   * made while the consumer waits for it is consumed from its first message either way.
+   */
   readonly from?: 'first' | 'last' | undefined;
   readonly handler: ConsumerSetup['handler'];
 };

@@ -5,8 +5,9 @@
  *                   │ not granted        │ no answer        │ offset told with an answer, lock returned
  *                   └──── again soon ◀───┘
  *
- * Where to start: the group's stored offset; without one the queue's first or next offset as configured (a retry topic always from its
- * first). The starting point is committed at once, so a group that started at the end does not skip what comes between two starts.
+ * Where to start: the group's stored offset; without one the queue's first or next offset as configured. Always the first in a retry topic,
+ * and in a topic that was made after the consumer had asked for it: nothing there is older than the subscription. The starting point is
+ * committed at once, so a group that started at the end does not skip what comes between two starts.
  */
 import type { Clock, Timers } from '@tallystick/base';
 import type { ConsumerOptions } from '../options.ts';

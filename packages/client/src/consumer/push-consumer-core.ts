@@ -35,7 +35,7 @@ import { readable, TopicWatch } from './topic-watch.ts';
 export interface ConsumerSetup {
   /** Topics with what is wanted of them: `*`, or tags joined by `||`. */
   readonly topics: ReadonlyMap<string, string> | Readonly<Record<string, string>>;
-  /** Where a group without stored offsets begins. */
+  /** Where a group without stored offsets begins in a topic that exists when it subscribes; in any other, at the first message. */
   readonly from: 'first' | 'last';
   readonly handler: Handle<ReceivedMessage>;
 }
@@ -118,7 +118,7 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     const retry = retryTopic(this.group);
     const own = [...this.#subscriptions.keys()].filter((topic) => topic !== retry);
     // The routes name the brokers; the heartbeat makes them make the retry topic. Messages sent after `done` are seen even by a group that
-    // begins at the end.
+    // begins at the end: it has its places by then, and a topic without queues so far will be read from its first message.
     this.#watch.follow(own, () => {
       session.announce((error) => {
         if (this.#state !== 'running') return done(fail('CLOSED'));
@@ -228,7 +228,7 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
         this.#assignment.moveTo(queue, answer.nextOffset);
       },
       unregistered: () => this.#context.session.beatAll(),
-      startsAtFirst: (topic) => topic === retryTopic(this.group),
+      startsAtFirst: (topic) => topic === retryTopic(this.group) || this.#watch.isNew(topic),
       tryAgain: () => this.#rebalance.soon(this.options.rebalanceRetryMs),
       report: this.#context.report,
     };

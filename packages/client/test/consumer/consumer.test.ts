@@ -1,5 +1,5 @@
 import { deflateSync } from 'node:zlib';
-import { RequestCode } from '@tallystick/remoting';
+import { RequestCode, ResponseCode } from '@tallystick/remoting';
 import { describe, expect, it } from 'vitest';
 import type { ConsumerCoreOptions } from '../../src/client-core.ts';
 import type { PushConsumerCore } from '../../src/consumer/push-consumer-core.ts';
@@ -422,7 +422,7 @@ describe('orderly push consumer', () => {
 
 describe('a topic that its first message will make', () => {
   /** A producer that knows what the topic would look like, and whose first message is still on its way. */
-  function awaited() {
+  function awaited(from: 'first' | 'last' = 'first') {
     const stage = new Stage();
     stage.broker.topics.set('TBW102', 8);
     stage.broker.script = (code) => (code === RequestCode.SEND_MESSAGE_V2 ? 'silent' : 'ok');
@@ -432,7 +432,7 @@ describe('a topic that its first message will make', () => {
     const consumer = client.consumer({
       group: 'g',
       topics: { t: '*' },
-      from: 'first',
+      from,
       handler: (message, settle) => {
         got.push(message.value.toString());
         settle();
@@ -472,5 +472,70 @@ describe('a topic that its first message will make', () => {
     stage.time.advance(1_000);
     expect(failures).toEqual([]);
     expect(stage.broker.arrived.map(({ topic }) => topic)).toEqual(['t']);
+  });
+
+  describe('is consumed from that message on by a group that begins at the end', () => {
+    /** The consumer has started; then the topic is made by its first message, and a second one comes before anyone has noticed. */
+    function isMadeLater({ stage, consumer, got }: Pick<ReturnType<typeof awaited>, 'stage' | 'consumer' | 'got'>): void {
+      const told: unknown[] = [];
+      consumer.start((error) => told.push(error));
+      stage.time.settle();
+      expect([told, got]).toEqual([[undefined], []]);
+      stage.broker.topics.set('t', 2);
+      for (const [queueId, body] of ['first', 'second'].entries()) put(stage, body, queueId);
+      stage.time.advance(500);
+      expect(got.sort()).toEqual(['first', 'second']);
+    }
+
+    it('when a producer knew what the topic would look like', () => {
+      const setup = awaited('last');
+      setup.send();
+      setup.stage.time.settle();
+      isMadeLater(setup);
+    });
+
+    it('when nobody knew anything of it', () => {
+      isMadeLater(awaited('last'));
+    });
+
+    it('when its locks come first', () => {
+      const setup = consuming(() => 'ok', { from: 'last', orderly: true });
+      setup.stage.broker.topics.delete('t');
+      setup.stage.broker.topics.set('TBW102', 8);
+      isMadeLater(setup);
+    });
+
+    it('when it was asked for in vain before: what counts is the first answer that says whether it exists', () => {
+      const setup = consuming(() => 'ok', { from: 'last', topics: { t: '*', u: '*' } });
+      const { stage } = setup;
+      stage.broker.topics.delete('t');
+      stage.broker.topics.set('u', 1);
+      let asked = 0;
+      stage.broker.script = (code, { fields }) =>
+        code === RequestCode.GET_ROUTEINFO_BY_TOPIC && fields.get('topic') === 't' && asked++ === 0
+          ? { code: ResponseCode.SYSTEM_BUSY }
+          : 'ok';
+      setup.consumer.start(() => undefined);
+      stage.time.advance(500);
+      stage.broker.topics.set('t', 1);
+      put(stage, 'first');
+      stage.time.advance(500);
+      expect([asked, setup.got]).toEqual([3, ['first']]);
+    });
+
+    it('but its other topics, which were there when it subscribed, are consumed from their ends', () => {
+      const setup = consuming(() => 'ok', { from: 'last', topics: { t: '*', u: '*' } });
+      const { stage } = setup;
+      stage.broker.topics.delete('t');
+      stage.broker.topics.set('u', 1);
+      const store = (body: string): void => {
+        stage.broker.store({ topic: 'u', queueId: 0, body: Buffer.from(body), properties: { UNIQ_KEY: body } });
+        stage.time.settle();
+      };
+      store('u before');
+      isMadeLater(setup);
+      store('u after');
+      expect(setup.got.sort()).toEqual(['first', 'second', 'u after']);
+    });
   });
 });
