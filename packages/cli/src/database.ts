@@ -22,8 +22,12 @@ export interface OpenDatabase {
   /** The URL without its password, or the path. */
   readonly name: string;
   readonly driver: string;
+  /** The rows of a statement without parameters. */
+  rows(statement: string): Promise<Rows>;
   close(): Promise<void>;
 }
+
+type Rows = readonly Readonly<Record<string, unknown>>[];
 
 /** `pretend`: an empty database in memory takes its place. */
 type AbsentFile = 'refuse' | 'create' | 'pretend';
@@ -92,7 +96,8 @@ async function openPostgres(url: string, schema: string | undefined): Promise<Op
     });
     // A connection that breaks while idle; the next statement says so.
     pool.on('error', () => undefined);
-    return { db: pool, name, driver: 'pg', close: () => pool.end() };
+    const rows = async (statement: string): Promise<Rows> => ((await pool.query(statement)) as { rows: Rows }).rows;
+    return { db: pool, name, driver: 'pg', rows, close: () => pool.end() };
   }
   const postgresJs = await fromProject('postgres');
   if (postgresJs !== undefined) {
@@ -103,7 +108,8 @@ async function openPostgres(url: string, schema: string | undefined): Promise<Op
       onnotice: () => undefined,
       connection: { application_name: 'tallystick', ...(schema === undefined ? {} : { search_path: schema }) },
     });
-    return { db: sql as never, name, driver: 'postgres', close: () => sql.end({ timeout: 1 }) };
+    const rows = (statement: string): Promise<Rows> => sql.unsafe(statement);
+    return { db: sql as never, name, driver: 'postgres', rows, close: () => sql.end({ timeout: 1 }) };
   }
   throw new CliError(
     `no PostgreSQL driver was found from ${process.cwd()}`,
@@ -122,6 +128,7 @@ interface PgPoolLike {
 }
 
 interface PostgresJsLike {
+  unsafe(statement: string): Promise<Rows>;
   end(options: { timeout: number }): Promise<void>;
 }
 
@@ -140,7 +147,8 @@ async function openSqlite(path: string, absent: AbsentFile): Promise<OpenDatabas
   const [driver, open] = await sqliteDriver();
   const db = open(isThere || absent === 'create' ? path : ':memory:');
   db.exec('pragma busy_timeout = 5000');
-  return { db: db as never, name: path, driver, close: async () => void db.close() };
+  const rows = async (statement: string): Promise<Rows> => db.prepare(statement).all() as Rows;
+  return { db: db as never, name: path, driver, rows, close: async () => void db.close() };
 }
 
 /** The first that the project has; libsql is a dependency of this command line itself. */

@@ -164,6 +164,29 @@ describe('tallystick inbox', () => {
     const [row] = jsonLines((await inbox('show', old, '--json')).out);
     expect(row).toMatchObject({ state: 'retrying', attempts: 0, tries: 0, started: 0 });
   });
+
+  it('says whose messages it lists when others have some too', { timeout: 60_000 }, async () => {
+    const db = open();
+    const insert = db.prepare(`insert into tallystick_inbox (id, channel, shard, topic, mode, state, attempts, tries, due_at,
+      created_at, changed_at, body_bytes) values (?, ?, 0, 'orders', 'immediate', ?, 0, 0, 0, 0, 0, 0)`);
+    const list = (...args: string[]) => run(['inbox', 'list', ...args, '--database', database]);
+    insert.run(['1', '', 'dead']);
+    expect((await list()).out).not.toContain('--consumer');
+    insert.run(['2', 'wallet', 'dead']);
+    insert.run(['3', 'wallet', 'done']);
+    insert.run(['4', 'mail', 'done']);
+    db.close();
+    const others = 'only those of no consumer; there are also those of --consumer mail, --consumer wallet';
+    expect((await list()).out).toContain(others);
+    expect((await list('--blocked')).out).toContain(others);
+    const json = await list('--json');
+    expect(jsonLines(json.out).map(({ id }) => id)).toEqual(['1']);
+    expect(jsonLines(json.err)).toEqual([{ consumer: '', others: ['mail', 'wallet'] }]);
+    expect((await list('--consumer', 'wallet')).out).not.toContain('--consumer');
+    expect((await list('--consumer', 'walet')).out).toContain(
+      'walet has none; there are those of --consumer mail, --consumer wallet',
+    );
+  });
 });
 
 describe('tallystick alarms', () => {

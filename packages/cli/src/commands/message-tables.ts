@@ -109,23 +109,46 @@ function withSelection(command: Command, words: TableWords): Command {
 }
 
 async function list(words: TableWords, flags: ListFlags): Promise<void> {
-  await usingMonitor(words, flags, async (monitor) => {
-    if (flags.blocked === true) {
-      printBlocked(await monitor.blockedKeys(flags.limit), flags.json === true);
-      return;
-    }
-    const { rows, complete } = await monitor.select(selectionOf(flags, []));
-    if (flags.json) {
-      for (const row of rows) console.log(JSON.stringify(row));
-      return;
-    }
-    await printRows(rows);
-    const { oldestMs, ...counts } = await monitor.counts();
-    const states = words.states.map((state) => `${counts[state]} ${state}`).join(', ');
-    console.log(`${rows.length} shown${complete ? '' : ', and there are more (--limit)'}; in all ${states}`);
-    if (oldestMs > 0) console.log(`the oldest that has not left is ${ageText(oldestMs)} old`);
+  await usingMonitor(words, flags, async (monitor, open) => {
+    if (flags.blocked === true) printBlocked(await monitor.blockedKeys(flags.limit), flags.json === true);
+    else await printSelected(monitor, words, flags);
+    if (words.name === 'inbox') printOthers(flags, await consumersOf(open));
   });
 }
+
+async function printSelected(monitor: AwaitedMonitor, words: TableWords, flags: ListFlags): Promise<void> {
+  const { rows, complete } = await monitor.select(selectionOf(flags, []));
+  if (flags.json) {
+    for (const row of rows) console.log(JSON.stringify(row));
+    return;
+  }
+  await printRows(rows);
+  const { oldestMs, ...counts } = await monitor.counts();
+  const states = words.states.map((state) => `${counts[state]} ${state}`).join(', ');
+  console.log(`${rows.length} shown${complete ? '' : ', and there are more (--limit)'}; in all ${states}`);
+  if (oldestMs > 0) console.log(`the oldest that has not left is ${ageText(oldestMs)} old`);
+}
+
+/** Whoever names no consumer, or one that has no messages, shall not take an empty list for an empty table. JSON: on standard error, apart from the rows. */
+function printOthers({ consumer = '', json }: ListFlags, consumers: readonly string[]): void {
+  const others = consumers.filter((name) => name !== consumer && name !== '');
+  if (others.length === 0 || (consumer !== '' && consumers.includes(consumer))) return;
+  const named = others.map((name) => `--consumer ${oneLine(name)}`).join(', ');
+  if (json) console.error(JSON.stringify({ consumer, others }));
+  else if (consumer === '') console.log(`only those of no consumer; there are also those of ${named}`);
+  else console.log(`${oneLine(consumer)} has none; there are those of ${named}`);
+}
+
+/** One step along the index per consumer, however many messages each has. */
+async function consumersOf(open: OpenDatabase): Promise<string[]> {
+  const next = (after: string): string => `select min(channel) from tallystick_inbox where ${after}`;
+  const rows = await open.rows(`with recursive part(name) as (
+    select (${next('true')}) union all select (${next('channel > part.name')}) from part where part.name is not null
+  ) select name from part where name is not null order by name limit ${CONSUMERS_MAX}`);
+  return rows.map(({ name }) => String(name));
+}
+
+const CONSUMERS_MAX = 100;
 
 function printBlocked(keys: readonly BlockedKey[], json: boolean): void {
   if (json) {
