@@ -18,7 +18,11 @@ export function addConsume(program: Command): void {
     .description('prints the messages of a topic until Ctrl-C, --max or --timeout')
     .argument('<topic>')
     .option('--group <name>', 'consumer group; its offsets are kept by the broker', 'tallystick-cli')
-    .addOption(new Option('--from <where>', 'where a group without an offset starts').choices(['first', 'last']).default('last'))
+    .addOption(
+      new Option('--from <where>', 'where a group without an offset starts; a topic made later is printed from its first message')
+        .choices(['first', 'last'])
+        .default('last'),
+    )
     .option('--tag <expression>', 'only these tags, with || between them', '*')
     .option('--max <n>', 'ends after so many messages', integer(1))
     .option('--timeout <ms>', 'ends when no message came for so long', integer(1))
