@@ -1,11 +1,12 @@
 /**
  * `npm run services:up [-- --containers]`: PostgreSQL, RabbitMQ and pgbouncer for the tests, on private ports and data folders. What is
  * missing is installed with apt; what runs already is left alone; what has died is started anew, on an empty folder. Writes
- * `.tmp/services.json` and prints the addresses.
+ * `.tmp/services.json` and prints the addresses, as lines that a shell can read.
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, rmSync, writeFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { addressLines } from './addresses.ts';
 import { CONTAINER_SERVICES, startContainers } from './containers.ts';
 import { installMissing } from './install.ts';
 import { startPgbouncer } from './pgbouncer.ts';
@@ -23,8 +24,7 @@ if (given.some((argument) => argument !== '--containers')) {
 }
 try {
   const state = given.includes('--containers') ? withContainers() : await alone(withProcesses);
-  for (const [name, service] of Object.entries(state.services))
-    for (const url of Object.values(service.urls)) console.log(`${name.padEnd(10)} ${url}`);
+  for (const line of addressLines(state)) console.log(line);
 } catch (error) {
   console.error(`services:up: ${(error as Error).message}`);
   process.exitCode = 1;
