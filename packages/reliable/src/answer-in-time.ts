@@ -22,15 +22,21 @@ export function performInTime<T>(session: Session, steps: Steps<T>, limit: Answe
 /** Whether from now on an answer of the database is waited for. Throws, once, when the work was given up meanwhile: it shall undo itself. */
 export type Asking = (asked: boolean) => void;
 
-/** The same for work that says itself when it asks. */
-export function answeredInTime<T>({ databaseAfterMs, timers }: AnswerLimit, work: (asking: Asking) => Promise<T>): Promise<T> {
+/** The same for work that says itself when it asks, and is told by `givenUp`. */
+export function answeredInTime<T>(
+  { databaseAfterMs, timers }: AnswerLimit,
+  work: (asking: Asking, givenUp: AbortSignal) => Promise<T>,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     let timer: Timer | undefined;
     let state: 'asking' | 'given up' | 'undoing' | 'ended' = 'asking';
     const silent = (): Error => fail('NO_ANSWER', `for ${databaseAfterMs} ms (databaseAfterMs)`);
+    const abort = new AbortController();
     const giveUp = (): void => {
       state = 'given up';
-      reject(silent());
+      const error = silent();
+      reject(error);
+      abort.abort(error);
     };
     const asking = (asked: boolean): void => {
       if (timer !== undefined) timers.cancel(timer);
@@ -45,7 +51,7 @@ export function answeredInTime<T>({ databaseAfterMs, timers }: AnswerLimit, work
       state = 'ended';
       asking(false);
     };
-    work(asking).then(resolve, reject).finally(end);
+    work(asking, abort.signal).then(resolve, reject).finally(end);
   });
 }
 

@@ -12,12 +12,9 @@ const channel = textOption(
   /^[\w.:-]{0,63}$/,
 );
 
-const databaseAfterMs = integerOption(
-  30_000,
-  100,
-  3_600_000,
-  'How long a statement may be without an answer before its connection is given up: its server may be gone without a word.',
-);
+const GIVEN_UP =
+  'How long a statement may be without an answer before its connection is given up: its server may be gone without a word.';
+const databaseAfterMs = integerOption(30_000, 100, 3_600_000, GIVEN_UP);
 
 export const OUTBOX_OPTIONS = {
   channel,
@@ -229,7 +226,12 @@ export const INBOX_OPTIONS = {
     'How long a range of shards stays with a process that does not renew; its retries go on elsewhere after that.',
   ),
   rangesMax: integerOption(16, 1, 16, 'How many of the 16 ranges of shards this process takes at most.'),
-  databaseAfterMs,
+  databaseAfterMs: integerOption(
+    30_000,
+    100,
+    3_600_000,
+    `${GIVEN_UP} Of a transaction only pg’s own pool gives it up; another library keeps it until it notices, so let the driver have a limit of its own.`,
+  ),
   retriesAtOnce: integerOption(4, 1, 1_000, 'Most messages retried at once.'),
   stopAfterMs: integerOption(30_000, 0, 3_600_000, 'How long stop() waits for handlers at work.'),
 };

@@ -51,7 +51,7 @@ describe('a message that fails', () => {
   test('is not forgotten with a server that is gone without a word: that is told, and retries and deliveries go on', async () => {
     const here = await bank();
     const wire = await silencer(here.url);
-    const pool = new Pool({ connectionString: wire.url, max: 20 });
+    const pool = new Pool({ connectionString: wire.url, max: 2 });
     pool.on('error', () => undefined);
     const alarms: InboxAlarm[] = [];
     const inbox = createInbox(pool, {
@@ -65,8 +65,6 @@ describe('a message that fails', () => {
     });
     onTestFinished(async () => {
       await inbox.stop();
-      // What hangs in the pool is cut with the wire.
-      wire.cut();
       await pool.end();
     });
     let fails = true;
@@ -90,6 +88,32 @@ describe('a message that fails', () => {
       (kinds) => kinds.includes('database-over'),
     );
     expect(alarms[0]).toMatchObject({ kind: 'database', error: { code: 'NO_ANSWER' } });
+  });
+
+  test('keeps no connection of a pool of two from the others when the server of both is gone without a word', async () => {
+    const here = await bank();
+    const wire = await silencer(here.url);
+    const pool = new Pool({ connectionString: wire.url, max: 2 });
+    pool.on('error', () => undefined);
+    const inbox = createInbox(pool, {
+      consumer: 'wallet',
+      durability: 'trust',
+      databaseAfterMs: 200,
+      onAlarm: () => undefined,
+    });
+    inbox.handle('debit', ({ id }, { tx }) => tx.query('insert into effect values ($1)', [id]));
+    for (const client of await Promise.all([pool.connect(), pool.connect()])) client.release();
+    wire.silence();
+    const receipts: string[] = [];
+    for (const id of ['M1', 'M2']) void inbox.receive(delivery(id)).then((receipt) => receipts.push(receipt));
+    // What waits behind the two gets a connection of the server that answers, and nothing is left lent.
+    await eventually(
+      () => [receipts.length, pool.idleCount === pool.totalCount, pool.waitingCount],
+      ([received, idle, waiting]) => received === 2 && idle === true && waiting === 0,
+    );
+    expect((await pool.query('select 1 as one')).rows).toEqual([{ one: 1 }]);
+    await inbox.stop();
+    await pool.end();
   });
 
   /** Ten messages of key a fail until they are mended, while their process changes; the order of their effects. */

@@ -5,8 +5,6 @@ export interface Silencer {
   /** Of the wire. */
   readonly url: string;
   silence(): void;
-  /** Breaks what is open. */
-  cut(): void;
 }
 
 /** A wire to the server that can fall silent: connections that are open then stay open and carry nothing; later ones are whole. */
@@ -27,18 +25,14 @@ export async function silencer(database: string): Promise<Silencer> {
     }
   });
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-  const cut = (): void => {
-    for (const socket of open) socket.destroy();
-  };
   onTestFinished(() => {
-    cut();
+    for (const socket of open) socket.destroy();
     server.close();
   });
   const url = new URL(database);
   url.port = String((server.address() as net.AddressInfo).port);
   return {
     url: url.href,
-    cut,
     silence() {
       for (const socket of open) silent.add(socket);
     },

@@ -14,7 +14,7 @@ import { Turns } from '../sql/handles/turns.ts';
 import { sqlStateOf } from '../sql/sql-state.ts';
 import { atomically, perform, sessionOf, type Session } from '../sql/session.ts';
 import type { Steps } from '../sql/statement.ts';
-import { transaction } from '../sql/transaction.ts';
+import { transactionUntil } from '../sql/transaction.ts';
 
 export class InboxDatabase<Tx> {
   readonly dialect: Dialect;
@@ -59,15 +59,16 @@ export class InboxDatabase<Tx> {
 
   /**
    * Steps in a transaction that the library of the database begins and ends. Rejects with NO_ANSWER, too, when the pool has no connection
-   * for so long; nothing is done then, however late one comes.
+   * for so long; nothing is done then, however late one comes. The connection of what is given up is closed where it is known.
    */
   transaction<T>(steps: (tx: Tx, session: Session) => Steps<T>): Promise<T> {
-    const work = async (asking: Asking): Promise<T> => {
+    const work = async (asking: Asking, givenUp: AbortSignal): Promise<T> => {
       asking(true);
-      const answer: unknown = transaction(this.#db, (tx) => {
+      const inside = (tx: unknown): T | Promise<T> => {
         const session = sessionOf(tx as Database);
         return perform(session, watched(steps(tx as Tx, session), asking));
-      });
+      };
+      const answer: unknown = transactionUntil(this.#db, inside, givenUp);
       return (await answer) as T;
     };
     return this.#inTurn(() => answeredInTime(this.#limit, work));

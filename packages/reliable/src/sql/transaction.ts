@@ -34,13 +34,21 @@ export function transaction<R extends Database, T>(
   fn: (tx: TransactionOf<R>) => T,
   options: TransactionOptions = {},
 ): Answer<R, Awaited<T>> {
+  return transactionUntil(db, fn, undefined, options);
+}
+
+/** The same for work that nobody waits for any more once `givenUp` is aborted; see {@link LibraryRoot.begin}. */
+export function transactionUntil<R extends Database, T>(
+  db: R,
+  fn: (tx: TransactionOf<R>) => T,
+  givenUp: AbortSignal | undefined,
+  options: TransactionOptions = {},
+): Answer<R, Awaited<T>> {
   const work = fn as (tx: unknown) => T;
   const root = recogniseRoot(db);
   if (root !== undefined) {
-    return again(() => transactionOfLibrary(root, work as (tx: unknown) => Promise<T>, options), options) as Answer<
-      R,
-      Awaited<T>
-    >;
+    const later = work as (tx: unknown) => Promise<T>;
+    return again(() => transactionOfLibrary(root, later, options, givenUp), options) as Answer<R, Awaited<T>>;
   }
   const session = sessionOf(db);
   if (session.kind === 'sync') {
@@ -118,6 +126,7 @@ async function transactionOfLibrary<T>(
   root: LibraryRoot,
   fn: (tx: unknown) => Promise<T>,
   options: TransactionOptions,
+  givenUp: AbortSignal | undefined,
 ): Promise<T> {
   const wrapped = wrap();
   const ending: Ending = { committing: false, seen: undefined };
@@ -141,7 +150,7 @@ async function transactionOfLibrary<T>(
     }
   };
   try {
-    value = await root.begin(work);
+    value = await root.begin(work, givenUp);
   } catch (error) {
     const seen = outcomeOf(ending, error);
     const outcome = seen === 'unknown' && transactionId !== undefined ? await askOutcome(root, transactionId) : seen;

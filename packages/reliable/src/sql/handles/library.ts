@@ -17,8 +17,12 @@ export interface LibraryRoot {
   readonly dialect: AsyncHandle['dialect'];
   /** Its commit returns without an error when the database made a rollback of it, so the driver has to be watched. */
   readonly hidesFailedCommit: boolean;
-  /** The library's own transaction around `work`, which gets the library's own handle. */
-  readonly begin: <T>(work: (tx: object) => Promise<T>) => Promise<T>;
+  /**
+   * The library's own transaction around `work`, which gets the library's own handle. When `givenUp` is aborted, nobody waits for it any
+   * more: where the connection is known here (pg), it is closed at once, even under a statement without an answer. A library that keeps
+   * its connections to itself keeps that one, too, until it notices.
+   */
+  readonly begin: <T>(work: (tx: object) => Promise<T>, givenUp?: AbortSignal) => Promise<T>;
   /** A connection for background work, with no transaction open on it. */
   readonly borrow: () => Promise<Borrowed>;
 }

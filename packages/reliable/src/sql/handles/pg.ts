@@ -126,13 +126,9 @@ function pgRoot(pool: PgNativePool): LibraryRoot {
   return {
     dialect: 'postgres',
     hidesFailedCommit: true,
-    async begin(work) {
+    async begin(work, givenUp) {
       const client = await pool.connect();
-      return beginOn(
-        client,
-        () => work(client),
-        (broken) => client.release?.(broken),
-      );
+      return beginOn(client, () => work(client), givenUp);
     },
     async borrow(): Promise<Borrowed> {
       const client = await pool.connect();
@@ -150,14 +146,30 @@ function pgRoot(pool: PgNativePool): LibraryRoot {
   };
 }
 
-/** BEGIN, the work, COMMIT on a client; gives it back, closed when its state cannot be trusted. */
-async function beginOn<T>(client: PgNative, work: () => Promise<T>, giveBack: (broken: boolean) => void): Promise<T> {
+/** BEGIN, the work, COMMIT on a client; gives it back, closed when its state cannot be trusted, and at once when it is given up. */
+async function beginOn<T>(client: PgNative, work: () => Promise<T>, givenUp: AbortSignal | undefined): Promise<T> {
   const handle = new PgHandle(client);
   const emitter = client as unknown as NodeJS.EventEmitter;
   const ignore = (): void => undefined;
+  let broken = false;
+  let isBack = false;
+  const giveBack = (): void => {
+    if (!isBack) client.release?.(broken);
+    isBack = true;
+  };
+  const cut = (): void => {
+    broken = true;
+    giveBack();
+    // A pipelined client waits for its answers before it closes: none will come.
+    const stream = member(client.connection, 'stream') as { destroy?(): void } | undefined;
+    stream?.destroy?.();
+  };
   emitter.on('error', ignore);
-  let broken = true;
+  givenUp?.addEventListener('abort', cut, ONCE);
   try {
+    // The pool had none for so long.
+    givenUp?.throwIfAborted();
+    broken = true;
     await handle.execute('begin isolation level read committed', []);
     let value: T;
     try {
@@ -173,7 +185,10 @@ async function beginOn<T>(client: PgNative, work: () => Promise<T>, giveBack: (b
     broken = false;
     return value;
   } finally {
+    givenUp?.removeEventListener('abort', cut);
     emitter.removeListener('error', ignore);
-    giveBack(broken);
+    giveBack();
   }
 }
+
+const ONCE = { once: true };
