@@ -118,7 +118,8 @@ export class PushConsumerCore implements ConsumerMember, CallOwner {
     const retry = retryTopic(this.group);
     const own = [...this.#subscriptions.keys()].filter((topic) => topic !== retry);
     // The routes name the brokers; the heartbeat makes them make the retry topic. Messages sent after `done` are seen even by a group that
-    // begins at the end: it has its places by then, and a topic without queues so far will be read from its first message.
+    // begins at the end: it has its places by then, and a topic that does not exist so far will be read from its first message.
+    // Not so a topic that exists and could not be looked up (a name server that is busy): its end is looked for when it is found.
     this.#watch.follow(own, () => {
       session.announce((error) => {
         if (this.#state !== 'running') return done(fail('CLOSED'));
