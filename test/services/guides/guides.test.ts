@@ -30,16 +30,41 @@ it('there are such programs', () => {
 it.each(programs)('program $number of $guide prints what it says', async ({ guide, number, code, output }) => {
   const [database, vhost] = await Promise.all([emptyDatabase(), freshVhost()]);
   try {
-    const own = join(folder, `${guide}-${number}`);
-    mkdirSync(own);
-    writeFileSync(join(own, 'program.ts'), code);
-    const sources = join(root, 'packages/cli/bin/sources.js');
-    const { stdout } = await promisify(execFile)(process.execPath, ['--import', sources, 'program.ts'], {
-      cwd: own,
-      env: { ...process.env, DATABASE_URL: database.url, RABBITMQ_URL: vhost.url },
-    });
+    const stdout = await printed(`${guide}-${number}`, code, { DATABASE_URL: database.url, RABBITMQ_URL: vhost.url });
     expect(stdout).toBe(output);
   } finally {
     await Promise.all([database.drop(), vhost.drop()]);
   }
 });
+
+it('the queues that RabbitMQ is told of can be declared after those of the program above them', async () => {
+  const text = readFileSync(join(guides, 'reliable-messages.md'), 'utf8');
+  const above = programs.flatMap(({ code }) => code.match(/^await channel\.assertQueue\([^]*?\);$/gm) ?? []);
+  const told = [...text.matchAll(/^```js\n([^]*?)^```/gm)].map(([, code = '']) => code);
+  expect({ above: above.length, told: told.length }).toEqual({ above: 1, told: 1 });
+  const code = `import amqp from 'amqplib';
+    const connection = await amqp.connect(process.env['RABBITMQ_URL']!);
+    const channel = await connection.createChannel();
+    ${[...above, ...told].join('\n')}
+    await connection.close();
+    console.log('declared');`;
+  const vhost = await freshVhost();
+  try {
+    expect(await printed('queues', code, { RABBITMQ_URL: vhost.url })).toBe('declared\n');
+  } finally {
+    await vhost.drop();
+  }
+});
+
+/** What a program prints that runs in a folder of its own. */
+async function printed(name: string, code: string, env: Readonly<Record<string, string>>): Promise<string> {
+  const own = join(folder, name);
+  mkdirSync(own);
+  writeFileSync(join(own, 'program.ts'), code);
+  const sources = join(root, 'packages/cli/bin/sources.js');
+  const { stdout } = await promisify(execFile)(process.execPath, ['--import', sources, 'program.ts'], {
+    cwd: own,
+    env: { ...process.env, ...env },
+  });
+  return stdout;
+}
