@@ -116,6 +116,39 @@ describe('a message that fails', () => {
     await pool.end();
   });
 
+  test('is no outage, and holds no connection, while another delivery of it is at work for longer than databaseAfterMs', async () => {
+    const here = await bank();
+    const first = await here.inbox();
+    let end = (): void => undefined;
+    const begun = new Promise<void>((begins) => {
+      first.handle('debit', async ({ id }, { tx }) => {
+        await tx.query('insert into effect values ($1)', [id]);
+        const ended = new Promise<void>((ends) => (end = ends));
+        begins();
+        await ended;
+      });
+    });
+    const received = first.receive(delivery('M1'));
+    await begun;
+    let pool: Pool | undefined;
+    const second = await here.inbox({ retriesAtOnce: 2, databaseAfterMs: 400 }, (own) => (pool = own));
+    const limits: string[] = [];
+    second.handle('debit', async ({ id }, { tx }) => {
+      const { rows } = await tx.query<{ lock_timeout: string }>('show lock_timeout');
+      limits.push(rows[0]!.lock_timeout);
+      await tx.query('insert into effect values ($1)', [id]);
+    });
+    for (const redelivered of [false, true, false, true])
+      expect(await second.receive(delivery('M1', { redelivered }))).toBe('again');
+    expect([pool!.idleCount, here.alarms]).toEqual([pool!.totalCount, []]);
+    // What the key may wait is not what a handler's own statements may.
+    expect(await second.receive(delivery('M2'))).toBe('done');
+    expect(limits).toEqual(['0']);
+    end();
+    expect([await received, await second.receive(delivery('M1'))]).toEqual(['done', 'done']);
+    expect(await here.rows(effects)).toEqual(['M1', 'M2']);
+  });
+
   /** Ten messages of key a fail until they are mended, while their process changes; the order of their effects. */
   async function ordered(here: Bank, order: 'wait' | 'pass'): Promise<string[]> {
     let fail = true;

@@ -27,6 +27,10 @@ export class InboxDatabase<Tx> {
   readonly #turns: Turns | undefined;
   readonly #limit: AnswerLimit;
 
+  get databaseAfterMs(): number {
+    return this.#limit.databaseAfterMs;
+  }
+
   constructor(db: Database, limit: AnswerLimit) {
     this.#limit = limit;
     this.#db = db;

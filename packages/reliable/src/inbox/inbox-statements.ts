@@ -7,7 +7,7 @@
  */
 import { sql } from 'kysely';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
-import { hole, prepared } from '../sql/statement.ts';
+import { hole, prepared, type Prepared } from '../sql/statement.ts';
 import { bodyAs, headAs, type RowState } from '../sql/tables.ts';
 
 /** States in which a message waits for an attempt. */
@@ -24,6 +24,7 @@ const passingStatements = perDialect((dialect) => make(dialect, OPEN));
 
 type Place = 'id' | 'consumer';
 type Mine = Place | 'started';
+type Seen = Place | 'shard' | 'topic' | 'type' | 'now';
 
 export interface Kept {
   readonly id: string;
@@ -60,28 +61,46 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
     .where('id', '=', hole<string>('id'))
     .where('started', '=', hole<number>('started'))
     .where('state', 'in', OPEN);
+  const seen = {
+    id: hole<string>('id'),
+    channel: hole<string>('consumer'),
+    shard: hole<number>('shard'),
+    topic: hole<string>('topic'),
+    message_type: hole<string>('type'),
+    mode: 'immediate' as const,
+    state: 'done' as const,
+    attempts: 0,
+    tries: 0,
+    due_at: now,
+    created_at: now,
+    changed_at: now,
+    body_bytes: 0,
+  };
+  const see = prepared<Seen>(dialect.ignoreTaken(build.insertInto(head).values(seen)), 'insert');
+  const { lockWait } = dialect;
   return {
     /** The key of a message that is handled in this transaction; changes nothing when it is there. A `done` row is due for forgetting by its age. */
-    see: prepared<Place | 'shard' | 'topic' | 'type' | 'now'>(
-      dialect.ignoreTaken(
-        build.insertInto(head).values({
-          id: hole('id'),
-          channel: hole('consumer'),
-          shard: hole('shard'),
-          topic: hole('topic'),
-          message_type: hole('type'),
-          mode: 'immediate',
-          state: 'done',
-          attempts: 0,
-          tries: 0,
-          due_at: now,
-          created_at: now,
-          changed_at: now,
-          body_bytes: 0,
-        }),
-      ),
-      'insert',
-    ),
+    see,
+    /**
+     * The same, which waits no longer than `lockMs` for another transaction that has written the key. In one statement: the insert takes a
+     * value from the limit's setting, so that it is set by then, and what it returns sets it back, for the handler's own statements.
+     */
+    seeBriefly:
+      lockWait === undefined
+        ? (see as Prepared<Seen | 'lockMs'>)
+        : prepared<Seen | 'lockMs'>(
+            dialect
+              .ignoreTaken(
+                build
+                  .with('waits', (of) => of.selectNoFrom([lockWait.now.as('before'), lockWait.set(hole('lockMs')).as('during')]))
+                  .insertInto(head)
+                  .values({ ...seen, tries: sql<number>`(select 0 from waits)` }),
+              )
+              .returning(sql`(select ${lockWait.set(sql.ref('before'))} from waits)`.as('after')),
+            'insert',
+          ),
+    /** Lets the transaction wait no longer than `lockMs` for others. */
+    waitBriefly: lockWait && prepared<'lockMs'>(build.selectNoFrom(lockWait.set(hole('lockMs')).as('during'))),
     /** Takes a message into the table; changes nothing when it is there. */
     keep: prepared<keyof Kept>(
       dialect.ignoreTaken(

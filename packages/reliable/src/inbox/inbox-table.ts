@@ -2,7 +2,8 @@
 import type { Clock } from '@tallystick/base';
 import { fail } from '../errors.ts';
 import { shardOf } from '../outbox/message-id.ts';
-import { run, type Steps } from '../sql/statement.ts';
+import { sqlStateOf } from '../sql/sql-state.ts';
+import { run, type Statement, type StatementResult, type Steps } from '../sql/statement.ts';
 import { asNumber } from '../sql/values.ts';
 import type { Delivery } from '../transports/transport.ts';
 import type { Failure } from './failure.ts';
@@ -31,6 +32,9 @@ export const UNTRIED: Beginning = {
   reason: null,
 };
 
+/** A transaction that has not ended has written the key: another delivery of the message is at work elsewhere. */
+export class AtWorkElsewhere extends Error {}
+
 export class InboxTable<Tx> {
   readonly #database: InboxDatabase<Tx>;
   readonly #statements: InboxStatements;
@@ -48,19 +52,34 @@ export class InboxTable<Tx> {
     return this.#clock.now();
   }
 
-  /** Writes the key of a message into the open transaction, unless an earlier message of `orderedKey` is not settled. */
+  /** Well before the database's silence would be one. */
+  get #lockMs(): string {
+    return String(Math.ceil(this.#database.databaseAfterMs / 2));
+  }
+
+  /**
+   * As {@link once}, for a message that comes again if need be, unless an earlier message of `orderedKey` is not settled. Throws
+   * AtWorkElsewhere.
+   */
   *mark(delivery: Delivery, orderedKey: string | undefined): Steps<'marked' | 'duplicate' | 'behind'> {
-    const { id, topic, type } = delivery;
     const consumer = this.#consumer;
     if (orderedKey !== undefined) {
       const { rows } = yield* run(this.#statements.keyHeld({ consumer, key: keyText(orderedKey) }));
       if (rows.length > 0) return 'behind';
     }
-    const shard = shardOf(undefined, id);
-    const { changes } = yield* run(
-      this.#statements.see({ id, consumer, shard, topic: topicText(topic), type: typeText(type), now: this.#now }),
-    );
+    const seen = this.#statements.seeBriefly({ ...this.#seen(delivery), lockMs: this.#lockMs });
+    return (yield* keyOf(seen)).changes === 0 ? 'duplicate' : 'marked';
+  }
+
+  /** Writes a key into the open transaction. */
+  *once(delivery: Delivery): Steps<'marked' | 'duplicate'> {
+    const { changes } = yield* run(this.#statements.see(this.#seen(delivery)));
     return changes === 0 ? 'duplicate' : 'marked';
+  }
+
+  #seen({ id, topic, type }: Delivery) {
+    const shard = shardOf(undefined, id);
+    return { id, consumer: this.#consumer, shard, topic: topicText(topic), type: typeText(type), now: this.#now };
   }
 
   /** The row becomes the key of its message, unless somebody else has begun, or a person has decided. */
@@ -72,7 +91,7 @@ export class InboxTable<Tx> {
     return 'marked';
   }
 
-  /** Takes a message in; the row that is there afterwards, and whether it is new. */
+  /** Takes a message in; the row that is there afterwards, and whether it is new. Throws AtWorkElsewhere. */
   keep(
     delivery: Delivery,
     ordered: boolean,
@@ -90,7 +109,9 @@ export class InboxTable<Tx> {
   ): Steps<{ readonly row: KeptRow; readonly isNew: boolean }> {
     const place = { id: delivery.id, consumer: this.#consumer };
     const head = headOf(delivery, { consumer: this.#consumer, now: this.#now }, ordered, beginning);
-    const { changes } = yield* run(this.#statements.keep({ ...head }));
+    const { waitBriefly } = this.#statements;
+    if (waitBriefly !== undefined) yield waitBriefly({ lockMs: this.#lockMs });
+    const { changes } = yield* keyOf(this.#statements.keep({ ...head }));
     if (changes > 0) yield this.#statements.keepBody({ ...place, headers: besideText(delivery, sentId), body: delivery.body });
     const { rows } = yield* run(this.#statements.row(place));
     if (rows[0] === undefined) throw new Error(`inbox: the row of ${delivery.id} was there and is gone`);
@@ -184,6 +205,18 @@ export class InboxTable<Tx> {
     return (yield* run(statement)).changes;
   }
 }
+
+/** Writes a key; only another transaction's is waited for. */
+function* keyOf(statement: Statement): Steps<StatementResult> {
+  try {
+    return yield* run(statement);
+  } catch (error) {
+    if (sqlStateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
+    throw new AtWorkElsewhere('another delivery of the message is at work', { cause: error });
+  }
+}
+
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /** Failed messages first (they hold their keys up), then those whose time has come, then those that waited behind them. */
 const CLAIMED = ['retrying', 'delayed', 'waiting'] as const;

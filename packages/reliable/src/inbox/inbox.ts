@@ -10,6 +10,7 @@
  *                            → an earlier one of its key waits → kept, waits too                    → done
  *                            → failed                          → kept, tried again later            → done
  * redelivery       → kept, then tried: what kills its process has left a trace by then              → done
+ * another delivery of it is at work elsewhere, for long                                             → again
  * the database refuses to keep it                                                                   → again
  * ```
  *
@@ -49,7 +50,7 @@ import { Gate } from './gate.ts';
 import { Handlers, type Handler, type HandleSettings, type Rule } from './handlers.ts';
 import type { InboxAlarm } from './inbox-alarm.ts';
 import { InboxDatabase } from './inbox-database.ts';
-import { InboxTable, UNTRIED, type Beginning } from './inbox-table.ts';
+import { AtWorkElsewhere, InboxTable, UNTRIED, type Beginning } from './inbox-table.ts';
 import { Locks } from './locks.ts';
 import { Retries, type InboxCounters, type RetryPorts } from './retries.ts';
 import { windowWarning } from './window.ts';
@@ -139,7 +140,7 @@ export class Inbox<R extends Database> {
       tell: (alarm) => this.#tell(alarm),
     };
     this.#retries = new Retries(this.#ports);
-    const receive = (delivery: Delivery): Promise<Receipt> => this.#receive(delivery);
+    const receive = (delivery: Delivery): Promise<Receipt> => this.#receive(delivery).catch(againIfAtWork);
     this.#traced = telemetry === undefined ? receive : tracedReceive(receive, telemetry);
   }
 
@@ -168,7 +169,7 @@ export class Inbox<R extends Database> {
     // It is there already, written for the handler in whose transaction this is: the work would never run.
     if (this.#atWork.get(session) === key) throw fail('BAD_KEY', `${key} is the message that is being handled here`);
     yield* this.#durably();
-    const marked = yield* this.#table.mark({ ...NAMELESS, id: key }, undefined);
+    const marked = yield* this.#table.once({ ...NAMELESS, id: key });
     if (marked !== 'marked') {
       const row = yield* this.#table.find(key);
       if (row !== undefined && row.state !== 'done')
@@ -279,6 +280,7 @@ export class Inbox<R extends Database> {
     if (result.kind === 'duplicate') return this.#again(delivery);
     if (result.kind === 'behind') return this.#takeIn(delivery, rule);
     if (result.kind === 'failed') {
+      if (result.error instanceof AtWorkElsewhere) throw result.error;
       const failure = failureOf(UNTRIED, result.error, rule.options, this.#ports.random.u32());
       return this.#keepFailed(delivery, rule, failure, 1);
     }
@@ -366,6 +368,12 @@ export class Inbox<R extends Database> {
       // The listener's failure is not the inbox's: messages go on.
     }
   }
+}
+
+/** Nothing is wrong: the message comes again when that delivery has ended, or a little later. */
+function againIfAtWork(error: unknown): Receipt {
+  if (error instanceof AtWorkElsewhere) return 'again';
+  throw error;
 }
 
 /** Longest id, in characters: what every dialect can index. */

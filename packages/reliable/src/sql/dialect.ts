@@ -23,6 +23,8 @@ export interface Dialect {
   readonly takeWriteLock: string | undefined;
   /** Lets the statements of the open transaction wait for locks for a second at most, where they would wait for ever. */
   readonly waitBriefly: string | undefined;
+  /** How long the statements of the open transaction wait for locks, as a setting; undefined where it cannot be changed by a value. */
+  readonly lockWait: { readonly now: RawBuilder<string>; set(limit: unknown): RawBuilder<string> } | undefined;
   /** Whether `create table` and `create index` roll back with their transaction. */
   readonly transactionalSchema: boolean;
   /** Whether tables are changed while programs use them, in steps that keep nobody waiting for long. */

@@ -26,6 +26,7 @@ export const mysql: Dialect = {
   failureEndsTransaction: false,
   takeWriteLock: undefined,
   waitBriefly: undefined,
+  lockWait: undefined,
   transactionalSchema: false,
   changesInUse: false,
   hasSchemaTable:

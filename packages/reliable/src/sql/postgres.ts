@@ -28,6 +28,10 @@ export const postgres: Dialect = {
   failureEndsTransaction: true,
   takeWriteLock: undefined,
   waitBriefly: "set local lock_timeout = '1s'",
+  lockWait: {
+    now: sql<string>`current_setting('lock_timeout')`,
+    set: (limit) => sql<string>`set_config('lock_timeout', ${limit}, true)`,
+  },
   transactionalSchema: true,
   changesInUse: true,
   hasSchemaTable: hasTable('tallystick_schema'),

@@ -30,6 +30,7 @@ export const sqlite: Dialect = {
   failureEndsTransaction: false,
   takeWriteLock: 'delete from tallystick_schema where 0',
   waitBriefly: undefined,
+  lockWait: undefined,
   transactionalSchema: true,
   changesInUse: false,
   hasSchemaTable: "select 1 as there from sqlite_master where type = 'table' and name = 'tallystick_schema'",
