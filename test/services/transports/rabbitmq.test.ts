@@ -247,13 +247,13 @@ describe('a poisoned message', () => {
 
   it('that goes back to a quorum queue more often than its delivery limit ends behind its dead letter exchange, with its id', async () => {
     await declareAsTheGuide(3);
-    const [poison, good] = [message('orders', { key: 'p' }), message('orders', { key: 'g' })];
+    const [poison, good] = [message('parcels', { key: 'p' }), message('parcels', { key: 'g' })];
     expect(results(await transport.publish([poison, good]))).toEqual(['confirmed', 'confirmed']);
     const seen: string[] = [];
     const { subscriber: hasty } = subscriber({ holdMs: 0 });
-    await hasty.subscribe('orders', ({ id }) => (seen.push(id), Promise.resolve(id === poison.id ? 'again' : 'done')));
+    await hasty.subscribe('parcels', ({ id }) => (seen.push(id), Promise.resolve(id === poison.id ? 'again' : 'done')));
     const dead: Delivery[] = [];
-    await subscriber().subscriber.subscribe('orders.dead', (delivery) => (dead.push(delivery), Promise.resolve('done')));
+    await subscriber().subscriber.subscribe('parcels.dead', (delivery) => (dead.push(delivery), Promise.resolve('done')));
     await until(() => dead.length > 0);
     expect(dead.map(({ id }) => id)).toEqual([poison.id]);
     expect(dead[0]!.headers.get('x-first-death-reason')).toBe('delivery_limit');
