@@ -47,6 +47,8 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** A run with a defect needs no more than the fault that exposes it. */
 const CONTROL_TRANSFERS = 80;
 const CONTROL_OUTAGE_MS = 3000;
+/** Runs that are made again when they proved nothing. */
+const ATTEMPTS_MORE = 2;
 
 interface Settings {
   readonly transfers: number;
@@ -120,7 +122,7 @@ async function runAll(servers: Servers, settings: Settings): Promise<Result[]> {
   const work = async (queue: Planned[]): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       let result = await runOne(servers, next, settings);
-      if (provedNothing(result)) {
+      for (let more = ATTEMPTS_MORE; more > 0 && provedNothing(result); more--) {
         tell(result, settings);
         if (!settings.json) console.log('       which proves nothing: once more');
         result = await runOne(servers, next, settings);
