@@ -1,3 +1,4 @@
+import { readI32 } from '@tallystick/base';
 import { Interner, PropertyLocator, PropertyName, VALUE_END } from '@tallystick/remoting';
 
 /** Properties the broker acts on, as slots of {@link PropertyScan}. */
@@ -62,8 +63,13 @@ export class PropertyScan extends PropertyLocator {
   /** "true" in any case, as Java reads it. */
   isTrue(slot: number): boolean {
     const start = this.starts[slot]!;
-    return start >= 0 && this.ends[slot]! - start === 4 && this.text(slot).toLowerCase() === 'true';
+    if (start < 0 || this.ends[slot]! - start !== 4) return false;
+    const { bytes } = this;
+    return (readI32(bytes, start) | LOWER_CASE) === TRUE;
   }
 }
 
+/** Four letters of ASCII become lower case; nothing else becomes a letter of "true". */
+const LOWER_CASE = 0x20202020;
+const TRUE = 0x74727565;
 const names = new Interner();

@@ -49,6 +49,19 @@ describe('the scan of properties', () => {
     expect(new PropertyScan().run(bytes, 0, bytes.length).number(Slot.DELAY)).toBe(level);
   });
 
+  it.each([
+    ['true', true],
+    ['TrUE', true],
+    ['false', false],
+    ['tru', false],
+    ['trueX', false],
+    ['\u0014rue', false],
+  ])('takes "%s" as true: %s', (text, expected) => {
+    const bytes = Buffer.from(`TRAN_MSG\u0001${text}\u0002`);
+    expect(new PropertyScan().run(bytes, 0, bytes.length).isTrue(Slot.TRANSACTION)).toBe(expected);
+    expect(new PropertyScan().run(bytes, 0, 0).isTrue(Slot.TRANSACTION)).toBe(false);
+  });
+
   it('knows whether more can be appended', () => {
     const scan = new PropertyScan();
     for (const [text, closed] of [

@@ -123,14 +123,7 @@ export class DelayLevels implements AppendSink {
     if (topic === undefined) return false;
     const m = this.#message;
     m.queue = topic.queues[queueId] ??= this.#store.queue(name, queueId);
-    m.flag = record.flag;
-    m.sysFlag = record.sysFlag;
-    m.bornTimestamp = record.bornTimestamp;
-    m.bornHost = record.bytes.subarray(record.bornHostStart, record.bornHostEnd);
-    m.reconsumeTimes = record.reconsumeTimes;
-    m.setBody(record.bytes, record.bodyStart, record.bodyEnd);
-    m.bodyCrc = record.bodyCrc;
-    m.setProperties(record.bytes, record.propertiesStart, record.propertiesEnd);
+    m.setFromRecord(record.bytes, record.at, record.end);
     m.tagsCode = scan.hash(Slot.TAGS);
     const bytesMax = this.#store.messageBytes(m) + this.#store.controlBytes(FIRED_BYTES);
     const outcome = this.#store.together(bytesMax, false, () => {

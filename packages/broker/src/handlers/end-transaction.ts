@@ -32,8 +32,10 @@ export class EndTransaction {
     const fits =
       locator.placeKey() &&
       this.#parts.halves.table.isOpenAs(offset, position, group, frame.bytes, locator.keyStart, locator.keyEnd);
+    const outcome = said === SysFlag.COMMIT ? 'committed' : 'rolled-back';
+    if (fits && frame.isOneway && this.#ends.settle(outcome, offset, position, peer)) return;
     const claim: EndClaim = {
-      outcome: said === SysFlag.COMMIT ? 'committed' : 'rolled-back',
+      outcome,
       group,
       offset,
       position,

@@ -1,3 +1,4 @@
+import { copyWords, ViewCache, viewOf } from '@tallystick/base';
 import type { HeaderKind, Peer } from '@tallystick/remoting';
 
 /**
@@ -20,6 +21,8 @@ export class PendingSends {
   isHalf = new Uint8Array(1024);
   /** The unique key: {@link KEY_BYTES} per row; longer ones are in `longKeys`. */
   keys = Buffer.alloc(1024 * KEY_BYTES);
+  #keyWords = viewOf(this.keys);
+  readonly #sources = new ViewCache();
   keyLengths = new Uint8Array(1024);
   readonly longKeys = new Map<number, Buffer>();
 
@@ -41,9 +44,7 @@ export class PendingSends {
       this.keyLengths[row] = LONG_KEY;
       return;
     }
-    const keys = this.keys;
-    const to = row * KEY_BYTES;
-    for (let at = 0; at < length; at++) keys[to + at] = bytes[start + at]!;
+    copyWords(this.#sources.of(bytes), start, end, this.#keyWords, row * KEY_BYTES);
     this.keyLengths[row] = length;
   }
 
@@ -63,6 +64,7 @@ export class PendingSends {
     const keys = Buffer.alloc(size * KEY_BYTES);
     this.keys.copy(keys);
     this.keys = keys;
+    this.#keyWords = viewOf(keys);
     for (let row = this.#size; row < size; row++) this.peers.push(undefined);
     const free = freeList(this.#size, size);
     this.#free = new Int32Array(size);

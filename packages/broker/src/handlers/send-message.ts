@@ -18,6 +18,8 @@ import { AppendMessage } from '../store/append-message.ts';
 import type { AppendOutcome, AppendSink } from '../store/store-types.ts';
 import { RETRY_PREFIX } from '../topics/system-topics.ts';
 import type { Topic } from '../topics/topic.ts';
+import { ArrivingHalf } from '../transaction/arriving-half.ts';
+import { encodedProperty, HalfExtras } from './half-extra.ts';
 import { retryDestination } from './send-retry.ts';
 import type { Parts } from './parts.ts';
 import { KEY_BYTES, LONG_KEY, ONEWAY, PendingSends } from './pending-sends.ts';
@@ -44,8 +46,8 @@ export class SendMessage implements AppendSink {
   readonly #answer = emptySendAnswer();
   readonly #positions = new Float64Array(1);
   #extra = Buffer.allocUnsafeSlow(1024);
-  /** Per topic and queue: the properties that say where a half belongs. */
-  readonly #real = new Map<string, Buffer[]>();
+  readonly #halfExtras = new HalfExtras();
+  readonly #arriving = new ArrivingHalf();
 
   constructor(parts: Parts, batch: SendBatch, sequenced: SequencedSends) {
     this.#parts = parts;
@@ -145,9 +147,11 @@ export class SendMessage implements AppendSink {
     m.extraStart = m.extraEnd = 0;
     if (scan.has(Slot.UNIQUE_KEY)) pending.setKey(row, scan.bytes, scan.starts[Slot.UNIQUE_KEY]!, scan.ends[Slot.UNIQUE_KEY]!);
 
+    let isUsualHalf = false;
     if (isHalf) {
       m.queue = topics.half.queues[0] ??= store.queue(topics.half.name, 0);
-      if (scan.isClosed && scan.has(Slot.UNIQUE_KEY) && scan.has(Slot.PRODUCER_GROUP)) this.#setHalfExtra(topic.name, queueId);
+      isUsualHalf = scan.isClosed && scan.has(Slot.UNIQUE_KEY) && scan.has(Slot.PRODUCER_GROUP);
+      if (isUsualHalf) this.#halfExtras.add(m, scan, topic.name, queueId);
       else this.#setExtra(row, { half: true, topic: topic.name, queueId });
     } else if (level > 0) {
       m.queue = topics.schedule.queues[level - 1] ??= store.queue(topics.schedule.name, level - 1);
@@ -168,7 +172,10 @@ export class SendMessage implements AppendSink {
     }
     admission.enter(connection, bytes);
     // What a consumer hands back is synced in every mode, as a send-back is: the consumer moves on.
-    if (store.append(m, isHalf || isHandedBack ? 'synced' : 'flush', this, row)) pending.storeTimestamps[row] = m.storeTimestamp;
+    const isTaken = isUsualHalf
+      ? this.#appendHalf(topic.name, row)
+      : store.append(m, isHalf || isHandedBack ? 'synced' : 'flush', this, row);
+    if (isTaken) pending.storeTimestamps[row] = m.storeTimestamp;
     if (isNumbered) this.#parts.sequences.settle();
   }
 
@@ -182,27 +189,23 @@ export class SendMessage implements AppendSink {
     return this.#sequenced.passes({ peer, frame, bytes, start, end, topic, queueId, queue, level, count: 1, key, admitted });
   }
 
-  /** As `#setExtra` for a half that says what clients say: its key is copied as bytes, where it belongs is made once per queue. */
-  #setHalfExtra(topic: string, queueId: number): void {
+  /** Tells the table of halves what has been read of the half, so that nobody reads its properties a second time. */
+  #appendHalf(topic: string, row: number): boolean {
+    const { halves, store } = this.#parts;
     const scan = this.#scan;
-    const keyStart = scan.starts[Slot.UNIQUE_KEY]!;
-    const keyEnd = scan.ends[Slot.UNIQUE_KEY]!;
-    let ofTopic = this.#real.get(topic);
-    if (ofTopic === undefined) {
-      if (this.#real.size >= REAL_TOPICS_MAX) this.#real.clear();
-      this.#real.set(topic, (ofTopic = []));
+    const half = this.#arriving;
+    half.group = scan.name(Slot.PRODUCER_GROUP);
+    half.topic = topic;
+    half.key = scan.bytes;
+    half.keyStart = scan.starts[Slot.UNIQUE_KEY]!;
+    half.keyEnd = scan.ends[Slot.UNIQUE_KEY]!;
+    half.immunitySeconds = scan.number(Slot.IMMUNITY_SECONDS);
+    halves.arriving = half;
+    try {
+      return store.append(this.#m, 'synced', this, row);
+    } finally {
+      halves.arriving = undefined;
     }
-    const real = (ofTopic[queueId] ??= Buffer.from(
-      `\u0002${property(PropertyName.REAL_TOPIC, topic)}${property(PropertyName.REAL_QUEUE_ID, String(queueId))}`,
-    ));
-    const length = TRANSACTION_ID.length + keyEnd - keyStart + real.length;
-    if (this.#extra.length < length) this.#extra = Buffer.allocUnsafeSlow(length * 2);
-    const extra = this.#extra;
-    let at = TRANSACTION_ID.length;
-    for (let n = 0; n < at; n++) extra[n] = TRANSACTION_ID[n]!;
-    for (let from = keyStart; from < keyEnd; from++) extra[at++] = scan.bytes[from]!;
-    for (let n = 0; n < real.length; n++) extra[at++] = real[n]!;
-    this.#m.setExtra(extra, 0, at);
   }
 
   /** Properties the broker adds: a unique key if there is none, and where the message really belongs. */
@@ -212,14 +215,15 @@ export class SendMessage implements AppendSink {
     let key = '';
     if (!scan.has(Slot.UNIQUE_KEY)) {
       key = newMessageId(this.#parts.clock.now(), this.#parts.random);
-      text += property(PropertyName.UNIQUE_KEY, key);
+      text += encodedProperty(PropertyName.UNIQUE_KEY, key);
     }
     if (real?.half === true) {
-      if (!scan.has(Slot.PRODUCER_GROUP)) text += property(PropertyName.PRODUCER_GROUP, this.#locator.producerGroup());
-      text += property(PropertyName.TRANSACTION_ID, key === '' ? scan.text(Slot.UNIQUE_KEY) : key);
+      if (!scan.has(Slot.PRODUCER_GROUP)) text += encodedProperty(PropertyName.PRODUCER_GROUP, this.#locator.producerGroup());
+      text += encodedProperty(PropertyName.TRANSACTION_ID, key === '' ? scan.text(Slot.UNIQUE_KEY) : key);
     }
     if (real !== undefined)
-      text += property(PropertyName.REAL_TOPIC, real.topic) + property(PropertyName.REAL_QUEUE_ID, String(real.queueId));
+      text +=
+        encodedProperty(PropertyName.REAL_TOPIC, real.topic) + encodedProperty(PropertyName.REAL_QUEUE_ID, String(real.queueId));
     if (this.#extra.length < text.length * 3) this.#extra = Buffer.allocUnsafeSlow(text.length * 3);
     const length = this.#extra.write(text, 0, 'utf8');
     this.#m.setExtra(this.#extra, 0, length);
@@ -303,14 +307,6 @@ export class SendMessage implements AppendSink {
     peer.answer(frame.ref(), code, text);
   }
 }
-
-function property(name: string, value: string): string {
-  return `${name}\u0001${value}\u0002`;
-}
-
-/** Topics whose properties are kept; made anew when there are more. */
-const REAL_TOPICS_MAX = 1024;
-const TRANSACTION_ID = Buffer.from(`${PropertyName.TRANSACTION_ID}\u0001`);
 
 /** What a record needs besides body and properties, roughly. */
 const RECORD_BYTES = 160;

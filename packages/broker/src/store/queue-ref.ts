@@ -16,6 +16,8 @@ export class QueueRef {
   readonly entries: QueueEntries;
   /** Of the store: has appends that are not visible yet. */
   isDirty = false;
+  /** Of the store: its messages are told to the derived parts; found out at the first append. */
+  isTold: boolean | undefined = undefined;
 
   constructor(topic: string, queueId: number, entries: QueueEntries) {
     this.topic = topic;

@@ -1,5 +1,6 @@
 import { CONTROL_HEAD_BYTES, CONTROL_MAGIC } from './control-records.ts';
 import { GROUP_HEADER_BYTES, GROUP_RECORDS_MAX, type FoundGroup } from './group-header.ts';
+import { Interests } from './interests.ts';
 import { recordsFault, type GroupSink } from './log-scan.ts';
 import type { QueueRef } from './queue-ref.ts';
 import { SlotTable } from './queue-slots.ts';
@@ -42,16 +43,13 @@ export class RecordIntake implements GroupSink {
   constructor(parts: IntakeParts) {
     this.#parts = parts;
     this.#hearAll = parts.derived.filter((part) => part.records === 'all');
-    const interests = this.#hearAll.map((part) => part.interest);
-    const words = new Set(interests.flatMap((interest) => firstWordOf(interest?.firstProperty ?? '')));
-    const topics = new Set(interests.flatMap((interest) => interest?.topic ?? []));
-    const isAnyTold = words.size > 1 || interests.includes(undefined);
-    this.#toldBits = interests.reduce((bits, interest) => bits | (interest?.sysFlagBits ?? 0), 0);
-    this.#toldWord = [...words][0] ?? 0;
+    const interests = new Interests(this.#hearAll);
+    this.#toldBits = interests.sysFlagBits;
+    this.#toldWord = interests.firstWord;
     const { tagsCodeTopics } = parts;
     this.#slots = new SlotTable(
       parts.queues,
-      (topic) => isAnyTold || topics.has(topic),
+      (topic) => interests.isTopicTold(topic),
       (topic) => tagsCodeTopics?.includes(topic) ?? true,
     );
   }
@@ -170,11 +168,6 @@ export class RecordIntake implements GroupSink {
 
 function i64(view: DataView, at: number): number {
   return view.getInt32(at) * 4294967296 + view.getUint32(at + 4);
-}
-
-function firstWordOf(firstProperty: string): readonly number[] {
-  const bytes = Buffer.from(firstProperty, 'latin1');
-  return bytes.length < 4 ? [] : [bytes.readInt32BE(0)];
 }
 
 function outOfOrder(position: number, queueOffset: number, queue: QueueRef): StoreError {

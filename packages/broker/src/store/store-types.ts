@@ -77,7 +77,7 @@ export interface Derived {
   readonly name: string;
   /** 'control': only control records; 'all': messages too. */
   readonly records: 'control' | 'all';
-  /** With 'all': the messages without which `apply` would do nothing may be kept from it in recovery. Default: it is told of every one. */
+  /** With 'all': the messages without which `apply` would do nothing are kept from it. Default: it is told of every one. */
   readonly interest?: MessageInterest | undefined;
   /** The view is valid during the call only. Must not append. */
   apply(record: RecordView, live: boolean): void;

@@ -1,4 +1,4 @@
-import { call, run, type Steps, type Timer } from '@tallystick/base';
+import { call, readI32, run, type Steps, type Timer } from '@tallystick/base';
 import { PropertyLocator } from '@tallystick/remoting';
 import type { AppendMessage } from './append-message.ts';
 import { CheckpointFile } from './checkpoint.ts';
@@ -6,6 +6,7 @@ import { groupBytes } from './group-header.ts';
 import { GroupBuilder } from './group-builder.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { IndexCache } from './index-cache.ts';
+import { Interests } from './interests.ts';
 import { LogReader } from './log-reader.ts';
 import { LogWriter } from './log-writer.ts';
 import { writeMarker } from './markers.ts';
@@ -13,6 +14,7 @@ import { storeOptions, type GivenStoreOptions, type StoreOptions } from './optio
 import { QueueReader } from './queue-reader.ts';
 import type { QueueRef } from './queue-ref.ts';
 import { QueueTable } from './queue-table.ts';
+import type { RecentRecord } from './recent-record.ts';
 import {
   controlRecordBytes,
   encodeControlRecord,
@@ -58,8 +60,9 @@ export class Store {
   readonly #ports: StorePorts;
   readonly #signals: StoreSignals;
   readonly #derived: readonly Derived[];
-  /** Those among them who see messages. */
+  /** Those among them who see messages, and which messages. */
   readonly #readers: readonly Derived[];
+  readonly #interests: Interests;
   readonly #settings: StoreSettings;
   readonly #storeHost: Uint8Array;
   readonly #queues = new QueueTable();
@@ -108,6 +111,7 @@ export class Store {
     this.#signals = signals;
     this.#derived = derived;
     this.#readers = derived.filter((part) => part.records === 'all');
+    this.#interests = new Interests(this.#readers);
     this.#storeHost = settings.storeHost ?? LOCAL_HOST;
     this.#segments = new Segments(ports.disk, ports.clock, options.segmentBytes, options.reserveBytes);
     const isPooled = options.transientStorePoolEnable;
@@ -267,12 +271,22 @@ export class Store {
     this.#messages++;
     this.#lastEnd = position + bytes;
     this.#wait(level, sink, token, position + bytes, position, queueOffset);
-    if (this.#readers.length > 0) {
+    if (this.#isTold(m)) {
       this.#view.move(block.bytes, at, end, position);
       for (const part of this.#readers) part.apply(this.#view, true);
     }
     if (builder.openBytes >= EARLY_WRITE_BYTES) this.#writeEarly();
     return true;
+  }
+
+  /** Whether some part wants to hear of a message; most are nobody's concern. */
+  #isTold({ queue, sysFlag, properties, propertiesStart, propertiesEnd }: AppendMessage): boolean {
+    const interests = this.#interests;
+    return (
+      (queue.isTold ??= interests.isTopicTold(queue.topic)) ||
+      (sysFlag & interests.sysFlagBits) !== 0 ||
+      (propertiesEnd - propertiesStart >= 4 && readI32(properties, propertiesStart) === interests.firstWord)
+    );
   }
 
   /**
@@ -551,6 +565,11 @@ export class Store {
   /** One message record by its address, e.g. out of a message id: anything may be asked. The bytes are valid during the call. Urgent ones overtake. */
   readRecord(position: number, done: (error: string | undefined, bytes: Buffer) => void, isUrgent = false): void {
     this.#reader.readRecord(position, done, isUrgent);
+  }
+
+  /** A message that readers may see and that still lies in RAM, at once; false: it takes {@link readRecord}. */
+  recentRecord(queue: QueueRef, offset: number, position: number, into: RecentRecord): boolean {
+    return position < this.#visibleEnd && into.find(queue, offset, position, this.#tail);
   }
 
   /** 'lower': first offset stored at or after the time (else max). 'upper': last offset stored at or before it (else min). */

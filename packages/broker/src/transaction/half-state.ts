@@ -4,6 +4,7 @@ import { ControlType } from '../store/control-records.ts';
 import type { RecordView } from '../store/record-view.ts';
 import type { Derived } from '../store/store-types.ts';
 import { HALF_TOPIC } from '../topics/system-topics.ts';
+import { ArrivingHalf } from './arriving-half.ts';
 import { PARKED_COUNT, readCheckCounts, readRollback } from './half-records.ts';
 import { HalfTable } from './half-table.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
@@ -20,10 +21,14 @@ export class HalfState implements Derived {
   readonly table = new HalfTable();
   /** Set around a commit's append: the row that the final message settles, so that it need not be searched. */
   committing = -1;
+  /** Set around a half's append by who has read its properties. */
+  arriving: ArrivingHalf | undefined;
   readonly #scan = new PropertyScan();
+  readonly #read = new ArrivingHalf();
 
   apply(record: RecordView, live: boolean): void {
     if (record.isControl) this.#applyControl(record);
+    else if (live && this.arriving !== undefined) this.#add(record, this.arriving);
     else if ((record.sysFlag & SysFlag.TRANSACTION_MASK) === SysFlag.COMMIT) this.#applyCommit(record, live);
     else if (isHalf(record)) this.#applyHalf(record);
   }
@@ -64,16 +69,21 @@ export class HalfState implements Derived {
   }
 
   #applyHalf(record: RecordView): void {
-    const { bytes } = record;
-    const scan = this.#scan.run(bytes, record.propertiesStart, record.propertiesEnd);
-    const group = scan.name(Slot.PRODUCER_GROUP);
-    const topic = scan.name(Slot.REAL_TOPIC);
-    const keyStart = Math.max(0, scan.starts[Slot.UNIQUE_KEY]!);
-    const keyEnd = scan.has(Slot.UNIQUE_KEY) ? scan.ends[Slot.UNIQUE_KEY]! : keyStart;
-    const { queueOffset, position, storeTimestamp } = record;
-    this.table.addKeyed(queueOffset, position, storeTimestamp, group, topic, bytes, keyStart, keyEnd);
-    const immunitySeconds = scan.number(Slot.IMMUNITY_SECONDS);
-    if (immunitySeconds > 0) this.table.setImmunity(record.queueOffset, record.storeTimestamp + immunitySeconds * 1000);
+    const half = this.#read;
+    const scan = this.#scan.run(record.bytes, record.propertiesStart, record.propertiesEnd);
+    half.group = scan.name(Slot.PRODUCER_GROUP);
+    half.topic = scan.name(Slot.REAL_TOPIC);
+    half.key = record.bytes;
+    half.keyStart = Math.max(0, scan.starts[Slot.UNIQUE_KEY]!);
+    half.keyEnd = scan.has(Slot.UNIQUE_KEY) ? scan.ends[Slot.UNIQUE_KEY]! : half.keyStart;
+    half.immunitySeconds = scan.number(Slot.IMMUNITY_SECONDS);
+    this.#add(record, half);
+  }
+
+  #add(record: RecordView, { group, topic, key, keyStart, keyEnd, immunitySeconds }: ArrivingHalf): void {
+    const { queueOffset, storeTimestamp } = record;
+    this.table.addKeyed(queueOffset, record.position, storeTimestamp, group, topic, key, keyStart, keyEnd);
+    if (immunitySeconds > 0) this.table.setImmunity(queueOffset, storeTimestamp + immunitySeconds * 1000);
   }
 
   #applyCommit(record: RecordView, live: boolean): void {

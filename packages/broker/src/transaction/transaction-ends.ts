@@ -6,13 +6,17 @@ import { CONTROL_VERSION } from '../journal.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
 import { AppendMessage } from '../store/append-message.ts';
 import { ControlType } from '../store/control-records.ts';
+import type { QueueRef } from '../store/queue-ref.ts';
+import { RecentRecord } from '../store/recent-record.ts';
 import { RecordView } from '../store/record-view.ts';
 import { sinkOf, type AppendOutcome, type AppendSink } from '../store/store-types.ts';
 import type { Store } from '../store/store.ts';
+import { HALF_TOPIC } from '../topics/system-topics.ts';
 import type { TopicTable } from '../topics/topic-table.ts';
 import { topicConfig } from '../topics/topic.ts';
-import { CheckCounts, rollbackBody } from './half-records.ts';
+import { rollbackBody } from './half-records.ts';
 import type { HalfState } from './half-state.ts';
+import { RealPlace } from './real-place.ts';
 import { claimFault, judge, type EndClaim } from './verdict.ts';
 
 /**
@@ -31,17 +35,19 @@ export class TransactionEnds implements AppendSink {
   readonly #counters: Counters;
   readonly #timers: Timers;
   readonly #laneMax: number;
-  /** Decisions that are appended and not yet durable, by half offset, with those who wait for them. */
-  readonly #settling = new Map<number, Settling>();
-  /** Decisions whose sync did not come in time. */
-  readonly #uncertain = new Set<number>();
   readonly #retries: Waiter[] = [];
   readonly #paused = new Set<Peer>();
   readonly #m = new AppendMessage();
+  readonly #recent = new RecentRecord();
+  readonly #place = new RealPlace();
   readonly #view = new RecordView();
   readonly #scan = new PropertyScan();
-  #bornHost: Buffer = Buffer.alloc(0);
+  #halfQueue: QueueRef | undefined;
   #reading = 0;
+  /** Decisions that are appended and not yet durable, and repeats that wait for them. */
+  #undurable = 0;
+  /** Position of the latest decision in the log. */
+  #lastDecision = -1;
   #timer: Timer | undefined;
 
   constructor(
@@ -60,11 +66,12 @@ export class TransactionEnds implements AppendSink {
     this.#counters = parts.counters;
     this.#timers = parts.timers;
     this.#laneMax = laneMax;
+    this.#m.mayUseReserve = true;
   }
 
   /** Confirmations that are not finished. */
   get unfinished(): number {
-    return this.#reading + this.#retries.length + this.#settling.size;
+    return this.#reading + this.#retries.length + this.#undurable;
   }
 
   /** More are better left in their lane for now. */
@@ -72,9 +79,26 @@ export class TransactionEnds implements AppendSink {
     return this.unfinished >= this.#laneMax;
   }
 
-  /** Takes a commit or rollback; answers it later if `ref` is given. */
+  /**
+   * The usual case: nobody waits for an answer, the verdict fits an open half in every point, and the half is still in RAM. Makes no
+   * object. False: nothing has happened, and the verdict has to be submitted.
+   */
+  settle(outcome: EndClaim['outcome'], offset: number, position: number, peer: Peer): boolean {
+    const isTaken =
+      outcome === 'committed'
+        ? this.#commitRecent(offset, position)
+        : this.#appendRollback(offset, position, this, ROLLBACK_TOKEN);
+    if (isTaken) this.#holdWhenFull(peer);
+    return isTaken;
+  }
+
+  /** Takes any commit or rollback; answers it later if `ref` is given. */
   submit(claim: EndClaim, peer: Peer, ref: ReplyRef | undefined): void {
     this.#settle({ claim, peer, ref });
+    this.#holdWhenFull(peer);
+  }
+
+  #holdWhenFull(peer: Peer): void {
     if (!this.isFull || this.#paused.has(peer)) return;
     this.#paused.add(peer);
     connectionOf(peer).hold(Hold.ENDS);
@@ -95,7 +119,8 @@ export class TransactionEnds implements AppendSink {
     const verdict = judge(this.#halves.table, claim);
     if (verdict.kind === 'wrong') return this.#refuse(waiter, verdict.text);
     if (verdict.kind !== 'apply') return this.#repeat(waiter, verdict.kind === 'same', verdict.decided ?? '');
-    if (claim.outcome === 'rolled-back') return this.#rollBack(waiter);
+    if (claim.outcome === 'rolled-back')
+      return void this.#appendRollback(claim.offset, claim.position, this.#answering(waiter), ROLLBACK_TOKEN);
     this.#reading++;
     this.#store.readRecord(
       claim.position,
@@ -104,73 +129,86 @@ export class TransactionEnds implements AppendSink {
         if (error !== undefined) this.#refuse(waiter, `Find prepared transaction message failed: ${error}`);
         // The read may have taken time, and the other answer may have come in it.
         else if (this.#halves.table.isSettled(claim.offset)) this.#settle(waiter);
-        else this.#commit(waiter, bytes);
+        else this.#commitRead(waiter, bytes);
         this.#relax();
       },
       true,
     );
   }
-
-  #rollBack(waiter: Waiter): void {
-    const { offset, position } = waiter.claim;
-    this.#begin(waiter);
-    this.#store.appendControl(ControlType.ROLLBACK, CONTROL_VERSION, rollbackBody(position, offset), 'synced', this, offset);
+  #commitRecent(offset: number, position: number): boolean {
+    const half = this.#recent;
+    this.#halfQueue ??= this.#store.queue(HALF_TOPIC, 0);
+    if (!this.#store.recentRecord(this.#halfQueue, offset, position, half)) return false;
+    if (!this.#setMessage(half.bytes, half.at, half.end)) return false;
+    this.#m.tagsCode = half.tagsCode;
+    return this.#appendCommit(offset, position, this, COMMIT_TOKEN);
   }
 
-  #commit(waiter: Waiter, bytes: Buffer): void {
+  #commitRead(waiter: Waiter, bytes: Buffer): void {
     const { offset, position } = waiter.claim;
-    const half = this.#view.move(bytes, 0, bytes.length, position);
-    const scan = this.#scan.run(bytes, half.propertiesStart, half.propertiesEnd);
-    const name = scan.name(Slot.REAL_TOPIC);
-    const queueId = Math.max(0, scan.number(Slot.REAL_QUEUE));
-    const topic = this.#topics.get(name) ?? this.#topics.put(topicConfig(name, queueId + 1));
-    if (topic === undefined) return this.#again(waiter);
+    if (!this.#setMessage(bytes, 0, bytes.length)) return this.#again(waiter);
     const m = this.#m;
+    m.tagsCode = this.#scan.run(bytes, m.propertiesStart, m.propertiesEnd).hash(Slot.TAGS);
+    this.#appendCommit(offset, position, this.#answering(waiter), COMMIT_TOKEN);
+  }
+
+  /** Makes the message that the half's record in bytes [at, end) becomes; false when its topic is missing and cannot be made now. */
+  #setMessage(bytes: Buffer, at: number, end: number): boolean {
+    const m = this.#m.setFromRecord(bytes, at, end);
+    const place = this.#place;
+    place.read(bytes, m.propertiesStart, m.propertiesEnd);
+    const { topic: name, queueId } = place;
+    const topic = this.#topics.get(name) ?? this.#topics.put(topicConfig(name, queueId + 1));
+    if (topic === undefined) return false;
     m.queue = topic.queues[queueId] ??= this.#store.queue(name, queueId);
-    m.flag = half.flag;
-    m.sysFlag = (half.sysFlag & ~SysFlag.TRANSACTION_MASK) | SysFlag.COMMIT;
-    m.bornTimestamp = half.bornTimestamp;
-    m.bornHost = this.#bornHostOf(half);
-    m.reconsumeTimes = half.reconsumeTimes;
+    m.sysFlag = (m.sysFlag & ~SysFlag.TRANSACTION_MASK) | SysFlag.COMMIT;
+    return true;
+  }
+
+  /** False when the store takes nothing now; the sink has heard. */
+  #appendCommit(offset: number, position: number, sink: AppendSink, token: number): boolean {
+    const m = this.#m;
     m.preparedTransactionOffset = position;
-    m.setBody(bytes, half.bodyStart, half.bodyEnd);
-    m.bodyCrc = half.bodyCrc;
-    m.setProperties(bytes, half.propertiesStart, half.propertiesEnd);
-    m.tagsCode = scan.hash(Slot.TAGS);
-    m.mayUseReserve = true;
-    this.#begin(waiter);
     this.#halves.committing = offset;
     try {
-      this.#store.append(m, 'synced', this, offset);
+      return this.#decided(this.#store.append(m, 'synced', sink, token) ? m.position : -1);
     } finally {
       this.#halves.committing = -1;
     }
   }
 
-  /** Neighbours come from the same host: a copy is made when it changes. */
-  #bornHostOf({ bytes, bornHostStart: start, bornHostEnd: end }: RecordView): Buffer {
-    const known = this.#bornHost;
-    let same = known.length === end - start;
-    for (let n = 0; same && n < known.length; n++) same = known[n] === bytes[start + n];
-    return same ? known : (this.#bornHost = Buffer.from(bytes.subarray(start, end)));
+  #appendRollback(offset: number, position: number, sink: AppendSink, token: number): boolean {
+    const body = rollbackBody(position, offset);
+    return this.#decided(this.#store.appendControl(ControlType.ROLLBACK, CONTROL_VERSION, body, 'synced', sink, token));
   }
 
-  #begin(waiter: Waiter): void {
-    this.#settling.set(waiter.claim.offset, { outcome: waiter.claim.outcome, first: waiter, repeats: undefined });
+  #decided(position: number): boolean {
+    if (position < 0) return false;
+    this.#lastDecision = position;
+    this.#undurable++;
+    return true;
   }
 
-  /** The store's word on a decision. */
-  appended(offset: number, outcome: AppendOutcome): void {
-    const settling = this.#settling.get(offset)!;
-    this.#settling.delete(offset);
-    if (outcome === 'busy' || outcome === 'full') return this.#again(settling.first);
+  /** The store's word on a decision. One that was refused is no decision. */
+  appended(token: number, outcome: AppendOutcome, position: number): void {
+    if (position < 0) return;
+    this.#undurable--;
     if (outcome === 'ok') {
-      if (settling.outcome === 'committed') this.#counters.commits++;
+      if (token === COMMIT_TOKEN) this.#counters.commits++;
       else this.#counters.rollbacks++;
-    } else if (outcome === 'timeout') this.#uncertain.add(offset);
-    this.#finish(settling.first, outcome);
-    for (const waiter of settling.repeats ?? []) this.#finish(waiter, outcome);
+    }
     this.#relax();
+  }
+
+  /** Hears of a decision for one who may wait for the answer. */
+  #answering(waiter: Waiter): AppendSink {
+    return {
+      appended: (token, outcome, position) => {
+        if (outcome === 'busy' || outcome === 'full') return this.#again(waiter);
+        this.#finish(waiter, outcome);
+        this.appended(token, outcome, position);
+      },
+    };
   }
 
   /** An answer that comes after the decision. */
@@ -195,20 +233,15 @@ export class TransactionEnds implements AppendSink {
     );
   }
 
+  /** All that has been decided by now is asked for: which of it this waiter repeats is not known any more. */
   #whenDurable(waiter: Waiter): void {
-    const { offset } = waiter.claim;
-    const settling = this.#settling.get(offset);
-    if (settling !== undefined) {
-      (settling.repeats ??= []).push(waiter);
-      return;
-    }
-    if (!this.#uncertain.has(offset)) return this.#finish(waiter, 'ok');
-    // An empty record behind the decision: when it is synced, so is the decision.
+    this.#undurable++;
     const sink = sinkOf((outcome) => {
-      if (outcome === 'ok') this.#uncertain.delete(offset);
+      this.#undurable--;
       this.#finish(waiter, outcome);
+      this.#relax();
     });
-    this.#store.appendControl(ControlType.CHECK_COUNTS, CONTROL_VERSION, new CheckCounts().body(), 'synced', sink, 0);
+    this.#store.whenKept(this.#lastDecision, -1, 'synced', sink, 0);
   }
 
   /** Holds a repeated claim against the half record itself: the table has forgotten its facts. */
@@ -257,10 +290,6 @@ interface Waiter {
   readonly ref: ReplyRef | undefined;
 }
 
-interface Settling {
-  readonly outcome: EndClaim['outcome'];
-  readonly first: Waiter;
-  repeats: Waiter[] | undefined;
-}
-
+const COMMIT_TOKEN = 0;
+const ROLLBACK_TOKEN = 1;
 const RETRY_MS = 20;

@@ -64,6 +64,20 @@ describe('the lane of confirmations', () => {
     expect(stage.core.counters.endsRepeated).toBe(1);
   });
 
+  it('writes nothing for a repeat whose verdict is still uncertain, and says so', () => {
+    const stage = new Stage({ syncFlushTimeoutMs: 100 }).start();
+    const client = stage.client();
+    const half = client.half('orders', 'x', 'K1');
+    stage.syncDelayMs = 1000;
+    client.call('END_TRANSACTION', client.end(half, 'rollback'));
+    const before = stage.core.store.info().appendedEnd;
+    const again = client.call('END_TRANSACTION', client.end(half, 'rollback'));
+    expect(again).toMatchObject({ code: 1, remark: 'the decision may not be durable: timeout' });
+    expect(stage.core.store.info().appendedEnd).toBe(before);
+    stage.run(3000);
+    expect(client.call('END_TRANSACTION', client.end(half, 'rollback')).code).toBe(0);
+  });
+
   it('commits halves that have left the memory', () => {
     const stage = new Stage({ segmentBytes: 64 * 1024, tailBytes: 8 * 1024, blockBytes: 4096, groupBytes: 4096 }).start();
     const client = stage.client();

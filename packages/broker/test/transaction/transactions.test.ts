@@ -1,6 +1,6 @@
 import { decodeProperties, decodeStoredMessage } from '@tallystick/remoting';
 import { describe, expect, it } from 'vitest';
-import { Stage, type Half, type TestClient } from '../broker-stage.ts';
+import { halfOf, messagesOf, Stage, type Half, type TestClient } from '../broker-stage.ts';
 
 /**
  * Stories of one half message, event by event. `end X` is an answered confirmation, `tell X` a one-way one; what follows the arrow
@@ -150,6 +150,48 @@ describe('half messages', () => {
     expect(stage.client().bodies('orders')).toHaveLength(100);
   });
 
+  it.each(['in memory', 'after a restart'])('are known alike and become what their senders sent, committed %s', (when) => {
+    const stage = new Stage({ checkAfterMs: 600_000, checkIntervalMs: 600_000 }).start();
+    let client = stage.client();
+    const said: Record<string, string>[] = [
+      { UNIQ_KEY: '0123456789ABCDEF0123456789ABCDEF', PGROUP: 'pay', TRAN_MSG: 'true' },
+      { UNIQ_KEY: 'a key of its own', PGROUP: 'other', TRAN_MSG: 'TRUE', TAGS: 'paid', X: 'REAL_QID' },
+      { UNIQ_KEY: '0123456789ABCDEF0123456789ABCDEE', PGROUP: 'pay', TRAN_MSG: 'true', REAL_TOPIC: 'forged', REAL_QID: '3' },
+      { UNIQ_KEY: 'ä'.repeat(40), TRAN_MSG: 'true', CHECK_IMMUNITY_TIME_IN_SECONDS: '900' },
+      { UNIQ_KEY: 'immune', PGROUP: 'pay', TRAN_MSG: 'true', CHECK_IMMUNITY_TIME_IN_SECONDS: '900' },
+    ];
+    const halves = said.map((props, n) => {
+      const queueId = n % 2;
+      const answer = client.send('orders', `m${n}`, { producerGroup: 'asking', queueId, sysFlag: 4, props });
+      return halfOf(answer, props['UNIQ_KEY']!, props['PGROUP'] ?? 'asking');
+    });
+    const known = (): unknown[] => stage.core.halves().map((half) => ({ ...half, ageMs: 0 }));
+    const live = known();
+    expect(live).toEqual(
+      halves.map(({ offset, position, id, group }) => ({
+        ...{ offset, position, id, group },
+        ...{ topic: 'orders', ageMs: 0, checks: 0, state: 'open' },
+      })),
+    );
+    if (when === 'after a restart') client = stage.restart().client();
+    expect(known()).toEqual(live);
+
+    for (const half of halves) client.peer.oneway(37, client.end(half, 'commit') as never);
+    stage.run(100);
+    for (const queueId of [0, 1]) {
+      const mine = said.map((props, n) => ({ props, n })).filter(({ n }) => n % 2 === queueId);
+      const read = client.read('orders', queueId);
+      expect(read.map((message) => message.body.toString())).toEqual(mine.map(({ n }) => `m${n}`));
+      for (const [at, { props }] of mine.entries()) {
+        const now = decodeProperties(read[at]!.properties);
+        const added = { __transactionId__: props['UNIQ_KEY'], REAL_TOPIC: 'orders', REAL_QID: String(queueId) };
+        expect(Object.fromEntries(now)).toMatchObject({ ...props, ...added });
+      }
+    }
+    expect(client.pull('orders', 0, { queueId: 1, subscription: 'paid' }).fields.get('nextBeginOffset')).toBe('2');
+    expect(messagesOf(client.pull('orders', 0, { queueId: 1, subscription: 'paid' }))).toHaveLength(1);
+  });
+
   it('cannot be looked at by their place in the log', () => {
     const client = new Stage().start().client();
     const half = client.half('orders', 'secret', 'K0');
@@ -211,6 +253,18 @@ describe('a check-back', () => {
     expect(decodeProperties(message.properties).get('TRANSACTION_CHECK_TIMES')).toBe('1');
     stage.until(() => client.told.length > 1);
     expect(Object.fromEntries(client.told[1]!.fields)).toEqual(Object.fromEntries(check!.fields));
+  });
+
+  it('does not come before the time that the sender asked for', () => {
+    const stage = new Stage().start();
+    const client = stage.client();
+    client.heartbeat({ producers: ['pay'] });
+    const props = { UNIQ_KEY: 'K0', PGROUP: 'pay', TRAN_MSG: 'true', CHECK_IMMUNITY_TIME_IN_SECONDS: '2' };
+    client.send('orders', 'x', { producerGroup: 'pay', sysFlag: 4, props });
+    stage.run(1500);
+    expect(client.told).toEqual([]);
+    stage.run(1000);
+    expect(client.told.length).toBeGreaterThan(0);
   });
 
   it('goes to the connections of the group in turn, and not to other groups', () => {
