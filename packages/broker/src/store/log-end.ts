@@ -2,6 +2,7 @@ import { call, type Disk, type DiskFile, type Steps } from '@tallystick/base';
 import { GROUP_HEADER_BYTES, isCutGroup, isWholeButForLength } from './group-header.ts';
 import type { FoundSegment } from './log-folder.ts';
 import { inspectRest, type Chain, type Rest } from './log-scan.ts';
+import type { ScanRing } from './log-window.ts';
 import { baseName, SEGMENT_HEADER_BYTES } from './segment-header.ts';
 
 /**
@@ -51,15 +52,16 @@ export function* lookBeyond(
   position: number,
   chain: Chain,
   after: readonly FoundSegment[],
+  ring: ScanRing,
 ): Steps<LogEnd> {
   const rest =
     last === undefined
       ? { usedEnd: 0, durableUpTo: -1, groups: 0 }
-      : yield* inspectRest(last.segment, position - last.segment.base);
+      : yield* inspectRest(last.segment, position - last.segment.base, ring);
   const later: LaterSegment[] = [];
   for (const found of after) {
     const head = Math.min(SEGMENT_HEADER_BYTES, found.segment.size);
-    const content = yield* inspectRest(found.segment, head);
+    const content = yield* inspectRest(found.segment, head, ring);
     const isEmpty =
       found.header !== undefined && !found.segment.isActive && content.usedEnd === head && found.fileBytes === found.segment.size;
     later.push({ found, rest: content, isEmpty });

@@ -1,6 +1,6 @@
 import { type Steps } from '@tallystick/base';
 import { emptyGroup, GROUP_HEADER_BYTES, GROUP_MAGIC, readGroup, type FoundGroup } from './group-header.ts';
-import { LogWindow, ScanBuffers } from './log-window.ts';
+import { LogWindow, ScanRing } from './log-window.ts';
 import { recordFault, type RecordView } from './record-view.ts';
 import type { Segment } from './segment.ts';
 
@@ -27,11 +27,11 @@ export interface GroupSink {
 }
 
 /**
- * Reads a segment group by group from its start, as far as checksums, addresses and the chain hold; advances `chain`. The next piece
- * of the file is on its way while the groups of the present one are taken.
+ * Reads a segment group by group from its start, as far as checksums, addresses and the chain hold; advances `chain`. The next pieces
+ * of the file are on their way while the groups of the present one are taken.
  */
-export function* scanGroups(segment: Segment, chain: Chain, buffers: ScanBuffers, sink: GroupSink): Steps<ScanStop> {
-  const window = new LogWindow(segment.file!, segment.size, buffers);
+export function* scanGroups(segment: Segment, chain: Chain, ring: ScanRing, sink: GroupSink): Steps<ScanStop> {
+  const window = new LogWindow(segment.file!, segment.size, ring);
   const group = emptyGroup();
   let offset = segment.firstGroup - segment.base;
   let fault: string | undefined;
@@ -67,7 +67,7 @@ export function* scanSegment(
   view: RecordView,
   onRecord: (view: RecordView) => void,
 ): Steps<ScanStop> {
-  return yield* scanGroups(segment, chain, new ScanBuffers(), {
+  return yield* scanGroups(segment, chain, new ScanRing(segment.size), {
     group: (bytes, _view, at, group) => showRecords(bytes, at, group, view, onRecord),
   });
 }
@@ -83,15 +83,15 @@ export interface Rest {
 }
 
 /** Looks at the bytes of a segment from offset `from` on: anything there, and does any sound group among it bear witness? */
-export function* inspectRest(segment: Segment, from: number): Steps<Rest> {
-  const window = new LogWindow(segment.file!, segment.size, new ScanBuffers());
+export function* inspectRest(segment: Segment, from: number, ring: ScanRing): Steps<Rest> {
+  const window = new LogWindow(segment.file!, segment.size, ring);
   const group = emptyGroup();
   let usedEnd = from;
   let durableUpTo = -1;
   let groups = 0;
   try {
-    for (let start = from; start < segment.size; start += INSPECT_BYTES) {
-      const end = Math.min(segment.size, start + INSPECT_BYTES);
+    for (let start = from; start < segment.size; start += ring.pieceBytes) {
+      const end = Math.min(segment.size, start + ring.pieceBytes);
       yield* window.show(start, end - start);
       const used = lastUsed(window.bytes, start - window.start, end - window.start);
       if (used < 0) continue;
@@ -153,11 +153,9 @@ function showRecords(
 
 /** Index of the last byte that is not zero; -1 when all are. */
 function lastUsed(bytes: Buffer, start: number, end: number): number {
-  if (bytes.compare(NOTHING, 0, end - start, start, end) === 0) return -1;
+  // Zero, and each the same as the one before it.
+  if (bytes[start] === 0 && bytes.compare(bytes, start, end - 1, start + 1, end) === 0) return -1;
   let at = end - 1;
   while (bytes[at] === 0) at--;
   return at;
 }
-
-const INSPECT_BYTES = 1024 * 1024;
-const NOTHING = Buffer.alloc(INSPECT_BYTES);

@@ -1,48 +1,65 @@
-import { call, viewOf, type DiskFile, type Steps } from '@tallystick/base';
+import { call, viewOf, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
 
-/** Two buffers for one scan after the other: memory that is new to the process costs as much as the bytes read into it. */
-export class ScanBuffers {
-  present = new PieceBuffer(PIECE_BYTES);
-  spare = new PieceBuffer(PIECE_BYTES);
-}
+/**
+ * Memory for one scan after the other: what is new to the process costs as much as the bytes read into it. A ring of slots that take
+ * one read each, behind room for what is left at its end when it begins again:
+ *
+ *     head | slot 0 | slot 1 | ... | slot 5
+ *
+ * A group lies in one stretch whatever reads it came with. Small segments are read in small pieces.
+ */
+export class ScanRing {
+  readonly pieceBytes: number;
+  slots = SLOTS;
+  headBytes: number;
+  bytes: Buffer;
+  view: DataView;
 
-class PieceBuffer {
-  readonly bytes: Buffer;
-  readonly view: DataView;
+  /** For segments of up to so many bytes. */
+  constructor(segmentBytes: number) {
+    this.pieceBytes = Math.max(PIECE_BYTES_MIN, Math.min(PIECE_BYTES_MAX, segmentBytes / PIECES_PER_SEGMENT) & ~4095);
+    this.headBytes = this.pieceBytes;
+    this.bytes = Buffer.allocUnsafeSlow(this.headBytes + this.slots * this.pieceBytes);
+    this.view = viewOf(this.bytes);
+  }
 
-  constructor(pieceBytes: number) {
-    this.bytes = Buffer.allocUnsafeSlow(HEAD_BYTES + pieceBytes);
+  /** Makes room for a stretch of so many bytes, which no ordinary group has. What the ring holds is lost. */
+  grow(bytes: number): void {
+    const slots = Math.ceil(bytes / this.pieceBytes);
+    if (slots <= this.slots) return;
+    this.slots = slots;
+    this.headBytes = slots * this.pieceBytes;
+    this.bytes = Buffer.allocUnsafeSlow(2 * this.headBytes);
     this.view = viewOf(this.bytes);
   }
 }
 
 /**
- * A part of a file in RAM that moves forward. While it is looked at, the next piece is read into the other buffer, behind room for what
- * is left of the present one. Bytes after the end of a file that was cut short read as zeros. One that was shown anything must
- * come to rest before the file is closed.
+ * A part of a file in RAM that moves forward. While it is looked at, the next pieces are on their way, several at a time: a disk is
+ * quick only when it always has something to do. They may come in any order and are taken in that of the file, so what a scan sees,
+ * and which failed read it meets, does not depend on it. Bytes after the end of a file that was cut short read as zeros. One that was
+ * shown anything must come to rest before the file is closed.
  */
 export class LogWindow {
   readonly #file: DiskFile;
   readonly #limit: number;
-  readonly #buffers: ScanBuffers;
+  readonly #ring: ScanRing;
   bytes: Buffer;
   view: DataView;
   /** Offset in the file of the buffer's first byte: the bytes from `offset` on lie at `offset - start`. Only those from `#low` on are valid. */
   start = 0;
   end = 0;
   #low = 0;
-  #aheadStart = -1;
-  #aheadEnd = -1;
-  #aheadIsHere = true;
-  #aheadError: unknown;
-  #waiting: (() => void) | undefined;
+  /** Read or being read, and not yet part of the window; in the order of the file and of the slots. */
+  readonly #ahead: Piece[] = [];
+  #nextSlot = 0;
 
-  constructor(file: DiskFile, limit: number, buffers: ScanBuffers) {
+  constructor(file: DiskFile, limit: number, ring: ScanRing) {
     this.#file = file;
     this.#limit = limit;
-    this.#buffers = buffers;
-    this.bytes = buffers.present.bytes;
-    this.view = buffers.present.view;
+    this.#ring = ring;
+    this.bytes = ring.bytes;
+    this.view = ring.view;
   }
 
   /** Whether these bytes, as far as the segment goes, are in RAM. */
@@ -50,24 +67,26 @@ export class LogWindow {
     return offset >= this.#low && (offset + count <= this.end || (this.end === this.#limit && offset <= this.end));
   }
 
-  /** Sees to it that `count` bytes from `offset` on are in RAM, as far as the segment goes. */
+  /** Sees to it that `count` bytes from `offset` on are in RAM, as far as the segment goes. Those before `offset` are given up. */
   *show(offset: number, count: number): Steps<void> {
-    if (this.holds(offset, count)) return;
     const wanted = Math.min(offset + count, this.#limit);
-    yield* this.rest();
-    const left = this.end - offset;
-    const fits = offset >= this.#low && left >= 0 && left <= HEAD_BYTES && wanted <= this.#aheadEnd;
-    if (fits && this.#aheadStart === this.end) this.#turn(offset, left);
-    else yield* this.#jump(offset, wanted - offset);
+    if (offset < this.#low || offset > this.end) yield* this.#jump(offset, wanted - offset);
+    this.#low = offset;
     this.#readAhead();
+    while (this.end < wanted) {
+      const piece = this.#ahead[0];
+      if (piece === undefined || !this.#fits(piece)) yield* this.#jump(offset, wanted - offset);
+      else {
+        yield* piece.arrival();
+        this.#take(piece);
+      }
+      this.#readAhead();
+    }
   }
 
-  /** Waits for the read that is on its way. */
+  /** Waits for the reads that are on their way. */
   *rest(): Steps<void> {
-    if (this.#aheadIsHere) return;
-    yield* call((done) => {
-      this.#waiting = () => done(undefined, undefined);
-    });
+    for (const piece of this.#ahead) yield* piece.arrival();
   }
 
   /** 0 beyond the end of the segment. */
@@ -75,56 +94,91 @@ export class LogWindow {
     return offset + 4 <= this.end ? this.view.getUint32(offset - this.start) : 0;
   }
 
-  /** On to the piece that was read ahead; what is left of the present one goes in front of it. */
-  #turn(offset: number, left: number): void {
-    const { present, spare } = this.#buffers;
-    if (this.#aheadError !== undefined && this.#aheadError !== null) throw this.#aheadError;
-    const at = offset - this.start;
-    present.bytes.copy(spare.bytes, HEAD_BYTES - left, at, at + left);
-    this.#buffers.present = spare;
-    this.#buffers.spare = present;
-    this.#use(offset, this.#aheadStart, this.#aheadEnd);
+  /** Where the ring begins again, what is left of the window goes in front of it. */
+  #fits(piece: Piece): boolean {
+    return piece.slot > 0 || this.end - this.#low <= this.#ring.headBytes;
   }
 
+  #take(piece: Piece): void {
+    this.#ahead.shift();
+    if (piece.error !== undefined) throw piece.error;
+    if (piece.slot === 0) {
+      const { headBytes } = this.#ring;
+      const left = this.end - this.#low;
+      const at = this.#low - this.start;
+      this.bytes.copy(this.bytes, headBytes - left, at, at + left);
+      this.start = piece.start - headBytes;
+    }
+    this.end = piece.end;
+  }
+
+  /** Begins anew at `offset`, with room for `count` bytes. */
   *#jump(offset: number, count: number): Steps<void> {
-    const length = Math.max(0, Math.min(Math.max(count, PIECE_BYTES), this.#limit - offset));
-    const { present } = this.#buffers;
-    if (present.bytes.length < HEAD_BYTES + length) this.#buffers.present = new PieceBuffer(length);
-    this.#use(offset, offset, offset + length);
-    if (length === 0) return;
-    const into = this.bytes.subarray(HEAD_BYTES, HEAD_BYTES + length);
-    const read = yield* call<number>((done) => this.#file.read(into, offset, done));
-    into.fill(0, read);
+    yield* this.rest();
+    this.#ahead.length = 0;
+    this.#nextSlot = 0;
+    this.#ring.grow(count);
+    this.bytes = this.#ring.bytes;
+    this.view = this.#ring.view;
+    this.start = offset - this.#ring.headBytes;
+    this.#low = offset;
+    this.end = offset;
   }
 
-  #use(low: number, pieceStart: number, end: number): void {
-    const { bytes, view } = this.#buffers.present;
-    this.bytes = bytes;
-    this.view = view;
-    this.start = pieceStart - HEAD_BYTES;
-    this.#low = low;
+  /** Keeps the disk busy, as far as there are slots that hold nothing of the window. */
+  #readAhead(): void {
+    const { pieceBytes, slots, headBytes } = this.#ring;
+    const slotOf = (offset: number): number => Math.max(0, (offset - this.start - headBytes) / pieceBytes);
+    const held = this.end > this.#low ? Math.ceil(slotOf(this.end)) - Math.floor(slotOf(this.#low)) : 0;
+    const most = Math.min(AHEAD_MAX, slots - held);
+    while (this.#ahead.length < most) {
+      const start = this.#ahead.at(-1)?.end ?? this.end;
+      if (start >= this.#limit) return;
+      const piece = new Piece(this.#nextSlot, start, Math.min(start + pieceBytes, this.#limit));
+      this.#nextSlot = (this.#nextSlot + 1) % slots;
+      this.#ahead.push(piece);
+      const at = headBytes + piece.slot * pieceBytes;
+      piece.read(this.#file, this.bytes.subarray(at, at + piece.end - start));
+    }
+  }
+}
+
+/** One read, from its beginning to the end of its use. */
+class Piece {
+  readonly slot: number;
+  readonly start: number;
+  readonly end: number;
+  error: DiskError | undefined;
+  #isHere = false;
+  #waiting: (() => void) | undefined;
+
+  constructor(slot: number, start: number, end: number) {
+    this.slot = slot;
+    this.start = start;
     this.end = end;
   }
 
-  #readAhead(): void {
-    const offset = this.end;
-    const length = Math.min(PIECE_BYTES, this.#limit - offset);
-    this.#aheadStart = offset;
-    this.#aheadEnd = offset + length;
-    if (length <= 0) return;
-    const into = this.#buffers.spare.bytes.subarray(HEAD_BYTES, HEAD_BYTES + length);
-    this.#aheadIsHere = false;
-    this.#file.read(into, offset, (error, read) => {
-      this.#aheadIsHere = true;
-      this.#aheadError = error;
-      if (error === undefined) into.fill(0, read);
-      const waiting = this.#waiting;
-      this.#waiting = undefined;
-      waiting?.();
+  read(file: DiskFile, into: Buffer): void {
+    file.read(into, this.start, (error, bytesRead) => {
+      this.error = error;
+      if (error === undefined) into.fill(0, bytesRead);
+      this.#isHere = true;
+      this.#waiting?.();
+    });
+  }
+
+  *arrival(): Steps<void> {
+    if (this.#isHere) return;
+    yield* call((done) => {
+      this.#waiting = () => done(undefined, undefined);
     });
   }
 }
 
-const PIECE_BYTES = 1024 * 1024;
-/** Room for the beginning of a group whose end is in the next piece. */
-const HEAD_BYTES = 512 * 1024;
+/** Reads on their way, or waiting to be looked at. */
+const AHEAD_MAX = 4;
+/** Two more than that: a group often lies in two pieces. */
+const SLOTS = AHEAD_MAX + 2;
+const PIECE_BYTES_MAX = 1024 * 1024;
+const PIECE_BYTES_MIN = 4096;
+const PIECES_PER_SEGMENT = 64;

@@ -4,7 +4,7 @@ import { loadIndex } from './index-file.ts';
 import { cleanBeyond, judge, lookBeyond, type LogEnd, type Witnesses } from './log-end.ts';
 import { openLogFolder, type FoundSegment } from './log-folder.ts';
 import { scanGroups, type Chain } from './log-scan.ts';
-import { ScanBuffers } from './log-window.ts';
+import { ScanRing } from './log-window.ts';
 import { findMarker, writeMarker } from './markers.ts';
 import type { QueueTable } from './queue-table.ts';
 import { RecordIntake } from './record-intake.ts';
@@ -66,7 +66,7 @@ class Recovery {
   readonly #disk: Disk;
   readonly #notes: string[] = [];
   readonly #intake: RecordIntake;
-  readonly #buffers = new ScanBuffers();
+  #ring = new ScanRing(0);
   #found: readonly FoundSegment[] = [];
   #scannedBytes = 0;
   #rewrittenBytes = 0;
@@ -88,6 +88,7 @@ class Recovery {
     const checkpoint = yield* this.#checkpoint(names);
     const log = yield* openLogFolder(this.#disk, segments.reserveBytes);
     this.#found = log.segments;
+    this.#ring = new ScanRing(log.segments.reduce((most, { segment }) => Math.max(most, segment.size), 0));
     this.#notes.push(...log.notes);
     segments.hasReserve = log.hasReserve;
     this.#checkStoreId(checkpoint, log.segments);
@@ -208,14 +209,14 @@ class Recovery {
   /** Follows the chain from the snapshot's segment to its end. */
   *#scan(found: readonly FoundSegment[], snapshot: Snapshot | undefined, checkpoint: Checkpoint | undefined): Steps<LogEnd> {
     const from = this.#startOfScan(found, snapshot, checkpoint);
-    if (from < 0) return yield* lookBeyond(undefined, SEGMENT_HEADER_BYTES, { previousCrc: 0, sequence: 0 }, found);
+    if (from < 0) return yield* lookBeyond(undefined, SEGMENT_HEADER_BYTES, { previousCrc: 0, sequence: 0 }, found, this.#ring);
     yield* this.#loadIndexes(found, from);
     this.#intake.newsFrom = this.#replayFrom;
     const first = found[from]!.header!;
     const chain = { previousCrc: first.previousCrc, sequence: first.sequence };
     for (let at = from; ; at++) {
       const { segment } = found[at]!;
-      const stop = yield* scanGroups(segment, chain, this.#buffers, this.#intake);
+      const stop = yield* scanGroups(segment, chain, this.#ring, this.#intake);
       this.#scannedBytes += stop.bytes;
       const next = found[at + 1];
       if (
@@ -224,7 +225,7 @@ class Recovery {
         next.header!.sequence === chain.sequence
       )
         continue;
-      return yield* lookBeyond(found[at], stop.position, chain, found.slice(at + 1));
+      return yield* lookBeyond(found[at], stop.position, chain, found.slice(at + 1), this.#ring);
     }
   }
 
@@ -297,7 +298,7 @@ class Recovery {
     this.#rebuiltIndexes++;
     const chain = { previousCrc: header.previousCrc, sequence: header.sequence };
     this.#intake.newsFrom = Number.POSITIVE_INFINITY;
-    const stop = yield* scanGroups(segment, chain, this.#buffers, this.#intake);
+    const stop = yield* scanGroups(segment, chain, this.#ring, this.#intake);
     this.#scannedBytes += stop.bytes;
     if (chain.previousCrc !== lastCrc) {
       yield* this.#refuseRotten(
