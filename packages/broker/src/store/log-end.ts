@@ -45,13 +45,17 @@ export interface LaterSegment {
   readonly rest: Rest;
   /** Prepared ahead and never written. */
   readonly isEmpty: boolean;
+  /** That it is empty is believed, because nothing was being written when its owner left. */
+  readonly isUnread: boolean;
 }
 
+/** With `isClosed`, that the last owner closed the store with its log ending here, files that say they were never used are not read. */
 export function* lookBeyond(
   last: FoundSegment | undefined,
   position: number,
   chain: Chain,
   after: readonly FoundSegment[],
+  isClosed: boolean,
   ring: ScanRing,
 ): Steps<LogEnd> {
   const rest =
@@ -61,10 +65,10 @@ export function* lookBeyond(
   const later: LaterSegment[] = [];
   for (const found of after) {
     const head = Math.min(SEGMENT_HEADER_BYTES, found.segment.size);
-    const content = yield* inspectRest(found.segment, head, ring);
-    const isEmpty =
-      found.header !== undefined && !found.segment.isActive && content.usedEnd === head && found.fileBytes === found.segment.size;
-    later.push({ found, rest: content, isEmpty });
+    const isPrepared = found.header !== undefined && !found.segment.isActive && found.fileBytes === found.segment.size;
+    const isUnread = isClosed && isPrepared;
+    const content = isUnread ? { usedEnd: head, durableUpTo: -1, groups: 0 } : yield* inspectRest(found.segment, head, ring);
+    later.push({ found, rest: content, isEmpty: isPrepared && content.usedEnd === head, isUnread });
   }
   return { position, chain, last, rest, later };
 }

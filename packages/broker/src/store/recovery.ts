@@ -209,7 +209,8 @@ class Recovery {
   /** Follows the chain from the snapshot's segment to its end. */
   *#scan(found: readonly FoundSegment[], snapshot: Snapshot | undefined, checkpoint: Checkpoint | undefined): Steps<LogEnd> {
     const from = this.#startOfScan(found, snapshot, checkpoint);
-    if (from < 0) return yield* lookBeyond(undefined, SEGMENT_HEADER_BYTES, { previousCrc: 0, sequence: 0 }, found, this.#ring);
+    if (from < 0)
+      return yield* lookBeyond(undefined, SEGMENT_HEADER_BYTES, { previousCrc: 0, sequence: 0 }, found, false, this.#ring);
     yield* this.#loadIndexes(found, from);
     this.#intake.newsFrom = this.#replayFrom;
     const first = found[from]!.header!;
@@ -225,7 +226,8 @@ class Recovery {
         next.header!.sequence === chain.sequence
       )
         continue;
-      return yield* lookBeyond(found[at], stop.position, chain, found.slice(at + 1), this.#ring);
+      const isClosed = checkpoint?.isClean === true && checkpoint.end === stop.position;
+      return yield* lookBeyond(found[at], stop.position, chain, found.slice(at + 1), isClosed, this.#ring);
     }
   }
 
@@ -366,7 +368,9 @@ class Recovery {
     for (const { segment } of found) {
       if (segment.base <= end.last.segment.base) segments.add(segment);
     }
-    segments.next = emptyLater[0]?.found.segment;
+    const next = emptyLater[0];
+    if (next?.isUnread === true) segments.unreadBase = next.found.segment.base;
+    else segments.next = next?.found.segment;
   }
 
   /** Only the segment in use and the one after it stay open; readers open what they need. */

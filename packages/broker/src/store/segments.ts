@@ -1,6 +1,8 @@
 import { attempt, call, type Clock, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
+import { inspectRest } from './log-scan.ts';
+import { ScanRing } from './log-window.ts';
 import { Segment } from './segment.ts';
-import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_PREPARED } from './segment-header.ts';
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_PREPARED, segmentPath } from './segment-header.ts';
 
 /**
  * The files of the log in order, and the making of new ones: zeros and a header under a temporary name, synced, renamed, the folder
@@ -16,6 +18,8 @@ export class Segments {
   storeId = '';
   /** Prepared for the base after the newest one in use. */
   next: Segment | undefined;
+  /** Base of a prepared file that a start after a clean close found and did not look through; -1: none. */
+  unreadBase = -1;
   hasReserve = false;
 
   constructor(disk: Disk, clock: Clock, segmentBytes: number, reserveBytes: number) {
@@ -64,8 +68,11 @@ export class Segments {
     return segment;
   }
 
-  /** Makes the file of the segment at `base`. */
+  /** Makes the file of the segment at `base`, unless there is one that is as it was made. */
   *prepare(base: number): Steps<DiskFile> {
+    const found = base === this.unreadBase ? yield* this.#untouched(base) : undefined;
+    this.unreadBase = -1;
+    if (found !== undefined) return found;
     return yield* this.#make(`log/${TEMPORARY}`, new Segment(base, this.segmentBytes, undefined).path, base, this.segmentBytes);
   }
 
@@ -95,6 +102,23 @@ export class Segments {
     if (file !== undefined) yield* call((done) => file.close(done));
     yield* call((done) => this.#disk.remove(segment.path, done));
     yield* call((done) => this.#disk.syncFolder('log', done));
+  }
+
+  /** The file of the segment at `base` if there is nothing but zeros behind its header. */
+  *#untouched(base: number): Steps<DiskFile | undefined> {
+    const size = this.segmentBytes;
+    const opened = yield* attempt<DiskFile>((done) => this.#disk.open(segmentPath(base), 'open', done));
+    if (opened.error !== undefined) return undefined;
+    const file = opened.value;
+    try {
+      const fileBytes = yield* call<number>((done) => file.size(done));
+      const { usedEnd } = yield* inspectRest(new Segment(base, size, file), SEGMENT_HEADER_BYTES, new ScanRing(size));
+      if (fileBytes === size && usedEnd === SEGMENT_HEADER_BYTES) return file;
+    } catch {
+      // One that cannot be read is made again, as one that is not as it was made.
+    }
+    yield* attempt((done) => file.close(done));
+    return undefined;
   }
 
   *#make(temporary: string, path: string, base: number, size: number): Steps<DiskFile> {

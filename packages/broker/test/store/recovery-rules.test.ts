@@ -4,6 +4,7 @@ import { Machine } from './machine.ts';
 import { Tally } from './model.ts';
 
 const FIRST = 'log/00000000000000000000';
+const NEXT = 'log/00000000000000016384';
 
 /** Some messages of 200 bytes, each acknowledged before the next: one group each. */
 function fill(machine: Machine, count: number, from = 0): void {
@@ -64,6 +65,69 @@ describe('R1: a store that was closed starts at once', () => {
     expect(machine.store.info().segments).toBeGreaterThan(2);
     expect(report.scannedBytes).toBeLessThanOrEqual(16 * 1024);
     expect(bodies(machine)).toEqual(numbers(150));
+  });
+
+  it('leaves the file that is prepared for the next segment to be looked through before its use', () => {
+    const machine = filled(3, 20);
+    machine.until(() => machine.disk.has(NEXT));
+    machine.close();
+    const made = machine.disk.contents(NEXT);
+    let isOpen = false;
+    const read = { before: 0, after: 0 };
+    let created = 0;
+    machine.disk.onCall = ({ kind, path, position }) => {
+      if (kind === 'read' && path === NEXT && position > 0) read[isOpen ? 'after' : 'before']++;
+      if (kind === 'create' && path.startsWith('log/')) created++;
+      return undefined;
+    };
+    machine.begin((error) => {
+      isOpen = error === undefined;
+    });
+    machine.until(() => isOpen);
+    machine.run(1000);
+    expect(read).toEqual({ before: 0, after: 3 });
+    expect(created).toBe(0);
+    expect(machine.disk.contents(NEXT).equals(made)).toBe(true);
+    machine.disk.onCall = undefined;
+    fill(machine, 40, 20);
+    expect(machine.store.info().segments).toBe(2);
+    machine.powerCut(0);
+    machine.open();
+    expect(bodies(machine)).toEqual(numbers(60));
+  });
+
+  it.each(['junk', 'shorter', 'unreadable', 'gone'])('makes that file again when it is %s', (trouble) => {
+    const machine = filled(3, 20);
+    machine.until(() => machine.disk.has(NEXT));
+    machine.close();
+    const made = machine.disk.contents(NEXT);
+    if (trouble === 'junk') machine.disk.flipBit(NEXT, 9000, 1);
+    let isOpen = false;
+    machine.disk.onCall = ({ kind, path, position }) =>
+      trouble === 'unreadable' && isOpen && kind === 'read' && path === NEXT && position > 8000 ? 'EIO' : undefined;
+    machine.begin((error) => {
+      isOpen = error === undefined;
+      if (trouble === 'shorter') machine.disk.overwrite(NEXT, made.subarray(0, 8192));
+      if (trouble === 'gone') machine.disk.erase(NEXT);
+    });
+    machine.until(() => isOpen);
+    machine.run(1000);
+    machine.disk.onCall = undefined;
+    expect(machine.disk.contents(NEXT)).toHaveLength(16 * 1024);
+    expect(machine.disk.contents(NEXT).subarray(4096).equals(made.subarray(4096))).toBe(true);
+    fill(machine, 40, 20);
+    machine.powerCut(0);
+    machine.open();
+    expect(bodies(machine)).toEqual(numbers(60));
+  });
+
+  it('after a kill that file is read before anything is served, as everything behind the end is', () => {
+    const machine = filled(3, 20);
+    machine.until(() => machine.disk.has(NEXT));
+    machine.run(1000);
+    machine.kill();
+    machine.disk.flipBit(NEXT, 9000, 1);
+    expect(refusal(machine)).toMatch(`the machine has not been restarted since`);
   });
 
   it('a power cut after the close changes nothing', () => {
