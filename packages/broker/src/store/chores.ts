@@ -17,6 +17,13 @@ export class Chores {
     this.#next();
   }
 
+  /** Does the steps before all that have not begun. */
+  addFirst(steps: () => Steps<void>, done: (error: ChoreError | undefined) => void): void {
+    if (this.#isStopped) return done(new Error('the store is closing'));
+    this.#waiting.unshift({ steps, done });
+    this.#next();
+  }
+
   /** Turns away what has not begun and takes nothing more; `done` when the present one has ended. */
   stop(done: () => void): void {
     this.#isStopped = true;

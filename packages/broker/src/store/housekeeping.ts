@@ -99,7 +99,8 @@ export class Housekeeping {
     const work = this.#spaceWork();
     if (work === undefined) return this.#setFull(false, this.#isScarce);
     this.#isPreparing = true;
-    this.#chores.add(work, (error) => {
+    // Before snapshots and index files, which nobody waits for: sends wait for a segment that is not ready.
+    this.#chores.addFirst(work, (error) => {
       this.#isPreparing = false;
       if (this.#isStopped) return;
       if (error !== undefined) return this.#troubled('preparing a segment', error);

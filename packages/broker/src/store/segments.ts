@@ -138,13 +138,15 @@ export class Segments {
   }
 
   *#fill(file: DiskFile, base: number, size: number): Steps<DiskError | undefined> {
-    for (let at = 0; at < size; at += ZEROS.length) {
-      const zeros = ZEROS.subarray(0, Math.min(ZEROS.length, size - at));
-      const chunks = at === 0 ? [this.#preparedHeader(base, size), zeros.subarray(SEGMENT_HEADER_BYTES)] : [zeros];
+    for (let at = 0; at < size;) {
+      const end = Math.min(size, at + FILL_BYTES);
+      const chunks = zeros(end - at);
+      if (at === 0) chunks.splice(0, 1, this.#preparedHeader(base, size), chunks[0]!.subarray(SEGMENT_HEADER_BYTES));
       const { error } = yield* attempt<void, DiskError>((done) => file.write(chunks, at, done));
       if (error !== undefined) return error;
+      at = end;
       // In portions, so that the log's own syncs beside it do not wait for all of it.
-      if (at + zeros.length < size && (at / ZEROS.length) % SYNC_EVERY !== SYNC_EVERY - 1) continue;
+      if (at < size && at % SYNC_BYTES !== 0) continue;
       const synced = yield* attempt<void, DiskError>((done) => file.sync(done));
       if (synced.error !== undefined) return synced.error;
     }
@@ -170,7 +172,18 @@ export class Segments {
 export const TEMPORARY = 'preparing';
 export const RESERVE = 'reserve';
 
-/** 1 MiB a write: smaller ones cost calls, larger ones hold a thread of the pool for long. */
-const ZEROS = Buffer.alloc(1024 * 1024);
-/** Writes of zeros between two syncs. */
-const SYNC_EVERY = 8;
+const MIB = 1024 * 1024;
+const ZEROS = Buffer.alloc(MIB);
+/**
+ * Of zeros in one write. Larger ones hold a thread of the pool for long; each one takes a turn of the loop, and turns of a busy broker take
+ * 15 ms: with 1 MiB the log could not grow by more than 64 MiB in a second, whatever disk and processor could do.
+ */
+const FILL_BYTES = 4 * MIB;
+/** Of zeros between two syncs. */
+const SYNC_BYTES = 8 * MIB;
+
+function zeros(bytes: number): Buffer[] {
+  const chunks: Buffer[] = [];
+  for (let left = bytes; left > 0; left -= MIB) chunks.push(ZEROS.subarray(0, Math.min(MIB, left)));
+  return chunks;
+}

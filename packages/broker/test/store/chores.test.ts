@@ -1,0 +1,24 @@
+import { call, type Steps } from '@tallystick/base';
+import { expect, it } from 'vitest';
+import { Chores } from '../../src/store/chores.ts';
+
+it('a chore that somebody waits for comes before those that have not begun', () => {
+  const chores = new Chores();
+  const begun: string[] = [];
+  const ends: (() => void)[] = [];
+  const work = (name: string) =>
+    function* (): Steps<void> {
+      begun.push(name);
+      yield* call<void>((done) => ends.push(() => done(undefined, undefined)));
+    };
+  const ended: string[] = [];
+  chores.add(work('snapshot'), () => ended.push('snapshot'));
+  chores.add(work('index'), () => ended.push('index'));
+  chores.addFirst(work('segment'), () => ended.push('segment'));
+  while (ends.length > 0) ends.shift()!();
+  expect(begun).toEqual(['snapshot', 'segment', 'index']);
+  expect(ended).toEqual(begun);
+  chores.stop(() => ended.push('idle'));
+  chores.addFirst(work('late'), (error) => ended.push(error!.message));
+  expect(ended.slice(3)).toEqual(['idle', 'the store is closing']);
+});
