@@ -70,6 +70,7 @@ async function saturate({ name, disk, options, times, inFlight, seconds, patienc
     const broker = await stage.broker(disk, options);
     const flood = await stage.flood(broker);
     const prober = await stage.prober(broker, seconds + 2);
+    const idle = await report(broker);
     const peak = await peakOf(flood, Math.min(5, Math.max(2, seconds / 4)), inFlight);
     const before = await report(broker);
     await broker.ask({ do: 'reset' });
@@ -80,7 +81,7 @@ async function saturate({ name, disk, options, times, inFlight, seconds, patienc
     const recoveredS = await recovery(flood, Math.round(peak.goodput / 10), patienceS);
     const verdict = await readBack(flood);
     const visible = Number(await prober.ask({ do: 'visible' }));
-    const seen: Seen = { name, peak, load, probe, before, after, peakMiB, recoveredS, verdict, visible, offered };
+    const seen: Seen = { name, peak, load, probe, idle, before, after, peakMiB, recoveredS, verdict, visible, offered };
     return { name, checks: judge(seen), figures: figures(seen) };
   } finally {
     await stage.clear();
@@ -93,6 +94,7 @@ interface Seen {
   readonly offered: number;
   readonly load: FloodResult;
   readonly probe: ProberResult;
+  readonly idle: BrokerReport;
   readonly before: BrokerReport;
   readonly after: BrokerReport;
   readonly peakMiB: number;
@@ -170,7 +172,7 @@ function judge({ name, peak, load, probe, before, after, peakMiB, recoveredS, ve
   return checks.list;
 }
 
-function figures({ peak, offered, load, probe, before, after, peakMiB, recoveredS, verdict }: Seen) {
+function figures({ peak, offered, load, probe, idle, before, after, peakMiB, recoveredS, verdict }: Seen) {
   const { perSecond, ...rest } = load;
   return {
     peakPerSecond: peak.goodput,
@@ -180,10 +182,18 @@ function figures({ peak, offered, load, probe, before, after, peakMiB, recovered
     atBroker: Object.fromEntries(Object.entries(after.answers).filter(([, { count }]) => count > 0)),
     counters: after.counters,
     bytesPerMessage: Math.round(after.disk.bytes / Number(after.counters['sends'])),
+    /** Microseconds of processor time per acknowledged message, in the broker: at its peak, and under this load with what it refuses. */
+    brokerMicros: [microsPerSend(idle, before), microsPerSend(before, after)],
+    peakCpuShare: peak.cpuShare,
     brokerCpuShare: Number(((after.cpuMs - before.cpuMs) / (load.seconds * 1000)).toFixed(2)),
     control: probe.latency,
     peakMiB,
     recoveredS,
     verdict,
   };
+}
+
+function microsPerSend(from: BrokerReport, to: BrokerReport): number {
+  const sends = Number(to.counters['sends']) - Number(from.counters['sends']);
+  return Number(((1000 * (to.cpuMs - from.cpuMs)) / sends).toFixed(2));
 }

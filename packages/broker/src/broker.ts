@@ -7,7 +7,8 @@ import { DelayState } from './delivery/delay-state.ts';
 import { PullHold } from './delivery/pull-hold.ts';
 import { Admission } from './flow-control/admission.ts';
 import { Doorkeeper } from './flow-control/doorkeeper.ts';
-import { FlowControl, type ShownLane } from './flow-control/flow-control.ts';
+import { FlowControl } from './flow-control/flow-control.ts';
+import type { ShownLane } from './flow-control/lane.ts';
 import { ConsumerGroups } from './groups/consumer-groups.ts';
 import { ConsumerOffsets } from './groups/consumer-offsets.ts';
 import { ProducerGroups } from './groups/producer-groups.ts';
@@ -265,6 +266,7 @@ export class BrokerCore implements PeerHandler {
     }
     const peer = new Peer(wire, this.#ports, this.#peerOptions, this);
     peer.state = new Connection(peer);
+    this.#flow.watch(peer, wire);
     this.#peers.add(peer);
     this.#door.entered(peer);
     this.counters.connectionsOpened++;

@@ -1,14 +1,16 @@
-import type { Clock, Timer, Timers, Turn } from '@tallystick/base';
+import type { Clock, Timer, Timers, Turn, Wire } from '@tallystick/base';
 import { RequestCode, ResponseCode, type Frame, type Peer, type ReplyRef } from '@tallystick/remoting';
-import { connectionOf, Hold } from '../connection.ts';
+import { connectionOf } from '../connection.ts';
 import type { Counters } from '../counters.ts';
 import type { BrokerOptions } from '../options.ts';
 import type { Admission } from './admission.ts';
+import { BusyAnswer } from './busy-answer.ts';
 import { cleanedText, OVERLOAD_TEXT, REJECT_TEXT } from './busy-texts.ts';
 import { DiskWatch } from './disk-watch.ts';
-import { LANES, type LaneName, type LaneRow } from './lane-table.ts';
+import { Lane, type ShownLane } from './lane.ts';
+import { LANES } from './lane-table.ts';
+import { ReadBudget } from './read-budget.ts';
 import { StoreGate, type GatedStore } from './store-gate.ts';
-import { WaitingLine } from './waiting-line.ts';
 
 /** What flow control asks the store. */
 export interface WatchedStore extends GatedStore {
@@ -56,7 +58,10 @@ export class FlowControl {
   readonly #byCode: Lane[];
   readonly #rest: Lane;
   readonly #sends: Lane;
+  readonly #reading: ReadBudget;
   readonly #endTurnAtEnd = (): void => this.#endTurn();
+  /** Processor time is short for sends: what is read would only wait here. */
+  readonly #rests = (): boolean => this.#sends.isHalfFull && this.#mayServe(this.#sends);
   readonly #serve = (peer: Peer, frame: Frame): void => {
     if (peer.isOpen || OUTLIVES.has(frame.code)) this.#server.handle(peer, frame);
   };
@@ -88,12 +93,20 @@ export class FlowControl {
     this.#admission = admission;
     this.#watch = new DiskWatch(options.osPageCacheBusyTimeOutMills);
     this.#gate = new StoreGate(store, admission, options);
+    this.#reading = new ReadBudget(ports.clock, () => {
+      if (!this.#isArmed) this.#arm();
+    });
     this.#isFailing = options.brokerFastFailureEnable;
     this.#lanes = LANES.map((row) => new Lane(row, options));
     this.#rest = this.#lanes.find(({ row }) => row.codes.length === 0)!;
     this.#sends = this.#lanes.find(({ row }) => row.name === 'send')!;
     this.#byCode = new Array<Lane>(512).fill(this.#rest);
     for (const lane of this.#lanes) for (const code of lane.row.codes) this.#byCode[code] = lane;
+  }
+
+  /** Bounds what a turn reads of a connection; to be called once its peer has the wire. */
+  watch(peer: Peer, wire: Wire): void {
+    this.#reading.watch(peer, wire);
   }
 
   /** Takes a request that has just been read. */
@@ -134,14 +147,7 @@ export class FlowControl {
   /** How the lanes stand now, in order of precedence. */
   lanes(): ShownLane[] {
     const nowMs = this.#clock.monotonic();
-    return this.#lanes.map(({ row, line, capacity, held }) => ({
-      name: row.name,
-      waiting: line.size,
-      waitingBytes: line.bytes,
-      capacity,
-      headWaitMs: line.size === 0 ? 0 : Math.max(0, nowMs - line.headMs),
-      heldConnections: held.size,
-    }));
+    return this.#lanes.map((lane) => lane.shown(nowMs));
   }
 
   get isPageCacheBusy(): boolean {
@@ -160,22 +166,19 @@ export class FlowControl {
     if (lane === this.#sends && this.#isRejecting()) {
       if (this.#watch.isBusy) this.#counters.busyPageCache++;
       else this.#counters.busyNoBuffer++;
-      return this.#refuse(peer, frame.ref(), REJECT_TEXT);
+      return this.#turnAway(peer, frame, REJECT);
     }
-    const nowMs = this.#clock.monotonic();
     const isManyBytes = line.size > 0 && line.bytes + bytes > lane.bytesMax;
     const isFull = line.size >= lane.capacity || isManyBytes;
-    // When the disk is short, clients hear of it at once. When processor time is, their connections are not read for a while: to read
-    // and refuse a request costs nearly half of what serving it costs, and would leave too little for those that are served.
-    if (this.#mayServe(lane) || (isFull && nowMs - this.#turnMs > LONG_TURN_MS)) lane.hold(peer);
-    if (isFull && lane.row.neverDrops === true) lane.hold(peer);
-    else if (isFull) {
+    // When the disk is short, clients hear of it at once. When processor time is, their connections are not read for a while.
+    if (this.#mayServe(lane) || (isFull && lane.row.neverDrops === true)) lane.hold(peer);
+    if (isFull && lane.row.neverDrops !== true) {
       if (isManyBytes) this.#counters.busyQueueBytes++;
       else this.#counters.busyQueueCount++;
-      return this.#refuse(peer, frame.ref(), OVERLOAD_TEXT);
+      return this.#turnAway(peer, frame, OVERLOAD);
     }
     this.#counters.queued++;
-    line.push(peer, frame, nowMs);
+    line.push(peer, frame, this.#clock.monotonic());
   }
 
   /** Whether sends are refused at the door, RocketMQ's rejectRequest(). */
@@ -197,13 +200,14 @@ export class FlowControl {
     // With a pool a put ends in a buffer and touches the page cache not at all: only an empty pool is busy then.
     this.#watch.look(nowMs, this.#store.availableBuffers() === Infinity ? startedMs : undefined);
     this.#admission.isPageCacheBusy = this.#watch.isBusy;
-    this.#gate.look(nowMs);
+    this.#gate.look(nowMs, nowMs - this.#turnMs);
     let waiting = 0;
     let isShut = false;
     if (this.#isFailing && nowMs - this.#scannedMs >= SCAN_MS) this.#fail(nowMs);
     for (const lane of this.#lanes) {
       if (lane.line.size > 0) this.#serveLane(lane);
       const mayServe = this.#mayServe(lane);
+      lane.relax(!mayServe);
       waiting += lane.line.size;
       if (lane.line.size > 0) {
         lane.credit = 0;
@@ -214,8 +218,9 @@ export class FlowControl {
       } else lane.credit = lane === this.#sends ? Math.min(lane.creditMax, this.#gate.room) : lane.creditMax;
     }
     this.#isWaiting = waiting > 0 || isShut;
+    this.#reading.end(this.#rests);
     // Whatever this turn's requests have begun is looked after at least once.
-    if (!this.#isLook || this.#isWaiting || startedMs !== undefined || this.#admission.count > 0)
+    if (!this.#isLook || this.#isWaiting || startedMs !== undefined || this.#admission.count > 0 || this.#reading.resting > 0)
       this.#tick ??= this.#timers.after(SCAN_MS, () => this.#look());
     this.#isLook = false;
   }
@@ -239,7 +244,6 @@ export class FlowControl {
     if (cause === 'PCBUSY') this.#counters.busyCleanedPageCache++;
     else this.#counters.busyCleanedTimeout++;
     line.dropFirst(nowMs, (peer, ref, waitedMs) => this.#refuse(peer, ref, cleanedText(cause, waitedMs, line.size)));
-    lane.relax();
   }
 
   #serveLane(lane: Lane): void {
@@ -250,7 +254,6 @@ export class FlowControl {
       line.serveFirst(this.#serve);
       left -= before - line.bytes + lane.cost;
     }
-    lane.relax();
   }
 
   /** Whether a lane's requests may be handed on now. */
@@ -262,60 +265,15 @@ export class FlowControl {
     return this.#watch.isBusy ? !this.#isFailing : this.#gate.room > 0;
   }
 
+  /** A refusal in words that are always the same. */
+  #turnAway(peer: Peer, frame: Frame, answer: BusyAnswer): void {
+    this.#counters.busy++;
+    if (!frame.isOneway) peer.answerWith(answer, undefined, frame.headerKind, frame.opaque);
+  }
+
   #refuse(peer: Peer, ref: ReplyRef, text: string): void {
     this.#counters.busy++;
     peer.answer(ref, ResponseCode.SYSTEM_BUSY, text);
-  }
-}
-
-/** A lane as people see it. */
-export interface ShownLane {
-  readonly name: LaneName;
-  readonly waiting: number;
-  readonly waitingBytes: number;
-  readonly capacity: number;
-  readonly headWaitMs: number;
-  /** Connections that are not read because the lane is full. */
-  readonly heldConnections: number;
-}
-
-/** One lane: its limits, who waits, and how much of it may be served at once in this turn. */
-class Lane {
-  readonly row: LaneRow;
-  readonly capacity: number;
-  readonly bytesMax: number;
-  readonly share: number;
-  readonly cost: number;
-  readonly waitMs: number;
-  readonly readsMax: number;
-  readonly creditMax: number;
-  /** Positive only while nobody waits and nothing forbids to serve. */
-  credit: number;
-  readonly line = new WaitingLine();
-  /** Connections that are not read until the lane has half emptied. */
-  readonly held = new Set<Peer>();
-
-  constructor(row: LaneRow, options: BrokerOptions) {
-    this.row = row;
-    this.capacity = options[row.capacity];
-    this.bytesMax = options[row.bytes];
-    this.share = options[row.share];
-    this.cost = row.cost;
-    this.waitMs = row.wait === undefined ? Infinity : options[row.wait];
-    this.readsMax = row.reads === undefined ? Infinity : options[row.reads];
-    this.credit = this.creditMax = this.share * SHARES_AT_ONCE;
-  }
-
-  hold(peer: Peer): void {
-    this.held.add(peer);
-    connectionOf(peer).hold(Hold.LANE);
-  }
-
-  /** Has the connections read again when there is room. */
-  relax(): void {
-    if (this.held.size === 0 || this.line.size > this.capacity / 2 || this.line.bytes > this.bytesMax / 2) return;
-    for (const peer of this.held) connectionOf(peer).release(Hold.LANE);
-    this.held.clear();
   }
 }
 
@@ -335,11 +293,5 @@ const OUTLIVES: ReadonlySet<number> = new Set([
 /** RocketMQ's period. */
 const SCAN_MS = 10;
 
-/** A turn that has lasted longer is short of processor time: shares are made for turns of about this length. */
-const LONG_TURN_MS = 20;
-
-/**
- * Requests served at once in a turn may cost this many shares: the end of a turn may come four times before sockets are read again, so
- * reading and draining get the same. For sends 2 MiB: some 4,000 small ones, 10 ms.
- */
-const SHARES_AT_ONCE = 4;
+const REJECT = new BusyAnswer(REJECT_TEXT);
+const OVERLOAD = new BusyAnswer(OVERLOAD_TEXT);

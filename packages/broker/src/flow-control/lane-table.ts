@@ -12,6 +12,7 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'heartbeatThreadPoolQueueCapacity',
     bytes: 'controlQueueBytesMax',
     share: 'controlShareBytes',
+    sharesAtOnce: 4,
     cost: 1024,
     wait: 'waitTimeMillsInHeartbeatQueue',
   },
@@ -21,6 +22,7 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'endTransactionPoolQueueCapacity',
     bytes: 'controlQueueBytesMax',
     share: 'controlShareBytes',
+    sharesAtOnce: 4,
     cost: 1024,
     neverDrops: true,
   },
@@ -30,6 +32,7 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'consumerManagerThreadPoolQueueCapacity',
     bytes: 'controlQueueBytesMax',
     share: 'controlShareBytes',
+    sharesAtOnce: 4,
     cost: 1024,
     reads: 'otherReadsWaitingMax',
   },
@@ -39,6 +42,7 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'clientManagerThreadPoolQueueCapacity',
     bytes: 'controlQueueBytesMax',
     share: 'controlShareBytes',
+    sharesAtOnce: 4,
     cost: 1024,
   },
   {
@@ -48,6 +52,7 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'adminBrokerThreadPoolQueueCapacity',
     bytes: 'controlQueueBytesMax',
     share: 'controlShareBytes',
+    sharesAtOnce: 4,
     cost: 1024,
     wait: 'waitTimeMillsInAdminBrokerQueue',
     reads: 'otherReadsWaitingMax',
@@ -58,6 +63,7 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'queryThreadPoolQueueCapacity',
     bytes: 'pullQueueBytesMax',
     share: 'pullShareBytes',
+    sharesAtOnce: 4,
     cost: 32_768,
     reads: 'pullReadsWaitingMax',
   },
@@ -67,6 +73,7 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'pullThreadPoolQueueCapacity',
     bytes: 'pullQueueBytesMax',
     share: 'pullShareBytes',
+    sharesAtOnce: 4,
     cost: 32_768,
     wait: 'waitTimeMillsInPullQueue',
     reads: 'pullReadsWaitingMax',
@@ -77,6 +84,8 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'sendThreadPoolQueueCapacity',
     bytes: 'sendQueueBytesMax',
     share: 'sendShareBytes',
+    // 8 MiB: more than can be read in a turn, whose length is bounded by `ReadBudget`. What is read is served without a copy.
+    sharesAtOnce: 16,
     cost: 256,
     wait: 'waitTimeMillsInSendQueue',
     reads: 'otherReadsWaitingMax',
@@ -94,6 +103,8 @@ export interface LaneRow {
   readonly capacity: FlowOption;
   readonly bytes: FlowOption;
   readonly share: FlowOption;
+  /** So many shares may be served of what is read in a turn, without waiting for its end: that comes up to four times before more is read. */
+  readonly sharesAtOnce: number;
   /** What a request costs of the share besides its bytes. */
   readonly cost: number;
   /** Fast failure takes out what has waited longer; absent: nothing is taken out. */

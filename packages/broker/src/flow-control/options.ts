@@ -72,7 +72,7 @@ export const FLOW_OPTIONS = {
     50,
     1,
     HOUR_MS,
-    'When an append waits longer the store is behind: sends wait in their lane while it has more than it answers in this time at its present speed.',
+    'When an append waits longer the store is behind: sends wait in their lane while it has more than it answers in this time at its present speed (in 0.6 of it with flush async, which is what a confirmation then waits).',
   ),
 
   connectionSendsMax: integerOption(

@@ -1,5 +1,5 @@
 import { encodeQueueTable, ResponseCode, type MessageQueue } from '@tallystick/remoting';
-import type { ShownLane } from '../flow-control/flow-control.ts';
+import type { ShownLane } from '../flow-control/lane.ts';
 import type { HalfRow } from '../transaction/half-row.ts';
 import type { Parts } from './parts.ts';
 import { cold, Reply, topicNotExist, type HandlerTable } from './reply.ts';

@@ -3,7 +3,7 @@ import type { Peer } from '@tallystick/remoting';
 import type { Counters } from '../counters.ts';
 import type { PullHold } from '../delivery/pull-hold.ts';
 import type { Admission } from '../flow-control/admission.ts';
-import type { ShownLane } from '../flow-control/flow-control.ts';
+import type { ShownLane } from '../flow-control/lane.ts';
 import type { ConsumerGroups } from '../groups/consumer-groups.ts';
 import type { ConsumerOffsets } from '../groups/consumer-offsets.ts';
 import type { ProducerGroups } from '../groups/producer-groups.ts';

@@ -1,5 +1,14 @@
 import { ManualTime } from '@tallystick/base/testing';
-import { Frame, Output, parseFrame, writeFrame, type Peer, type ReplyRef } from '@tallystick/remoting';
+import {
+  Frame,
+  Output,
+  parseFrame,
+  writeFrame,
+  type FrameEncoder,
+  type HeaderKind,
+  type Peer,
+  type ReplyRef,
+} from '@tallystick/remoting';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Connection } from '../../src/connection.ts';
@@ -49,6 +58,15 @@ class FakePeer {
   answer(ref: ReplyRef, code: number, remark: string): void {
     expect(code).toBe(2);
     this.#yard.refused.push({ id: ref.opaque, remark, oneway: ref.oneway });
+  }
+
+  answerWith(encoder: FrameEncoder<undefined>, _value: undefined, kind: HeaderKind, opaque: number): void {
+    const out = new Output();
+    encoder.encode(out, kind, opaque, undefined);
+    const frame = new Frame();
+    expect(parseFrame(frame, out.bytes, 0, out.at)).toBeUndefined();
+    expect([frame.headerKind, frame.opaque]).toEqual([kind, opaque]);
+    this.answer(frame.ref(), frame.code, frame.remark()!);
   }
 }
 
@@ -103,7 +121,13 @@ class Yard {
       chunk = Buffer.concat([chunk, bytes]);
     });
     expect(parseFrame(this.#frame, chunk, 0, chunk.length)).toBeUndefined();
+    const { busy, busyPageCache, busyNoBuffer } = this.counters;
     this.flow.take(peer as unknown as Peer, this.#frame);
+    // Nobody is told of a one-way request that was refused.
+    if (oneway && this.counters.busy > busy) {
+      const isRejected = this.counters.busyPageCache + this.counters.busyNoBuffer > busyPageCache + busyNoBuffer;
+      this.refused.push({ id, remark: isRejected ? '[REJECTREQUEST]' : '[OVERLOAD]', oneway });
+    }
     chunk.fill(0xee);
     return id;
   }
@@ -124,7 +148,7 @@ class Yard {
   }
 }
 
-/** One request of a share, so that order can be seen. */
+/** One request of a share, so that order can be seen; of sends 19 at once. */
 const NARROW: GivenBrokerOptions = { sendShareBytes: 1024, pullShareBytes: 1024, controlShareBytes: 1024 };
 
 describe('a lane', () => {
@@ -136,17 +160,17 @@ describe('a lane', () => {
   });
 
   it('has credit again in the next turn; until then each connection that wants more is not read', () => {
-    const yard = new Yard(NARROW, 30);
-    const ids = Array.from({ length: 30 }, (_, n) => yard.arrive(SEND, 500, n));
+    const yard = new Yard(NARROW, 60);
+    const ids = Array.from({ length: 60 }, (_, n) => yard.arrive(SEND, 500, n));
     const atOnce = yard.served.length;
-    expect(atOnce).toBeLessThan(8);
+    expect(atOnce).toBeLessThan(24);
     expect(yard.peers.map(({ isPaused }) => isPaused)).toEqual(ids.map((_, n) => n >= atOnce));
-    expect(yard.arrive(SEND, 500, 29)).toBe(-1);
+    expect(yard.arrive(SEND, 500, 59)).toBe(-1);
     yard.time.settle();
     expect(yard.servedIds).toEqual(ids);
     expect(yard.peers.some(({ isPaused }) => isPaused)).toBe(false);
     yard.arrive(SEND, 500);
-    expect(yard.served).toHaveLength(31);
+    expect(yard.served).toHaveLength(61);
     expect(yard.counters.busy).toBe(0);
   });
 
@@ -167,10 +191,10 @@ describe('a lane', () => {
   });
 
   it('serves of a connection that has ended only what counts without it', () => {
-    const yard = new Yard(NARROW, 80);
+    const yard = new Yard(NARROW, 200);
     const codes = [HEARTBEAT, END, OFFSET, ROUTE, SEND];
     codes.forEach((code, kind) => {
-      for (let n = 0; n < 16; n++) yard.arrive(code, code === SEND ? 500 : 0, kind * 16 + n);
+      for (let n = 0; n < 40; n++) yard.arrive(code, code === SEND ? 500 : 0, kind * 40 + n);
     });
     const waiting = yard.flow.lanes().filter((lane) => lane.waiting > 0);
     expect(waiting).toHaveLength(5);
@@ -232,20 +256,19 @@ describe('a lane', () => {
     expect(yard.peers.some(({ isPaused }) => isPaused)).toBe(false);
   });
 
-  it('that is full in a long turn refuses one of each connection and has the others wait in its socket', () => {
-    const yard = new Yard({ sendThreadPoolQueueCapacity: 10 });
+  it('has a connection wait only while it serves: when the store shuts, the next request hears of it at once', () => {
+    const yard = new Yard({ ...NARROW, sendThreadPoolQueueCapacity: 10 }, 40);
+    for (let n = 0; n < 30; n++) yard.arrive(SEND, 500, n);
+    const waiting = yard.peers.findIndex(({ isPaused }) => isPaused);
+    expect(yard.lane('send').waiting).toBe(10);
     yard.store.unsynced = 1e12;
-    yard.arrive(HEARTBEAT);
-    yard.time.settle();
-    yard.arrive(HEARTBEAT);
-    stall(yard.time, 30);
-    for (let n = 0; n < 100; n++) yard.arrive(SEND, 300, n % 3);
-    expect(yard.counters.busyQueueCount).toBe(3);
-    expect(yard.peers.every(({ isPaused }) => isPaused)).toBe(true);
-    yard.store.unsynced = 0;
-    yard.time.settle();
+    yard.time.endTurn();
+    expect(yard.peers[waiting]!.isPaused).toBe(false);
+    expect(yard.lane('send').waiting).toBeGreaterThan(5);
+    while (yard.lane('send').waiting < 10) yard.arrive(SEND, 500, 39);
+    const refused = yard.arrive(SEND, 500, waiting);
+    expect(yard.refused.at(-1)).toMatchObject({ id: refused });
     expect(yard.peers.some(({ isPaused }) => isPaused)).toBe(false);
-    expect(yard.served).toHaveLength(12);
   });
 
   it('of heartbeats, pulls and tools is cleaned by its own time', () => {
