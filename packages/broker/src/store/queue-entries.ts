@@ -12,13 +12,16 @@ export class QueueEntries {
     this.runOf(segmentBase, offset).push(position, size, tagsCode);
   }
 
-  /** The newest run, which is the segment's: begun at this offset when there is none yet. */
-  runOf(segmentBase: number, offset: number): HotRun {
+  /**
+   * The newest run, which is the segment's: begun at this offset when there is none yet. Whoever reads a segment that is full says
+   * how long it is.
+   */
+  runOf(segmentBase: number, offset: number, segmentBytes = 0): HotRun {
     let run = this.hot[this.hot.length - 1];
     if (run === undefined || run.segmentBase !== segmentBase) {
       // As many as in the segment before: growing by doubling costs more than all pushes.
       const expected = run === undefined ? 0 : run.count + (run.count >>> 4);
-      run = new HotRun(segmentBase, offset, Math.max(FIRST_ENTRIES, expected));
+      run = new HotRun(segmentBase, offset, Math.max(FIRST_ENTRIES, expected), segmentBytes);
       this.hot.push(run);
     }
     return run;
@@ -78,10 +81,13 @@ export class HotRun {
   relative: Uint32Array<ArrayBuffer>;
   sizes: Int32Array<ArrayBuffer>;
   tags: Float64Array<ArrayBuffer>;
+  /** 0 when it is not known how far the segment will be filled. */
+  readonly #segmentBytes: number;
 
-  constructor(segmentBase: number, first: number, capacity = FIRST_ENTRIES) {
+  constructor(segmentBase: number, first: number, capacity = FIRST_ENTRIES, segmentBytes = 0) {
     this.segmentBase = segmentBase;
     this.first = first;
+    this.#segmentBytes = segmentBytes;
     const memory = new ArrayBuffer(ENTRY_BYTES * capacity);
     this.tags = new Float64Array(memory, 0, capacity);
     this.relative = new Uint32Array(memory, 8 * capacity, capacity);
@@ -113,7 +119,7 @@ export class HotRun {
 
   #grow(): void {
     const { tags, relative, sizes } = this;
-    const capacity = tags.length * 2;
+    const capacity = this.#nextCapacity();
     const memory = new ArrayBuffer(ENTRY_BYTES * capacity);
     this.tags = new Float64Array(memory, 0, capacity);
     this.tags.set(tags);
@@ -121,6 +127,14 @@ export class HotRun {
     this.relative.set(relative);
     this.sizes = new Int32Array(memory, 12 * capacity, capacity);
     this.sizes.set(sizes);
+  }
+
+  /** Twice as many, or as many as the segment will have if it goes on as it began; what is not used of that is never touched. */
+  #nextCapacity(): number {
+    const { count } = this;
+    if (this.#segmentBytes === 0) return 2 * count;
+    const expected = (count * this.#segmentBytes) / this.relative[count - 1]!;
+    return Math.ceil(Math.max(2 * count, Math.min(GROWTH_MAX * count, expected * EXPECTED_MORE)));
   }
 }
 
@@ -165,4 +179,8 @@ export class SealedRuns {
 }
 
 const FIRST_ENTRIES = 16;
+/** How many times as many entries as there are may be made room for. */
+const GROWTH_MAX = 8;
+/** So that a guess that is a little short is not paid for with another copy. */
+const EXPECTED_MORE = 1.05;
 const ENTRY_BYTES = 16;

@@ -132,18 +132,21 @@ export class RecordIntake implements GroupSink {
       const topicEnd = topics[note + 1]!;
       const slot = slots.of(bytes, view, topicStart, topicEnd, view.getInt32(record + MESSAGE_AT.queueId));
       const { queue } = slot;
-      const queueOffset = i64(view, record + MESSAGE_AT.queueOffset);
       const propertiesStart = topicEnd + 2;
       const tagsCode = slot.asksTags
         ? this.#parts.tagsCodeOf(this.#view.move(bytes, record, end, position))
         : tagsCodeAt(bytes, view, propertiesStart, end);
       let run = slot.run;
-      if (run === undefined || run.segmentBase !== segmentBase) slot.run = run = queue.entries.runOf(segmentBase, queueOffset);
+      if (run === undefined || run.segmentBase !== segmentBase) {
+        const queueOffset = i64(view, record + MESSAGE_AT.queueOffset);
+        slot.run = run = queue.entries.runOf(segmentBase, queueOffset, segment.size);
+      }
       run.push(position, size, tagsCode);
       const sysFlag = view.getInt32(record + MESSAGE_AT.sysFlag);
       lastMs = i64(view, record + STORED_AT + ((sysFlag & BORN_HOST_IPV6) === 0 ? 0 : IPV6_MORE));
       if (lastMs > newestMs) newestMs = lastMs;
       if (isNews) {
+        const queueOffset = i64(view, record + MESSAGE_AT.queueOffset);
         if (queueOffset !== queue.nextOffset) throw outOfOrder(position, queueOffset, queue);
         queue.nextOffset = queueOffset + 1;
         if (

@@ -2,6 +2,7 @@ import { viewOf } from '@tallystick/base';
 import { PropertyLocator } from '@tallystick/remoting';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { HotRun } from '../../src/store/queue-entries.ts';
 import { SlotTable } from '../../src/store/queue-slots.ts';
 import { QueueTable } from '../../src/store/queue-table.ts';
 import { tagsCodeAt } from '../../src/store/tags-code.ts';
@@ -56,5 +57,35 @@ describe('the queues of a log that is read back', () => {
     }
     expect(seen.size).toBe(topics.length * 3);
     expect([...queues]).toHaveLength(topics.length * 3);
+  });
+});
+
+describe('the entries of a segment that is read back', () => {
+  it('move a few times only until there is room for as many as the segment has', () => {
+    const segmentBytes = 64 * 1024 * 1024;
+    const recordBytes = 1400;
+    const count = Math.floor((segmentBytes - 4096) / recordBytes);
+    const run = new HotRun(0, 7, undefined, segmentBytes);
+    const memories = new Set<ArrayBuffer>();
+    for (let n = 0; n < count; n++) {
+      run.push(4096 + n * recordBytes, n, -n);
+      memories.add(run.tags.buffer);
+    }
+    expect(memories.size).toBeLessThanOrEqual(6);
+    expect(run.tags.length).toBeLessThanOrEqual(count * 1.06);
+    for (let n = 0; n < count; n += 97)
+      expect([run.relative[n], run.sizes[n], run.tags[n]]).toEqual([4096 + n * recordBytes, n, -n]);
+  });
+
+  it('never have room for more than eight times as many, however few the queue goes on to get', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 3000 }), fc.integer({ min: 8192, max: 1 << 30 }), (count, segmentBytes) => {
+        const run = new HotRun(0, 0, undefined, segmentBytes);
+        for (let n = 0; n < count; n++) run.push(4096 + n, 1, 0);
+        expect(run.count).toBe(count);
+        expect(run.tags.length).toBeLessThanOrEqual(8 * Math.max(count, 16));
+      }),
+      { numRuns: 100 },
+    );
   });
 });
