@@ -19,7 +19,7 @@ import type { AppendOutcome, AppendSink } from '../store/store-types.ts';
 import { RETRY_PREFIX } from '../topics/system-topics.ts';
 import type { Topic } from '../topics/topic.ts';
 import { ArrivingHalf } from '../transaction/arriving-half.ts';
-import { encodedProperty, HalfExtras } from './half-extra.ts';
+import { encodedProperty, HalfExtras, placeProperties } from './half-extra.ts';
 import { retryDestination } from './send-retry.ts';
 import type { Parts } from './parts.ts';
 import { KEY_BYTES, LONG_KEY, ONEWAY, PendingSends } from './pending-sends.ts';
@@ -221,9 +221,7 @@ export class SendMessage implements AppendSink {
       if (!scan.has(Slot.PRODUCER_GROUP)) text += encodedProperty(PropertyName.PRODUCER_GROUP, this.#locator.producerGroup());
       text += encodedProperty(PropertyName.TRANSACTION_ID, key === '' ? scan.text(Slot.UNIQUE_KEY) : key);
     }
-    if (real !== undefined)
-      text +=
-        encodedProperty(PropertyName.REAL_TOPIC, real.topic) + encodedProperty(PropertyName.REAL_QUEUE_ID, String(real.queueId));
+    if (real !== undefined) text += placeProperties(real.topic, real.queueId);
     if (this.#extra.length < text.length * 3) this.#extra = Buffer.allocUnsafeSlow(text.length * 3);
     const length = this.#extra.write(text, 0, 'utf8');
     this.#m.setExtra(this.#extra, 0, length);
