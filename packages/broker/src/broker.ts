@@ -172,6 +172,7 @@ export class BrokerCore implements PeerHandler {
       sequences: this.#sequences,
       registered: this.#registered,
       admission,
+      pullBytes: (wanted) => this.#flow.pullBytes(wanted),
       lanes: () => this.#flow.lanes(),
       writeAgeMs: () => this.#flow.writeAgeMs,
       counters: this.counters,

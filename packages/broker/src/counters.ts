@@ -66,5 +66,10 @@ export class Counters {
   closedIdle = 0;
   closedOutput = 0;
   closedStalled = 0;
+  /** Connections closed because too much was held for all of them together; and how often producers were not read for that. */
+  closedMemory = 0;
+  producersPaused = 0;
+  /** Bytes held for all connections, as they were last looked at. */
+  clientBytes = 0;
   connections = 0;
 }

@@ -105,6 +105,7 @@ const CAUSES = [
   ['idleMs', 'closedIdle'],
   ['outputHardBytes', 'closedOutput'],
   ['outputStallMs', 'closedStalled'],
+  ['clientBytesMax', 'closedMemory'],
 ] as const satisfies readonly (readonly [string, keyof Counters])[];
 
 /** Between two looks a newcomer can send what its link carries in so long: 12 MB at 1 Gbit/s. */

@@ -6,6 +6,7 @@ import type { BrokerOptions } from '../options.ts';
 import type { Admission } from './admission.ts';
 import { BusyAnswer } from './busy-answer.ts';
 import { cleanedText, OVERLOAD_TEXT, REJECT_TEXT } from './busy-texts.ts';
+import { ClientBytes } from './client-bytes.ts';
 import { DiskWatch } from './disk-watch.ts';
 import { Lane, type ShownLane } from './lane.ts';
 import { LANES } from './lane-table.ts';
@@ -59,6 +60,7 @@ export class FlowControl {
   readonly #rest: Lane;
   readonly #sends: Lane;
   readonly #reading: ReadBudget;
+  readonly #memory: ClientBytes;
   readonly #endTurnAtEnd = (): void => this.#endTurn();
   /** Processor time is short for sends: what is read would only wait here. */
   readonly #rests = (): boolean => this.#sends.isHalfFull && this.#mayServe(this.#sends);
@@ -96,6 +98,7 @@ export class FlowControl {
     this.#reading = new ReadBudget(ports.clock, () => {
       if (!this.#isArmed) this.#arm();
     });
+    this.#memory = new ClientBytes(ports, options.clientBytesMax, () => this.#waitingBytes(), counters);
     this.#isFailing = options.brokerFastFailureEnable;
     this.#lanes = LANES.map((row) => new Lane(row, options));
     this.#rest = this.#lanes.find(({ row }) => row.codes.length === 0)!;
@@ -104,9 +107,15 @@ export class FlowControl {
     for (const lane of this.#lanes) for (const code of lane.row.codes) this.#byCode[code] = lane;
   }
 
-  /** Bounds what a turn reads of a connection; to be called once its peer has the wire. */
+  /** Bounds what a turn reads of a connection, and what is held for it; to be called once its peer has the wire. */
   watch(peer: Peer, wire: Wire): void {
+    this.#memory.entered(peer);
     this.#reading.watch(peer, wire);
+  }
+
+  /** How much the answer to a pull may carry that asks for `wanted`. */
+  pullBytes(wanted: number): number {
+    return this.#memory.ofPull(wanted);
   }
 
   /** Takes a request that has just been read. */
@@ -127,12 +136,14 @@ export class FlowControl {
 
   /** A connection has ended. Of what it asked for only that is served which means something without it. */
   leave(peer: Peer): void {
+    this.#memory.left(peer);
     for (const lane of this.#lanes) lane.held.delete(peer);
   }
 
   /** Serves the confirmations and other control requests that wait; `refuse` answers the rest, which nobody has begun with. */
   stop(refuse: (peer: Peer, ref: ReplyRef) => void): void {
     this.#isStopped = true;
+    this.#memory.stop();
     if (this.#tick !== undefined) this.#timers.cancel(this.#tick);
     this.#tick = undefined;
     for (const lane of this.#lanes) {
@@ -157,6 +168,12 @@ export class FlowControl {
   /** How long the write of the log that is under way has taken; 0 without one. */
   get writeAgeMs(): number {
     return this.#watch.writeAgeMs;
+  }
+
+  #waitingBytes(): number {
+    let bytes = this.#admission.bytes;
+    for (const { line } of this.#lanes) bytes += line.bytes;
+    return bytes;
   }
 
   /** What could not be served at once. */
@@ -218,6 +235,7 @@ export class FlowControl {
       } else lane.credit = lane === this.#sends ? Math.min(lane.creditMax, this.#gate.room) : lane.creditMax;
     }
     this.#isWaiting = waiting > 0 || isShut;
+    this.#memory.turnEnded(nowMs);
     this.#reading.end(this.#rests);
     // Whatever this turn's requests have begun is looked after at least once.
     if (!this.#isLook || this.#isWaiting || startedMs !== undefined || this.#admission.count > 0 || this.#reading.resting > 0)

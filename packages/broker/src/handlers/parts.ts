@@ -37,6 +37,8 @@ export interface Parts {
   readonly sequences: ProducerSequences;
   readonly registered: RegisteredBrokers;
   readonly admission: Admission;
+  /** How much the answer to a pull may carry that asks for so much. */
+  readonly pullBytes: (wanted: number) => number;
   readonly lanes: () => readonly ShownLane[];
   /** How long the write of the log that is under way has taken. */
   readonly writeAgeMs: () => number;

@@ -56,7 +56,7 @@ export class PullMessage {
       queue,
       offset,
       Math.max(1, Math.min(locator.maxMsgNums(), options.pullCountMax)),
-      asked > 0 ? Math.min(asked, options.pullBytesMax) : options.pullBytesMax,
+      this.#parts.pullBytes(asked > 0 ? Math.min(asked, options.pullBytesMax) : options.pullBytesMax),
       wanted.matches,
       mayWait ? Math.min(locator.suspendTimeoutMillis(), options.longPollMaxMs) : 0,
     );
