@@ -112,7 +112,12 @@ export const STORE_OPTIONS = {
     'Generations of snapshots that are kept. One is taken when a segment was filled and the log has grown by four times the last one.',
   ),
   spanBytes: integerOption(256 * KIB, 4 * KIB, 16 * MIB, 'Least bytes of one read of the log from disk.'),
-  spanCacheBytes: integerOption(8 * MIB, 16 * KIB, 1024 * MIB, 'Bytes of the log recently read from disk that stay in RAM.'),
+  spanCacheBytes: integerOption(
+    32 * MIB,
+    16 * KIB,
+    1024 * MIB,
+    'Bytes of the log recently read from disk that stay in RAM, for consumers of other queues: what one has read they find there.',
+  ),
   indexCacheBlocks: integerOption(
     256,
     4,
