@@ -79,7 +79,7 @@ export const RELAY_OPTIONS = {
     'How long a range of shards stays with a relay that does not renew; a dead relay is replaced after that.',
   ),
   rangesMax: integerOption(16, 1, 16, 'How many of the 16 ranges of shards this relay takes at most.'),
-  batchRows: integerOption(1_000, 1, 10_000, 'Most messages of one batch.'),
+  batchRows: integerOption(2_000, 1, 10_000, 'Most messages of one batch.'),
   batchBytes: integerOption(
     4 * 1024 * 1024,
     1,

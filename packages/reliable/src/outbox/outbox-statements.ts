@@ -36,7 +36,19 @@ interface HeadValues {
   readonly keepFor: number;
 }
 
-function headValues({ message, ...row }: CheckedMessage, channel: string): HeadValues {
+/** A head with its body and what decides about it as it is written. */
+interface RowValues<Body> extends HeadValues {
+  readonly notBefore: number;
+  readonly delay: number;
+  readonly headers: string | null;
+  readonly body: Body;
+  /** Of the database that it is for; null: not known. */
+  readonly identity: string | null;
+}
+
+/** Of a message as one row, head and body: all members in one literal, because this is made for each message. */
+function valuesOf<Body>(row: CheckedMessage, channel: string, body: Body, identity: string | null): RowValues<Body> {
+  const { message } = row;
   return {
     id: message.id,
     channel,
@@ -54,6 +66,11 @@ function headValues({ message, ...row }: CheckedMessage, channel: string): HeadV
     routingKey: message.routingKey ?? null,
     confirmWithin: row.confirmWithinMs,
     keepFor: row.keepMs,
+    notBefore: row.notBefore,
+    delay: row.delayMs,
+    headers: headersText(message.headers),
+    body,
+    identity,
   };
 }
 
@@ -61,12 +78,9 @@ function headValues({ message, ...row }: CheckedMessage, channel: string): HeadV
 export function writeApart(dialect: Dialect, row: CheckedMessage, { channel, nowMs }: Place): readonly Statement[] {
   const dueAt = row.delayMs > 0 ? nowMs + row.delayMs : row.notBefore;
   const delayed = dueAt > nowMs;
-  const { id, headers, body } = row.message;
-  const { head, body: bodyStatement } = apart(dialect);
-  return [
-    head({ ...headValues(row, channel), state: delayed ? 'delayed' : 'waiting', due: delayed ? dueAt : 0, now: nowMs }),
-    bodyStatement({ id, channel, headers: headersText(headers), body }),
-  ];
+  const { head, body } = apart(dialect);
+  const values = valuesOf(row, channel, row.message.body, null);
+  return [head({ ...values, state: delayed ? 'delayed' : 'waiting', due: delayed ? dueAt : 0, now: nowMs }), body(values)];
 }
 
 const apart = perDialect(({ build }) => ({
@@ -115,29 +129,13 @@ export function writeTogether(
   identity: string | undefined,
 ): Statement {
   const { one, many } = together(dialect);
-  const first = rows[0]!;
   if (rows.length > 1) return many({ items: itemsText(rows, channel), identity: identity ?? null });
-  const { headers, body } = first.message;
-  return one({
-    ...headValues(first, channel),
-    notBefore: first.notBefore,
-    delay: first.delayMs,
-    headers: headersText(headers),
-    body,
-    identity: identity ?? null,
-  });
+  const first = rows[0]!;
+  return one(valuesOf(first, channel, first.message.body, identity ?? null));
 }
 
 function itemsText(rows: readonly CheckedMessage[], channel: string): string {
-  return JSON.stringify(
-    rows.map((row) => ({
-      ...headValues(row, channel),
-      notBefore: row.notBefore,
-      delay: row.delayMs,
-      headers: headersText(row.message.headers),
-      body: base64(row.message.body),
-    })),
-  );
+  return JSON.stringify(rows.map((row) => valuesOf(row, channel, base64(row.message.body), null)));
 }
 
 function base64(bytes: Uint8Array): string {

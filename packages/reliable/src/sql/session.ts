@@ -115,10 +115,6 @@ function stepNow(session: SyncSession, step: Statement | Call): StatementResult 
 
 type Execute = (statement: Statement) => Promise<StatementResult>;
 
-async function stepLater(execute: Execute, step: Statement | Call): Promise<StatementResult> {
-  return 'call' in step ? { rows: [], changes: 0, value: await step.call() } : execute(step);
-}
-
 async function performLater<T>(
   session: AsyncSession,
   steps: Steps<T>,
@@ -128,7 +124,8 @@ async function performLater<T>(
   while (next.done !== true) {
     let result: StatementResult;
     try {
-      result = await stepLater(execute, next.value);
+      const step = next.value;
+      result = 'call' in step ? { rows: [], changes: 0, value: await step.call() } : await execute(step);
     } catch (error) {
       next = steps.throw(error);
       continue;
