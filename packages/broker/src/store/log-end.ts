@@ -3,7 +3,8 @@ import { GROUP_HEADER_BYTES, isCutGroup, isWholeButForLength } from './group-hea
 import type { FoundSegment } from './log-folder.ts';
 import { inspectRest, type Chain, type Rest } from './log-scan.ts';
 import type { ScanRing } from './log-window.ts';
-import { baseName, SEGMENT_HEADER_BYTES } from './segment-header.ts';
+import { copyAside, moveSegmentAside } from './quarantine.ts';
+import { SEGMENT_HEADER_BYTES } from './segment-header.ts';
 
 /**
  * Judges what lies after the last group that continues the chain, and puts it out of the way if that may be done.
@@ -141,40 +142,15 @@ function* moveAside(disk: Disk, other: LaterSegment): Steps<void> {
   segment.file = undefined;
   if (file !== undefined) yield* call((done) => file.close(done));
   if (other.isEmpty) yield* call((done) => disk.remove(segment.path, done));
-  else {
-    const target = yield* freeName(disk, `${baseName(segment.base)}.segment`);
-    yield* call((done) => disk.rename(segment.path, target, done));
-    yield* call((done) => disk.syncFolder('quarantine', done));
-  }
+  else yield* moveSegmentAside(disk, segment.path, segment.base);
   yield* call((done) => disk.syncFolder('log', done));
 }
 
-function* copyAside(disk: Disk, from: DiskFile, start: number, end: number, position: number): Steps<void> {
-  const target = yield* freeName(disk, `${baseName(position)}.torn`);
-  const file = yield* call<DiskFile>((done) => disk.open(target, 'create', done));
-  for (let at = start; at < end; at += COPY_BYTES) {
-    const chunk = Buffer.alloc(Math.min(COPY_BYTES, end - at));
-    yield* call<number>((done) => from.read(chunk, at, done));
-    yield* call((done) => file.write([chunk], at - start, done));
-  }
-  yield* call((done) => file.sync(done));
-  yield* call((done) => file.close(done));
-  yield* call((done) => disk.syncFolder('quarantine', done));
-}
-
 function* zero(file: DiskFile, from: number, end: number): Steps<void> {
-  for (let at = from; at < end; at += COPY_BYTES) {
-    const zeros = Buffer.alloc(Math.min(COPY_BYTES, end - at));
+  for (let at = from; at < end; at += ZEROS_BYTES) {
+    const zeros = Buffer.alloc(Math.min(ZEROS_BYTES, end - at));
     yield* call((done) => file.write([zeros], at, done));
   }
 }
 
-/** A name in `quarantine/` that is not taken: what an earlier attempt kept is not overwritten by what it left. */
-function* freeName(disk: Disk, name: string): Steps<string> {
-  const names = yield* call<readonly string[]>((done) => disk.list('quarantine', done));
-  let number = 1;
-  while (names.includes(`${name}-${number}`)) number++;
-  return `quarantine/${name}-${number}`;
-}
-
-const COPY_BYTES = 1024 * 1024;
+const ZEROS_BYTES = 1024 * 1024;

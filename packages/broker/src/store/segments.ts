@@ -1,6 +1,7 @@
 import { attempt, call, type Clock, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
 import { inspectRest } from './log-scan.ts';
 import { ScanRing } from './log-window.ts';
+import { moveSegmentAside } from './quarantine.ts';
 import { Segment } from './segment.ts';
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_PREPARED, segmentPath } from './segment-header.ts';
 
@@ -110,14 +111,18 @@ export class Segments {
     const opened = yield* attempt<DiskFile>((done) => this.#disk.open(segmentPath(base), 'open', done));
     if (opened.error !== undefined) return undefined;
     const file = opened.value;
+    let isEmpty = false;
     try {
       const fileBytes = yield* call<number>((done) => file.size(done));
       const { usedEnd } = yield* inspectRest(new Segment(base, size, file), SEGMENT_HEADER_BYTES, new ScanRing(size));
-      if (fileBytes === size && usedEnd === SEGMENT_HEADER_BYTES) return file;
+      isEmpty = usedEnd === SEGMENT_HEADER_BYTES;
+      if (isEmpty && fileBytes === size) return file;
     } catch {
       // One that cannot be read is made again, as one that is not as it was made.
     }
     yield* attempt((done) => file.close(done));
+    // Nothing of ours can be in it. What is, nobody throws away.
+    if (!isEmpty) yield* moveSegmentAside(this.#disk, segmentPath(base), base);
     return undefined;
   }
 

@@ -115,6 +115,9 @@ describe('R1: a store that was closed starts at once', () => {
     machine.disk.onCall = undefined;
     expect(machine.disk.contents(NEXT)).toHaveLength(16 * 1024);
     expect(machine.disk.contents(NEXT).subarray(4096).equals(made.subarray(4096))).toBe(true);
+    const aside = `quarantine/${NEXT.slice('log/'.length)}.segment-1`;
+    expect(machine.disk.has(aside)).toBe(trouble === 'junk' || trouble === 'unreadable');
+    if (trouble === 'junk') expect(machine.disk.contents(aside).subarray(4096).equals(made.subarray(4096))).toBe(false);
     fill(machine, 40, 20);
     machine.powerCut(0);
     machine.open();
