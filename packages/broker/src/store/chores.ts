@@ -9,18 +9,23 @@ export class Chores {
   #whenIdle = (): void => {};
   #isBusy = false;
   #isStopped = false;
+  /** The chore begun last came before others. */
+  #isFirstBegun = false;
 
   /** Does the steps after all that were added before. `done` also hears a thrown disk error. */
   add(steps: () => Steps<void>, done: (error: ChoreError | undefined) => void): void {
     if (this.#isStopped) return done(new Error('the store is closing'));
-    this.#waiting.push({ steps, done });
+    this.#waiting.push({ steps, done, isFirst: false });
     this.#next();
   }
 
-  /** Does the steps before all that have not begun. */
+  /**
+   * Does the steps before all that have not begun. After one of its kind one that waits is let through: each may ask for the next when
+   * it ends, and the others would never have their turn.
+   */
   addFirst(steps: () => Steps<void>, done: (error: ChoreError | undefined) => void): void {
     if (this.#isStopped) return done(new Error('the store is closing'));
-    this.#waiting.unshift({ steps, done });
+    this.#waiting.splice(this.#isFirstBegun ? 1 : 0, 0, { steps, done, isFirst: true });
     this.#next();
   }
 
@@ -40,6 +45,7 @@ export class Chores {
       return;
     }
     this.#isBusy = true;
+    this.#isFirstBegun = chore.isFirst;
     run(chore.steps, (error) => {
       this.#isBusy = false;
       chore.done(error);
@@ -54,4 +60,5 @@ export type ChoreError = Error & { readonly code?: unknown };
 interface Chore {
   readonly steps: () => Steps<void>;
   readonly done: (error: ChoreError | undefined) => void;
+  readonly isFirst: boolean;
 }

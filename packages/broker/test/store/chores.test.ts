@@ -22,3 +22,24 @@ it('a chore that somebody waits for comes before those that have not begun', () 
   chores.addFirst(work('late'), (error) => ended.push(error!.message));
   expect(ended.slice(3)).toEqual(['idle', 'the store is closing']);
 });
+
+it('chores that somebody waits for and that ask for the next one when they end let the others through, one at a time', () => {
+  const chores = new Chores();
+  const begun: string[] = [];
+  const ends: (() => void)[] = [];
+  const work = (name: string) =>
+    function* (): Steps<void> {
+      begun.push(name);
+      yield* call<void>((done) => ends.push(() => done(undefined, undefined)));
+    };
+  let left = 10;
+  const urgent = (): void => {
+    if (left-- > 0) chores.addFirst(work('segment'), urgent);
+  };
+  urgent();
+  for (const name of ['snapshot', 'index', 'retention']) chores.add(work(name), () => {});
+  for (let n = 0; n < 6; n++) ends.shift()!();
+  expect(begun).toEqual(['segment', 'snapshot', 'segment', 'index', 'segment', 'retention', 'segment']);
+  while (ends.length > 0) ends.shift()!();
+  expect(begun).toHaveLength(13);
+});
