@@ -12,8 +12,8 @@ export class Interests {
   /** Of the parts that hear messages. */
   constructor(parts: readonly Derived[]) {
     const interests = parts.map((part) => part.interest);
-    const words = new Set(interests.flatMap((interest) => firstWordOf(interest?.firstProperty ?? '')));
-    this.#isAnyTold = words.size > 1 || interests.includes(undefined);
+    const words = new Set(interests.flatMap((interest) => interest?.firstProperty ?? []).map(firstWordOf));
+    this.#isAnyTold = words.size > 1 || words.has(undefined) || interests.includes(undefined);
     this.#topics = new Set(interests.flatMap((interest) => interest?.topic ?? []));
     this.sysFlagBits = interests.reduce((bits, interest) => bits | (interest?.sysFlagBits ?? 0), 0);
     this.firstWord = [...words][0] ?? 0;
@@ -25,7 +25,8 @@ export class Interests {
   }
 }
 
-function firstWordOf(firstProperty: string): readonly number[] {
+/** Undefined for one that is too short to be told by four bytes. */
+function firstWordOf(firstProperty: string): number | undefined {
   const bytes = Buffer.from(firstProperty, 'latin1');
-  return bytes.length < 4 ? [] : [bytes.readInt32BE(0)];
+  return bytes.length < 4 ? undefined : bytes.readInt32BE(0);
 }

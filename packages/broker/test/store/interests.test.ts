@@ -66,4 +66,8 @@ describe('messages that the derived parts are told of', () => {
     expect(live).toEqual([all, all]);
     expect(recovered).toEqual([all, all]);
   });
+
+  it('are all when one of them asked for a first property too short to be told by its first four bytes', () => {
+    expect(told({ firstProperty: 'TS_' }).live).toEqual([['plain', 'other property', 'topic', 'bits', 'first property']]);
+  });
 });
