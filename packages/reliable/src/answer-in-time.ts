@@ -4,6 +4,7 @@
  */
 import type { Timer, Timers } from '@tallystick/base';
 import { fail } from './errors.ts';
+import type { Connections } from './sql/connections.ts';
 import { perform, type Session } from './sql/session.ts';
 import type { StatementResult, Steps } from './sql/statement.ts';
 
@@ -17,6 +18,23 @@ export interface AnswerLimit {
 export function performInTime<T>(session: Session, steps: Steps<T>, limit: AnswerLimit): T | Promise<T> {
   if (session.kind === 'sync') return perform(session, steps);
   return answeredInTime(limit, (asking) => Promise.resolve(perform(session, watched(steps, asking))));
+}
+
+/**
+ * Performs the steps on a connection that is borrowed for them. Rejects with NO_ANSWER, too, when a pool has none to lend for so long: its
+ * server may have gone while the connection was being made. One that comes after all goes back as it came.
+ */
+export function useInTime<T>(connections: Connections, steps: (session: Session) => Steps<T>, limit: AnswerLimit): Promise<T> {
+  const work = (session: Session): T | Promise<T> => performInTime(session, steps(session), limit);
+  if (!connections.areLent) return connections.use(work);
+  return answeredInTime(limit, (asking, givenUp) => {
+    asking(true);
+    return connections.use((session) => {
+      if (givenUp.aborted) return undefined as T;
+      asking(false);
+      return work(session);
+    });
+  });
 }
 
 /** Whether from now on an answer of the database is waited for. Throws, once, when the work was given up meanwhile: it shall undo itself. */

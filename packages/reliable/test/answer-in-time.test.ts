@@ -1,6 +1,7 @@
 import { ManualTime } from '@tallystick/base/testing';
 import { expect, test } from 'vitest';
-import { performInTime } from '../src/answer-in-time.ts';
+import { performInTime, useInTime } from '../src/answer-in-time.ts';
+import type { Connections } from '../src/sql/connections.ts';
 import type { Session } from '../src/sql/session.ts';
 import { plain, run, type Statement, type Steps } from '../src/sql/statement.ts';
 import { settle } from './support/world.ts';
@@ -30,7 +31,7 @@ function slow() {
     answers.shift()?.();
     await settle(time, 3);
   };
-  return { time, asked, outcome, begin, answer };
+  return { time, asked, session, outcome, begin, answer };
 }
 
 function* two(): Steps<string> {
@@ -86,4 +87,31 @@ test('a call inside is not an answer of the database, and takes as long as it ta
   await settle(time, 3);
   await answer();
   expect(outcome.said).toBe('done');
+});
+
+test('a connection that no pool lends in time is given up, and goes back as it came when it is lent after all', async () => {
+  const { time, asked, session } = slow();
+  const back: unknown[] = [];
+  let lend = (): void => undefined;
+  const connections = {
+    areLent: true,
+    async use(work: (lent: Session) => unknown) {
+      await new Promise<void>((resolve) => (lend = resolve));
+      back.push(await work(session));
+    },
+  } as unknown as Connections;
+  const outcome = { said: 'none' };
+  useInTime(connections, two, { databaseAfterMs: 1000, timers: time }).then(
+    () => (outcome.said = 'done'),
+    (error: { code: string }) => (outcome.said = error.code),
+  );
+  time.advance(999);
+  await settle(time, 3);
+  expect(outcome.said).toBe('none');
+  time.advance(1);
+  await settle(time, 3);
+  expect(outcome.said).toBe('NO_ANSWER');
+  lend();
+  await settle(time, 3);
+  expect([asked, back]).toEqual([[], [undefined]]);
 });

@@ -2,7 +2,7 @@
  * The inbox's side of the database: transactions for handlers, and single steps of its own between them. Over a pool these run side by
  * side; a single connection (a synchronous handle, a client) does one thing at a time, because the transaction open on it is everybody's.
  */
-import { answeredInTime, performInTime, watched, type AnswerLimit, type Asking } from '../answer-in-time.ts';
+import { answeredInTime, useInTime, watched, type AnswerLimit, type Asking } from '../answer-in-time.ts';
 import { connectionsOf, type Connections } from '../sql/connections.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import type { Database } from '../sql/handles.ts';
@@ -46,9 +46,9 @@ export class InboxDatabase<Tx> {
     return this;
   }
 
-  /** Steps outside any transaction of anybody. Rejects with NO_ANSWER when the database says nothing for too long. */
+  /** Steps outside any transaction of anybody. Rejects with NO_ANSWER when the database says nothing, or the pool lends no connection, for too long. */
   run<T>(steps: Steps<T>): Promise<T> {
-    return this.#inTurn(() => this.#connections.use((session) => performInTime(session, steps, this.#limit)));
+    return this.#inTurn(() => useInTime(this.#connections, () => steps, this.#limit));
   }
 
   /** Steps in a transaction of their own. */

@@ -1,4 +1,4 @@
-import { performInTime, type AnswerLimit } from '../answer-in-time.ts';
+import { useInTime, type AnswerLimit } from '../answer-in-time.ts';
 import { fail } from '../errors.ts';
 import { connectionsOf } from '../sql/connections.ts';
 import { isSyncHandle, type Database } from '../sql/handles.ts';
@@ -30,8 +30,6 @@ function inPlace(session: Session): Reach {
 function borrowing(db: Database, limit: AnswerLimit | undefined): Reach {
   const connections = connectionsOf(db);
   const borrowed = <T>(steps: (session: Session) => Steps<T>): Promise<T> =>
-    connections.use((session) =>
-      limit === undefined ? perform(session, steps(session)) : performInTime(session, steps(session), limit),
-    );
+    limit === undefined ? connections.use((session) => perform(session, steps(session))) : useInTime(connections, steps, limit);
   return { perform: borrowed, performAlone: borrowed };
 }

@@ -8,7 +8,7 @@
  * again.
  */
 import { backoffMs, type Clock, type Random, type Timers } from '@tallystick/base';
-import { performInTime, type AnswerLimit } from '../answer-in-time.ts';
+import { useInTime, type AnswerLimit } from '../answer-in-time.ts';
 import type { Connections } from '../sql/connections.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import { atomically } from '../sql/session.ts';
@@ -57,7 +57,7 @@ export class RelayDatabase {
     if (this.#inUse >= this.#connectionsMax) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#inUse++;
     try {
-      return await this.#connections.use((session) => performInTime(session, steps, this.#limit));
+      return await useInTime(this.#connections, () => steps, this.#limit);
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#inUse--;

@@ -16,6 +16,8 @@ import { sessionOf, type Session } from './session.ts';
 export interface Connections {
   readonly dialect: Dialect;
   readonly kind: 'sync' | 'async';
+  /** Whether they come from a pool, which may have none to lend, or wait for a server that says nothing. */
+  readonly areLent: boolean;
   /** Lends a connection, with no transaction open, to `work`. Throws ALREADY_IN_TRANSACTION when a single connection has one open. */
   use<T>(work: (session: Session) => T | Promise<T>): Promise<T>;
   /** Waits for the work in hand; whoever made the pool ends it. */
@@ -30,6 +32,7 @@ export function connectionsOf(db: Database): Connections {
 
 class LentConnections implements Connections {
   readonly kind = 'async';
+  readonly areLent = true;
   readonly dialect: Dialect;
   readonly #root: LibraryRoot;
   readonly #lent = new Set<Promise<unknown>>();
@@ -78,6 +81,7 @@ const READ_ONLY = '25006';
 class OneConnection implements Connections {
   readonly dialect: Dialect;
   readonly kind: 'sync' | 'async';
+  readonly areLent = false;
   readonly #session: Session;
   readonly #turns = new Turns();
 
