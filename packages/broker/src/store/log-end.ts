@@ -141,7 +141,7 @@ function* moveAside(disk: Disk, other: LaterSegment): Steps<void> {
   const file = segment.file;
   segment.file = undefined;
   if (file !== undefined) yield* call((done) => file.close(done));
-  if (other.isEmpty) yield* call((done) => disk.remove(segment.path, done));
+  if (other.isEmpty && !other.isUnread) yield* call((done) => disk.remove(segment.path, done));
   else yield* moveSegmentAside(disk, segment.path, segment.base);
   yield* call((done) => disk.syncFolder('log', done));
 }

@@ -124,6 +124,23 @@ describe('R1: a store that was closed starts at once', () => {
     expect(bodies(machine)).toEqual(numbers(60));
   });
 
+  it('puts a file aside, unread, that says it was never used and lies behind one that is damaged', () => {
+    const machine = filled(3, 20);
+    machine.until(() => machine.disk.has(NEXT));
+    machine.close();
+    const unread = machine.disk.contents(NEXT);
+    unread.writeUInt32BE(32 * 1024, 36);
+    unread.writeUInt32BE(crcOf(unread.subarray(0, 64)), 64);
+    unread[9000] = 1;
+    machine.disk.overwrite('log/00000000000000032768', unread);
+    machine.disk.flipBit(NEXT, 50, 1);
+    machine.open();
+    const aside = 'quarantine/00000000000000032768.segment-1';
+    expect(machine.disk.files()).toContain(aside);
+    expect(machine.disk.contents(aside).equals(unread)).toBe(true);
+    expect(bodies(machine)).toEqual(numbers(20));
+  });
+
   it('after a kill that file is read before anything is served, as everything behind the end is', () => {
     const machine = filled(3, 20);
     machine.until(() => machine.disk.has(NEXT));
