@@ -96,10 +96,13 @@ export function* inspectRest(segment: Segment, from: number, ring: ScanRing): St
       const used = lastUsed(window.bytes, start - window.start, end - window.start);
       if (used < 0) continue;
       usedEnd = window.start + used + 1;
-      for (let offset = start; offset + GROUP_HEADER_BYTES < end; offset += 8) {
+      for (let offset = start; offset < end; offset += 8) {
         if (window.u32(offset) !== GROUP_MAGIC) continue;
         const total = window.u32(offset + 4);
-        if (total > segment.size - offset) continue;
+        if (total % 8 !== 0 || total > segment.size - offset) continue;
+        // A message may be made of such words, and all that each of them claims would be read for it: only one that knows its place counts.
+        if (!window.holds(offset, GROUP_HEADER_BYTES)) yield* window.show(offset, GROUP_HEADER_BYTES);
+        if (window.u32(offset + 16) * 2 ** 32 + window.u32(offset + 20) !== segment.base + offset) continue;
         yield* window.show(offset, Math.max(total, end - offset));
         if (
           readGroup(window.bytes, offset - window.start, window.end - window.start, segment.base + offset, group) === undefined
