@@ -13,8 +13,6 @@ export class Connection {
   /** Sends that were taken in and are not answered, and their bytes; kept by `Admission`. */
   sends = 0;
   sendBytes = 0;
-  /** It is a producer's. */
-  hasSent = false;
   readonly #peer: Peer;
   #holds = 0;
 
@@ -51,8 +49,6 @@ export const Hold = {
   ENDS: 4,
   /** The broker is stopping. */
   STOPPING: 8,
-  /** It has sent messages, and too much is held for all connections together. */
-  MEMORY: 16,
 } as const;
 
 export function connectionOf(peer: Peer): Connection {

@@ -42,6 +42,8 @@ export class Counters {
   /** [OVERLOAD]: the lane was full, by number or by bytes. */
   busyQueueCount = 0;
   busyQueueBytes = 0;
+  /** Too much is held for all connections together; told as `[OVERLOAD]`, too. */
+  busyMemory = 0;
   /** [OVERLOAD]: the store had too much to write. */
   busyStore = 0;
   /** [OVERLOAD]: too many half messages are open, in all or of one group. */
@@ -66,9 +68,8 @@ export class Counters {
   closedIdle = 0;
   closedOutput = 0;
   closedStalled = 0;
-  /** Connections closed because too much was held for all of them together; and how often producers were not read for that. */
+  /** Connections closed because too much was held for all of them together. */
   closedMemory = 0;
-  producersPaused = 0;
   /** Bytes held for all connections, as they were last looked at. */
   clientBytes = 0;
   connections = 0;

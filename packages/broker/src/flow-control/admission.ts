@@ -26,7 +26,6 @@ export class Admission {
     this.count++;
     this.bytes += bytes;
     connection.sends++;
-    connection.hasSent = true;
     connection.sendBytes += bytes;
     if (connection.sends > this.#countMax || connection.sendBytes > this.#bytesMax) connection.hold(Hold.SENDS);
   }

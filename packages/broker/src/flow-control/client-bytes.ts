@@ -1,6 +1,5 @@
 import type { Clock, Timer, Timers } from '@tallystick/base';
 import type { Peer } from '@tallystick/remoting';
-import { connectionOf, Hold } from '../connection.ts';
 import type { Counters } from '../counters.ts';
 
 /**
@@ -9,18 +8,19 @@ import type { Counters } from '../counters.ts';
  * every {@link LOOK_MS}, and by a timer while it is much.
  *
  *   free    under 70 %                                                                       → spare
- *   spare   connections that have sent messages are not read: their memory is the one that can wait → free under 60 %, short
+ *   spare   sends are refused at the door: they are what can wait, and go elsewhere            → free under 60 %, short
  *   short   from 85 % on: a pull is answered with 64 KiB at most                             → spare, full
- *   full    from 95 % on: the newest connections that hold any are closed, until it is 90 %   → short
+ *   full    from 95 % on: the connections that hold most are closed, until it is 90 %         → short
  *
- * A connection in the middle of a long request is read on: its bytes are freed by the end of the request. Parked pulls stay: they hold
- * nothing, and answered they would come again at once.
+ * Nobody is left unread for it: what is unread holds its piece of memory for ever, and confirmations and heartbeats come by the same
+ * connections. Parked pulls stay: they hold nothing, and answered they would come again at once.
  */
 export class ClientBytes {
   readonly #ports: { readonly clock: Clock; readonly timers: Timers };
   readonly #max: number;
   readonly #waiting: () => number;
   readonly #counters: Counters;
+  readonly #changed: () => void;
   /** In the order in which they came. */
   readonly #peers = new Set<Peer>();
   #lookedMs = -Infinity;
@@ -28,12 +28,22 @@ export class ClientBytes {
   #isSparing = false;
   #timer: Timer | undefined;
 
-  /** `waiting`: bytes of requests that wait in lanes and of sends that wait for the store. */
-  constructor(ports: { readonly clock: Clock; readonly timers: Timers }, max: number, waiting: () => number, counters: Counters) {
+  /**
+   * `waiting`: bytes of requests that wait in lanes and of sends that wait for the store. `changed`: sends are refused from now on, or are
+   * no more.
+   */
+  constructor(
+    ports: { readonly clock: Clock; readonly timers: Timers },
+    max: number,
+    waiting: () => number,
+    counters: Counters,
+    changed: () => void,
+  ) {
     this.#ports = ports;
     this.#max = max;
     this.#waiting = waiting;
     this.#counters = counters;
+    this.#changed = changed;
   }
 
   entered(peer: Peer): void {
@@ -42,6 +52,11 @@ export class ClientBytes {
 
   left(peer: Peer): void {
     this.#peers.delete(peer);
+  }
+
+  /** Sends are refused. */
+  get isSparing(): boolean {
+    return this.#isSparing;
   }
 
   /** How much the answer to a pull may carry that asks for `wanted`. */
@@ -66,12 +81,17 @@ export class ClientBytes {
   #look(nowMs: number): void {
     this.#lookedMs = nowMs;
     this.#pulledBytes = this.#counters.pulledBytes;
-    let bytes = this.#waiting();
+    const waiting = this.#waiting();
+    let bytes = waiting;
     for (const peer of this.#peers) bytes += held(peer);
-    if (bytes >= this.#max * FULL) bytes = this.#closeNewest(bytes);
+    // What waits in lanes is freed by nobody's end.
+    if (bytes >= this.#max * FULL && waiting < this.#max * RELIEVED) bytes = this.#closeLargest(bytes);
     this.#counters.clientBytes = bytes;
-    if (bytes >= this.#max * SPARE) this.#spare();
-    else if (this.#isSparing && bytes < this.#max * FREE) this.#free();
+    const isSparing = bytes >= this.#max * (this.#isSparing ? FREE : SPARE);
+    if (isSparing !== this.#isSparing) {
+      this.#isSparing = isSparing;
+      this.#changed();
+    }
     if (bytes >= this.#max * MUCH) this.#lookLater();
   }
 
@@ -82,27 +102,12 @@ export class ClientBytes {
     });
   }
 
-  /** Also those that have sent since the last look. */
-  #spare(): void {
-    if (!this.#isSparing) this.#counters.producersPaused++;
-    this.#isSparing = true;
-    for (const peer of this.#peers) {
-      const connection = connectionOf(peer);
-      if (connection.hasSent && peer.heldBytes < LONG_REQUEST_BYTES) connection.hold(Hold.MEMORY);
-    }
-  }
-
-  #free(): void {
-    this.#isSparing = false;
-    for (const peer of this.#peers) connectionOf(peer).release(Hold.MEMORY);
-  }
-
-  /** What is left. */
-  #closeNewest(bytes: number): number {
+  /** Of those that hold as much the newest first. Answers what is left. */
+  #closeLargest(bytes: number): number {
     let left = bytes;
-    for (const peer of [...this.#peers].reverse()) {
-      if (left < this.#max * RELIEVED) break;
-      if (held(peer) === 0) continue;
+    const largest = [...this.#peers].reverse().sort((a, b) => held(b) - held(a));
+    for (const peer of largest) {
+      if (left < this.#max * RELIEVED || held(peer) === 0) break;
       left -= held(peer);
       this.#peers.delete(peer);
       peer.close(false, `${bytes} bytes are held for clients (clientBytesMax ${this.#max})`);
@@ -123,7 +128,5 @@ const SHORT = 0.85;
 const RELIEVED = 0.9;
 const FULL = 0.95;
 const SHORT_PULL_BYTES = 64 * 1024;
-/** An unfinished request of so much is more than the piece of one that nearly every read ends with. */
-const LONG_REQUEST_BYTES = 64 * 1024;
 /** Ten thousand connections are summed up in 0.5 ms; in 50 ms a link of 10 Gbit/s brings 60 MB. */
 const LOOK_MS = 50;

@@ -98,7 +98,13 @@ export class FlowControl {
     this.#reading = new ReadBudget(ports.clock, () => {
       if (!this.#isArmed) this.#arm();
     });
-    this.#memory = new ClientBytes(ports, options.clientBytesMax, () => this.#waitingBytes(), counters);
+    this.#memory = new ClientBytes(
+      ports,
+      options.clientBytesMax,
+      () => this.#waitingBytes(),
+      counters,
+      () => this.#memoryChanged(),
+    );
     this.#isFailing = options.brokerFastFailureEnable;
     this.#lanes = LANES.map((row) => new Lane(row, options));
     this.#rest = this.#lanes.find(({ row }) => row.codes.length === 0)!;
@@ -185,6 +191,10 @@ export class FlowControl {
       else this.#counters.busyNoBuffer++;
       return this.#turnAway(peer, frame, REJECT);
     }
+    if (lane === this.#sends && this.#memory.isSparing) {
+      this.#counters.busyMemory++;
+      return this.#turnAway(peer, frame, OVERLOAD);
+    }
     const isManyBytes = line.size > 0 && line.bytes + bytes > lane.bytesMax;
     const isFull = line.size >= lane.capacity || isManyBytes;
     // When the disk is short, clients hear of it at once. When processor time is, their connections are not read for a while.
@@ -201,6 +211,12 @@ export class FlowControl {
   /** Whether sends are refused at the door, RocketMQ's rejectRequest(). */
   #isRejecting(): boolean {
     return this.#watch.isBusy || this.#store.availableBuffers() === 0;
+  }
+
+  /** What is read from now on sees it, and the end of the turn gives credit again or not. */
+  #memoryChanged(): void {
+    this.#sends.credit = 0;
+    if (!this.#isArmed) this.#arm();
   }
 
   #arm(): void {
@@ -229,7 +245,7 @@ export class FlowControl {
       if (lane.line.size > 0) {
         lane.credit = 0;
         if (mayServe && !this.#isArmed) this.#arm();
-      } else if (!mayServe || (lane === this.#sends && this.#isRejecting())) {
+      } else if (!mayServe || (lane === this.#sends && (this.#isRejecting() || this.#memory.isSparing))) {
         lane.credit = 0;
         isShut = true;
       } else lane.credit = lane === this.#sends ? Math.min(lane.creditMax, this.#gate.room) : lane.creditMax;

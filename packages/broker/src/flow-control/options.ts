@@ -91,7 +91,7 @@ export const FLOW_OPTIONS = {
     256 * MIB,
     64 * KIB,
     64 * 1024 * MIB,
-    'Bytes held for all connections together: unfinished and waiting requests, unanswered sends, answers not taken. From 70 % on connections that have sent messages are not read, from 85 % on a pull is answered with 64 KiB at most, from 95 % on the newest connections that hold any are closed.',
+    'Bytes held for all connections together: unfinished and waiting requests, unanswered sends, answers not taken. From 70 % on sends are refused, from 85 % on a pull is answered with 64 KiB at most, from 95 % on the connections that hold most are closed.',
   ),
   connectionsMax: integerOption(10_000, 1, 1_000_000, 'More connections are closed at once.'),
   connectionsPerAddressMax: integerOption(

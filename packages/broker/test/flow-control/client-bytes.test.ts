@@ -1,6 +1,7 @@
-import { pipe } from '@tallystick/base';
-import { Output, PullFlag, RequestCode, wireFields, writeFrame } from '@tallystick/remoting';
+import { pipe, type Wire } from '@tallystick/base';
+import { PullFlag } from '@tallystick/remoting';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { OVERLOAD_TEXT } from '../../src/flow-control/busy-texts.ts';
 import { Stage, type TestClient } from '../broker-stage.ts';
 
 const KIB = 1024;
@@ -37,6 +38,15 @@ function pull(client: TestClient, times: number): void {
   }
 }
 
+/** A connection that has sent the first bytes of a request of 128 KiB, which no handler knows. */
+function begun(stage: Stage, bytes: number): Wire {
+  const { ports } = stage.world.process('begun');
+  const [ours, theirs] = pipe(ports.turn, ['pipe:a', 'broker']);
+  stage.core.accept(theirs);
+  ours.write(Buffer.concat([Buffer.from([0, 2, 0, 0]), Buffer.alloc(bytes - 4)]));
+  return ours;
+}
+
 /** A connection with the first megabyte and a half of a request. */
 function unfinished(stage: Stage): { closed: string | undefined } {
   const { ports } = stage.world.process('unfinished');
@@ -59,62 +69,34 @@ describe('when much is held for all connections together', () => {
     ({ stage, producer, deaf } = crowded());
   });
 
-  it('from 70 % on producers are not read, consumers are, and all is well when it is taken', () => {
+  it('from 70 % on sends are refused, all else goes on, and sends too when it is taken', () => {
     const reader = deaf('reader');
     pull(reader, 5);
     expect(producer.send('orders', 'at 60 %').code).toBe(0);
     pull(reader, 1);
     expect(stage.core.counters.clientBytes).toBeGreaterThan(4096 * KIB * 0.7);
-    const waiting = producer.begin('SEND_MESSAGE_V2', producer.sendHeader('orders'), Buffer.from('paused'));
-    stage.run(5000);
-    expect(waiting.answer).toBeUndefined();
+    const refused = producer.send('orders', 'refused');
+    expect([refused.code, refused.remark]).toEqual([2, OVERLOAD_TEXT]);
+    expect(producer.heartbeat({ producers: ['pay'] }).code).toBe(0);
     const other = stage.client();
     expect(other.heartbeat({ consumers: ['readers'] }).code).toBe(0);
     expect(other.pull('orders', 0, { sysFlag: PullFlag.SUBSCRIPTION }).code).toBe(0);
-    expect(stage.core.counters).toMatchObject({ producersPaused: 1, closedMemory: 0, busy: 0 });
+    expect(stage.core.counters).toMatchObject({ busyMemory: 1, closedMemory: 0, busy: 1 });
     reader.peer.resume();
-    stage.until(() => waiting.answer !== undefined);
-    expect(waiting.answer!.code).toBe(0);
+    stage.until(() => stage.core.counters.clientBytes < 64 * KIB);
     stage.run(100);
-    expect(stage.core.counters.clientBytes).toBeLessThan(64 * KIB);
+    expect(producer.send('orders', 'again').code).toBe(0);
+    expect(stage.core.counters.busyMemory).toBe(1);
   });
 
-  it('a producer that has just begun is not read either', () => {
-    pull(deaf('reader'), 6);
-    const late = stage.client('late');
-    expect(late.send('orders', 'first').code).toBe(0);
+  it('what lies read of unfinished requests is taken when their rest comes, and sends are served again', () => {
+    const lines = Array.from({ length: 50 }, () => begun(stage, 62 * KIB));
     stage.run(200);
-    const second = late.begin('SEND_MESSAGE_V2', late.sendHeader('orders'), Buffer.from('second'));
-    stage.run(1000);
-    expect(second.answer).toBeUndefined();
-    expect(stage.core.counters.closedMemory).toBe(0);
-  });
-
-  it('a producer in the middle of a long request may end it, and is not read then', () => {
-    const { ports } = stage.world.process('long');
-    const [ours, theirs] = pipe(ports.turn, ['pipe:a', 'broker']);
-    stage.core.accept(theirs);
-    const out = new Output();
-    const send = (bytes: number): Buffer => {
-      const head = { kind: 0, code: RequestCode.SEND_MESSAGE_V2, flag: 0, opaque: 1, language: 0, version: 1 } as const;
-      const fields = wireFields('SEND_MESSAGE_V2', producer.sendHeader('long'));
-      const from = out.at;
-      writeFrame(out, { ...head, remark: undefined }, fields, Buffer.alloc(bytes, 'l'));
-      return Buffer.from(out.bytes.subarray(from, out.at));
-    };
-    out.reserve(1024 * KIB);
-    const long = send(200_000);
-    ours.write(Buffer.concat([send(10), long.subarray(0, 100_000)]));
-    stage.run(100);
-    pull(deaf('reader'), 6);
-    const before = stage.core.counters.sends;
-    ours.write(Buffer.concat([long.subarray(100_000), send(20)]));
-    stage.run(50);
-    ours.write(send(30));
-    stage.run(2000);
-    expect(stage.core.counters.producersPaused).toBe(1);
-    // The long one, and what came with its end.
-    expect(stage.core.counters.sends - before).toBe(2);
+    expect(producer.send('orders', 'refused').code).toBe(2);
+    for (const line of lines) line.write(Buffer.alloc(128 * KIB + 4 - 62 * KIB));
+    stage.run(500);
+    expect(stage.core.counters.clientBytes).toBeLessThan(4096 * KIB * 0.6);
+    expect(producer.send('orders', 'served').code).toBe(0);
   });
 
   it('from 85 % on a pull is answered with 64 KiB', () => {
@@ -129,7 +111,7 @@ describe('when much is held for all connections together', () => {
     expect(answer.body.length).toBeGreaterThan(40 * KIB);
   });
 
-  it('from 95 % on the newest connection that holds any is closed, and the others stay', () => {
+  it('from 95 % on the connection that holds most is closed, the newest of equals, and the others stay', () => {
     const lines = [1, 2, 3].map(() => unfinished(stage));
     const idle = stage.client('idle');
     idle.heartbeat({ producers: ['pay'] });
