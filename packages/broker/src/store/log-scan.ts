@@ -1,6 +1,6 @@
 import { type Steps } from '@tallystick/base';
 import { emptyGroup, GROUP_HEADER_BYTES, GROUP_MAGIC, readGroup, type FoundGroup } from './group-header.ts';
-import { LogWindow, ScanRing } from './log-window.ts';
+import { AHEAD_AT_WORK, LogWindow, ScanRing } from './log-window.ts';
 import { recordFault, type RecordView } from './record-view.ts';
 import type { Segment } from './segment.ts';
 
@@ -60,14 +60,14 @@ export function* scanGroups(segment: Segment, chain: Chain, ring: ScanRing, sink
   return { position: segment.base + offset, fault, bytes: offset };
 }
 
-/** As {@link scanGroups}; each record is shown through `view`, in place. */
+/** As {@link scanGroups}, beside a broker at work; each record is shown through `view`, in place. */
 export function* scanSegment(
   segment: Segment,
   chain: Chain,
   view: RecordView,
   onRecord: (view: RecordView) => void,
 ): Steps<ScanStop> {
-  return yield* scanGroups(segment, chain, new ScanRing(segment.size), {
+  return yield* scanGroups(segment, chain, new ScanRing(segment.size, AHEAD_AT_WORK), {
     group: (bytes, _view, at, group) => showRecords(bytes, at, group, view, onRecord),
   });
 }

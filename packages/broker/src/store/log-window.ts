@@ -4,19 +4,24 @@ import { call, viewOf, type DiskError, type DiskFile, type Steps } from '@tallys
  * Memory for one scan after the other: what is new to the process costs as much as the bytes read into it. A ring of slots that take
  * one read each, behind room for what is left at its end when it begins again:
  *
- *     head | slot 0 | slot 1 | ... | slot 4
+ *     head | slot 0 | slot 1 | ... | last slot
  *
  * A group lies in one stretch whatever reads it came with. Small segments are read in small pieces.
  */
 export class ScanRing {
   readonly pieceBytes: number;
-  slots = SLOTS;
+  /** Reads on their way, or waiting to be looked at. */
+  readonly ahead: number;
+  slots: number;
   headBytes: number;
   bytes: Buffer;
   view: DataView;
 
   /** For segments of up to so many bytes. */
-  constructor(segmentBytes: number) {
+  constructor(segmentBytes: number, ahead: number) {
+    this.ahead = ahead;
+    // A group often lies in two pieces.
+    this.slots = ahead + 2;
     this.pieceBytes = Math.max(PIECE_BYTES_MIN, Math.min(PIECE_BYTES_MAX, segmentBytes / PIECES_PER_SEGMENT) & ~4095);
     this.headBytes = this.pieceBytes;
     this.bytes = Buffer.allocUnsafeSlow(this.headBytes + this.slots * this.pieceBytes);
@@ -35,10 +40,9 @@ export class ScanRing {
 }
 
 /**
- * A part of a file in RAM that moves forward. While it is looked at, the next pieces are on their way, several at a time: a disk is
- * quick only when it always has something to do. They may come in any order and are taken in that of the file, so what a scan sees,
- * and which failed read it meets, does not depend on it. Bytes after the end of a file that was cut short read as zeros. One that was
- * shown anything must come to rest before the file is closed.
+ * A part of a file in RAM that moves forward. While it is looked at, the next pieces are on their way. They may come in any order
+ * and are taken in that of the file, so what a scan sees, and which failed read it meets, does not depend on it. Bytes after the
+ * end of a file that was cut short read as zeros. One that was shown anything must come to rest before the file is closed.
  */
 export class LogWindow {
   readonly #file: DiskFile;
@@ -127,10 +131,10 @@ export class LogWindow {
 
   /** Keeps the disk busy, as far as there are slots that hold nothing of the window. */
   #readAhead(): void {
-    const { pieceBytes, slots, headBytes } = this.#ring;
+    const { ahead, pieceBytes, slots, headBytes } = this.#ring;
     const slotOf = (offset: number): number => Math.max(0, (offset - this.start - headBytes) / pieceBytes);
     const held = this.end > this.#low ? Math.ceil(slotOf(this.end)) - Math.floor(slotOf(this.#low)) : 0;
-    const most = Math.min(AHEAD_MAX, slots - held);
+    const most = Math.min(ahead, slots - held);
     while (this.#ahead.length < most) {
       const start = this.#ahead.at(-1)?.end ?? this.end;
       if (start >= this.#limit) return;
@@ -175,10 +179,10 @@ class Piece {
   }
 }
 
-/** Reads on their way, or waiting to be looked at. */
-const AHEAD_MAX = 3;
-/** Two more than that: a group often lies in two pieces. */
-const SLOTS = AHEAD_MAX + 2;
+/** While nothing else goes on: a disk is quick only when it always has something to do. */
+export const AHEAD_AT_START = 3;
+/** Beside a broker at work: the pool has four threads, and the log's writes need them. */
+export const AHEAD_AT_WORK = 1;
 /** Each read wakes a thread of the pool, which costs 70 µs here: with 1 MiB a tenth of a start out of the page cache. */
 const PIECE_BYTES_MAX = 2 * 1024 * 1024;
 const PIECE_BYTES_MIN = 4096;

@@ -4,7 +4,7 @@ import { loadIndex } from './index-file.ts';
 import { cleanBeyond, judge, lookBeyond, type LogEnd, type Witnesses } from './log-end.ts';
 import { openLogFolder, type FoundSegment } from './log-folder.ts';
 import { scanGroups, type Chain } from './log-scan.ts';
-import { ScanRing } from './log-window.ts';
+import { AHEAD_AT_START, ScanRing } from './log-window.ts';
 import { findMarker, writeMarker } from './markers.ts';
 import type { QueueTable } from './queue-table.ts';
 import { RecordIntake } from './record-intake.ts';
@@ -66,7 +66,7 @@ class Recovery {
   readonly #disk: Disk;
   readonly #notes: string[] = [];
   readonly #intake: RecordIntake;
-  #ring = new ScanRing(0);
+  #ring = new ScanRing(0, AHEAD_AT_START);
   #found: readonly FoundSegment[] = [];
   #scannedBytes = 0;
   #rewrittenBytes = 0;
@@ -88,7 +88,8 @@ class Recovery {
     const checkpoint = yield* this.#checkpoint(names);
     const log = yield* openLogFolder(this.#disk, segments.reserveBytes);
     this.#found = log.segments;
-    this.#ring = new ScanRing(log.segments.reduce((most, { segment }) => Math.max(most, segment.size), 0));
+    const most = log.segments.reduce((bytes, { segment }) => Math.max(bytes, segment.size), 0);
+    this.#ring = new ScanRing(most, AHEAD_AT_START);
     this.#notes.push(...log.notes);
     segments.hasReserve = log.hasReserve;
     this.#checkStoreId(checkpoint, log.segments);

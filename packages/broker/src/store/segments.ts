@@ -1,6 +1,6 @@
 import { attempt, call, type Clock, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
 import { inspectRest } from './log-scan.ts';
-import { ScanRing } from './log-window.ts';
+import { AHEAD_AT_WORK, ScanRing } from './log-window.ts';
 import { moveSegmentAside } from './quarantine.ts';
 import { Segment } from './segment.ts';
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_PREPARED, segmentPath } from './segment-header.ts';
@@ -114,7 +114,8 @@ export class Segments {
     let isEmpty = false;
     try {
       const fileBytes = yield* call<number>((done) => file.size(done));
-      const { usedEnd } = yield* inspectRest(new Segment(base, size, file), SEGMENT_HEADER_BYTES, new ScanRing(size));
+      const ring = new ScanRing(size, AHEAD_AT_WORK);
+      const { usedEnd } = yield* inspectRest(new Segment(base, size, file), SEGMENT_HEADER_BYTES, ring);
       isEmpty = usedEnd === SEGMENT_HEADER_BYTES;
       if (isEmpty && fileBytes === size) return file;
     } catch {

@@ -20,7 +20,7 @@ function inspect(bytes: Buffer): { rest: Rest; read: number } {
   };
   let result: { rest: Rest; read: number } | undefined;
   run(
-    () => inspectRest(new Segment(BASE, bytes.length, file as DiskFile), PIECE, new ScanRing(0)),
+    () => inspectRest(new Segment(BASE, bytes.length, file as DiskFile), PIECE, new ScanRing(0, 3)),
     (error, rest) => {
       if (error !== undefined) throw error;
       result = { rest, read };

@@ -82,7 +82,7 @@ function seen(window: LogWindow, offset: number, count: number): Buffer {
 describe('the pieces of a segment that is scanned', () => {
   it('are three reads on their way, and as many ahead of what is looked at, never more', () => {
     const disk = new HeldFile(20 * PIECE);
-    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0));
+    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0, AHEAD));
     const first = show(window, 0, 100);
     expect(disk.begun).toEqual([0, PIECE, 2 * PIECE]);
     expect(first.isOver).toBe(false);
@@ -102,7 +102,7 @@ describe('the pieces of a segment that is scanned', () => {
 
   it('are taken in the order of the file, whatever order their reads end in', () => {
     const disk = new HeldFile(8 * PIECE);
-    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0));
+    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0, AHEAD));
     const first = show(window, 0, PIECE + 10);
     disk.end(2);
     disk.end(1);
@@ -125,9 +125,10 @@ describe('the pieces of a segment that is scanned', () => {
         fc.integer({ min: 1, max: 60 * PIECE }),
         fc.integer({ min: 0, max: 60 * PIECE }),
         fc.array(step, { minLength: 1, maxLength: 60 }),
-        (size, written, steps) => {
+        fc.integer({ min: 1, max: AHEAD }),
+        (size, written, steps, ahead) => {
           const disk = new HeldFile(size, Math.min(size, written));
-          const window = new LogWindow(disk.file, size, new ScanRing(0));
+          const window = new LogWindow(disk.file, size, new ScanRing(0, ahead));
           let offset = 0;
           for (const { skip, count, ends } of steps) {
             offset += skip;
@@ -141,7 +142,7 @@ describe('the pieces of a segment that is scanned', () => {
             for (const end of ends.slice(1)) if (disk.held.length > 0) disk.end(end % disk.held.length);
             expect(seen(window, offset, there).equals(disk.content.subarray(offset, offset + there))).toBe(true);
           }
-          expect(disk.mostHeld).toBeLessThanOrEqual(AHEAD);
+          expect(disk.mostHeld).toBeLessThanOrEqual(ahead);
         },
       ),
       { numRuns: 500 },
@@ -150,7 +151,7 @@ describe('the pieces of a segment that is scanned', () => {
 
   it('a read ahead that fails is met where its bytes are wanted, not before', () => {
     const disk = new HeldFile(8 * PIECE);
-    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0));
+    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0, AHEAD));
     const first = show(window, 0, PIECE);
     disk.end(2, 'EIO');
     disk.end(0);
@@ -166,7 +167,7 @@ describe('the pieces of a segment that is scanned', () => {
 
   it('have all come when it rests, those that nobody wanted too', () => {
     const disk = new HeldFile(8 * PIECE);
-    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0));
+    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0, AHEAD));
     show(window, 0, 1);
     disk.end(0);
     const rested = rest(window);
@@ -180,7 +181,7 @@ describe('the pieces of a segment that is scanned', () => {
 
   it('are not overtaken by a jump: its reads begin when the others have ended', () => {
     const disk = new HeldFile(40 * PIECE);
-    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0));
+    const window = new LogWindow(disk.file, disk.content.length, new ScanRing(0, AHEAD));
     show(window, 0, 1);
     disk.end(0);
     const far = show(window, 30 * PIECE, 2 * PIECE);

@@ -142,7 +142,21 @@ describe('many segments', () => {
     bytes[bytes.length - 8]! ^= 1;
     machine.disk.overwrite('index/00000000000000000000', bytes);
     expect(machine.open().rebuiltIndexes).toBe(1);
+    const pieces: number[] = [];
+    let [endsMs, together] = [0, 0];
+    machine.disk.onCall = ({ kind, path, position, bytes, latencyMs }) => {
+      if (kind === 'read' && path === 'log/00000000000000000000' && bytes === 4096 && position % 4096 === 0) {
+        pieces.push(position);
+        if (machine.world.timeMs < endsMs) together++;
+        endsMs = machine.world.timeMs + latencyMs - 0.001;
+      }
+      return undefined;
+    };
     expect(machine.readAll('orders', 0)).toHaveLength(200);
+    expect(pieces.slice(0, 3)).toEqual([4096, 8192, 12288]);
+    // The pool's threads are left to the log.
+    expect(together).toBe(0);
+    machine.disk.onCall = undefined;
     machine.close();
     expect(machine.open().rebuiltIndexes).toBe(0);
   });

@@ -75,8 +75,13 @@ describe('R1: a store that was closed starts at once', () => {
     let isOpen = false;
     const read = { before: 0, after: 0 };
     let created = 0;
-    machine.disk.onCall = ({ kind, path, position }) => {
-      if (kind === 'read' && path === NEXT && position > 0) read[isOpen ? 'after' : 'before']++;
+    let [endsMs, together] = [0, 0];
+    machine.disk.onCall = ({ kind, path, position, latencyMs }) => {
+      if (kind === 'read' && path === NEXT && position > 0) {
+        read[isOpen ? 'after' : 'before']++;
+        if (machine.world.timeMs < endsMs) together++;
+        endsMs = machine.world.timeMs + latencyMs - 0.001;
+      }
       if (kind === 'create' && path.startsWith('log/')) created++;
       return undefined;
     };
@@ -86,6 +91,8 @@ describe('R1: a store that was closed starts at once', () => {
     machine.until(() => isOpen);
     machine.run(1000);
     expect(read).toEqual({ before: 0, after: 3 });
+    // The pool's threads are left to the log.
+    expect(together).toBe(0);
     expect(created).toBe(0);
     expect(machine.disk.contents(NEXT).equals(made)).toBe(true);
     machine.disk.onCall = undefined;
