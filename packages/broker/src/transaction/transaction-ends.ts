@@ -224,21 +224,22 @@ export class TransactionEnds implements AppendSink {
         this.#reading--;
         const fault = error === undefined ? this.#recordFault(claim, bytes) : 'Find prepared transaction message failed';
         if (fault !== undefined) peer.answer(ref, ResponseCode.SYSTEM_ERROR, fault);
-        else if (!same)
-          peer.answer(ref, ResponseCode.SYSTEM_ERROR, `The transaction has already been decided otherwise: ${decided}`);
-        else this.#whenDurable(waiter);
+        else this.#whenDurable(waiter, same ? undefined : `The transaction has already been decided otherwise: ${decided}`);
         this.#relax();
       },
       true,
     );
   }
 
-  /** All that has been decided by now is asked for: which of it this waiter repeats is not known any more. */
-  #whenDurable(waiter: Waiter): void {
+  /**
+   * All that has been decided by now is asked for: which of it this waiter repeats is not known any more. A refusal waits like a
+   * success: who takes another's verdict for a fact must still find it after a power cut.
+   */
+  #whenDurable(waiter: Waiter, refusal: string | undefined): void {
     this.#undurable++;
     const sink = sinkOf((outcome) => {
       this.#undurable--;
-      this.#finish(waiter, outcome);
+      this.#finish(waiter, outcome, refusal);
       this.#relax();
     });
     this.#store.whenKept(this.#lastDecision, -1, 'synced', sink, 0);
@@ -252,9 +253,10 @@ export class TransactionEnds implements AppendSink {
     return claimFault(claim, scan.text(Slot.PRODUCER_GROUP), half.queueOffset, claim.position, scan.text(Slot.UNIQUE_KEY));
   }
 
-  #finish({ peer, ref }: Waiter, outcome: AppendOutcome): void {
+  #finish({ peer, ref }: Waiter, outcome: AppendOutcome, refusal?: string): void {
     if (ref === undefined) return;
-    if (outcome === 'ok') peer.answer(ref, ResponseCode.SUCCESS);
+    if (outcome === 'ok' && refusal !== undefined) peer.answer(ref, ResponseCode.SYSTEM_ERROR, refusal);
+    else if (outcome === 'ok') peer.answer(ref, ResponseCode.SUCCESS);
     else peer.answer(ref, ResponseCode.SYSTEM_ERROR, `the decision may not be durable: ${outcome}`);
   }
 
