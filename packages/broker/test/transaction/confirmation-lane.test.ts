@@ -1,5 +1,6 @@
 import { RequestCode, wireFields } from '@tallystick/remoting';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { TransactionEnds } from '../../src/transaction/transaction-ends.ts';
 import { halfOf, Stage, type Half, type TestClient } from '../broker-stage.ts';
 
 function tell(client: TestClient, half: Half, verdict: 'commit' | 'rollback'): void {
@@ -151,5 +152,27 @@ describe('the lane of confirmations', () => {
     stage.run(3000);
     expect(client.bodies('orders')).toHaveLength(30);
     expect(stage.core.halves()).toEqual([]);
+  });
+
+  it('tries again, too, those whose half is in memory and that the busy store refused at the first attempt', () => {
+    const settle = vi.spyOn(TransactionEnds.prototype, 'settle');
+    const stage = new Stage({ segmentBytes: 64 * 1024, groupBytes: 4096, pendingBytesMax: 4096 }).start();
+    const client = stage.client();
+    const halves = Array.from({ length: 60 }, (_, n) => client.half('orders', `m${n}:`.padEnd(500, 'y'), `K${n}`));
+    stage.syncDelayMs = 20;
+    halves.forEach((half, n) => tell(client, half, n % 2 === 0 ? 'commit' : 'rollback'));
+    stage.until(() => stage.core.halves().length === 0);
+    stage.run(3000);
+    const { calls, results, contexts } = settle.mock;
+    settle.mockRestore();
+    for (const outcome of ['committed', 'rolled-back'] as const) {
+      const taken = results.filter((_, n) => calls[n]![0] === outcome).map(({ value }) => value as boolean);
+      expect(taken).toHaveLength(30);
+      expect(new Set(taken)).toEqual(new Set([true, false]));
+    }
+    expect(contexts[0]!.unfinished).toBe(0);
+    expect(stage.core.counters).toMatchObject({ commits: 30, rollbacks: 30, endsRepeated: 0, endsRefused: 0 });
+    const names = client.bodies('orders').map((body) => body.split(':')[0]!);
+    expect(names.sort()).toEqual(Array.from({ length: 30 }, (_, n) => `m${2 * n}`).sort());
   });
 });
