@@ -170,7 +170,7 @@ describe('the lane of confirmations', () => {
       expect(taken).toHaveLength(30);
       expect(new Set(taken)).toEqual(new Set([true, false]));
     }
-    expect(contexts[0]!.unfinished).toBe(0);
+    expect((contexts[0] as TransactionEnds).unfinished).toBe(0);
     expect(stage.core.counters).toMatchObject({ commits: 30, rollbacks: 30, endsRepeated: 0, endsRefused: 0 });
     const names = client.bodies('orders').map((body) => body.split(':')[0]!);
     expect(names.sort()).toEqual(Array.from({ length: 30 }, (_, n) => `m${2 * n}`).sort());
