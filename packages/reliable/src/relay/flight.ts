@@ -11,7 +11,7 @@ import type { Alarm, TroubledRow } from './alarm.ts';
 import { Waves, type ClaimedRow } from './batch.ts';
 import type { Landing } from './brake.ts';
 import { readMessages } from './claim.ts';
-import { CONFIRMED, decide, hasLeft, isSpent, outcomeOfError, outcomesOf, unconfirmed } from './decide.ts';
+import { CONFIRMED, decide, hasLeft, isSpent, outcomeOfError, outcomesOf, unconfirmed, type Settlement } from './decide.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 import type { PostgresStatements } from './postgres-statements.ts';
 import { LOCKS_BEFORE_ALARM, type RelayDatabase } from './relay-database.ts';
@@ -204,8 +204,11 @@ function settle(
   ports: FlightPorts,
 ): Promise<readonly Decided[]> {
   const { options, random } = ports;
+  const settlementOf = (row: ClaimedRow, outcome: PublishOutcome): Settlement =>
+    // Chance is for waits: what is confirmed has none.
+    decide(row, outcome, options, outcome.outcome === 'confirmed' ? 0 : random.u32());
   return writeDown(
-    wave.map((row, i) => ({ row, settlement: decide(row, outcomes[i]!, options, random.u32()) })),
+    wave.map((row, i) => ({ row, settlement: settlementOf(row, outcomes[i]!) })),
     ports,
   );
 }
