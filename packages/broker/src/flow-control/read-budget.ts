@@ -28,10 +28,11 @@ export class ReadBudget {
 
   /** Watches what is read of a connection. */
   watch(peer: Peer, wire: Wire): void {
-    const reader: Reader = { peer, wire, isResting: false };
+    const reader: Reader = { peer, wire, isResting: false, isRead: false };
     const deliver = wire.onBytes;
     wire.onBytes = (chunk) => {
       if (this.#beganMs === NEVER) this.#begin();
+      reader.isRead = reader.isResting;
       deliver(chunk);
       this.#wasRead(reader, chunk.length);
     };
@@ -43,7 +44,9 @@ export class ReadBudget {
     this.#isSpent = false;
     for (const reader of this.#busy) {
       if (!reader.peer.isOpen) this.#forget(reader);
-      else if (reader.isResting && !rests(reader.peer)) this.#resume(reader);
+      else if (!reader.isResting) continue;
+      else if (rests(reader.peer)) this.#rest(reader);
+      else this.#resume(reader);
     }
   }
 
@@ -65,15 +68,16 @@ export class ReadBudget {
   }
 
   #rest(reader: Reader): void {
-    if (reader.isResting || !reader.peer.isOpen) return;
+    if (!reader.peer.isOpen || (reader.isResting && !reader.isRead)) return;
+    if (!reader.isResting) this.resting++;
     reader.isResting = true;
-    this.resting++;
+    reader.isRead = false;
     reader.wire.pause();
   }
 
   #resume(reader: Reader): void {
     const { peer, wire } = reader;
-    reader.isResting = false;
+    reader.isResting = reader.isRead = false;
     this.resting--;
     // One that is held for another reason is read again when that has gone.
     if (connectionOf(peer).holds === 0 && !peer.congested) wire.resume();
@@ -90,6 +94,8 @@ interface Reader {
   readonly peer: Peer;
   readonly wire: Wire;
   isResting: boolean;
+  /** It was read while it rested: its peer was held for another reason, and reads on since that has gone. */
+  isRead: boolean;
 }
 
 /** A read that takes so much has not emptied its socket, or nearly. */

@@ -1,6 +1,6 @@
 import type { Wire } from '@tallystick/base';
 import { ManualTime } from '@tallystick/base/testing';
-import type { Peer } from '@tallystick/remoting';
+import { Peer } from '@tallystick/remoting';
 import { describe, expect, it } from 'vitest';
 import { Connection } from '../../src/connection.ts';
 import { ReadBudget } from '../../src/flow-control/read-budget.ts';
@@ -135,5 +135,73 @@ describe('a connection that rests', () => {
     yard.end();
     expect(yard.seen()).toBe('');
     expect(yard.budget.resting).toBe(0);
+  });
+});
+
+describe('a connection that rests and whose peer was held and let go meanwhile', () => {
+  /** A peer of its own, in the middle of a frame that is longer than all it is told here. */
+  class Held {
+    readonly time = new ManualTime();
+    readonly budget = new ReadBudget(this.time, () => {});
+    readonly wire = {
+      remote: '10.0.0.1:1',
+      isPaused: false,
+      onBytes: (() => {}) as (chunk: Uint8Array) => void,
+      onDrain: (): void => {},
+      onClose: (): void => {},
+      write: () => true,
+      close: (): void => {},
+      pause(): void {
+        this.isPaused = true;
+      },
+      resume(): void {
+        this.isPaused = false;
+      },
+    };
+    msPerChunk = 10;
+
+    constructor() {
+      const ports = { clock: this.time, timers: this.time, turn: this.time };
+      const peer = new Peer(this.wire, ports, {}, { onRequest: () => {}, onClose: () => {} });
+      const connection = new Connection(peer);
+      peer.state = connection;
+      const { onBytes } = this.wire;
+      this.wire.onBytes = (chunk) => {
+        onBytes(chunk);
+        this.time.advance(this.msPerChunk);
+      };
+      this.budget.watch(peer, this.wire);
+      const begun = new Uint8Array(WHOLE.length);
+      begun.set([0, 0xf0, 0, 0, 0, 0, 0, 100]);
+      this.wire.onBytes(begun);
+      expect(this.wire.isPaused).toBe(true);
+      connection.hold(1);
+      connection.release(1);
+      this.time.endTurn();
+      this.budget.end(() => true);
+      expect(this.wire.isPaused).toBe(false);
+    }
+  }
+
+  it('rests again when time is up', () => {
+    const { wire, budget } = new Held();
+    wire.onBytes(WHOLE);
+    expect(wire.isPaused).toBe(true);
+    expect(budget.resting).toBe(1);
+    budget.end(() => false);
+    expect(wire.isPaused).toBe(false);
+    expect(budget.resting).toBe(0);
+  });
+
+  it('rests again at the end of a short turn, if it is told to', () => {
+    const held = new Held();
+    held.msPerChunk = 0;
+    held.wire.onBytes(SHORT);
+    expect(held.wire.isPaused).toBe(false);
+    held.budget.end(() => true);
+    expect(held.wire.isPaused).toBe(true);
+    held.budget.end(() => false);
+    expect(held.wire.isPaused).toBe(false);
+    expect(held.budget.resting).toBe(0);
   });
 });
