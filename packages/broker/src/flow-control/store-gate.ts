@@ -13,12 +13,10 @@ export interface GatedStore {
  *
  * - bytes that are not synced (`unsyncedBytesMax`): what a power cut may cost, and what a sync has to carry;
  * - time: when the oldest append waits for `storeBacklogMs` the store is behind, and from then on it is given no more than it answers
- *   in that time at the speed it has shown (with `flush` sync) or in {@link GIVEN_SHARE} of it (async). A confirmation lies behind
- *   those sends in the log and is answered after them. Bytes alone would let a slow disk collect so much that every answer comes after
- *   its client has given up: 64 MiB are 0.3 s of a quick disk and 12 s of one that takes 20,000 small messages a second.
- *
- * A disk whose every write or sync takes long whatever it carries is given more time: it would show a speed that is only what it was
- * given, be given less for it, and show less again. What it takes for little is tried while it is behind, every {@link TRIAL_MS}.
+ *   in that time at the speed it has shown (with `flush` sync; a disk whose every sync takes long is given more time, by the shortest
+ *   wait it ever showed) or in {@link GIVEN_SHARE} of it (async). A confirmation lies behind those sends in the log and is answered after them. Bytes alone would let a slow disk collect
+ *   so much that every answer comes after its client has given up: 64 MiB are 0.3 s of a quick disk and 12 s of one that takes 20,000
+ *   small messages a second.
  *
  * What is not handed over waits in the lane, where it can still be refused for certain.
  */
@@ -34,14 +32,10 @@ export class StoreGate {
   #windowMs = 0;
   #windowBytes = 0;
   #limit = Infinity;
-  /** The longest wait seen since something was answered. */
+  /** The longest wait seen since something was answered, and the shortest of those. */
   #longestMs = 0;
+  #leastMs = 0;
   #learntBytes = 0;
-  /** The shortest of those waits since the last trial began; Infinity before it is known. */
-  #leastMs = Infinity;
-  #trialMs = -Infinity;
-  /** In a trial the store is given little until it has answered so many times. */
-  #triesLeft = 0;
   /** When the store was last seen to be behind. */
   #behindMs = -Infinity;
 
@@ -67,9 +61,8 @@ export class StoreGate {
   look(nowMs: number, turnMs: number): void {
     const { bytes, doneBytes } = this.#admission;
     const lastedMs = nowMs - this.#windowMs;
-    // An idle store shows no speed; one that has just answered all it was allowed is not idle.
-    const isIdle = bytes === 0 && (this.#limit === Infinity || doneBytes === this.#learntBytes);
-    if (isIdle || lastedMs >= 2 * WINDOW_MS) this.#begin(nowMs);
+    // An idle store shows no speed.
+    if (bytes === 0 || lastedMs >= 2 * WINDOW_MS) this.#begin(nowMs);
     else if (lastedMs >= WINDOW_MS) {
       const shown = (doneBytes - this.#windowBytes) / lastedMs;
       this.#speed = this.#speed === Infinity ? shown : (this.#speed + shown) / 2;
@@ -79,19 +72,13 @@ export class StoreGate {
     const speed = this.#speed === Infinity && lastedMs > 0 ? (doneBytes - this.#windowBytes) / lastedMs : this.#speed;
     const waitedMs = bytes === 0 ? 0 : Math.max(0, this.#store.oldestWaitMs() - turnMs);
     this.#learn(waitedMs);
-    // While one write is under way the next one gathers: a wait of two writes is no backlog.
-    const writesMs = this.#leastMs === Infinity ? 0 : Math.min(3 * this.#leastMs, FAIR_MS_MAX);
-    const fairMs = Math.max(this.#backlogMs, writesMs);
-    const given = Math.max(BACKLOG_BYTES_MIN, speed * Math.max(this.#backlogMs * this.#share, writesMs));
+    // A disk whose every sync takes long is not behind for that.
+    const fairMs = Math.min(Math.max(this.#backlogMs, 2.5 * this.#leastMs), Math.max(this.#backlogMs, FAIR_MS_MAX));
+    const given = Math.max(BACKLOG_BYTES_MIN, speed * fairMs * this.#share);
     const isEased = waitedMs < fairMs || bytes < BACKLOG_BYTES_MIN;
-    // Given less than what made it wait, a store that only writes waits less, and is no faster for it; nor is one that is tried.
-    const isStill = !this.#isSync && nowMs - this.#behindMs < EASED_MS && waitedMs >= fairMs / 2;
-    if (!isEased || isStill || (this.#triesLeft > 0 && bytes > 0)) {
-      this.#behindMs = nowMs;
-      if (nowMs - this.#trialMs >= TRIAL_MS) this.#try(nowMs);
-    }
-    if (nowMs - this.#behindMs >= EASED_MS) this.#ease();
-    else if (this.#triesLeft > 0) this.#limit = TRIAL_BYTES;
+    // Given less than what made it wait, a store that only writes waits less, and is no faster for it.
+    if (!isEased || (!this.#isSync && nowMs - this.#behindMs < EASED_MS && waitedMs >= fairMs / 2)) this.#behindMs = nowMs;
+    if (nowMs - this.#behindMs >= EASED_MS) this.#limit = Infinity;
     else this.#limit = this.#isSync && isEased ? 2 * given : given;
   }
 
@@ -104,31 +91,15 @@ export class StoreGate {
     return Math.min(this.#limit - bytes, this.#bytesMax - unsynced);
   }
 
-  #ease(): void {
-    this.#limit = Infinity;
-    // Nothing came that could be tried.
-    if (this.#triesLeft > 0) this.#trialMs = -Infinity;
-    this.#triesLeft = 0;
-  }
-
-  #try(nowMs: number): void {
-    this.#triesLeft = TRIES;
-    this.#trialMs = nowMs;
-    this.#leastMs = Infinity;
-  }
-
-  /** The shortest wait that the store shows is what a write or sync takes whatever it carries. */
+  /** The shortest wait that the store has ever shown is what a sync takes whatever it carries. */
   #learn(waitedMs: number): void {
-    const { bytes, doneBytes } = this.#admission;
+    const { doneBytes } = this.#admission;
     if (doneBytes !== this.#learntBytes) {
-      if (this.#triesLeft > 0) {
-        if (this.#triesLeft < TRIES && --this.#triesLeft === 0) this.#leastMs = this.#longestMs;
-      } else if (this.#longestMs > 0) this.#leastMs = Math.min(this.#leastMs, this.#longestMs);
+      if (this.#longestMs > 0) this.#leastMs = this.#leastMs === 0 ? this.#longestMs : Math.min(this.#leastMs, this.#longestMs);
       this.#learntBytes = doneBytes;
       this.#longestMs = 0;
     }
     this.#longestMs = Math.max(this.#longestMs, waitedMs);
-    if (this.#triesLeft === TRIES && bytes <= TRIAL_BYTES) this.#triesLeft--;
   }
 
   #begin(nowMs: number): void {
@@ -147,12 +118,6 @@ const EASED_MS = 500;
  * all of it they took 97 ms (p99 153) on a disk of 20,000 messages a second, with this 58 (78), and the disk was as busy.
  */
 const GIVEN_SHARE = 0.6;
-/** In a trial a disk that takes 60 ms for every write loses two of them: six in a hundred. */
-const TRIAL_MS = 2000;
-/** What a disk of 6 MB/s writes in 5 ms. */
-const TRIAL_BYTES = 32 * 1024;
-/** What lay there before has to be answered, then the rest of it, which has waited for more than itself; the answer after that counts. */
-const TRIES = 3;
 /** A disk slower than this for every sync is behind all the same: clients wait 3 s in all. */
 const FAIR_MS_MAX = 400;
 /** Over one window a disk shows its speed although it syncs in steps. */
