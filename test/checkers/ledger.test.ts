@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Ledger, type QueueRead, type Sight } from './ledger.ts';
+import { Ledger, queueKey, type QueueRead, type Sight } from './ledger.ts';
 
 const TOPIC = 'orders';
 
@@ -90,6 +90,19 @@ describe('ledger', () => {
     sent(ledger, 'b', 0, 5, 6);
     ledger.settle([read(sight('b', 0), sight('a', 1))]);
     expect(broken(ledger)).toEqual(['per-queue-order']);
+  });
+
+  it('lets a repeat of what a power cut has taken lie behind what was sent since', () => {
+    const order = (cut: boolean): string[] => {
+      const ledger = new Ledger();
+      sent(ledger, 'a', 1, 0, 1);
+      if (cut) ledger.afterPowerCut(new Map([[queueKey(TOPIC, 0), 1]]), 0);
+      sent(ledger, 'b', 0, 5, 6);
+      ledger.settle([read(sight('b', 0), sight('a', 1))]);
+      return broken(ledger);
+    };
+    expect(order(true)).toEqual([]);
+    expect(order(false)).toEqual(['per-queue-order']);
   });
 
   it('lets messages whose times overlap lie in any order', () => {

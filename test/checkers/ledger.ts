@@ -302,7 +302,7 @@ export class Ledger {
       this.violate('rolled-back-stays-out', `rollback of half ${id} was confirmed`);
   }
 
-  /** A was answered before B was invoked: A's offset is the lower one. */
+  /** A was answered before B was invoked: A's offset is the lower one, unless A was lost in a power cut and a repeat of it was stored since. */
   #settleOrder(read: QueueRead): void {
     let earliestMs = Infinity;
     let earliest = '';
@@ -315,7 +315,7 @@ export class Ledger {
           'per-queue-order',
           `${read.topic}/${read.queueId}: ${earliest} was confirmed before ${id} was sent, and lies behind it`,
         );
-      if (intent.answer === 'confirmed' && intent.answeredAtMs < earliestMs) {
+      if (intent.answer === 'confirmed' && !intent.lostInCut && intent.answeredAtMs < earliestMs) {
         earliestMs = intent.answeredAtMs;
         earliest = id;
       }
