@@ -84,7 +84,8 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'sendThreadPoolQueueCapacity',
     bytes: 'sendQueueBytesMax',
     share: 'sendShareBytes',
-    // 8 MiB: more than can be read in a turn, whose length is bounded by `ReadBudget`. What is read is served without a copy.
+    // 8 MiB: more than a few busy connections can say in a turn, which `ReadBudget` bounds. What is read is served without a copy. A thousand
+    // that say a little each are bounded by nothing else.
     sharesAtOnce: 16,
     cost: 256,
     wait: 'waitTimeMillsInSendQueue',
