@@ -1,26 +1,27 @@
 /**
- * `npm run bench -- produce | transfer [--json] [--seconds N] [--only TEXT]`: measures the rows of rows.ts, each against a fresh
+ * `npm run bench -- produce | transfer [--json] [--seconds N] [--only TEXT,…]`: measures the rows of rows.ts, each against a fresh
  * broker process, and prints one line per row; with --json the last line is one object `{rows: [...]}`.
  *
- * `npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT] [--soak MINUTES]`: the same work against us and every peer
+ * `npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT,…] [--soak MINUTES]`: the same work against us and every peer
  * that is on the machine; with --json the last line is one object that ends with `marks`.
  *
- * `npm run bench -- relay [--json] [--seconds N] [--rounds N] [--rows N] [--backlog N] [--only TEXT]`: the outbox relay on PostgreSQL
+ * `npm run bench -- relay [--json] [--seconds N] [--rounds N] [--rows N] [--backlog N] [--only TEXT,…]`: the outbox relay on PostgreSQL
  * against its peers; with --json the last line is one object that ends with `marks`.
  *
  * `npm run bench -- page [FILE …]`: takes results of `--json` runs into docs/benchmarks.json and writes docs/benchmarks.md from it.
  */
 import { parseArgs } from 'node:util';
 import type { Measured } from './measure.ts';
+import { chosen, UnknownWork } from './only.ts';
 import { publish } from './page.ts';
 import { marksText, peers } from './peers/peers.ts';
 import { measureIn, startBroker } from './processes.ts';
 import { relayBench } from './relay/relay.ts';
 import { type MeasuredRow, PRODUCE_ROWS, type Row, TRANSFER_ROWS } from './rows.ts';
 
-const USAGE = `usage: npm run bench -- produce|transfer [--json] [--seconds N (at least 0.5)] [--only TEXT]
-       npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT] [--soak MINUTES]
-       npm run bench -- relay [--json] [--seconds N] [--rounds N] [--rows N] [--backlog N] [--only TEXT]
+const USAGE = `usage: npm run bench -- produce|transfer [--json] [--seconds N (at least 0.5)] [--only TEXT,…]
+       npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT,…] [--soak MINUTES]
+       npm run bench -- relay [--json] [--seconds N] [--rounds N] [--rows N] [--backlog N] [--only TEXT,…]
        npm run bench -- page [FILE …]
 `;
 const PEERS_SECONDS = '2';
@@ -52,10 +53,10 @@ const areNumbersRight =
 if (values.help) process.stdout.write(USAGE);
 else if (work === 'page') publish(files);
 else if (files.length > 0 || !areNumbersRight) refuse();
-else if (work === 'peers') await runPeers();
-else if (work === 'relay') await runRelay();
-else if (work === 'produce') await runRows(PRODUCE_ROWS);
-else if (work === 'transfer') await runRows(TRANSFER_ROWS);
+else if (work === 'peers') await runPeers().catch(tell);
+else if (work === 'relay') await runRelay().catch(tell);
+else if (work === 'produce') await runRows(PRODUCE_ROWS).catch(tell);
+else if (work === 'transfer') await runRows(TRANSFER_ROWS).catch(tell);
 else refuse();
 
 async function runPeers(): Promise<void> {
@@ -73,8 +74,9 @@ async function runRelay(): Promise<void> {
 
 async function runRows(rows: readonly Row[]): Promise<void> {
   const results: MeasuredRow[] = [];
+  const asked = new Set(chosen(rows.map(label), values.only));
   for (const row of rows) {
-    if (values.only !== undefined && !label(row).includes(values.only)) continue;
+    if (!asked.has(label(row))) continue;
     const broker = await startBroker(row.flush);
     try {
       const { perSecond, p50Ms, p99Ms } = await measureIn<Measured>(`./${row.work}-client.ts`, [
@@ -104,6 +106,13 @@ function given() {
     process.stderr.write(`${(error as Error).message}\n${USAGE}`);
     process.exit(2);
   }
+}
+
+/** A work that does not exist is the caller's mistake; everything else is ours, with its stack. */
+function tell(error: unknown): void {
+  if (!(error instanceof UnknownWork)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 2;
 }
 
 function refuse(): void {

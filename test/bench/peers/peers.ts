@@ -3,6 +3,7 @@ import { halfMemory, recovery } from './absolute.ts';
 import { compare, type CompareOptions } from './compare.ts';
 import { type Machine, machineFacts } from './machine.ts';
 import { isHeld, type MarkResult, marksOf, type SideResult } from './marks.ts';
+import { chosen } from '../only.ts';
 import { peerVersions } from './servers.ts';
 import { type Soak, soak, soakMark } from './soak.ts';
 import { type Work, WORKS } from './works.ts';
@@ -29,7 +30,7 @@ const WARM_UP_MS_MAX = 1200;
 
 export async function peers(options: PeersOptions): Promise<PeersResult> {
   const began = performance.now();
-  const works = chosen(options.only);
+  const works = worksOf(options.only);
   const windowMs = options.seconds * 1000;
   const warmUpMs = Math.min(WARM_UP_MS_MAX, windowMs);
   const progress = (line: string): void =>
@@ -66,13 +67,15 @@ export function marksText(marks: readonly MarkResult[]): string {
     .join('\n');
 }
 
-/** The works whose name contains `only`, and those that their marks are measured against. */
-function chosen(only: string | undefined): Work[] {
-  if (only === undefined) return [...WORKS];
-  const wanted = new Set<string>();
+/** The works that are asked for, and those that their marks are measured against. */
+function worksOf(only: string | undefined): Work[] {
+  const asked = chosen(
+    WORKS.map(({ name }) => name),
+    only,
+  );
+  const wanted = new Set(asked);
   for (const { name, from, marks } of WORKS) {
-    if (!name.includes(only)) continue;
-    wanted.add(name);
+    if (!asked.includes(name)) continue;
     if (from !== undefined) wanted.add(from);
     for (const mark of marks) if (mark.kind === 'times' && mark.of !== undefined) wanted.add(mark.of);
   }

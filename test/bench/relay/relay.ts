@@ -4,6 +4,7 @@
  * ratio is at least its mark; absolute marks are measured ÷ required (or required ÷ measured), mark 1.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import { chosen } from '../only.ts';
 import { type Machine, machineFacts } from '../peers/machine.ts';
 import { type MarkResult, median } from '../peers/marks.ts';
 import { startRabbitmq } from '../peers/servers/rabbitmq.ts';
@@ -92,10 +93,9 @@ export async function relayBench(options: RelayOptions): Promise<RelayResult> {
   const progress = (line: string): void =>
     options.progress(`${((performance.now() - began) / 1000).toFixed(0).padStart(4)} s  ${line}`);
   const bench: Bench = { ...options, progress, figures: [], marks: [] };
-  for (const [name, work] of Object.entries(WORKS)) {
-    if (options.only !== undefined && !name.includes(options.only)) continue;
+  for (const name of chosen(Object.keys(WORKS), options.only)) {
     try {
-      await work(bench);
+      await WORKS[name]!(bench);
     } catch (error) {
       // What cannot be measured is shown as missing, with its reason.
       mark(bench, name, Number.NaN, Number.NaN, Number.NaN, 'not measured', '', (error as Error).message);
