@@ -216,7 +216,7 @@ async function bringAbout(cause: Cause): Promise<CaseResult> {
     }
     const problems = [...verdict.problems, ...floodVerdict.problems];
     checks.that(
-      problems.length === 0,
+      problems.length === 0 && verdict.acknowledged > 0 && floodVerdict.acknowledged > 0,
       "everything acknowledged is there once, nothing that was refused is: the client's and the flood's",
       problems.length === 0
         ? `${verdict.acknowledged} and ${floodVerdict.acknowledged} acknowledged, ${verdict.unknownButStored + floodVerdict.unknownButStored} of the unknown stored`
@@ -235,8 +235,10 @@ async function bringAbout(cause: Cause): Promise<CaseResult> {
 
 /** What went over the wire and what was counted are the same. */
 function sameCounts(checks: Checks, { answers, counters }: BrokerReport): void {
-  const differing = Object.entries(busyCounters(counters)).filter(([answer, count]) => answers[answer as Answer].count !== count);
-  checks.that(
+  const counted = Object.entries(busyCounters(counters));
+  const differing = counted.filter(([answer, count]) => answers[answer as Answer].count !== count);
+  checks.ofEach(
+    counted.reduce((sum, [answer, count]) => sum + count + answers[answer as Answer].count, 0),
     differing.length === 0,
     'each busy answer is counted under its cause',
     differing.map(([answer, count]) => `${answer}: ${answers[answer as Answer].count} answered, ${count} counted`).join(', ') ||
@@ -245,7 +247,8 @@ function sameCounts(checks: Checks, { answers, counters }: BrokerReport): void {
 }
 
 function reaction(checks: Checks, cause: Cause, warm: ClientResult, during: ClientResult, after: ClientResult | undefined): void {
-  checks.that(Object.keys(warm.errors).length === 0, 'before, our client has no errors', warm.errors);
+  const isWell = ({ errors, stored }: ClientResult): boolean => stored > 0 && Object.keys(errors).length === 0;
+  checks.that(isWell(warm), 'before, our client has no errors', warm.errors);
   const known = Object.entries(during.errors).filter(([error]) => !error.startsWith('unknown'));
   checks.that(known.length === 0, 'our client gives up nothing that it could send elsewhere', Object.fromEntries(known));
   if (cause.mayBeUnknown)
@@ -264,7 +267,7 @@ function reaction(checks: Checks, cause: Cause, warm: ClientResult, during: Clie
     );
   else checks.inTime(elsewhere > during.due * 0.5, 'it sends to the healthy broker meanwhile', `${elsewhere} of ${during.due}`);
   if (after === undefined) return;
-  checks.that(Object.keys(after.errors).length === 0, 'afterwards, our client has no errors', after.errors);
+  checks.that(isWell(after), 'afterwards, our client has no errors', after.errors);
 }
 
 /** The same store, served by a new process, once somebody has looked at the disk and taken the marker away. */

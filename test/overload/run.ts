@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { GivenBrokerOptions } from '@tallystick/broker';
 import { controls } from './controls.ts';
-import { failed, type CaseResult, type Check } from './checks.ts';
+import { failed, toldLines, type CaseResult, type Check } from './checks.ts';
 import { causes, CAUSE_NAMES } from './causes.ts';
 import { guide } from './guide.ts';
 import { metastable } from './metastable.ts';
@@ -109,9 +109,7 @@ function counts({ isTimed, isFirm }: Check): boolean {
 }
 
 function tell(result: CaseResult): void {
-  const late = failed(result).some(counts) ? 'FAILS' : 'too slow here';
-  say(`${result.name}: ${failed(result).length === 0 ? 'holds' : late}`);
-  for (const { holds, sentence, seen } of result.checks) say(`  ${holds ? 'ok  ' : 'FAIL'} ${sentence}: ${seen}`);
+  for (const line of toldLines(result, counts)) say(line);
 }
 
 function say(line: string): void {
