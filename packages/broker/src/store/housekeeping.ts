@@ -1,6 +1,7 @@
 import { call, type Clock, type Disk, type Steps, type Timer, type Timers } from '@tallystick/base';
 import type { CheckpointFile } from './checkpoint.ts';
 import { Chores, type ChoreError } from './chores.ts';
+import { isShortOfFiles } from './disk-trouble.ts';
 import type { GroupBuilder } from './group-builder.ts';
 import type { IndexCache } from './index-cache.ts';
 import { indexPath, type IndexHead } from './index-file.ts';
@@ -114,9 +115,9 @@ export class Housekeeping {
     return this.#parts.segments.hasReserve || this.#isTakingReserve;
   }
 
-  /** The writer has groups for a segment without a file. */
+  /** The writer has groups for a segment without a file. The reserve never takes the place of a file that has not been looked through. */
   needFile(segment: Segment): void {
-    if (this.isExhausted) this.#takeReserve(segment);
+    if (this.isExhausted && segment.base !== this.#parts.segments.unreadBase) this.#takeReserve(segment);
     else this.keepAhead();
   }
 
@@ -452,10 +453,6 @@ export class Housekeeping {
       this.#retireOldest(false);
     });
   }
-}
-
-function isShortOfFiles({ code }: ChoreError): boolean {
-  return code === 'EMFILE' || code === 'ENFILE';
 }
 
 /** The next segment is prepared when so much of the present one is used: early enough at full speed, late enough for small stores. */

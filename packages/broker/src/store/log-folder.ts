@@ -1,4 +1,5 @@
 import { attempt, call, type Disk, type DiskFile, type Steps } from '@tallystick/base';
+import { troubleAt, type DiskTrouble } from './disk-trouble.ts';
 import { Segment } from './segment.ts';
 import { baseOfName, decodeSegmentHeader, SEGMENT_ACTIVE, SEGMENT_HEADER_BYTES, type SegmentHeader } from './segment-header.ts';
 import { RESERVE, TEMPORARY } from './segments.ts';
@@ -14,19 +15,17 @@ export interface FoundSegment {
 }
 
 export interface FoundLog {
-  readonly segments: readonly FoundSegment[];
   readonly hasReserve: boolean;
   readonly notes: readonly string[];
 }
 
 /**
  * Lists and opens what is in `log/`: refuses unknown formats and foreign stores (R0) and gaps or overlaps (R6), removes what a crash
- * left half made. A damaged header is reported, not judged.
+ * left half made. A damaged header is reported, not judged. Files that are open are in `segments`, also when the steps end with an error.
  */
-export function* openLogFolder(disk: Disk, reserveBytes: number): Steps<FoundLog> {
+export function* openLogFolder(disk: Disk, reserveBytes: number, segments: FoundSegment[]): Steps<FoundLog> {
   const names = yield* call<readonly string[]>((done) => disk.list('log', done));
   const notes: string[] = [];
-  const segments: FoundSegment[] = [];
   let hasReserve = false;
   for (const name of names) {
     const base = baseOfName(name);
@@ -46,12 +45,21 @@ export function* openLogFolder(disk: Disk, reserveBytes: number): Steps<FoundLog
       );
     }
   }
-  return { segments, hasReserve, notes };
+  return { hasReserve, notes };
 }
 
 function* openSegment(disk: Disk, base: number): Steps<FoundSegment> {
   const path = new Segment(base, 0, undefined).path;
   const file = yield* call<DiskFile>((done) => disk.open(path, 'open', done));
+  try {
+    return yield* readHead(file, base, path);
+  } catch (error) {
+    yield* attempt((done) => file.close(done));
+    throw error instanceof StoreError ? error : troubleAt(path, error as DiskTrouble);
+  }
+}
+
+function* readHead(file: DiskFile, base: number, path: string): Steps<FoundSegment> {
   const fileBytes = yield* call<number>((done) => file.size(done));
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
   if (fileBytes > 0) yield* call<number>((done) => file.read(bytes, 0, done));

@@ -1,4 +1,5 @@
 import { call, viewOf, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
+import { troubleAt } from './disk-trouble.ts';
 
 /**
  * Memory for one scan after the other: what is new to the process costs as much as the bytes read into it. A ring of slots that take
@@ -105,7 +106,7 @@ export class LogWindow {
 
   #take(piece: Piece): void {
     this.#ahead.shift();
-    if (piece.error !== undefined) throw piece.error;
+    if (piece.error !== undefined) throw troubleAt(`${this.#file.path} at byte ${piece.start}`, piece.error);
     if (piece.slot === 0) {
       const { headBytes } = this.#ring;
       const left = this.end - this.#low;

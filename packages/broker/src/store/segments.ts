@@ -1,4 +1,5 @@
 import { attempt, call, type Clock, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
+import { troubleAt, withNextStep } from './disk-trouble.ts';
 import { inspectRest } from './log-scan.ts';
 import { AHEAD_AT_WORK, ScanRing } from './log-window.ts';
 import { moveSegmentAside } from './quarantine.ts';
@@ -69,7 +70,10 @@ export class Segments {
     return segment;
   }
 
-  /** Makes the file of the segment at `base`, unless there is one that is as it was made. */
+  /**
+   * Makes the file of the segment at `base`, unless there is one that is as it was made. One that cannot be looked through is an error,
+   * never a reason to make another in its place: it may hold more than zeros.
+   */
   *prepare(base: number): Steps<DiskFile> {
     const found = base === this.unreadBase ? yield* this.#untouched(base) : undefined;
     this.unreadBase = -1;
@@ -108,18 +112,20 @@ export class Segments {
   /** The file of the segment at `base` if there is nothing but zeros behind its header. */
   *#untouched(base: number): Steps<DiskFile | undefined> {
     const size = this.segmentBytes;
-    const opened = yield* attempt<DiskFile>((done) => this.#disk.open(segmentPath(base), 'open', done));
-    if (opened.error !== undefined) return undefined;
+    const opened = yield* attempt<DiskFile, DiskError>((done) => this.#disk.open(segmentPath(base), 'open', done));
+    if (opened.error?.code === 'ENOENT') return undefined;
+    if (opened.error !== undefined) throw unusable(base, 'opened', opened.error);
     const file = opened.value;
-    let isEmpty = false;
+    let isEmpty: boolean;
     try {
       const fileBytes = yield* call<number>((done) => file.size(done));
       const ring = new ScanRing(size, AHEAD_AT_WORK);
       const { usedEnd } = yield* inspectRest(new Segment(base, size, file), SEGMENT_HEADER_BYTES, ring);
       isEmpty = usedEnd === SEGMENT_HEADER_BYTES;
       if (isEmpty && fileBytes === size) return file;
-    } catch {
-      // One that cannot be read is made again, as one that is not as it was made.
+    } catch (error) {
+      yield* attempt((done) => file.close(done));
+      throw unusable(base, 'read', error as DiskError);
     }
     yield* attempt((done) => file.close(done));
     // Nothing of ours can be in it. What is, nobody throws away.
@@ -172,6 +178,11 @@ export class Segments {
       madeAtMs,
     });
   }
+}
+
+function unusable(base: number, act: string, trouble: DiskError): Error {
+  const place = `${segmentPath(base)}, made ahead for the log to go on in, cannot be ${act}`;
+  return troubleAt(place, { message: withNextStep(trouble), code: trouble.code });
 }
 
 /** Names in `log/` that are no segments. */

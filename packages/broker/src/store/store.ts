@@ -2,6 +2,7 @@ import { call, readI32, run, type Steps, type Timer } from '@tallystick/base';
 import { PropertyLocator } from '@tallystick/remoting';
 import type { AppendMessage } from './append-message.ts';
 import { CheckpointFile } from './checkpoint.ts';
+import { withNextStep } from './disk-trouble.ts';
 import { groupBytes } from './group-header.ts';
 import { GroupBuilder } from './group-builder.ts';
 import { Housekeeping } from './housekeeping.ts';
@@ -201,7 +202,7 @@ export class Store {
         if (error === undefined) return done(undefined, this.#start(recovered));
         this.#state = 'closed';
         done(
-          error instanceof StoreError ? error : new StoreError('io', `the store cannot be opened: ${error.message}`),
+          error instanceof StoreError ? error : new StoreError('io', `the store cannot be opened: ${withNextStep(error)}`),
           undefined as never,
         );
       },

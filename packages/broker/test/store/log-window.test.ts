@@ -10,6 +10,7 @@ type ReadDone = (error: DiskError | undefined, bytesRead: number) => void;
 
 /** A file whose reads end when the test says so. Bytes after `written` are not there. */
 class HeldFile {
+  readonly path = 'log/held';
   readonly content: Buffer;
   readonly written: number;
   readonly held: { readonly into: Uint8Array; readonly position: number; readonly done: ReadDone }[] = [];
@@ -159,7 +160,7 @@ describe('the pieces of a segment that is scanned', () => {
     expect(first).toEqual({ isOver: true, error: undefined });
     expect(show(window, PIECE, PIECE)).toEqual({ isOver: true, error: undefined });
     const third = show(window, 2 * PIECE, 1);
-    expect(third.error).toMatchObject({ code: 'EIO', message: `EIO at ${2 * PIECE}` });
+    expect(third.error).toMatchObject({ code: 'EIO', message: `log/held at byte ${2 * PIECE}: EIO at ${2 * PIECE}` });
     const rested = rest(window);
     while (disk.held.length > 0) disk.end(0, 'EIO');
     expect(rested).toEqual({ isOver: true, error: undefined });
