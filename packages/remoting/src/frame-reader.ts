@@ -44,6 +44,18 @@ export class FrameReader {
     return this.#have + (this.#held?.length ?? 0);
   }
 
+  /** Memory it keeps, whether anything is in it or not. */
+  get bufferBytes(): number {
+    return this.#part.length + (this.#held?.buffer.byteLength ?? 0);
+  }
+
+  /** Gives back memory that nothing is in. */
+  shrink(): void {
+    const have = this.#have;
+    if (have === 0) this.#part = NONE;
+    else if (this.#part.length > 2 * have) this.#part = copyOf(this.#part.subarray(0, Math.max(4, have)));
+  }
+
   /** Keeps further frames back, from inside `onFrame` or between chunks. */
   stop(): void {
     this.#stopped = true;
@@ -54,22 +66,26 @@ export class FrameReader {
     this.#stopped = false;
     const held = this.#held;
     this.#held = undefined;
-    return held === undefined ? this.#fault : this.read(held);
+    return held === undefined ? this.#fault : this.#read(held, true);
   }
 
   /** Takes a chunk in; the fault, or undefined. */
   read(chunk: Uint8Array): string | undefined {
+    return this.#read(asBuffer(chunk), false);
+  }
+
+  /** `isOwn`: what is kept back of it need not be copied. */
+  #read(bytes: Buffer, isOwn: boolean): string | undefined {
     if (this.#fault !== undefined) return this.#fault;
-    const bytes = asBuffer(chunk);
     if (this.#stopped) {
-      this.#hold(bytes, 0);
+      this.#hold(bytes, isOwn);
       return undefined;
     }
     let at = this.#have > 0 ? this.#finishPart(bytes) : 0;
     const end = bytes.length;
     while (this.#fault === undefined && at < end) {
       if (this.#stopped) {
-        this.#hold(bytes, at);
+        this.#hold(bytes.subarray(at), isOwn);
         return undefined;
       }
       if (end - at < 4) break;
@@ -117,9 +133,14 @@ export class FrameReader {
     this.#part = grown;
   }
 
-  #hold(bytes: Buffer, at: number): void {
-    const rest = bytes.subarray(at);
-    this.#held = this.#held === undefined ? Buffer.from(rest) : Buffer.concat([this.#held, rest]);
+  /**
+   * A connection that is stopped again after each frame would copy its rest each time: what is its own already is copied only when half of
+   * that memory has been handed out.
+   */
+  #hold(rest: Buffer, isOwn: boolean): void {
+    if (this.#held !== undefined) this.#held = copyOf(this.#held, rest);
+    else if (isOwn && rest.length * 2 > rest.buffer.byteLength) this.#held = rest;
+    else this.#held = copyOf(rest);
   }
 
   #lengthAt(bytes: Buffer, at: number): number {
@@ -165,6 +186,14 @@ const PART_STEP_BYTES = 16 * 1024;
 const PART_KEPT_BYTES = 128 * 1024;
 
 const NONE = Buffer.alloc(0);
+
+/** In memory of its own: what comes out of Node's pool would keep the whole pool alive, and tells nothing of its size. */
+function copyOf(...parts: readonly Buffer[]): Buffer {
+  const copy = Buffer.allocUnsafeSlow(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) at += part.copy(copy, at);
+  return copy;
+}
 
 function asBuffer(chunk: Uint8Array): Buffer {
   return Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);

@@ -47,7 +47,7 @@ export class Output {
     if (this.staged === 0) this.at = this.#start = 0;
   }
 
-  /** Gives memory back after a quiet time. */
+  /** Gives the block back when nothing is staged. */
   shrink(): void {
     if (this.staged > 0) return;
     this.#use(NONE);

@@ -18,7 +18,8 @@ import { PendingRequests, type PeerError, type ReplySink } from './pending-reque
  * - output is staged and written at the end of the turn, in a long turn as often as 32 KiB have come together, and not at all while
  *   the wire asks to wait; above `outputHardBytes` the connection is closed;
  * - bytes that are no frames close the connection, nothing throws;
- * - one timer serves all time-outs and the idle limit.
+ * - large buffers in which nothing is are given back within a second: ten thousand connections that once had much hold little;
+ * - one timer serves all time-outs, the idle limit and that.
  *
  * What a request means, and to whom it goes, is its handler's matter.
  *
@@ -59,7 +60,8 @@ export class Peer {
   #closeByMs = Infinity;
   #timer: Timer | undefined;
   #timerMs = Infinity;
-  #quiet = false;
+  /** When memory that is not in use is given back; Infinity while there is little. */
+  #shrinkMs = Infinity;
   /** One clock reading serves a turn: valid while a flush is scheduled. */
   #turnMs = 0;
 
@@ -116,6 +118,11 @@ export class Peer {
   /** Received bytes that make no whole frame yet, or wait because the connection is not read. */
   get heldBytes(): number {
     return this.#reader.heldBytes;
+  }
+
+  /** Memory for frames that are not whole and for output, in use or not: it is given back within about a second of its last use. */
+  get bufferBytes(): number {
+    return this.#reader.bufferBytes + this.#output.bytes.length;
   }
 
   /** More than `outputSoftBytes` wait: send nothing that can wait until `onDrain`. */
@@ -298,10 +305,18 @@ export class Peer {
 
   #flush(): void {
     this.#flushScheduled = false;
-    this.#quiet = false;
-    if (this.#phase !== 'open' || !this.#writable) return;
+    if (this.#phase !== 'open') return;
+    this.#watchBuffers(this.#turnMs);
+    if (!this.#writable) return;
     this.#writeStaged();
     this.#weigh();
+  }
+
+  /** Large buffers are looked after in a while. */
+  #watchBuffers(nowMs: number): void {
+    if (this.#shrinkMs < Infinity || this.bufferBytes <= BUFFERS_KEPT_BYTES) return;
+    this.#shrinkMs = nowMs + SHRINK_MS;
+    this.#arm(this.#shrinkMs);
   }
 
   #writeStaged(): void {
@@ -352,6 +367,7 @@ export class Peer {
     this.#activeMs = this.#clock.monotonic();
     const fault = this.#reader.read(chunk);
     if (fault !== undefined) this.close(false, fault);
+    else this.#watchBuffers(this.#activeMs);
   }
 
   #claim(bytes: Buffer, at: number, end: number): boolean {
@@ -397,7 +413,10 @@ export class Peer {
     if (this.#phase !== 'open' || this.#holds !== 0) return;
     const fault = this.#reader.go();
     if (fault !== undefined) this.close(false, fault);
-    else if (this.#phase === 'open' && this.#holds === 0) this.#wire.resume();
+    else if (this.#phase === 'open') {
+      this.#watchBuffers(this.#clock.monotonic());
+      if (this.#holds === 0) this.#wire.resume();
+    }
   }
 
   /** Sees to it that `#sweep` runs at that time at the latest. */
@@ -426,6 +445,14 @@ export class Peer {
     return this.#stalledMs + outputStallMs;
   }
 
+  /** Gives back what is not in use when it is time; when to do so next. */
+  #shrinkAtMs(nowMs: number): number {
+    if (nowMs < this.#shrinkMs) return this.#shrinkMs;
+    this.#reader.shrink();
+    this.#output.shrink();
+    return (this.#shrinkMs = this.bufferBytes > BUFFERS_KEPT_BYTES ? nowMs + SHRINK_MS : Infinity);
+  }
+
   #sweep(): void {
     this.#timer = undefined;
     this.#timerMs = Infinity;
@@ -446,8 +473,7 @@ export class Peer {
       if (nowMs >= idleAtMs) this.close(false, `no byte in either direction for ${this.#options.idleMs} ms (idleMs)`);
       else nextMs = Math.min(nextMs, idleAtMs);
     }
-    if (this.#quiet) this.#output.shrink();
-    this.#quiet = true;
+    if (this.#phase === 'open') nextMs = Math.min(nextMs, this.#shrinkAtMs(nowMs));
     if (nextMs < Infinity) this.#arm(nextMs);
   }
 }
@@ -485,6 +511,12 @@ const SLOWEST_BYTES_PER_MS = 64;
 
 /** Looks at a wire that asks to wait, in `outputStallMs`. */
 const STALL_LOOKS = 8;
+
+/** What a connection may keep for ever: of ten thousand 160 MB. */
+const BUFFERS_KEPT_BYTES = 16 * 1024;
+
+/** A busy connection makes its buffers anew once in so long, which nobody can measure. */
+const SHRINK_MS = 1000;
 
 const HELD_BY_OWNER = 1;
 const HELD_BY_OUTPUT = 2;

@@ -106,6 +106,33 @@ describe('a frame', () => {
     );
   });
 
+  it('that is kept back for later is copied twice at most, however often the reader is stopped in between', () => {
+    const memory = new Set<ArrayBufferLike>();
+    const found: number[] = [];
+    const reader: FrameReader = new FrameReader(LIMITS, (frame) => {
+      memory.add(frame.bytes.buffer);
+      found.push(frame.opaque);
+      reader.stop();
+    });
+    const stream = Buffer.concat(
+      Array.from({ length: 1000 }, (_, opaque) =>
+        encode({ kind: 1, code: 5, flag: 0, opaque, language: 0, version: 1, remark: undefined }, undefined, Buffer.alloc(50)),
+      ),
+    );
+    reader.read(stream);
+    stream.fill(0xee);
+    let kept = 0;
+    while (reader.heldBytes > 0) {
+      expect(reader.bufferBytes).toBeLessThanOrEqual(2 * reader.heldBytes);
+      kept++;
+      reader.go();
+    }
+    expect(kept).toBe(999);
+    expect(found).toEqual(Array.from({ length: 1000 }, (_, n) => n));
+    // Each half of the half before: 1 + ½ + ¼ … of the stream.
+    expect(memory.size).toBeLessThan(15);
+  });
+
   it('is the same however the stream is cut', () => {
     fc.assert(
       fc.property(

@@ -356,6 +356,41 @@ describe('a peer', () => {
     expect(log).toEqual(['request 1', 'closed: handler closed']);
   });
 
+  it('gives large buffers back a second after it has become empty, whatever small things are said meanwhile', () => {
+    const { time, wire, peer } = stage({ idleMs: 0 });
+    const long = frame(5, 0, 1, 1, Buffer.alloc(100 * 1024));
+    wire.onBytes(long.subarray(0, 90 * 1024));
+    for (let n = 0; n < 6; n++) peer.oneway(5, undefined, Buffer.alloc(40 * 1024));
+    wire.onBytes(long.subarray(90 * 1024));
+    time.endTurn();
+    expect(peer.bufferBytes).toBeGreaterThan(128 * 1024);
+    for (let beat = 0; beat < 5; beat++) {
+      wire.onBytes(request(beat, 1002));
+      time.advance(250);
+    }
+    expect(peer.bufferBytes).toBeLessThanOrEqual(16 * 1024);
+    expect(time.timersWaiting).toBe(0);
+    expect(
+      frames(wire)
+        .filter(({ flag }) => flag === 1)
+        .map(({ opaque }) => opaque),
+    ).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it('gives back all but the beginning of a frame that does not go on, and reads that frame to its end', () => {
+    const { time, wire, peer, log } = stage({ idleMs: 0 });
+    const long = frame(5, 0, 1, 1, Buffer.alloc(100 * 1024));
+    wire.onBytes(long.subarray(0, 90 * 1024));
+    wire.onBytes(Buffer.concat([long.subarray(90 * 1024), request(2).subarray(0, 3)]));
+    expect(peer.bufferBytes).toBeGreaterThan(90 * 1024);
+    time.advance(1000);
+    expect(peer.bufferBytes).toBeLessThanOrEqual(4);
+    expect(peer.heldBytes).toBe(3);
+    wire.onBytes(request(2).subarray(3, 7));
+    wire.onBytes(Buffer.concat([request(2).subarray(7), request(3)]));
+    expect(log).toEqual(['request 1', 'request 2', 'request 3']);
+  });
+
   it('closes after idleMs without a byte either way', () => {
     const { time, wire, log, peer } = stage({ idleMs: 1000 });
     time.advance(900);
