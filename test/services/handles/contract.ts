@@ -4,7 +4,16 @@
  */
 import { inspect } from 'node:util';
 import { expect } from 'vitest';
-import { afterCommit, connectionsOf, createInbox, transaction, type Handle, type HandleCapabilities } from '@tallystick/reliable';
+import {
+  afterCommit,
+  connectionsOf,
+  createInbox,
+  createOutbox,
+  transaction,
+  type Handle,
+  type HandleCapabilities,
+  type Transport,
+} from '@tallystick/reliable';
 import type { LibraryUnderTest } from './libraries/library.ts';
 import { EFFECTS, IDS, until, worldOf, type World } from './world.ts';
 
@@ -231,6 +240,66 @@ export function contractOf(library: LibraryUnderTest, can: HandleCapabilities): 
       expect(seen).toEqual(['stays']);
       expect(await world.rows(EFFECTS)).toEqual(['stays']);
     });
+
+    for (const [whose, begin] of [
+      ['its own transaction', (world: World) => world.begin],
+      [
+        'transaction()',
+        (world: World) => (work: (tx: Handle) => Promise<void>) => transaction(world.root, (tx) => work(tx as Handle)),
+      ],
+    ] as const) {
+      test(`what waits for the commit is undone with its nested transaction, in ${whose}`, async () => {
+        const world = await worldOf(library);
+        const sent: string[] = [];
+        const outbox = createOutbox(world.root, { transport: recordingTransport(sent) });
+        const hear = async (tx: Handle, name: string): Promise<void> => {
+          await outbox.in(tx).add({ ...message, key: name, mode: 'volatile' });
+          afterCommit(tx, () => void sent.push(`hook ${name}`));
+        };
+        await begin(world)(async (tx) => {
+          // Undone before anybody has used the handle, and after.
+          await undone(world, tx, (inner) => hear(inner, 'first'));
+          await hear(tx, 'outer');
+          await undone(world, tx, (inner) => hear(inner, 'second'));
+          await world.nested(tx, (inner) => hear(inner, 'kept'));
+          await undone(world, tx, (inner) => world.nested(inner, (innermost) => hear(innermost, 'third')));
+          await effect(world, tx, 'a');
+        });
+        await outbox.flush();
+        expect(sent.toSorted()).toEqual(['hook kept', 'hook outer', 'kept', 'outer']);
+        expect(outbox.counters.volatile.lost).toBe(0);
+      });
+    }
+
+    for (const [text, goesOn, ends] of [
+      ['rollback and chain', true, 'rollback'],
+      ['/* a /* b */ */ ABORT -- c\n Work /**/ And Chain', true, 'rollback'],
+      ['-- a\nCommit And /* b */ Chain', true, 'commit'],
+      ['end transaction and chain;', true, 'commit'],
+      ['/* rollback */ COMMIT', false, 'commit'],
+      ['Rollback /* to savepoint a */ AND NO CHAIN', false, 'rollback'],
+    ] as const) {
+      test(`${JSON.stringify(text)} by hand is a ${ends}${goesOn ? ', and what follows it is another transaction' : ''}`, async () => {
+        const world = await worldOf(library);
+        const seen: string[] = [];
+        await world
+          .begin(async (tx) => {
+            await world.outbox.in(tx).add(message);
+            afterCommit(tx, () => void seen.push('first'));
+            await world.run(tx, text);
+            if (ends === 'commit') await until(() => seen.length === 1, 'the commit is seen');
+            if (!goesOn) return;
+            await world.outbox.in(tx).add(message);
+            afterCommit(tx, () => void seen.push('second'));
+          })
+          // Some notice that their commit has nothing to commit.
+          .catch((error: unknown) => {
+            if (goesOn) throw error;
+          });
+        expect(seen).toEqual([...(ends === 'commit' ? ['first'] : []), ...(goesOn ? ['second'] : [])]);
+        expect(await world.rows(IDS)).toHaveLength(seen.length);
+      });
+    }
   } else {
     test('its commit cannot be seen, and afterCommit says so', async () => {
       const world = await worldOf(library);
@@ -353,6 +422,26 @@ export function contractOf(library: LibraryUnderTest, can: HandleCapabilities): 
     await connections.close();
   });
   return tests;
+}
+
+/** Runs the work in a nested transaction that is rolled back. */
+async function undone(world: World, tx: Handle, work: (inner: Handle) => Promise<unknown>): Promise<void> {
+  const stop = new Error('undo');
+  const nested = world.nested(tx, async (inner) => {
+    await work(inner);
+    throw stop;
+  });
+  await expect(nested).rejects.toThrow(stop);
+}
+
+/** Confirms everything, and notes the keys. */
+function recordingTransport(sent: string[]): Transport {
+  return {
+    publish: async (messages) => {
+      sent.push(...messages.map(({ key }) => key!));
+      return messages.map(() => ({ outcome: 'confirmed' }));
+    },
+  } as Transport;
 }
 
 /** Resolves for all of them when so many have come. */

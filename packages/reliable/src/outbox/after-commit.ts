@@ -11,7 +11,7 @@ import { sessionOf, type Session } from '../sql/session.ts';
 /**
  * Runs `fn` once the transaction that is open on `tx` has been committed; never when it is rolled back or its outcome is unknown (that
  * is reported). `fn` stands alone: an error of it is reported (to `onError`, else as a process warning) and changes nothing. What is registered inside a nested
- * transaction belongs to the outermost one. Throws NOT_IN_TRANSACTION, and COMMIT_UNSEEN where only a wrapper could see the commit.
+ * transaction belongs to the outermost one, and is undone with the nested one where the handle lets savepoints be seen. Throws NOT_IN_TRANSACTION, and COMMIT_UNSEEN where only a wrapper could see the commit.
  */
 export function afterCommit(tx: Handle, fn: () => void | Promise<void>, onError: (error: unknown) => void = warn): void {
   const session = sessionOf(tx);
@@ -27,15 +27,25 @@ export function afterCommit(tx: Handle, fn: () => void | Promise<void>, onError:
 }
 
 /**
- * Tells how the open transaction ended, once; false where that cannot be seen. On an asynchronous handle call it after
- * `await session.ready()`.
+ * Tells how the open transaction ended, once; false where that cannot be seen. Where savepoints can be seen, one that is rolled back ends what
+ * was begun inside of it: a rollback. On an asynchronous handle call it after `await session.ready()`.
  */
 export function whenEnded(session: Session, told: (outcome: TransactionOutcome) => void): boolean {
-  if (session.wrapped !== undefined) {
-    session.wrapped.ended.push(told);
-    return true;
-  }
-  return session.kind === 'async' && session.onEnd(told);
+  let undone = false;
+  const undo = (): void => {
+    if (!undone) told('rollback');
+    undone = true;
+  };
+  const ended = (outcome: TransactionOutcome): void => {
+    if (!undone) told(outcome);
+  };
+  if (session.wrapped !== undefined) session.wrapped.ended.push(ended);
+  else if (session.kind === 'sync' || !session.onEnd(ended)) return false;
+  if (session.kind === 'sync') return true;
+  session.onUndone(undo);
+  // The user's own `rollback and chain` inside of `transaction(db, fn)`, which only sees the end of what was chained.
+  if (session.wrapped !== undefined) session.onEnd((outcome) => outcome === 'rollback' && undo());
+  return true;
 }
 
 function runAlone(fn: () => void | Promise<void>, onError: (error: unknown) => void): void {

@@ -41,6 +41,11 @@ export interface AsyncHandle {
   /** Calls `told` once, when the transaction that is open now has ended. Answers false where this handle cannot see its end. */
   onEnd?(told: (outcome: TransactionOutcome) => void): boolean;
   /**
+   * Calls `told`, at most once, when what is done now has been undone although the transaction goes on: a savepoint made before was rolled
+   * back. Absent, where this handle cannot see that. Called, like `onEnd`, after {@link ready}.
+   */
+  onUndone?(told: () => void): void;
+  /**
    * What `execute` is for as long as the transaction that is open now lasts: once that has ended, a statement is refused with
    * NOT_IN_TRANSACTION, even if its turn on the connection comes only then. Absent: statements go wherever the connection is by then.
    */

@@ -48,6 +48,8 @@ export interface AsyncSession {
   ready(): Promise<void>;
   /** As {@link AsyncHandle.onEnd}. */
   onEnd(told: (outcome: TransactionOutcome) => void): boolean;
+  /** As {@link AsyncHandle.onUndone}. */
+  onUndone(told: () => void): void;
   wrapped: WrappedTransaction | undefined;
 }
 
@@ -324,6 +326,10 @@ class AsyncHandleSession implements AsyncSession {
   onEnd(told: (outcome: TransactionOutcome) => void): boolean {
     return this.#handle.onEnd?.(told) ?? false;
   }
+
+  onUndone(told: () => void): void {
+    this.#handle.onUndone?.(told);
+  }
 }
 
 /** A pool or a database object: single statements only, never a transaction. */
@@ -365,6 +371,10 @@ class RootSession implements AsyncSession {
 
   onEnd(): boolean {
     return false;
+  }
+
+  onUndone(): void {
+    // Nothing is open on it.
   }
 }
 

@@ -93,7 +93,7 @@ async function transactionLater<T>(session: AsyncSession, fn: () => Promise<T>):
   // Asked again after the wait: of two that begin at once on one connection the second would join the first.
   if ((await session.inTransaction()) || session.wrapped !== undefined) throw fail('ALREADY_IN_TRANSACTION');
   const wrapped = wrap();
-  const ending: Ending = { committing: false, seen: undefined };
+  const ending: Ending = { working: true, committing: false, seen: undefined };
   session.wrapped = wrapped;
   try {
     await session.execute(plain(session.dialect.begin));
@@ -104,7 +104,7 @@ async function transactionLater<T>(session: AsyncSession, fn: () => Promise<T>):
   let value: T;
   try {
     watch(session, ending);
-    value = await tracked(wrapped, fn);
+    value = await tracked(wrapped, fn).finally(() => (ending.working = false));
     await refuseOpenWrites(wrapped);
     ending.committing = true;
     await session.execute(plain('commit'));
@@ -129,7 +129,7 @@ async function transactionOfLibrary<T>(
   givenUp: AbortSignal | undefined,
 ): Promise<T> {
   const wrapped = wrap();
-  const ending: Ending = { committing: false, seen: undefined };
+  const ending: Ending = { working: true, committing: false, seen: undefined };
   let transactionId: string | undefined;
   let value: T;
   const work = async (tx: object): Promise<T> => {
@@ -138,7 +138,7 @@ async function transactionOfLibrary<T>(
     try {
       if (root.hidesFailedCommit) await session.ready();
       const watched = root.hidesFailedCommit && watch(session, ending);
-      value = await tracked(wrapped, () => fn(tx));
+      value = await tracked(wrapped, async () => fn(tx)).finally(() => (ending.working = false));
       await refuseOpenWrites(wrapped);
       if (options.resolveOutcome === true) transactionId = await currentTransactionId(session);
       else if (root.hidesFailedCommit && !watched) await refuseFailed(session);
@@ -165,6 +165,8 @@ async function transactionOfLibrary<T>(
 const SWALLOWED = 'a statement in it had failed, and its error was swallowed';
 
 interface Ending {
+  /** The user's function is running, and whatever ends the transaction now is a statement of his own. */
+  working: boolean;
   /** The work is done, whatever fails from now on is the commit. */
   committing: boolean;
   /** What the driver saw, where it can. */
@@ -173,7 +175,9 @@ interface Ending {
 
 function watch(session: AsyncSession, ending: Ending): boolean {
   return session.onEnd((outcome) => {
-    ending.seen ??= outcome;
+    ending.seen = outcome;
+    // It may have begun another, which is the one that the commit to come is about.
+    if (ending.working) watch(session, ending);
   });
 }
 

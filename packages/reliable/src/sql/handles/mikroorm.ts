@@ -61,6 +61,10 @@ class MikroormHandle implements AsyncHandle {
     return this.#present()?.onEnd?.(...given) ?? false;
   }
 
+  onUndone(told: () => void): void {
+    this.#present()?.onUndone?.(told);
+  }
+
   #present(): AsyncHandle | undefined {
     if (!this.#em.isInTransaction()) return undefined;
     const trx = this.#em.getTransactionContext();

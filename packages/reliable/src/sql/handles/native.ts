@@ -1,17 +1,18 @@
 /**
  * A library's transaction on top of pg: the client of pg under it is looked up once, and then statements and the commit watch go
  * straight to that. It stands for one transaction: when that has ended, it is over, even if the connection has begun another one
- * for somebody else meanwhile.
+ * for somebody else meanwhile. Only where a statement of the user's own chains (`commit and chain`), under a library that takes its
+ * transaction for open all the while, does it go on, with the next one.
  *
  * - open: nothing was seen to the contrary, and the library and the server say so
- * - over: the end of the transaction was seen in the protocol
+ * - over: the end of the transaction was seen in the protocol, and none followed at once
  */
 import { fail } from '../../errors.ts';
 import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
 import type { Often, SqlValue } from '../statement.ts';
 import { isPgClient, PgHandle } from './pg.ts';
 import type { PgNative } from './pg-client.ts';
-import { isPgConnection, watchEnd, whileOpen, type PgConnection } from './pg-watch.ts';
+import { isPgConnection, watchEnd, watchUndone, whileOpen, type PgConnection, type Told } from './pg-watch.ts';
 
 /** What of the library's transaction is known. */
 export interface NativeParts {
@@ -35,6 +36,8 @@ export class NativeTransaction implements AsyncHandle {
   #finding: Promise<Found> | undefined;
   #found: Found | undefined;
   #over = false;
+  /** Transactions whose end was seen. */
+  #ended = 0;
 
   constructor(parts: NativeParts) {
     this.#parts = parts;
@@ -57,7 +60,8 @@ export class NativeTransaction implements AsyncHandle {
     // Where nothing is watched, only the library can refuse.
     if (found === NOTHING) return (sql, parameters, often) => this.execute(sql, parameters, often);
     const execute = found.client?.inside() ?? this.execute.bind(this);
-    return (sql, parameters, often) => execute(sql, whileOpen(parameters, () => !this.#over) as SqlValue[], often);
+    const ended = this.#ended;
+    return (sql, parameters, often) => execute(sql, whileOpen(parameters, () => this.#ended === ended) as SqlValue[], often);
   }
 
   inTransaction(): boolean | Promise<boolean> {
@@ -79,6 +83,12 @@ export class NativeTransaction implements AsyncHandle {
     return true;
   }
 
+  onUndone(told: () => void): void {
+    if (this.#over || !this.#parts.isOpen()) return;
+    if (this.#found !== undefined) undoneOn(this.#found, told);
+    else void this.#find().then((found) => undoneOn(found, told));
+  }
+
   async #look(): Promise<boolean> {
     const found = await this.#find();
     return !this.#over && this.#parts.isOpen() && this.#isOpen(found);
@@ -88,9 +98,9 @@ export class NativeTransaction implements AsyncHandle {
     return client === undefined || client.inTransaction();
   }
 
-  #watch({ client, connection }: Found, told: (outcome: TransactionOutcome) => void): boolean {
+  #watch({ client, connection }: Found, told: Told): boolean {
     if (client !== undefined) return client.onEnd(told);
-    if (connection === undefined) return this.#parts.onEnd?.(told) ?? false;
+    if (connection === undefined) return this.#parts.onEnd?.((outcome) => told(outcome, false)) ?? false;
     watchEnd(connection, told);
     return true;
   }
@@ -110,9 +120,22 @@ export class NativeTransaction implements AsyncHandle {
       found = NOTHING;
     }
     this.#found = found;
-    if (found !== NOTHING) this.#watch(found, () => (this.#over = true));
+    if (found !== NOTHING) this.#follow(found);
     return found;
   }
+
+  #follow(found: Found): void {
+    this.#watch(found, (_outcome, goesOn) => {
+      this.#ended++;
+      if (goesOn && this.#parts.isOpen()) this.#follow(found);
+      else this.#over = true;
+    });
+  }
+}
+
+function undoneOn({ client, connection }: Found, told: () => void): void {
+  if (client !== undefined) client.onUndone(told);
+  else if (connection !== undefined) watchUndone(connection, told);
 }
 
 function named(native: unknown): Found {

@@ -1,12 +1,15 @@
 /**
  * Sees the end of a transaction in pg's own protocol stream, without a wrapper and whoever sends the COMMIT: the server tags the
  * command that ended it and then says, with ReadyForQuery, that no transaction is open. So a COMMIT of a failed transaction, which the
- * server turns into a rollback and tags so, counts as one, and savepoints do not count at all. One pair of listeners per connection,
- * there only while somebody waits.
+ * server turns into a rollback and tags so, counts as one, and savepoints do not count at all. A rollback to a savepoint is told to those who
+ * came after it. One pair of listeners per connection, there only while somebody waits.
  */
 import { fail } from '../../errors.ts';
 import type { TransactionOutcome } from '../handles.ts';
+import { controlsOf, type Control } from './control.ts';
 import { hasMethods, member } from './library.ts';
+import { Savepoints } from './savepoints.ts';
+import { textOnItsWay } from './sent-texts.ts';
 
 /** `client.connection` of pg: an emitter of the protocol's messages. */
 export interface PgConnection {
@@ -19,13 +22,26 @@ export function isPgConnection(given: unknown): given is PgConnection {
   return hasMethods(given, 'on', 'removeListener') && hasMethods(given, 'query', 'parse', 'sync');
 }
 
-type Told = (outcome: TransactionOutcome) => void;
+/** `goesOn`: another transaction was open on the connection when the end of this one was told, as after `commit and chain`. */
+export type Told = (outcome: TransactionOutcome, goesOn: boolean) => void;
 
-/** Calls `told` once, when the transaction open on the connection now has ended; `textOf` is the statement being answered, where known. */
+/**
+ * Calls `told` once, when the transaction open on the connection now has ended. `textOf` is the statement being answered; without it the
+ * connection itself is listened to for what it sends.
+ */
 export function watchEnd(connection: PgConnection, told: Told, textOf?: () => unknown): void {
+  watchOf(connection, textOf).add(told);
+}
+
+/** Calls `told` at most once, when a savepoint that is open now is rolled back before the transaction ends. */
+export function watchUndone(connection: PgConnection, told: () => void, textOf?: () => unknown): void {
+  watchOf(connection, textOf).addUndone(told);
+}
+
+function watchOf(connection: PgConnection, textOf: (() => unknown) | undefined): PgWatch {
   let watch = watches.get(connection);
-  if (watch === undefined) watches.set(connection, (watch = new PgWatch(connection)));
-  watch.add(told, textOf);
+  if (watch === undefined) watches.set(connection, (watch = new PgWatch(connection, textOf ?? textOnItsWay(connection))));
+  return watch;
 }
 
 const watches = new WeakMap<PgConnection, PgWatch>();
@@ -62,44 +78,81 @@ export function whileOpen(parameters: readonly unknown[], isOpen: () => boolean)
 
 class PgWatch {
   readonly #connection: PgConnection;
-  #textOf: (() => unknown) | undefined;
+  readonly #textOf: () => unknown;
+  #listening = false;
   #told: Told[] = [];
+  #savepoints = new Savepoints();
   /** What the commands since the last ReadyForQuery have done to the transaction. */
   #seen: TransactionOutcome | undefined;
   #tag = '';
+  /** Commands since the last ReadyForQuery. */
+  #commands = 0;
+  #controls: readonly (Control | undefined)[] | undefined;
+  /** A rollback of something, and the text does not say of what. */
+  #unclear = false;
 
-  constructor(connection: PgConnection) {
+  constructor(connection: PgConnection, textOf: () => unknown) {
     this.#connection = connection;
+    this.#textOf = textOf;
   }
 
-  add(told: Told, textOf: (() => unknown) | undefined): void {
-    this.#textOf ??= textOf;
-    if (this.#told.length === 0) this.#listen();
+  add(told: Told): void {
+    this.#listen();
     this.#told.push(told);
   }
 
+  addUndone(told: () => void): void {
+    this.#listen();
+    this.#savepoints.whenUndone(told);
+  }
+
   readonly #completed = (message: { readonly text?: unknown }): void => {
-    const before = this.#tag;
     this.#tag = String(member(message, 'text'));
-    if (this.#tag === 'COMMIT') this.#seen ??= 'commit';
+    const at = this.#commands++;
+    // What comes after it in the same text is the next transaction's.
+    if (this.#seen !== undefined) return;
+    if (this.#tag === 'COMMIT') this.#seen = 'commit';
     // One text that rolls back and begins anew; were the rollback a savepoint's, the transaction could not begin again.
-    else if (before === 'ROLLBACK' && BEGINS.includes(this.#tag)) this.#seen ??= 'rollback';
-    // The only rollback that goes on with an open transaction of another kind than a savepoint's; the tag does not tell them apart.
-    else if (this.#tag === 'ROLLBACK' && CHAINS.test(String(this.#textOf?.()))) this.#seen ??= 'rollback';
+    else if (this.#unclear && BEGINS.includes(this.#tag)) this.#seen = 'rollback';
+    else if (OF_SAVEPOINTS.includes(this.#tag)) this.#controlled(at);
   };
+
+  #controlled(at: number): void {
+    this.#controls ??= controlsOf(String(this.#textOf() ?? ''));
+    const control = this.#controls[at];
+    const name = control === undefined || control.does === 'end' ? undefined : control.name;
+    if (this.#tag === 'SAVEPOINT') this.#savepoints.made(name);
+    else if (this.#tag === 'RELEASE') this.#savepoints.released(name);
+    else if (control?.does === 'undo') this.#savepoints.undone(name);
+    // Also the commit of a failed transaction, and one that chains: then a transaction is open afterwards, too.
+    else if (control?.does === 'end') this.#seen = 'rollback';
+    else this.#unclear = true;
+  }
 
   readonly #ready = (message: { readonly status?: unknown }): void => {
-    if (this.#seen === undefined && member(message, 'status') === 'I')
-      this.#seen = this.#tag === 'PREPARE TRANSACTION' ? 'unknown' : 'rollback';
-    this.#tag = '';
-    if (this.#seen !== undefined) this.#end(this.#seen);
+    const goesOn = member(message, 'status') !== 'I';
+    if (this.#seen === undefined && !goesOn) this.#seen = this.#tag === 'PREPARE TRANSACTION' ? 'unknown' : 'rollback';
+    // A savepoint, and nobody knows which: what may have been undone must not be taken for done.
+    if (this.#seen === undefined && this.#unclear) this.#savepoints.undone(undefined);
+    this.#forgetCommands();
+    if (this.#seen !== undefined) this.#end(this.#seen, goesOn);
   };
 
-  readonly #gone = (): void => this.#end('unknown');
+  readonly #gone = (): void => this.#end('unknown', false);
+
+  #forgetCommands(): void {
+    this.#tag = '';
+    this.#commands = 0;
+    this.#controls = undefined;
+    this.#unclear = false;
+  }
 
   #listen(): void {
+    if (this.#listening) return;
+    this.#listening = true;
     this.#seen = undefined;
-    this.#tag = '';
+    this.#savepoints = new Savepoints();
+    this.#forgetCommands();
     this.#connection.on('commandComplete', this.#completed);
     // Before the client, which sends its next statement there.
     if (this.#connection.prependListener === undefined) this.#connection.on('readyForQuery', this.#ready);
@@ -107,15 +160,16 @@ class PgWatch {
     this.#connection.on('end', this.#gone);
   }
 
-  #end(outcome: TransactionOutcome): void {
+  #end(outcome: TransactionOutcome, goesOn: boolean): void {
     this.#connection.removeListener('commandComplete', this.#completed);
     this.#connection.removeListener('readyForQuery', this.#ready);
     this.#connection.removeListener('end', this.#gone);
+    this.#listening = false;
     const waiting = this.#told;
     this.#told = [];
-    for (const told of waiting) told(outcome);
+    for (const told of waiting) told(outcome, goesOn);
   }
 }
 
 const BEGINS = ['BEGIN', 'START TRANSACTION'];
-const CHAINS = /\band\s+chain\b/i;
+const OF_SAVEPOINTS = ['SAVEPOINT', 'RELEASE', 'ROLLBACK'];

@@ -2,14 +2,14 @@
  * pg: a Client or PoolClient is a handle, a Pool is a root. Whether a transaction is open is what the server said with its last
  * ReadyForQuery; its end is seen in the protocol stream.
  */
-import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
+import type { AsyncHandle } from '../handles.ts';
 import type { Often } from '../statement.ts';
-import { ENDS } from './borrowed.ts';
+import { endOf } from './control.ts';
 import { hasMethods, member, type Borrowed, type Library, type LibraryRoot } from './library.ts';
 import { copyOut } from './pg-copy.ts';
 import type { PgNative, PgResult } from './pg-client.ts';
 import { keptFailed, keptName } from './pg-kept.ts';
-import { isPgConnection, openOn, watchEnd, whileOpen } from './pg-watch.ts';
+import { isPgConnection, openOn, watchEnd, watchUndone, whileOpen, type PgConnection, type Told } from './pg-watch.ts';
 import { turnsOf, type Turns } from './turns.ts';
 
 interface PgNativePool {
@@ -82,20 +82,28 @@ export class PgHandle implements AsyncHandle {
     return status === undefined ? this.#tried() : status === 'T' || status === 'E';
   }
 
-  onEnd(told: (outcome: TransactionOutcome) => void): boolean {
+  onEnd(told: Told): boolean {
+    const connection = this.#watched();
+    if (connection !== undefined) watchEnd(connection, told, () => this.#text());
+    return connection !== undefined;
+  }
+
+  onUndone(told: () => void): void {
+    const connection = this.#watched();
+    if (connection !== undefined) watchUndone(connection, told, () => this.#text());
+  }
+
+  #watched(): PgConnection | undefined {
     const { connection } = this.#client;
-    if (!isPgConnection(connection)) return false;
     const status = statusOf(this.#client);
-    if (status === 'I' || status === null) return false;
-    watchEnd(connection, told, () => this.#text());
-    return true;
+    return isPgConnection(connection) && status !== 'I' && status !== null ? connection : undefined;
   }
 
   /** A pipelined client sends before the answers to what it sent are there. */
   #endIsSent(): boolean {
     if (member(this.#client, 'pipeline') !== true) return false;
     const sent = [member(this.#client, '_activeQuery'), ...((member(this.#client, '_sentQueryQueue') ?? []) as unknown[])];
-    return sent.some((query) => ENDS.test(String(member(query, 'text'))));
+    return sent.some((query) => endOf(String(member(query, 'text'))) !== undefined);
   }
 
   /** Of the statement that is being answered. */

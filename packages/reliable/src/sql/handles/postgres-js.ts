@@ -8,8 +8,10 @@ import type { AsyncHandle, TransactionOutcome } from '../handles.ts';
 import type { SqlValue } from '../statement.ts';
 import { sqlStateOf } from '../sql-state.ts';
 import { withArrayLiterals } from './array-literal.ts';
-import { ENDS, LentHandle, settled } from './borrowed.ts';
+import { LentHandle, settled } from './borrowed.ts';
+import { controlsOf, endOf } from './control.ts';
 import { hasMethods, member, type Library, type LibraryRoot } from './library.ts';
+import { Savepoints } from './savepoints.ts';
 
 interface SqlShape {
   unsafe(text: string, values: unknown[], options: object): Promise<SqlResult>;
@@ -119,12 +121,24 @@ class PostgresJsHandle implements AsyncHandle {
   }
 
   onEnd(told: Told): boolean {
+    return this.#whileWatched(
+      (watch) => void watch.listeners.add({ told }),
+      () => told('unknown'),
+    );
+  }
+
+  onUndone(told: () => void): void {
+    this.#whileWatched(({ savepoints }) => savepoints.whenUndone(told));
+  }
+
+  /** Answers false where nothing can be watched; `unseen` is called where that is found out only later. */
+  #whileWatched(use: (watch: Watch) => void, unseen?: () => void): boolean {
     if (this.#over) return false;
-    if (this.#open) return this.#watch(told);
+    if (this.#open) return this.#watch(use);
     // Asked before anything ran through this handle: the question goes out before the statement that ends the transaction.
     if (!this.#once) return false;
     void (async () => {
-      if (!(await this.inTransaction()) || !this.#watch(told)) told('unknown');
+      if (!(await this.inTransaction()) || !this.#watch(use)) unseen?.();
     })();
     return true;
   }
@@ -138,7 +152,10 @@ class PostgresJsHandle implements AsyncHandle {
           if (!hasMethods(connection, 'execute')) return true;
           this.#connection = connection as SeenConnection;
           // From now on: the end may be sent before the question is answered.
-          forget = watchEnd(this.#connection, { issued: () => this.#ends() });
+          const { listeners } = watchOf(this.#connection);
+          const listener = { issued: (goesOn: boolean) => this.#ends(goesOn) };
+          listeners.add(listener);
+          forget = () => void listeners.delete(listener);
           return true;
         },
       });
@@ -158,16 +175,15 @@ class PostgresJsHandle implements AsyncHandle {
   }
 
   /** Whatever comes of it: nothing that is sent from now on can belong to the transaction. */
-  #ends(): void {
+  #ends(goesOn: boolean): void {
     this.#ended++;
     this.#open = false;
-    this.#over = this.#once;
+    this.#over = this.#once && !goesOn;
   }
 
-  #watch(told: Told): boolean {
-    if (this.#connection === undefined) return false;
-    watchEnd(this.#connection, { told });
-    return true;
+  #watch(use: (watch: Watch) => void): boolean {
+    if (this.#connection !== undefined) use(watchOf(this.#connection));
+    return this.#connection !== undefined;
   }
 }
 
@@ -183,55 +199,82 @@ interface SeenConnection {
 }
 
 interface EndListener {
-  /** The statement that ends the transaction is on its way. */
-  readonly issued?: () => void;
+  /** The statement that ends the transaction is on its way; `goesOn`: another follows at once. */
+  readonly issued?: (goesOn: boolean) => void;
   readonly told?: Told;
 }
 
-/** Answers how to take the listener away again. */
-function watchEnd(connection: SeenConnection, listener: EndListener): () => void {
-  const list = watches.get(connection) ?? listeners(connection);
-  list.add(listener);
-  return () => void list.delete(listener);
+/** Of the transaction that is open on a connection. */
+interface Watch {
+  readonly listeners: Set<EndListener>;
+  readonly savepoints: Savepoints;
 }
 
-function listeners(connection: SeenConnection): Set<EndListener> {
-  const list = new Set<EndListener>();
-  watches.set(connection, list);
+function watchOf(connection: SeenConnection): Watch {
+  return watches.get(connection) ?? watchAnew(connection);
+}
+
+function watchAnew(connection: SeenConnection): Watch {
+  const watch: Watch = { listeners: new Set(), savepoints: new Savepoints() };
+  const { listeners, savepoints } = watch;
+  watches.set(connection, watch);
   const { execute, onclose } = connection;
-  const ends = (outcome: Promise<TransactionOutcome>): void => {
+  const ends = (outcome: Promise<TransactionOutcome>, goesOn: boolean): void => {
     connection.execute = execute;
     if (connection.onclose === closed) connection.onclose = onclose ?? null;
     watches.delete(connection);
-    for (const { issued } of list) issued?.();
+    for (const { issued } of listeners) issued?.(goesOn);
     void outcome.then((known) => {
-      for (const { told } of list) told?.(known);
+      for (const { told } of listeners) told?.(known);
     });
   };
   // Without its end: whoever gets the connection next must not end it for us.
   const closed = (error: unknown): void => {
-    ends(Promise.resolve('unknown'));
+    ends(Promise.resolve('unknown'), false);
     onclose?.(error);
   };
   connection.onclose = closed;
   connection.execute = (query) => {
-    if (endsTransaction(query)) ends(outcomeOf(query));
-    return execute.call(connection, query);
+    const accepted = execute.call(connection, query);
+    // Only now has the library put it together, with the names in it.
+    const text = String(member(query, 'string') ?? '');
+    const end = endOf(text);
+    if (end === undefined) follow(savepoints, text, query as Promise<SqlResult>);
+    else ends(outcomeOf(query as Promise<SqlResult>, end.at), end.chains);
+    return accepted;
   };
-  return list;
+  return watch;
 }
 
-const watches = new WeakMap<SeenConnection, Set<EndListener>>();
+const watches = new WeakMap<SeenConnection, Watch>();
 
-function endsTransaction(query: unknown): query is Promise<SqlResult> {
-  const text = (member(query, 'strings') as readonly unknown[] | undefined)?.[0];
-  return typeof text === 'string' && (ENDS.test(text) || /^\s*prepare\s+transaction\b/i.test(text));
+/** What is done from now on is done after this statement; undone is only what was done before it, and only when it succeeds. */
+function follow(savepoints: Savepoints, text: string, query: Promise<SqlResult>): void {
+  if (!OF_SAVEPOINTS.test(text)) return;
+  const controls = controlsOf(text);
+  for (const control of controls) {
+    if (control?.does === 'save') savepoints.made(control.name);
+    else if (control?.does === 'release') savepoints.released(control.name);
+    else if (control?.does === 'undo') undoneBy(savepoints, control.name, query);
+  }
 }
 
-/** The server tags the commit of a failed transaction as what it is: a rollback. */
-async function outcomeOf(query: Promise<SqlResult>): Promise<TransactionOutcome> {
+const OF_SAVEPOINTS = /\b(savepoint|release|rollback)\b/i;
+
+function undoneBy(savepoints: Savepoints, name: string | undefined, query: Promise<SqlResult>): void {
+  const before = savepoints.here();
+  query.then(
+    () => savepoints.undone(name, before),
+    () => undefined,
+  );
+}
+
+/** The server tags the commit of a failed transaction as what it is: a rollback. `at` is the place of the statement in its text. */
+async function outcomeOf(query: Promise<SqlResult>, at: number): Promise<TransactionOutcome> {
   try {
-    const { command } = await query;
+    const result = await query;
+    // One text of several statements has several results.
+    const command = result.command ?? member((result as unknown as readonly unknown[])[at], 'command');
     return command === 'COMMIT' ? 'commit' : command === 'ROLLBACK' ? 'rollback' : 'unknown';
   } catch (error) {
     return sqlStateOf(error) === undefined ? 'unknown' : 'rollback';

@@ -91,6 +91,10 @@ class RunnerHandle implements AsyncHandle {
     return this.#present().onEnd(...given);
   }
 
+  onUndone(told: () => void): void {
+    this.#present().onUndone(told);
+  }
+
   #present(): NativeTransaction {
     const isOpen = (): boolean => this.#runner.isTransactionActive && !this.#runner.isReleased;
     if (this.#last === undefined || (this.#last.over && isOpen()))

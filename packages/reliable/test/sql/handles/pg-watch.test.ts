@@ -61,7 +61,11 @@ test('everybody is told once, and nobody listens any more', () => {
   const connection = new Connection();
   const told: string[] = [];
   for (const name of ['a', 'b'])
-    watchEnd(connection as unknown as PgConnection, (outcome) => void told.push(`${name} ${outcome}`));
+    watchEnd(
+      connection as unknown as PgConnection,
+      (outcome) => void told.push(`${name} ${outcome}`),
+      () => undefined,
+    );
   expect(connection.listenerCount('readyForQuery')).toBe(1);
   play(connection, 'COMMIT → I, ROLLBACK → I');
   expect(told).toEqual(['a commit', 'b commit']);
