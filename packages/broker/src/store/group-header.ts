@@ -75,10 +75,10 @@ export function readGroup(bytes: Buffer, at: number, limit: number, position: nu
   if (limit - at < GROUP_HEADER_BYTES + 1) return 'no room for a group';
   if (readU32(bytes, at) !== GROUP_MAGIC) return 'no group magic';
   const total = readU32(bytes, at + 4);
-  if (total < groupBytes(0) || total % 8 !== 0) return `group length ${total}`;
-  if (total > limit - at) return `group length ${total} beyond ${limit - at}`;
   const found = readI64(bytes, at + 16);
   if (found !== position) return `group of position ${found}`;
+  if (total < groupBytes(0) || total % 8 !== 0) return `group length ${total}`;
+  if (total > limit - at) return `group length ${total} beyond ${limit - at}`;
   const crc = readU32(bytes, at + 8);
   const padding = bytes[at + total - 1]! ^ PADDING_MARK;
   if (padding < 1 || padding > GROUP_PADDING_MAX) return 'group not written to its end';

@@ -1,5 +1,6 @@
 import { type Steps } from '@tallystick/base';
-import { emptyGroup, GROUP_HEADER_BYTES, GROUP_MAGIC, readGroup, type FoundGroup } from './group-header.ts';
+import { ClaimedGroups } from './claimed-groups.ts';
+import { emptyGroup, GROUP_HEADER_BYTES, GROUP_MAGIC, groupBytes, readGroup, type FoundGroup } from './group-header.ts';
 import { AHEAD_AT_WORK, LogWindow, ScanRing } from './log-window.ts';
 import { recordFault, type RecordView } from './record-view.ts';
 import type { Segment } from './segment.ts';
@@ -38,9 +39,8 @@ export function* scanGroups(segment: Segment, chain: Chain, ring: ScanRing, sink
   try {
     for (;;) {
       if (!window.holds(offset, GROUP_HEADER_BYTES)) yield* window.show(offset, GROUP_HEADER_BYTES);
-      const total = window.u32(offset + 4);
-      if (window.u32(offset) === GROUP_MAGIC && total <= segment.size - offset && !window.holds(offset, total))
-        yield* window.show(offset, total);
+      const total = claimedTotal(window, offset, segment);
+      if (!window.holds(offset, total)) yield* window.show(offset, total);
       const at = offset - window.start;
       fault =
         readGroup(window.bytes, at, window.end - window.start, segment.base + offset, group) ??
@@ -85,37 +85,37 @@ export interface Rest {
 /** Looks at the bytes of a segment from offset `from` on: anything there, and does any sound group among it bear witness? */
 export function* inspectRest(segment: Segment, from: number, ring: ScanRing): Steps<Rest> {
   const window = new LogWindow(segment.file!, segment.size, ring);
-  const group = emptyGroup();
+  const claimed = new ClaimedGroups();
   let usedEnd = from;
-  let durableUpTo = -1;
-  let groups = 0;
   try {
     for (let start = from; start < segment.size; start += ring.pieceBytes) {
       const end = Math.min(segment.size, start + ring.pieceBytes);
-      yield* window.show(start, end - start);
+      // With the whole header of a group that begins at the end of the piece.
+      yield* window.show(start, end - start + GROUP_HEADER_BYTES);
       const used = lastUsed(window.bytes, start - window.start, end - window.start);
-      if (used < 0) continue;
-      usedEnd = window.start + used + 1;
-      for (let offset = start; offset < end; offset += 8) {
+      if (used >= 0) usedEnd = window.start + used + 1;
+      for (let offset = start; offset < usedEnd; offset += 8) {
         if (window.u32(offset) !== GROUP_MAGIC) continue;
-        const total = window.u32(offset + 4);
-        if (total % 8 !== 0 || total > segment.size - offset) continue;
-        // A message may be made of such words, and all that each of them claims would be read for it: only one that knows its place counts.
-        if (!window.holds(offset, GROUP_HEADER_BYTES)) yield* window.show(offset, GROUP_HEADER_BYTES);
-        if (window.u32(offset + 16) * 2 ** 32 + window.u32(offset + 20) !== segment.base + offset) continue;
-        yield* window.show(offset, Math.max(total, end - offset));
-        if (
-          readGroup(window.bytes, offset - window.start, window.end - window.start, segment.base + offset, group) === undefined
-        ) {
-          groups++;
-          durableUpTo = Math.max(durableUpTo, group.durableUpTo);
-        }
+        const total = claimedTotal(window, offset, segment);
+        if (total > 0) claimed.add(window.bytes, offset - window.start, offset, total);
       }
+      claimed.pass(window.bytes, window.start, end);
     }
   } finally {
     yield* window.rest();
   }
-  return { usedEnd, durableUpTo, groups };
+  return { usedEnd, durableUpTo: claimed.durableUpTo, groups: claimed.count };
+}
+
+/**
+ * The length that a group at `offset`, whose header is in the window, says it has; 0 unless it can have it and knows its place, which a
+ * message made of such words seldom does.
+ */
+function claimedTotal(window: LogWindow, offset: number, { base, size }: Segment): number {
+  if (window.u32(offset) !== GROUP_MAGIC) return 0;
+  if (window.u32(offset + 16) * 2 ** 32 + window.u32(offset + 20) !== base + offset) return 0;
+  const total = window.u32(offset + 4);
+  return total >= groupBytes(0) && total % 8 === 0 && total <= size - offset ? total : 0;
 }
 
 function chainFault(group: FoundGroup, chain: Chain): string | undefined {
