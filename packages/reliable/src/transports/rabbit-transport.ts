@@ -29,8 +29,11 @@ import {
   type RabbitFailure,
   type RabbitMessage,
 } from './rabbit-driver.ts';
+import { gatheringOf } from './rabbit-gather.ts';
+import { SpareHeaders } from './rabbit-headers.ts';
 import { closeQuietly, RabbitLink } from './rabbit-link.ts';
 import { RABBIT_TRANSPORT_OPTIONS, type GivenRabbitTransportOptions, type RabbitTransportOptions } from './rabbit-options.ts';
+import { goesAs, tellBoth, type Sending, type Way } from './rabbit-sending.ts';
 import { isOverAMessage, sizeLimitIn, tooLarge, verdict } from './rabbit-verdicts.ts';
 import { bodyOf, publishOptionsOf, routeOf, wireFault } from './rabbit-wire.ts';
 import type { ReceivingPorts } from './receiving.ts';
@@ -49,28 +52,6 @@ export function rabbitTransport(settings: RabbitTransportSettings): RabbitTransp
   return new RabbitTransport(settings);
 }
 
-/** A channel and how many messages are on their way over it. */
-interface Way {
-  readonly channel: RabbitConfirmChannel;
-  /** The broker's reason for ending it, from its error event on. */
-  ending: RabbitFailure | undefined;
-  count: number;
-  gone: boolean;
-}
-
-interface Sending {
-  readonly message: OutgoingMessage;
-  readonly exchange: string;
-  readonly routingKey: string;
-  /** The same message, given again while it was on its way, has the same outcome. */
-  readonly tellers: ((outcome: PublishOutcome) => void)[];
-  /** Monotonic time of the last change: given, then sent. */
-  since: number;
-  way: Way | undefined;
-  returned: string | undefined;
-  settled: boolean;
-}
-
 /** What the transport has done and holds. */
 export interface RabbitTransportState {
   readonly waiting: number;
@@ -87,6 +68,7 @@ export class RabbitTransport implements Transport {
   /** Sent and not settled, in the order of sending, by id. */
   readonly #sent = new Map<string, Sending>();
   #sentBytes = 0;
+  readonly #spareHeaders = new SpareHeaders();
   #channelState: 'none' | 'opening' | 'open' = 'none';
   #way: Way | undefined;
   /** The socket's buffer is full; goes on with the channel's drain event. */
@@ -142,7 +124,7 @@ export class RabbitTransport implements Transport {
     const large = this.#tooLarge(message);
     if (large !== undefined) return done(large);
     const same = this.#sent.get(message.id);
-    if (same !== undefined && goesAs(same.message, message)) return void same.tellers.push(done);
+    if (same !== undefined && goesAs(same.message, message)) return tellBoth(same, done);
     const refusal = this.#refusal();
     if (refusal !== undefined) return done(refusal);
     const { exchange, routingKey } = routeOf(message);
@@ -151,9 +133,10 @@ export class RabbitTransport implements Transport {
       message,
       exchange,
       routingKey,
-      tellers: [done],
+      tell: done,
       since,
       way: undefined,
+      headers: undefined,
       returned: undefined,
       settled: false,
     };
@@ -184,20 +167,20 @@ export class RabbitTransport implements Transport {
     if (this.#channelState === 'none' && this.#waiting.length > 0) void this.#open();
     while (this.#channelState === 'open' && !this.#full) {
       const next = this.#waiting.peek();
-      if (next === undefined || !this.#mayGo(next)) return;
-      this.#waiting.take();
+      if (next === undefined) return;
       const same = this.#sent.get(next.message.id);
+      if (!this.#mayGo(next, same)) return;
+      this.#waiting.take();
       const large = this.#tooLarge(next.message);
       if (large !== undefined) this.#settle(next, large);
       else if (same === undefined) this.#send(next);
-      else same.tellers.push(...next.tellers);
+      else tellBoth(same, next.tell);
     }
   }
 
-  #mayGo({ message, exchange }: Sending): boolean {
+  #mayGo({ message, exchange }: Sending, same: Sending | undefined): boolean {
     if (this.#sent.size === 0) return true;
     // A return tells of its message by the id alone, so two of one id are never on their way at once.
-    const same = this.#sent.get(message.id);
     if (same !== undefined) return goesAs(same.message, message);
     if (this.#alone !== undefined || this.#mustGoAlone(message.id, exchange)) return false;
     const { windowMessages, windowBytes } = this.#options;
@@ -219,8 +202,10 @@ export class RabbitTransport implements Transport {
     this.#sent.set(message.id, one);
     this.#sentBytes += message.body.length;
     try {
-      const options = publishOptionsOf(message);
+      const headers = (one.headers = this.#spareHeaders.take(message));
+      const options = publishOptionsOf(message, headers);
       const room = channel.publish(exchange, routingKey, bodyOf(message), options, (error) => this.#answered(one, error));
+      way.gathering?.written();
       // The answer cannot have come yet, but the channel may be another one by the time of a drain event.
       if (!room && this.#way === way) this.#full = true;
     } catch (error) {
@@ -234,6 +219,8 @@ export class RabbitTransport implements Transport {
 
   #answered(one: Sending, error: unknown): void {
     this.#heardMs = this.#ports.clock.monotonic();
+    if (one.headers !== undefined) this.#spareHeaders.giveBack(one.message, one.headers);
+    one.headers = undefined;
     if (error !== null && error !== undefined) {
       this.#settle(one, this.#outcomeOfFailure(one, failureOf(error).message));
       // A negative one makes room as well; but when it is the channel that ends, its close event is still to come.
@@ -273,7 +260,7 @@ export class RabbitTransport implements Transport {
     }
     const { way } = one;
     if (way !== undefined && --way.count === 0 && way !== this.#way && !way.gone) this.#end(way);
-    for (const tell of one.tellers) tell(outcome);
+    one.tell(outcome);
     if (this.#sent.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
@@ -302,7 +289,7 @@ export class RabbitTransport implements Transport {
   }
 
   #use(channel: RabbitConfirmChannel): void {
-    const way: Way = { channel, ending: undefined, count: 0, gone: false };
+    const way: Way = { channel, gathering: gatheringOf(channel), ending: undefined, count: 0, gone: false };
     this.#way = way;
     this.#channelState = 'open';
     this.#full = false;
@@ -400,12 +387,6 @@ export class RabbitTransport implements Transport {
 
 const CLOSED = unavailable('the transport is closed');
 const FULL = unavailable('too many messages wait for a confirmation already (waitingMax)');
-
-/** Whether the two are one message, given twice, and not two that somebody gave one id. */
-function goesAs(one: OutgoingMessage, other: OutgoingMessage): boolean {
-  const [a, b] = [routeOf(one), routeOf(other)];
-  return one.topic === other.topic && a.exchange === b.exchange && a.routingKey === b.routingKey;
-}
 
 function unavailable(reason: string): PublishOutcome {
   return { outcome: 'unavailable', reason };

@@ -11,6 +11,7 @@
  * Delivery mode 2 (persistent) and mandatory, always.
  */
 import type { RabbitMessage, RabbitPublishOptions } from './rabbit-driver.ts';
+import type { RabbitHeaders } from './rabbit-headers.ts';
 import type { Delivery, OutgoingMessage } from './transport.ts';
 import { isWireName, readHeaders, WIRE, writeHeaders } from './wire-headers.ts';
 
@@ -41,10 +42,10 @@ function tooLong(what: string, text: string): string {
   return `its ${what} has ${Buffer.byteLength(text)} bytes, RabbitMQ takes at most ${SHORT_BYTES_MAX}`;
 }
 
-export function publishOptionsOf(message: OutgoingMessage): RabbitPublishOptions {
+/** `headers`: where they are written; it has no others than it will have. */
+export function publishOptionsOf(message: OutgoingMessage, headers: RabbitHeaders = {}): RabbitPublishOptions {
   const { id, topic, key, tag, type, createdAt } = message;
   // No name that comes here is special to a plain object (see canTravel), and the driver is quicker with one.
-  const headers: Record<string, unknown> = {};
   const put = (name: string, value: string): void => void (headers[name] = value);
   writeHeaders(message.headers, canTravel, put);
   if (key !== undefined) put(WIRE.key, key);

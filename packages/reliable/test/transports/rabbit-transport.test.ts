@@ -236,6 +236,34 @@ describe('a confirmation', () => {
     expect((await both).map(([answer]) => answer!.outcome)).toEqual(['confirmed', 'unroutable']);
   });
 
+  it('makes the headers of its message free for another of the same shape; before, each has its own', async () => {
+    const { publish, channel, transport } = world();
+    const first = message({ key: 'a', createdAt: 1 });
+    await publish(first);
+    const [one] = channel().published;
+    one!.confirm();
+    await turns();
+    await publish(message({ key: 'b', createdAt: 2 }), message({ key: 'c', createdAt: 3 }), message({ createdAt: 4 }));
+    const headers = channel().published.map(({ options }) => options.headers);
+    expect(headers[1]).toBe(headers[0]);
+    expect(headers.slice(1)).toEqual([
+      { 'tallystick-key': 'b', 'tallystick-sent-at': '2' },
+      { 'tallystick-key': 'c', 'tallystick-sent-at': '3' },
+      { 'tallystick-sent-at': '4' },
+    ]);
+    expect(new Set(headers.slice(1)).size).toBe(3);
+    expect(transport.state().onTheWay).toBe(3);
+  });
+
+  it('leaves the headers that a sender added to their message', async () => {
+    const { publish, channel } = world();
+    await publish(message({ headers: new Map([['trace', '1']]) }));
+    channel().published[0]!.confirm();
+    await turns();
+    await publish(message({ headers: new Map([['trace', '2']]) }), message());
+    expect(channel().published.map(({ options }) => options.headers)).toEqual([{ trace: '1' }, { trace: '2' }, {}]);
+  });
+
   it('is shared by the same message given twice while it is on its way', async () => {
     const { transport, publish, channel } = world();
     await publish(message());
