@@ -300,6 +300,34 @@ test('a pool of one: the first transaction waits once for what nobody can ask me
   expect(await world.rows(IDS)).toHaveLength(5);
 });
 
+test('a message that went to another database while nobody could be asked is told, and the next is refused', async () => {
+  const other = await worldOf(pg, 'other');
+  const busy = new PgPool({ connectionString: world.url, max: 1 });
+  onTestFinished(() => busy.end());
+  const held = await busy.connect();
+  const warnings: string[] = [];
+  const hear = ({ message: said }: Error): void => void warnings.push(said);
+  process.on('warning', hear);
+  onTestFinished(() => void process.off('warning', hear));
+  const outbox = createOutbox(busy, {
+    timers: {
+      after: (_ms: number, run: () => void) => setTimeout(run, 10) as never,
+      cancel: (timer: unknown) => clearTimeout(timer as NodeJS.Timeout),
+    } as never,
+  });
+  const add = (to: World): Promise<string> => to.begin(async (tx) => outbox.in(tx).add(message));
+  const [stray] = [await add(other), await add(world)];
+  held.release();
+  await outbox.ready();
+  await until(() => warnings.length > 0, 'the warning');
+  expect(warnings.filter((said) => said.includes('WRONG_DATABASE'))).toHaveLength(1);
+  expect(warnings[0]).toContain(stray);
+  await expect(add(other)).rejects.toMatchObject({ code: 'WRONG_DATABASE' });
+  await add(world);
+  expect(await other.rows(IDS)).toEqual([stray]);
+  expect(await world.rows(IDS)).toHaveLength(2);
+});
+
 test('a function after the commit may return what only begins when it is awaited: a query of Knex', async () => {
   const knex = knexOf({ client: 'pg', connection: world.url });
   onTestFinished(() => knex.destroy());

@@ -41,6 +41,7 @@ import { MessageIds } from './message-id.ts';
 import type { GuaranteeOf, Guarantee, MessageId, MessageTypes, NewMessage, NewMessageOf } from './message-types.ts';
 import { canWriteTogether, writeApart, writeTogether } from './outbox-statements.ts';
 import { isMissing, Readiness } from './readiness.ts';
+import { refuseElsewhere } from './refuse-elsewhere.ts';
 import { statusSteps, type StatusAnswer, type StatusQuestion } from './status.ts';
 import { lostLine, VolatileQueue, type Lost, type VolatileCounters } from './volatile.ts';
 
@@ -148,6 +149,7 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     let writer = this.#writers.get(tx);
     if (writer === undefined) {
       const session = sessionOf(tx);
+      if ((tx as unknown) !== this.#db) refuseElsewhere(sessionOf(this.#db), session);
       if (session.kind === 'sync' && this.#options.durability === 'require') assertDurable(tx as SyncHandle);
       writer = this.#writer(tx, session);
       this.#writers.set(tx, writer);
@@ -289,6 +291,7 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
       if (this.#options.durability === 'require') yield* durably(this.#db, dialect);
     }
     const identity = guarded ? this.#readiness.identity : undefined;
+    if (guarded) yield* this.#readiness.guard(session, rows[0]!.message.id);
     try {
       if (!canWriteTogether(dialect)) {
         yield* undivided(dialect, all(rows.flatMap((row) => writeApart(dialect, row, { channel, nowMs }))));

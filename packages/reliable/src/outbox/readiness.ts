@@ -14,6 +14,7 @@ import { perform, sessionOf, type Session } from '../sql/session.ts';
 import { sqlStateOf } from '../sql/sql-state.ts';
 import { prepared, run, type Steps } from '../sql/statement.ts';
 import { asTextOrNull } from '../sql/values.ts';
+import { canWriteTogether } from './outbox-statements.ts';
 
 export class Readiness {
   /** Of the database that the outbox was made for; undefined while it is not known. */
@@ -25,6 +26,10 @@ export class Readiness {
   #known = false;
   /** Somebody has waited for the present question in vain. */
   #slow = false;
+  /** By handle: the database its connection is in. */
+  readonly #databases = new WeakMap<Session, string | undefined>();
+  /** What was added before the answer was there: the first message of each database. */
+  readonly #early = new Map<string, string>();
 
   constructor(db: Database, durable: boolean, timers: Timers) {
     this.#db = db;
@@ -65,6 +70,30 @@ export class Readiness {
     });
   }
 
+  /**
+   * Looks where the transaction of an asynchronous handle is, by a question on its own connection, once; unless the statement that writes can look
+   * itself. Throws WRONG_DATABASE. Before it is known which database is the outbox's, that cannot be waited for, since the transaction may
+   * hold the only connection there is: then it is compared as soon as it is known, and a difference is a warning of the process.
+   */
+  *guard(session: Session, id: string): Steps<void> {
+    if (session.kind === 'sync' || (this.#known && canWriteTogether(session.dialect))) return;
+    if (!this.#databases.has(session)) this.#databases.set(session, yield* identitySteps(session.dialect));
+    const database = this.#databases.get(session);
+    if (database === undefined) return;
+    if (!this.#known) this.#early.set(database, this.#early.get(database) ?? id);
+    else if (this.identity !== undefined && database !== this.identity)
+      throw fail('WRONG_DATABASE', `the outbox's is ${this.identity}`);
+  }
+
+  #compareEarly(): void {
+    for (const [database, id] of this.#early) {
+      if (database === this.identity) continue;
+      const where = `database ${database}, and the outbox's is ${this.identity}`;
+      process.emitWarning(`WRONG_DATABASE: message ${id}, and perhaps more, was added to ${where}`, 'TallystickOutbox');
+    }
+    this.#early.clear();
+  }
+
   async #ask(): Promise<void> {
     if (this.#durable) await assertDurable(this.#db);
     const ask = (session: Session): string | undefined | Promise<string | undefined> =>
@@ -72,6 +101,7 @@ export class Readiness {
     // A single connection may have the caller's transaction open: the question is a read and may be asked inside it.
     this.identity = await (recogniseRoot(this.#db) !== undefined ? connectionsOf(this.#db).use(ask) : ask(sessionOf(this.#db)));
     this.#known = true;
+    this.#compareEarly();
   }
 }
 
