@@ -101,8 +101,8 @@ export class Connection {
   inFlightBytes = 0;
   /** Senders that this account, which they share, has turned away: a line, whose first one goes before all others. */
   readonly turnedAway = new Set<TurnedAway>();
-  /** The broker has said that it stores a numbered request once, however often it comes. */
-  deduplicates = false;
+  /** Whether the broker has said that it stores a numbered request once, however often it comes; undefined until this peer has said either. */
+  deduplicates: boolean | undefined = undefined;
   readonly #peers: Peers;
   #held = false;
   #failures = 0;
@@ -219,7 +219,7 @@ export class Connection {
     this.state = 'open';
     this.#failures = 0;
     // Another broker may listen there now.
-    this.deduplicates = false;
+    this.deduplicates = undefined;
     this.generation++;
     owner.opened(this);
     const waiting = this.#waiting;

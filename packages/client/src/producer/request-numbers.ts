@@ -62,13 +62,18 @@ export class RequestNumbers {
     if (lane.gapAt < 0 || batch.number < lane.gapAt) lane.gapAt = batch.number;
   }
 
-  /** The broker misses an earlier number. If none is still to come, there is a gap that only a new epoch ends. */
-  missesEarlier(batch: ProducerBatch): void {
+  /**
+   * The broker misses an earlier number. If none is still to come, there is a gap that only a new epoch ends: nothing from this batch on can
+   * have been stored. False: the batch may have been, and then the broker has forgotten it, so it must not go again.
+   */
+  missesEarlier(batch: ProducerBatch): boolean {
     const { lane } = batch;
-    if (batch.epoch !== lane.epoch || lane.lowestInFlight(batch) !== undefined) return;
-    if (lane.batches.some((other) => other.number >= 0 && other.number < batch.number)) return;
+    if (batch.epoch !== lane.epoch || lane.lowestInFlight(batch) !== undefined) return true;
+    if (lane.batches.some((other) => other.number >= 0 && other.number < batch.number)) return true;
+    if (batch.maybeStored) return false;
     if (lane.gapAt < 0 || batch.number - 1 < lane.gapAt) lane.gapAt = Math.max(0, batch.number - 1);
     if (batch.number === 0) batch.number = -1;
+    return true;
   }
 
   #beginEpoch(lane: Lane): void {

@@ -17,8 +17,9 @@
  *                                                       (after the first attempt without a pause)
  *    never written (refused)                            back in front of its lane
  *    may be stored, silence, connection lost            fails as unknown; with numbers that the broker honours: sent again until
- *                                                       deliveryTimeoutMs, then unknown
- *    an earlier number is missing                       back in front of its lane, in a new epoch if no earlier one is to come
+ *                                                       deliveryTimeoutMs, then unknown; to brokers that honour them only
+ *    an earlier number is missing                       back in front of its lane, in a new epoch if no earlier one is to come; but fails
+ *                                                       as unknown if none is and it may be stored: who has forgotten tells no repetition
  *    13 for several records, surely not stored          cut in two, each half goes on for itself
  *    any other                                          fails
  *
@@ -221,7 +222,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     const mayBeCut = batch.count > 1 && !batch.maybeStored && !this.#isLate(batch);
     if (reply.code === ResponseCode.MESSAGE_ILLEGAL && mayBeCut) return this.#split(batch);
     const reason = this.#numbers === undefined ? undefined : reply.fields().get('TS_REASON');
-    if (reason === 'OUT_OF_ORDER') return this.#outOfOrder(batch);
+    if (reason === 'OUT_OF_ORDER') return this.#outOfOrder(batch, reply);
     if (reason === 'DUPLICATE_TOO_OLD') {
       this.#counters.duplicates++;
       return this.#succeed(batch, this.#answerOf(batch, batch.lane.queueId, -1, -1, '', ''));
@@ -238,9 +239,9 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     batch.ended?.();
   }
 
-  /** The batch is known not to be stored: an earlier number has not arrived. Not counted as an attempt. */
-  #outOfOrder(batch: ProducerBatch): void {
-    this.#numbers!.missesEarlier(batch);
+  /** This attempt is known not to be stored: an earlier number has not arrived. Not counted as an attempt. */
+  #outOfOrder(batch: ProducerBatch, reply: Frame): void {
+    if (!this.#numbers!.missesEarlier(batch)) return this.#giveUp(batch, this.#refusal(batch, 0, reply));
     batch.attempts = Math.max(1, batch.attempts - 1);
     this.#counters.retries += batch.count;
     this.#accumulator.requeue(batch);
@@ -307,9 +308,16 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
         hurried || batch.closed || batch.frames !== undefined ? batch.notBeforeMs : batch.createdMs + options.lingerMs;
       if (readyMs > nowMs) return this.wakeAt(Math.min(readyMs, expiresMs));
       const connection = this.#roomFor(batch);
-      if (connection === undefined) return this.wakeAt(expiresMs);
+      if (connection !== undefined) {
+        lane.batches.shift();
+        this.#send(batch, connection, nowMs);
+        continue;
+      }
+      if (!batch.maybeStored) return this.wakeAt(expiresMs);
+      if (this.#owner.connectionOf(lane)?.deduplicates !== false)
+        return this.wakeAt(Math.min(expiresMs, nowMs + options.retryBackoffMs));
       lane.batches.shift();
-      this.#send(batch, connection, nowMs);
+      this.#end(batch, fail('CONNECTION_LOST', 'it may be stored, and the broker that came back does not honour idempotence'));
     }
   }
 
@@ -333,7 +341,6 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     const { lane } = batch;
     const options = this.#options;
     if (lane.inFlight > 0 && lane.inFlight + batch.requests > options.maxInFlightPerQueue) return undefined;
-    if (this.#numbers !== undefined && !this.#numbers.mayGo(batch, this.#epochBegan)) return undefined;
     const connection = this.#owner.connectionOf(lane);
     if (connection === undefined) return undefined;
     if (connection.peer === undefined) {
@@ -345,6 +352,8 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
       (connection.inFlightMessages + batch.count <= options.maxInFlightMessages &&
         connection.inFlightBytes + batch.end <= options.maxInFlightBytes);
     if (fits && (connection.turnedAway.size === 0 || connection.firstInLine() === this)) return connection;
+    if (batch.maybeStored && connection.deduplicates !== true) return undefined;
+    if (this.#numbers !== undefined && !this.#numbers.mayGo(batch, this.#epochBegan)) return undefined;
     // Others' answers make room too: the connection wakes the first whom it has turned away.
     connection.turnedAway.add(this);
     this.#turnedAwayBy.add(connection);
@@ -508,7 +517,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   /** Whether a batch that may be stored can be sent again all the same, because its broker tells repetitions. */
   #mayRepeat(batch: ProducerBatch, error: SendError): boolean {
     if (this.#numbers === undefined || !(error instanceof IndefiniteError) || error.code === 'MALFORMED_ANSWER') return false;
-    if (batch.connection!.deduplicates) return true;
+    if (batch.connection!.deduplicates === true) return true;
     if (!this.#toldUnprotected) {
       this.#toldUnprotected = true;
       this.#owner.report('idempotence is on, but a broker does not honour it: sends that may be stored are not repeated', error);

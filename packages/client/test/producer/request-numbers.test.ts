@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '@tallystick/base/testing';
+import type { SendError } from '../../src/errors.ts';
 import type { GivenProducerOptions } from '../../src/options.ts';
 import { ProducerBatch } from '../../src/producer/producer-batch.ts';
 import { QueueLane } from '../../src/producer/queue-lane.ts';
@@ -101,6 +102,19 @@ describe('numbered requests', () => {
     expect(numbered).toEqual(['x0:0', 'a0:1', 'a1:0']);
   });
 
+  it('begin no new epoch for what may be stored when the broker has forgotten the earlier ones', () => {
+    const { numbered, told } = run(['x', 'a'], ['ok', 'cut', GAP]);
+    expect(told).toEqual(['x', 'aTIMEOUT']);
+    expect(numbered).toEqual(['x0:0', 'a0:1', 'a0:1']);
+  });
+
+  it('go on in a new epoch behind what has ended as unknown', () => {
+    const { numbered, told } = run(['x', 'a', 'b'], ['ok', { code: 1 }, GAP, GAP, GAP]);
+    expect(told).toEqual(['x', 'aTIMEOUT', 'b']);
+    expect(numbered.filter((line) => line.startsWith('a'))).toEqual(['a0:1', 'a0:1']);
+    expect(numbered.at(-1)).toBe('b1:0');
+  });
+
   it('are unknown, not unsent, when their time is over after an attempt that may be stored', () => {
     const reactions = new Array<Reaction>(200).fill({ code: 1 });
     const { told } = run(['a'], reactions, { deliveryTimeoutMs: 2000 });
@@ -182,6 +196,52 @@ describe('what a broker has said about numbers', () => {
     stage.time.advance(2000);
     expect([told, sends]).toEqual([['ok', 'CONNECTION_LOST'], 1]);
   });
+
+  it('is asked when a repetition leaves: a broker that comes back without it does not get one', () => {
+    const { stage, told, sends } = comesBack((stage) => void (stage.broker.deduplicates = false));
+    stage.time.advance(2000);
+    expect([told, sends()]).toEqual([['CONNECTION_LOST unknown'], 1]);
+  });
+
+  it('is waited for before a repetition leaves', () => {
+    let answer: (reaction: Reaction) => void = () => {};
+    const { stage, told, sends } = comesBack(
+      (stage) => {
+        stage.broker.script = (code) => (code === 34 && !stage.broker.deduplicates ? 'silent' : 'ok');
+        stage.broker.deduplicates = false;
+        answer = () => (stage.broker.deduplicates = true);
+      },
+      { requestTimeoutMs: 500 },
+    );
+    stage.time.advance(400);
+    expect([told, sends()]).toEqual([[], 1]);
+    // The heartbeat without an answer ends the connection; the next one tells.
+    answer('ok');
+    stage.time.advance(10_000);
+    expect([told, sends()]).toEqual([['ok'], 2]);
+  });
+
+  /** A send is stored by a broker that honours numbers, whose line breaks before the answer; then something about it changes. */
+  function comesBack(then: (stage: Stage) => void, options: GivenProducerOptions = {}) {
+    const stage = new Stage();
+    stage.broker.topics.set('t', 1);
+    stage.broker.deduplicates = true;
+    const producer = stage.client().producer({ idempotence: true, retryBackoffMs: 10, ...options });
+    producer.send({ topic: 't', value: 'warm' }, () => {});
+    stage.time.settle();
+    const before = stage.broker.sends.length;
+    stage.broker.script = (code) => {
+      if (code !== 310) return 'ok';
+      stage.broker.script = () => 'ok';
+      then(stage);
+      return 'cut';
+    };
+    const told: string[] = [];
+    const say = (error: SendError | undefined): void =>
+      void told.push(error === undefined ? 'ok' : `${error.code} ${error.outcome}`);
+    producer.send({ topic: 't', value: 'PAY' }, say);
+    return { stage, told, sends: () => stage.broker.sends.length - before };
+  }
 
   it('lets nothing that may be stored be cut in two, which would give it new numbers', () => {
     const stage = new Stage();
