@@ -5,7 +5,7 @@ import type { Counters } from '../counters.ts';
 /**
  * What is held for all connections together (unfinished and waiting requests, unanswered sends, answers that nobody has taken), against
  * `clientBytesMax`. Each connection has limits of its own; ten thousand of them are more than a machine has. Looked at as turns end,
- * every {@link LOOK_MS}, and by a timer while it is much.
+ * every {@link LOOK_MS}, and by a timer while it is much, or may be after what was read and pulled since.
  *
  *   free    under 70 %                                                                       → spare
  *   spare   sends are refused at the door: they are what can wait, and go elsewhere            → free under 60 %, short
@@ -19,29 +19,34 @@ export class ClientBytes {
   readonly #ports: { readonly clock: Clock; readonly timers: Timers };
   readonly #max: number;
   readonly #waiting: () => number;
+  readonly #readBytes: () => number;
   readonly #counters: Counters;
   readonly #changed: () => void;
   /** In the order in which they came. */
   readonly #peers = new Set<Peer>();
   #lookedMs = -Infinity;
+  /** What had been pulled and read then. */
   #pulledBytes = 0;
+  #lookedBytes = 0;
   #isSparing = false;
   #timer: Timer | undefined;
 
   /**
-   * `waiting`: bytes of requests that wait in lanes and of sends that wait for the store. `changed`: sends are refused from now on, or are
-   * no more.
+   * `waiting`: bytes of requests that wait in lanes and of sends that wait for the store. `readBytes`: what was read of connections, ever.
+   * `changed`: sends are refused from now on, or are no more.
    */
   constructor(
     ports: { readonly clock: Clock; readonly timers: Timers },
     max: number,
     waiting: () => number,
+    readBytes: () => number,
     counters: Counters,
     changed: () => void,
   ) {
     this.#ports = ports;
     this.#max = max;
     this.#waiting = waiting;
+    this.#readBytes = readBytes;
     this.#counters = counters;
     this.#changed = changed;
   }
@@ -64,13 +69,17 @@ export class ClientBytes {
     const { clientBytes, pulledBytes } = this.#counters;
     // Whatever was pulled since may still be on its way.
     const held = clientBytes + pulledBytes - this.#pulledBytes;
+    // The answer may come when no turn does any more.
+    if (held + wanted >= this.#max * MUCH) this.#lookLater();
     return held < this.#max * SHORT ? wanted : Math.min(wanted, SHORT_PULL_BYTES);
   }
 
-  /** A turn has ended. What it has begun, the answer to a pull for one, may come after it: there is one more look. */
+  /** A turn has ended. */
   turnEnded(nowMs: number): void {
+    const { clientBytes, pulledBytes } = this.#counters;
     if (nowMs - this.#lookedMs >= LOOK_MS) this.#look(nowMs);
-    this.#lookLater();
+    else if (clientBytes + pulledBytes - this.#pulledBytes + this.#readBytes() - this.#lookedBytes >= this.#max * MUCH)
+      this.#lookLater();
   }
 
   stop(): void {
@@ -81,6 +90,7 @@ export class ClientBytes {
   #look(nowMs: number): void {
     this.#lookedMs = nowMs;
     this.#pulledBytes = this.#counters.pulledBytes;
+    this.#lookedBytes = this.#readBytes();
     const waiting = this.#waiting();
     let bytes = waiting;
     for (const peer of this.#peers) bytes += held(peer);

@@ -36,6 +36,9 @@ export interface Server {
  * comparison. Otherwise it is copied into its lane, and the end of the turn serves lanes by precedence and share. A connection whose
  * request waits only for the next turn's credit is not read until then.
  *
+ * Sends have the credit of a whole turn while their connections are read, which `ReadBudget` ends after a few ms: what is read in the rest
+ * of the turn is only copied. What connections have kept back is handed out between turns, one share at a time.
+ *
  * Promises: in a lane, first come is first served; a request is served once, or answered busy with the cause named and counted
  * (a one-way request is only counted), never both; confirmations (37) are always served; waiting takes no more memory than the
  * lanes' limits and one chunk per connection. Knows nothing of messages.
@@ -95,13 +98,16 @@ export class FlowControl {
     this.#admission = admission;
     this.#watch = new DiskWatch(options.osPageCacheBusyTimeOutMills);
     this.#gate = new StoreGate(store, admission, options);
-    this.#reading = new ReadBudget(ports.clock, () => {
-      if (!this.#isArmed) this.#arm();
-    });
+    this.#reading = new ReadBudget(
+      ports.clock,
+      () => this.#readingBegins(),
+      () => this.#readingIsOver(),
+    );
     this.#memory = new ClientBytes(
       ports,
       options.clientBytesMax,
       () => this.#waitingBytes(),
+      () => this.#reading.readBytes,
       counters,
       () => this.#memoryChanged(),
     );
@@ -219,6 +225,16 @@ export class FlowControl {
     if (!this.#isArmed) this.#arm();
   }
 
+  #readingBegins(): void {
+    if (!this.#isArmed) this.#arm();
+    const lane = this.#sends;
+    if (lane.credit > 0) lane.credit = Math.min(lane.creditMax, this.#gate.room);
+  }
+
+  #readingIsOver(): void {
+    this.#sends.credit = Math.min(this.#sends.credit, 0);
+  }
+
   #arm(): void {
     this.#isArmed = true;
     this.#turnMs = this.#clock.monotonic();
@@ -242,13 +258,12 @@ export class FlowControl {
       const mayServe = this.#mayServe(lane);
       lane.relax(!mayServe);
       waiting += lane.line.size;
-      if (lane.line.size > 0) {
-        lane.credit = 0;
-        if (mayServe && !this.#isArmed) this.#arm();
-      } else if (!mayServe || (lane === this.#sends && (this.#isRejecting() || this.#memory.isSparing))) {
+      if (mayServe && !this.#isArmed && (lane.line.size > 0 || lane.held.size > 0)) this.#arm();
+      if (lane.line.size > 0) lane.credit = 0;
+      else if (!mayServe || (lane === this.#sends && (this.#isRejecting() || this.#memory.isSparing))) {
         lane.credit = 0;
         isShut = true;
-      } else lane.credit = lane === this.#sends ? Math.min(lane.creditMax, this.#gate.room) : lane.creditMax;
+      } else lane.credit = lane === this.#sends ? Math.min(lane.share, this.#gate.room) : lane.creditMax;
     }
     this.#isWaiting = waiting > 0 || isShut;
     this.#memory.turnEnded(nowMs);

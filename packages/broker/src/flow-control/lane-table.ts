@@ -84,8 +84,8 @@ export const LANES: readonly LaneRow[] = [
     capacity: 'sendThreadPoolQueueCapacity',
     bytes: 'sendQueueBytesMax',
     share: 'sendShareBytes',
-    // 8 MiB: more than a few busy connections can say in a turn, which `ReadBudget` bounds. What is read is served without a copy. A thousand
-    // that say a little each are bounded by nothing else.
+    // 8 MiB: more than is read in the time that `ReadBudget` gives a turn, so that what is read in it is served without a copy. What is read
+    // after that time has no credit, and what was kept back from it has one share.
     sharesAtOnce: 16,
     cost: 256,
     wait: 'waitTimeMillsInSendQueue',

@@ -41,13 +41,20 @@ export class Lane {
   }
 
   /**
-   * Has the connections read again when there is room. Also when the lane is shut, and refuses: what lies in a connection that is not
-   * read hears of nothing, and the lane may take long to empty.
+   * Has connections read again when there is room, the first held first, as many as have kept back one share together: a thousand would
+   * fill the lane with one request each and be held again. All of them when the lane is shut, and refuses: what lies in a connection that
+   * is not read hears of nothing, and the lane may take long to empty.
    */
   relax(isShut: boolean): void {
-    if (this.held.size === 0 || (this.isHalfFull && !(isShut && this.row.neverDrops !== true))) return;
-    for (const peer of this.held) connectionOf(peer).release(Hold.LANE);
-    this.held.clear();
+    const isRefusing = isShut && this.row.neverDrops !== true;
+    if (this.held.size === 0 || (this.isHalfFull && !isRefusing)) return;
+    let left = isRefusing ? Infinity : this.share;
+    for (const peer of this.held) {
+      if (left <= 0) break;
+      left -= peer.heldBytes;
+      this.held.delete(peer);
+      connectionOf(peer).release(Hold.LANE);
+    }
   }
 
   /** As people see it. */

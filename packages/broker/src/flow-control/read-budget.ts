@@ -7,23 +7,28 @@ import { connectionOf } from '../connection.ts';
  * else happens meanwhile: no answer leaves, no control request is looked at. After {@link READ_MS} the connections that have more to
  * say than one read takes rest until the end of the turn, and those that were not read come first in the next one.
  *
- * What has been read is handled to its end before a connection rests: nothing lies here read and unseen. Resting is the only thing that
- * happens; what is not read stays in the sockets, and in time with the other side. A connection that says little never rests.
+ * What has been read is handed on to its end before a connection rests: nothing lies here read and unseen, and what is not read stays in
+ * the sockets, and in time with the other side. A connection that says little never rests: it may say something that is urgent. A thousand
+ * that say a little each are why the owner is told when time is up, and lets wait what can.
  */
 export class ReadBudget {
   readonly #clock: Clock;
   readonly #onBegin: () => void;
+  readonly #onSpent: () => void;
   /** Connections that had more to say than one read takes, the one longest unread first. */
   readonly #busy = new Set<Reader>();
   #beganMs = NEVER;
   #isSpent = false;
   /** Connections that rest. */
   resting = 0;
+  /** Bytes that were read, ever. */
+  readBytes = 0;
 
-  /** `onBegin`: something is read for the first time in this turn; `end` must be called at its end. */
-  constructor(clock: Clock, onBegin: () => void) {
+  /** `onBegin`: something is read for the first time in this turn; `end` must be called at its end. `onSpent`: its time for reading is up. */
+  constructor(clock: Clock, onBegin: () => void, onSpent: () => void) {
     this.#clock = clock;
     this.#onBegin = onBegin;
+    this.#onSpent = onSpent;
   }
 
   /** Watches what is read of a connection. */
@@ -33,6 +38,7 @@ export class ReadBudget {
     wire.onBytes = (chunk) => {
       if (this.#beganMs === NEVER) this.#begin();
       reader.isRead = reader.isResting;
+      this.readBytes += chunk.length;
       deliver(chunk);
       this.#wasRead(reader, chunk.length);
     };
@@ -64,6 +70,7 @@ export class ReadBudget {
     } else if (!reader.isResting) this.#busy.delete(reader);
     if (this.#isSpent || this.#clock.monotonic() - this.#beganMs < READ_MS) return;
     this.#isSpent = true;
+    this.#onSpent();
     for (const each of this.#busy) this.#rest(each);
   }
 

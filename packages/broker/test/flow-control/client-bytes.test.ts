@@ -1,7 +1,10 @@
 import { pipe, type Wire } from '@tallystick/base';
-import { PullFlag } from '@tallystick/remoting';
+import { ManualTime } from '@tallystick/base/testing';
+import { PullFlag, type Peer } from '@tallystick/remoting';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { Counters } from '../../src/counters.ts';
 import { OVERLOAD_TEXT } from '../../src/flow-control/busy-texts.ts';
+import { ClientBytes } from '../../src/flow-control/client-bytes.ts';
 import { Stage, type TestClient } from '../broker-stage.ts';
 
 const KIB = 1024;
@@ -121,5 +124,77 @@ describe('when much is held for all connections together', () => {
     expect(stage.core.counters.clientBytes).toBeLessThan(4096 * KIB * 0.95);
     expect(stage.core.counters.connections).toBe(4);
     expect(idle.heartbeat({ producers: ['pay'] }).code).toBe(0);
+  });
+});
+
+describe('a timer of its own', () => {
+  /** Of 1,000 bytes: what is read and held is told; timers are counted. */
+  function quiet() {
+    const time = new ManualTime();
+    const line = { heldBytes: 0, outputBytes: 0 };
+    const seen = { armed: 0, readBytes: 0, counters: new Counters(), line, time };
+    const timers = {
+      after: (ms: number, run: () => void) => {
+        seen.armed++;
+        return time.after(ms, run);
+      },
+      cancel: (timer: object) => time.cancel(timer),
+    };
+    const memory = new ClientBytes(
+      { clock: time, timers },
+      1000,
+      () => 0,
+      () => seen.readBytes,
+      seen.counters,
+      () => {},
+    );
+    memory.entered(line as unknown as Peer);
+    const turn = (afterMs: number): void => {
+      time.advance(afterMs);
+      memory.turnEnded(time.monotonic());
+    };
+    return { ...seen, seen, memory, turn };
+  }
+
+  it('is armed by no turn while all that was read and pulled since the last look would be less than half', () => {
+    const { seen, turn } = quiet();
+    for (let n = 0; n < 500; n++) {
+      seen.readBytes += 4;
+      seen.counters.pulledBytes += 4;
+      turn(n % 7 === 0 ? 60 : 1);
+    }
+    expect(seen.armed).toBe(0);
+  });
+
+  it.each(['readBytes', 'pulledBytes'] as const)(
+    'is armed once by %s that may make it half, and looks when no turn comes',
+    (what) => {
+      const { seen, turn, line, counters, time } = quiet();
+      turn(100);
+      if (what === 'readBytes') seen.readBytes += 600;
+      else counters.pulledBytes += 600;
+      for (let n = 0; n < 5; n++) turn(1);
+      expect(seen.armed).toBe(1);
+      line.heldBytes = 400;
+      time.advance(50);
+      expect(counters.clientBytes).toBe(400);
+      expect([seen.armed, time.timersWaiting]).toEqual([1, 0]);
+    },
+  );
+
+  it('is armed by an answer to a pull that may make it half, and again and again while it is', () => {
+    const { seen, turn, memory, line, counters, time } = quiet();
+    turn(100);
+    expect(memory.ofPull(400)).toBe(400);
+    expect(seen.armed).toBe(0);
+    expect(memory.ofPull(600)).toBe(600);
+    expect(seen.armed).toBe(1);
+    line.outputBytes = 600;
+    time.advance(500);
+    expect(counters.clientBytes).toBe(600);
+    expect(seen.armed).toBeGreaterThan(5);
+    line.outputBytes = 100;
+    time.advance(100);
+    expect([counters.clientBytes, time.timersWaiting]).toEqual([100, 0]);
   });
 });

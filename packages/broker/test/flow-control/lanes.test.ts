@@ -40,6 +40,7 @@ class FakePeer {
   readonly state: Connection;
   isPaused = false;
   isOpen = true;
+  readonly heldBytes = 0;
   readonly #yard: Yard;
 
   constructor(yard: Yard) {

@@ -15,13 +15,18 @@ class Yard {
   readonly log: string[] = [];
   readonly budget: ReadBudget;
   begun = 0;
+  spent = 0;
   msPerChunk = 2;
   readonly peers: { isOpen: boolean; congested: boolean; state: Connection; pause(): void; resume(): void }[] = [];
   readonly wires: Wire[] = [];
   nowMs = 0;
 
   constructor(connections: number) {
-    this.budget = new ReadBudget({ now: () => 0, monotonic: () => this.nowMs }, () => this.begun++);
+    this.budget = new ReadBudget(
+      { now: () => 0, monotonic: () => this.nowMs },
+      () => this.begun++,
+      () => this.spent++,
+    );
     for (let n = 0; n < connections; n++) this.#add(n);
   }
 
@@ -69,6 +74,18 @@ describe('one turn', () => {
     yard.end();
     expect(yard.seen()).toBe('+1 +2 +0 +3');
     expect(yard.begun).toBe(2);
+  });
+
+  it('tells once when its time is up, also when all say little', () => {
+    const yard = new Yard(9);
+    for (const n of [0, 1]) yard.read(n, SHORT);
+    expect(yard.spent).toBe(0);
+    for (const n of [2, 3, 4, 5]) yard.read(n, SHORT);
+    expect(yard.spent).toBe(1);
+    yard.end();
+    yard.read(6, SHORT);
+    expect([yard.begun, yard.spent]).toEqual([2, 1]);
+    expect(yard.seen()).toBe('');
   });
 
   it('handles every chunk that it has read, to its end', () => {
@@ -142,7 +159,11 @@ describe('a connection that rests and whose peer was held and let go meanwhile',
   /** A peer of its own, in the middle of a frame that is longer than all it is told here. */
   class Held {
     readonly time = new ManualTime();
-    readonly budget = new ReadBudget(this.time, () => {});
+    readonly budget = new ReadBudget(
+      this.time,
+      () => {},
+      () => {},
+    );
     readonly wire = {
       remote: '10.0.0.1:1',
       isPaused: false,
