@@ -10,6 +10,8 @@ export class HalfPage {
   facts: HalfFacts | undefined;
   /** Position of the first half that was added; later ones are higher. */
   firstPosition = -1;
+  /** Position of the latest decision on one of them since the start; -1 without one. */
+  decidedAt = -1;
 }
 
 export const PAGE_HALVES = 4096;

@@ -160,6 +160,17 @@ export class HalfTable {
     return offset >= 0 && this.settle(offset, outcome);
   }
 
+  /** A decision on a half was appended; positions grow. */
+  decided(offset: number, position: number): void {
+    const page = this.#page(offset);
+    if (page !== undefined) page.decidedAt = position;
+  }
+
+  /** Position of the latest decision in this process on a half or on one of its neighbours; -1 without one, Infinity if that is forgotten. */
+  decidedAt(offset: number): number {
+    return this.#page(offset)?.decidedAt ?? Number.POSITIVE_INFINITY;
+  }
+
   /** The question about an open row has been sent `checks` times in all. */
   setChecks(offset: number, checks: number): void {
     const page = this.#page(offset);

@@ -46,8 +46,6 @@ export class TransactionEnds implements AppendSink {
   #reading = 0;
   /** Decisions that are appended and not yet durable, and repeats that wait for them. */
   #undurable = 0;
-  /** Position of the latest decision in the log. */
-  #lastDecision = -1;
   #timer: Timer | undefined;
 
   constructor(
@@ -171,7 +169,7 @@ export class TransactionEnds implements AppendSink {
     m.preparedTransactionOffset = position;
     this.#halves.committing = offset;
     try {
-      return this.#decided(this.#store.append(m, 'synced', sink, token) ? m.position : -1);
+      return this.#decided(offset, this.#store.append(m, 'synced', sink, token) ? m.position : -1);
     } finally {
       this.#halves.committing = -1;
     }
@@ -179,12 +177,12 @@ export class TransactionEnds implements AppendSink {
 
   #appendRollback(offset: number, position: number, sink: AppendSink, token: number): boolean {
     const body = rollbackBody(position, offset);
-    return this.#decided(this.#store.appendControl(ControlType.ROLLBACK, CONTROL_VERSION, body, 'synced', sink, token));
+    return this.#decided(offset, this.#store.appendControl(ControlType.ROLLBACK, CONTROL_VERSION, body, 'synced', sink, token));
   }
 
-  #decided(position: number): boolean {
+  #decided(offset: number, position: number): boolean {
     if (position < 0) return false;
-    this.#lastDecision = position;
+    this.#halves.table.decided(offset, position);
     this.#undurable++;
     return true;
   }
@@ -232,17 +230,18 @@ export class TransactionEnds implements AppendSink {
   }
 
   /**
-   * All that has been decided by now is asked for: which of it this waiter repeats is not known any more. A refusal waits like a
+   * The decision is somewhere before the latest one on the halves of its page; where is not known any more. A refusal waits like a
    * success: who takes another's verdict for a fact must still find it after a power cut.
    */
   #whenDurable(waiter: Waiter, refusal: string | undefined): void {
+    const decidedAt = this.#halves.table.decidedAt(waiter.claim.offset);
     this.#undurable++;
     const sink = sinkOf((outcome) => {
       this.#undurable--;
       this.#finish(waiter, outcome, refusal);
       this.#relax();
     });
-    this.#store.whenKept(this.#lastDecision, -1, 'synced', sink, 0);
+    this.#store.whenKept(decidedAt, -1, 'synced', sink, 0);
   }
 
   /** Holds a repeated claim against the half record itself: the table has forgotten its facts. */

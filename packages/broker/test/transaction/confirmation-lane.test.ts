@@ -1,10 +1,21 @@
 import { RequestCode, wireFields } from '@tallystick/remoting';
 import { describe, expect, it, vi } from 'vitest';
+import { PAGE_HALVES } from '../../src/transaction/half-page.ts';
 import { TransactionEnds } from '../../src/transaction/transaction-ends.ts';
 import { halfOf, Stage, type Half, type TestClient } from '../broker-stage.ts';
 
 function tell(client: TestClient, half: Half, verdict: 'commit' | 'rollback'): void {
   client.peer.oneway(RequestCode.END_TRANSACTION, wireFields('END_TRANSACTION', client.end(half, verdict)));
+}
+
+function thousandsOfHalves(client: TestClient, thousands: number): Half[] {
+  const halves: Half[] = [];
+  for (let n = 0; n < 1000 * thousands;) {
+    const sent = Array.from({ length: 1000 }, () => client.beginHalf('orders', 'x', `K${n++}`));
+    client.stage.until(() => sent.every(({ answer }) => answer !== undefined));
+    halves.push(...sent.map(({ answer }, at) => halfOf(answer!, `K${n - 1000 + at}`)));
+  }
+  return halves;
 }
 
 describe('the lane of confirmations', () => {
@@ -70,6 +81,25 @@ describe('the lane of confirmations', () => {
     expect(stage.core.counters.endsRepeated).toBe(1);
   });
 
+  it('does not let the repeat of an old verdict wait for the sync of a new one', () => {
+    const stage = new Stage({ syncFlushTimeoutMs: 60_000, halvesPerGroupMax: 5000, segmentBytes: 16 << 20 }).start();
+    const client = stage.client();
+    const halves = thousandsOfHalves(client, 5);
+    const [old, young] = [halves[0]!, halves[PAGE_HALVES]!];
+    expect([old.offset, young.offset]).toEqual([0, PAGE_HALVES]);
+    expect(client.call('END_TRANSACTION', client.end(old, 'commit')).code).toBe(0);
+    stage.syncDelayMs = 1000;
+    const first = client.begin('END_TRANSACTION', client.end(young, 'commit'));
+    const repeats = (['commit', 'rollback'] as const).map((verdict) => client.begin('END_TRANSACTION', client.end(old, verdict)));
+    const again = client.begin('END_TRANSACTION', client.end(young, 'commit'));
+    stage.until(() => repeats.every(({ answer }) => answer !== undefined));
+    expect(repeats.map(({ answer }) => answer!.code)).toEqual([0, 1]);
+    expect(repeats[1]!.answer!.remark).toContain('decided otherwise: committed');
+    expect([first.answer, again.answer]).toEqual([undefined, undefined]);
+    stage.until(() => again.answer !== undefined);
+    expect([first.answer?.code, again.answer?.code]).toEqual([0, 0]);
+  });
+
   it('writes nothing for a repeat whose verdict is still uncertain, and says so', () => {
     const stage = new Stage({ syncFlushTimeoutMs: 100 }).start();
     const client = stage.client();
@@ -98,7 +128,8 @@ describe('the lane of confirmations', () => {
   });
 
   it('carries out more than may read from the disk at once, after a restart and with other reads in the line before them', () => {
-    const count = 12_000;
+    const thousands = 12;
+    const count = 1000 * thousands;
     const stage = new Stage({
       checkAfterMs: 600_000,
       checkIntervalMs: 600_000,
@@ -106,12 +137,7 @@ describe('the lane of confirmations', () => {
       segmentBytes: 16 << 20,
     });
     let client = stage.start().client();
-    const halves: Half[] = [];
-    for (let n = 0; n < count;) {
-      const sent = Array.from({ length: 1000 }, () => client.beginHalf('orders', 'x', `K${n++}`));
-      stage.until(() => sent.every(({ answer }) => answer !== undefined));
-      halves.push(...sent.map(({ answer }, at) => halfOf(answer!, `K${n - 1000 + at}`)));
-    }
+    const halves = thousandsOfHalves(client, thousands);
     client = stage.restart().client();
     const reader = stage.client();
     const others = Array.from({ length: 64 }, (_, n) => reader.begin('VIEW_MESSAGE_BY_ID', { offset: halves[n]!.position }));
