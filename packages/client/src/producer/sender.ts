@@ -347,13 +347,13 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
       connection.want();
       return undefined;
     }
+    if (batch.maybeStored && connection.deduplicates !== true) return undefined;
+    if (this.#numbers !== undefined && !this.#numbers.mayGo(batch, this.#epochBegan)) return undefined;
     const fits =
       connection.inFlightMessages === 0 ||
       (connection.inFlightMessages + batch.count <= options.maxInFlightMessages &&
         connection.inFlightBytes + batch.end <= options.maxInFlightBytes);
     if (fits && (connection.turnedAway.size === 0 || connection.firstInLine() === this)) return connection;
-    if (batch.maybeStored && connection.deduplicates !== true) return undefined;
-    if (this.#numbers !== undefined && !this.#numbers.mayGo(batch, this.#epochBegan)) return undefined;
     // Others' answers make room too: the connection wakes the first whom it has turned away.
     connection.turnedAway.add(this);
     this.#turnedAwayBy.add(connection);
