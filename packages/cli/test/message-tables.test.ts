@@ -189,6 +189,32 @@ describe('tallystick inbox', () => {
   });
 });
 
+describe.each([
+  ['outbox', 'tallystick_outbox'],
+  ['calls', 'tallystick_call'],
+])('tallystick %s', (name, table) => {
+  it('says of which channels there are messages that it does not list', { timeout: 60_000 }, async () => {
+    const db = open();
+    const insert = db.prepare(`insert into ${table} (id, channel, shard, topic, mode, state, attempts, tries, due_at,
+      created_at, changed_at, body_bytes) values (?, ?, 0, 'orders', 'immediate', ?, 0, 0, 0, 0, 0, 0)`);
+    const list = (...args: string[]) => run([name, 'list', ...args, '--database', database]);
+    insert.run(['1', '', 'dead']);
+    expect((await list()).out).not.toContain('--channel');
+    insert.run(['2', 'shop', 'dead']);
+    insert.run(['3', 'shop', 'waiting']);
+    insert.run(['4', 'bank', 'waiting']);
+    db.close();
+    const others = 'only those of no channel; there are also those of --channel bank, --channel shop';
+    expect((await list()).out).toContain(others);
+    expect((await list('--blocked')).out).toContain(others);
+    const json = await list('--json');
+    expect(jsonLines(json.out).map(({ id }) => id)).toContain('1');
+    expect(jsonLines(json.err)).toEqual([{ channel: '', others: ['bank', 'shop'] }]);
+    expect((await list('--channel', 'shop')).out).not.toContain('--channel');
+    expect((await list('--channel', 'shp')).out).toContain('shp has none; there are those of --channel bank, --channel shop');
+  });
+});
+
 describe('tallystick alarms', () => {
   it('are silenced for every process that watches the database', { timeout: 60_000 }, async () => {
     const db = open();

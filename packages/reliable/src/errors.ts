@@ -56,6 +56,11 @@ export const ERRORS = {
       'The database handle has no known shape (better-sqlite3, libsql, node:sqlite, pg, postgres.js, Kysely, Drizzle, Knex, TypeORM, MikroORM, Prisma, or an object with tallystick, dialect, execute and inTransaction)',
     retry: 'never',
   },
+  TURN_TIMEOUT: {
+    sentence:
+      'What was begun before in the same transaction has not ended for so long. Perhaps this is part of it and has lost its asynchronous context (AsyncLocalStorage) on the way, so that each waits for the other',
+    retry: 'never',
+  },
   NO_ANSWER: { sentence: 'The database has not answered; its server may be gone without a word', retry: 'later' },
   CLOSED: { sentence: 'The database handle is closed', retry: 'never' },
   NOT_MIGRATED: {

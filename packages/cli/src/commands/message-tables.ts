@@ -112,7 +112,7 @@ async function list(words: TableWords, flags: ListFlags): Promise<void> {
   await usingMonitor(words, flags, async (monitor, open) => {
     if (flags.blocked === true) printBlocked(await monitor.blockedKeys(flags.limit), flags.json === true);
     else await printSelected(monitor, words, flags);
-    if (words.name === 'inbox') printOthers(flags, await consumersOf(open));
+    printOthers(words, flags, await partsOf(words, open));
   });
 }
 
@@ -129,26 +129,28 @@ async function printSelected(monitor: AwaitedMonitor, words: TableWords, flags: 
   if (oldestMs > 0) console.log(`the oldest that has not left is ${ageText(oldestMs)} old`);
 }
 
-/** Whoever names no consumer, or one that has no messages, shall not take an empty list for an empty table. JSON: on standard error, apart from the rows. */
-function printOthers({ consumer = '', json }: ListFlags, consumers: readonly string[]): void {
-  const others = consumers.filter((name) => name !== consumer && name !== '');
-  if (others.length === 0 || (consumer !== '' && consumers.includes(consumer))) return;
-  const named = others.map((name) => `--consumer ${oneLine(name)}`).join(', ');
-  if (json) console.error(JSON.stringify({ consumer, others }));
-  else if (consumer === '') console.log(`only those of no consumer; there are also those of ${named}`);
-  else console.log(`${oneLine(consumer)} has none; there are those of ${named}`);
+/** Whoever names no part, or one that has no messages, shall not take an empty list for an empty table. JSON: on standard error, apart from the rows. */
+function printOthers({ name }: TableWords, flags: ListFlags, parts: readonly string[]): void {
+  const word = name === 'inbox' ? 'consumer' : 'channel';
+  const part = flags[word] ?? '';
+  const others = parts.filter((one) => one !== part && one !== '');
+  if (others.length === 0 || (part !== '' && parts.includes(part))) return;
+  const named = others.map((one) => `--${word} ${oneLine(one)}`).join(', ');
+  if (flags.json) console.error(JSON.stringify({ [word]: part, others }));
+  else if (part === '') console.log(`only those of no ${word}; there are also those of ${named}`);
+  else console.log(`${oneLine(part)} has none; there are those of ${named}`);
 }
 
-/** One step along the index per consumer, however many messages each has. */
-async function consumersOf(open: OpenDatabase): Promise<string[]> {
-  const next = (after: string): string => `select min(channel) from tallystick_inbox where ${after}`;
+/** The channels or consumers in the table: one step along the index for each, however many messages it has. */
+async function partsOf({ table }: TableWords, open: OpenDatabase): Promise<string[]> {
+  const next = (after: string): string => `select min(channel) from ${table} where ${after}`;
   const rows = await open.rows(`with recursive part(name) as (
     select (${next('true')}) union all select (${next('channel > part.name')}) from part where part.name is not null
-  ) select name from part where name is not null order by name limit ${CONSUMERS_MAX}`);
+  ) select name from part where name is not null order by name limit ${PARTS_MAX}`);
   return rows.map(({ name }) => String(name));
 }
 
-const CONSUMERS_MAX = 100;
+const PARTS_MAX = 100;
 
 function printBlocked(keys: readonly BlockedKey[], json: boolean): void {
   if (json) {
