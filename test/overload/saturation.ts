@@ -75,8 +75,10 @@ async function saturate({ name, disk, options, times, inFlight, seconds, patienc
     const flood = await stage.flood(broker, { capacity: Math.max(16_000_000, OFFERED_MAX * seconds) });
     const prober = await stage.prober(broker, seconds + 2);
     const idle = await report(broker);
+    const beganMs = performance.now();
     const peak = await peakOf(flood, Math.min(5, Math.max(2, seconds / 4)), inFlight);
     const before = await report(broker);
+    const peakS = (performance.now() - beganMs) / 1000;
     await broker.ask({ do: 'reset' });
     const offered = peak.goodput * times;
     const { value: load, probe } = await probed(prober, () => run(flood, [{ seconds, rate: offered }]));
@@ -85,7 +87,12 @@ async function saturate({ name, disk, options, times, inFlight, seconds, patienc
     const recoveredS = await recovery(flood, Math.round(peak.goodput / 10), patienceS);
     const verdict = await readBack(flood);
     const visible = Number(await prober.ask({ do: 'visible' }));
-    const seen: Seen = { name, peak, load, probe, idle, before, after, peakMiB, recoveredS, verdict, visible, offered };
+    const costs = {
+      peak: costOf(idle, before, peakS),
+      load: costOf(before, after, load.seconds),
+      sender: [peak.cpuShare, load.cpuShare],
+    } as const;
+    const seen: Seen = { name, costs, peak, load, probe, before, after, peakMiB, recoveredS, verdict, visible, offered };
     return { name, checks: judge(seen), figures: figures(seen) };
   } finally {
     await stage.clear();
@@ -94,11 +101,17 @@ async function saturate({ name, disk, options, times, inFlight, seconds, patienc
 
 interface Seen {
   readonly name: string;
+  readonly costs: {
+    /** Of the broker, at its peak and under the load. */
+    readonly peak: Cost;
+    readonly load: Cost;
+    /** Cores that the sending process had then. */
+    readonly sender: readonly [number, number];
+  };
   readonly peak: FloodResult;
   readonly offered: number;
   readonly load: FloodResult;
   readonly probe: ProberResult;
-  readonly idle: BrokerReport;
   readonly before: BrokerReport;
   readonly after: BrokerReport;
   readonly peakMiB: number;
@@ -107,7 +120,20 @@ interface Seen {
   readonly visible: number;
 }
 
-function judge({ name, peak, load, probe, before, after, peakMiB, recoveredS, verdict, visible }: Seen) {
+/** What the broker's process had and used: with other work on the machine it is given less, and with refusals an acknowledgement costs more. */
+interface Cost {
+  readonly cores: number;
+  /** Processor time per acknowledged send, with what all others cost. */
+  readonly microsPerSend: number;
+}
+
+function costOf(from: BrokerReport, to: BrokerReport, seconds: number): Cost {
+  const cpuMs = to.cpuMs - from.cpuMs;
+  const sends = Number(to.counters['sends']) - Number(from.counters['sends']);
+  return { cores: Number((cpuMs / seconds / 1000).toFixed(2)), microsPerSend: Number(((1000 * cpuMs) / sends).toFixed(2)) };
+}
+
+function judge({ name, costs, peak, load, probe, before, after, peakMiB, recoveredS, verdict, visible }: Seen) {
   const checks = new Checks();
   const { answers } = after;
   const share = load.goodput / peak.goodput;
@@ -115,7 +141,7 @@ function judge({ name, peak, load, probe, before, after, peakMiB, recoveredS, ve
   checks.inTime(
     share >= GOODPUT_SHARE,
     `goodput is at least ${GOODPUT_SHARE * 100} % of the peak`,
-    `${load.goodput}/s of ${peak.goodput}/s, ${Math.round(share * 100)} %`,
+    `${load.goodput}/s of ${peak.goodput}/s, ${Math.round(share * 100)} %; ${told(costs)}`,
     isDiskBound,
   );
   const atOnce = [answers.overload, answers['reject-request'], answers['pc-synchronized'], answers.busy];
@@ -187,7 +213,13 @@ function judge({ name, peak, load, probe, before, after, peakMiB, recoveredS, ve
   return checks.list;
 }
 
-function figures({ peak, offered, load, probe, idle, before, after, peakMiB, recoveredS, verdict }: Seen) {
+function told({ peak, load, sender }: Seen['costs']): string {
+  const cost = ({ cores, microsPerSend }: Cost, its: number): string =>
+    `${cores} cores, ${microsPerSend} µs each, its sender ${its}`;
+  return `the broker had ${cost(load, sender[1])}; at its peak ${cost(peak, sender[0])}`;
+}
+
+function figures({ costs, peak, offered, load, probe, after, peakMiB, recoveredS, verdict }: Seen) {
   const { perSecond, ...rest } = load;
   return {
     peakPerSecond: peak.goodput,
@@ -197,18 +229,10 @@ function figures({ peak, offered, load, probe, idle, before, after, peakMiB, rec
     atBroker: Object.fromEntries(Object.entries(after.answers).filter(([, { count }]) => count > 0)),
     counters: after.counters,
     bytesPerMessage: Math.round(after.disk.bytes / Number(after.counters['sends'])),
-    /** Microseconds of processor time per acknowledged message, in the broker: at its peak, and under this load with what it refuses. */
-    brokerMicros: [microsPerSend(idle, before), microsPerSend(before, after)],
-    peakCpuShare: peak.cpuShare,
-    brokerCpuShare: Number(((after.cpuMs - before.cpuMs) / (load.seconds * 1000)).toFixed(2)),
+    costs,
     control: probe.latency,
     peakMiB,
     recoveredS,
     verdict,
   };
-}
-
-function microsPerSend(from: BrokerReport, to: BrokerReport): number {
-  const sends = Number(to.counters['sends']) - Number(from.counters['sends']);
-  return Number(((1000 * (to.cpuMs - from.cpuMs)) / sends).toFixed(2));
 }
