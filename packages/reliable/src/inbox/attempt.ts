@@ -18,9 +18,9 @@ import { pause } from '../waits.ts';
 import type { Answer } from '../sql/handles.ts';
 import type { Session } from '../sql/session.ts';
 import { plain, run, type Steps } from '../sql/statement.ts';
-import type { Delivery } from '../transports/transport.ts';
 import { receivedOf, type HandlerContext, type Rule } from './handlers.ts';
 import type { InboxDatabase } from './inbox-database.ts';
+import type { KnownDelivery } from './kept.ts';
 import { endLock, type Locks, type LockTicket } from './locks.ts';
 import { limited, type Limited } from './time-limit.ts';
 import type { InboxAlarm } from './inbox-alarm.ts';
@@ -30,7 +30,7 @@ export type AttemptResult =
   { readonly kind: 'handled' | 'duplicate' | 'behind' } | { readonly kind: 'failed'; readonly error: unknown };
 
 export interface Attempt<Tx> {
-  readonly delivery: Delivery;
+  readonly delivery: KnownDelivery;
   readonly rule: Rule<Tx>;
   /** Failures before this one. */
   readonly attempts: number;
@@ -43,7 +43,7 @@ export interface Effects<Tx> {
   emit(tx: Tx, message: NewMessage): Answer<Tx, string>;
   call(tx: Tx, request: CallRequest): Answer<Tx, string>;
   /** The confirmation that the sender asked for, in the same transaction. */
-  confirm(tx: Tx, delivery: Delivery): unknown;
+  confirm(tx: Tx, delivery: KnownDelivery): unknown;
 }
 
 export interface AttemptPorts<Tx> {

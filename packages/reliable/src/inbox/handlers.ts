@@ -40,7 +40,11 @@ function payloadOf({ body }: Delivery): unknown {
 }
 
 export interface HandleSettings<Tx> extends GivenOptions<typeof HANDLER_OPTIONS> {
-  /** The id by which repeats are recognised, for messages of foreign senders that give none. Default: the delivery's. */
+  /**
+   * The id by which repeats are recognised, and by which the handler and the table know the message: given, it decides, also where the sender
+   * gives an id of its own. For foreign senders that give none, or another one at each repeat. Two messages of one such id are one. Default:
+   * the delivery's id, by which alone a sender is confirmed to.
+   */
   readonly idOf?: ((delivery: Delivery) => string) | undefined;
   /** First guard: the lock under which the message is handled, such as `account:${id}`: as fine as possible, as coarse as the business needs. */
   readonly lock?: ((delivery: Delivery) => string) | undefined;

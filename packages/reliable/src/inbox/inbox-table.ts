@@ -9,7 +9,17 @@ import type { Delivery } from '../transports/transport.ts';
 import type { Failure } from './failure.ts';
 import type { InboxDatabase } from './inbox-database.ts';
 import { inboxStatements, type InboxStatements } from './inbox-statements.ts';
-import { besideText, deliveryOf, headOf, keptRow, keyText, topicText, typeText, type KeptRow } from './kept.ts';
+import {
+  besideText,
+  deliveryOf,
+  headOf,
+  keptRow,
+  keyText,
+  topicText,
+  typeText,
+  type KeptRow,
+  type KnownDelivery,
+} from './kept.ts';
 
 /** What a message's row begins with. */
 export interface Beginning {
@@ -93,26 +103,24 @@ export class InboxTable<Tx> {
 
   /** Takes a message in; the row that is there afterwards, and whether it is new. Throws AtWorkElsewhere. */
   keep(
-    delivery: Delivery,
+    delivery: KnownDelivery,
     ordered: boolean,
     beginning: Beginning,
-    sentId?: string,
   ): Promise<{ readonly row: KeptRow; readonly isNew: boolean }> {
-    return this.#database.atomically(this.#keep(delivery, ordered, beginning, sentId));
+    return this.#database.atomically(this.#keep(delivery, ordered, beginning));
   }
 
   *#keep(
-    delivery: Delivery,
+    delivery: KnownDelivery,
     ordered: boolean,
     beginning: Beginning,
-    sentId: string | undefined,
   ): Steps<{ readonly row: KeptRow; readonly isNew: boolean }> {
     const place = { id: delivery.id, consumer: this.#consumer };
     const head = headOf(delivery, { consumer: this.#consumer, now: this.#now }, ordered, beginning);
     const { waitBriefly } = this.#statements;
     if (waitBriefly !== undefined) yield waitBriefly({ lockMs: this.#lockMs });
     const { changes } = yield* keyOf(this.#statements.keep({ ...head }));
-    if (changes > 0) yield this.#statements.keepBody({ ...place, headers: besideText(delivery, sentId), body: delivery.body });
+    if (changes > 0) yield this.#statements.keepBody({ ...place, headers: besideText(delivery), body: delivery.body });
     const { rows } = yield* run(this.#statements.row(place));
     if (rows[0] === undefined) throw new Error(`inbox: the row of ${delivery.id} was there and is gone`);
     return { row: keptRow(rows[0]), isNew: changes > 0 };
@@ -137,7 +145,7 @@ export class InboxTable<Tx> {
   }
 
   /** Undefined when the body is not there. */
-  async delivery(row: KeptRow): Promise<Delivery | undefined> {
+  async delivery(row: KeptRow): Promise<KnownDelivery | undefined> {
     const { id } = row;
     const statement = this.#statements.bodyOf({ id, consumer: this.#consumer });
     const { rows } = await this.#database.run(run(statement));

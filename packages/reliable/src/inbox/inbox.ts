@@ -26,14 +26,12 @@ import {
   type Turn,
 } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
-import { Calls, type CallRequest } from '../call/call.ts';
+import { Calls } from '../call/call.ts';
 import { tellOnStandardError } from '../alarm-line.ts';
 import { fail } from '../errors.ts';
 import { INBOX_OPTIONS, type InboxOptions } from '../options.ts';
-import { confirmationOf } from '../outbox/confirmation.ts';
 import { nameFault } from '../outbox/message.ts';
 import { MessageIds } from '../outbox/message-id.ts';
-import type { NewMessage } from '../outbox/message-types.ts';
 import { comesBack } from '../waits.ts';
 import { assertDurable, durably } from '../sql/durability.ts';
 import { isSyncHandle, type Answer, type Database, type Handle, type SyncHandle, type TransactionOf } from '../sql/handles.ts';
@@ -44,13 +42,15 @@ import { refuseAsyncFunction } from '../sql/synchronous.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { tracedReceive } from '../telemetry/traced.ts';
 import type { Delivery, Receipt } from '../transports/transport.ts';
-import { attemptAt, type Effects } from './attempt.ts';
+import { attemptAt } from './attempt.ts';
+import { asksToConfirm, effectsOf, type EmittingOutbox } from './effects.ts';
 import { failureOf, refused, type Failure } from './failure.ts';
 import { Gate } from './gate.ts';
 import { Handlers, type Handler, type HandleSettings, type Rule } from './handlers.ts';
 import type { InboxAlarm } from './inbox-alarm.ts';
 import { InboxDatabase } from './inbox-database.ts';
 import { AtWorkElsewhere, InboxTable, UNTRIED, type Beginning } from './inbox-table.ts';
+import type { KnownDelivery } from './kept.ts';
 import { Locks } from './locks.ts';
 import { Retries, type InboxCounters, type RetryPorts } from './retries.ts';
 import { windowWarning } from './window.ts';
@@ -70,12 +70,6 @@ export interface InboxSettings extends GivenOptions<typeof INBOX_OPTIONS> {
   readonly turn?: Turn | undefined;
 }
 
-/** What an inbox needs of an outbox. */
-export interface EmittingOutbox {
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- an outbox is typed by its own database and messages
-  in(tx: any): { add(message: any): any };
-}
-
 /** `done`: the work ran now. `duplicate`: it ran in an earlier, committed transaction; confirm again. */
 export type OnceResult<T> = { readonly outcome: 'done'; readonly value: T } | { readonly outcome: 'duplicate' };
 
@@ -88,7 +82,7 @@ export function createInbox<R extends Database>(db: R, settings: InboxSettings =
 }
 
 export class Inbox<R extends Database> {
-  readonly counters: InboxCounters = { handled: 0, duplicates: 0, failed: 0, dead: 0, forgotten: 0 };
+  readonly counters: InboxCounters = { handled: 0, duplicates: 0, failed: 0, dead: 0, forgotten: 0, unconfirmed: 0 };
   readonly #db: R;
   readonly #settings: InboxSettings;
   readonly #options: InboxOptions;
@@ -130,7 +124,14 @@ export class Inbox<R extends Database> {
       turn: turn ?? systemTurn(),
       database: this.#database,
       locks: new Locks(this.#database, ports),
-      effects: this.#effects(),
+      effects: effectsOf({
+        outbox: settings.outbox,
+        calls: this.#calls,
+        consumer,
+        clock: this.#clock,
+        counters: this.counters,
+        tell: (alarm) => this.#tell(alarm),
+      }),
       atWork: this.#atWork,
       table: this.#table,
       handlers: this.#handlers,
@@ -263,8 +264,8 @@ export class Inbox<R extends Database> {
     const rule = this.#handlers.of(given.type);
     const { id, fault } = nameOf(given, rule);
     if (fault !== undefined) return this.#refuse(given, fault);
-    const delivery = id === given.id ? given : { ...given, id };
-    const warning = windowWarning(delivery, this.#options.keepKeysMs, this.#clock.now());
+    const delivery: KnownDelivery = id === given.id ? given : { ...given, id, serial: given.id };
+    const warning = windowWarning(given, this.#options.keepKeysMs, this.#clock.now());
     if (warning !== undefined) {
       this.#tell({ kind: 'old', id, warning });
       if (this.#options.oldMessages === 'hold') return this.#keepFailed(delivery, rule, refused('old', warning), 0);
@@ -273,7 +274,7 @@ export class Inbox<R extends Database> {
     return this.#first(delivery, rule);
   }
 
-  async #first(delivery: Delivery, rule: Rule<TransactionOf<R>>): Promise<Receipt> {
+  async #first(delivery: KnownDelivery, rule: Rule<TransactionOf<R>>): Promise<Receipt> {
     const mark = (): Steps<'marked' | 'duplicate' | 'behind'> => this.#table.mark(delivery, orderedKey(delivery, rule));
     const attempt = { delivery, rule, attempts: 0, mark };
     const result = await this.#ports.gate.shared(() => attemptAt(attempt, this.#ports));
@@ -289,14 +290,14 @@ export class Inbox<R extends Database> {
   }
 
   /** A message whose effect is there, or that is in the table already: its confirmation may be what was lost. */
-  async #again(delivery: Delivery): Promise<Receipt> {
+  async #again(delivery: KnownDelivery): Promise<Receipt> {
     this.counters.duplicates++;
-    if (!this.#owesConfirmation(delivery)) return 'done';
+    if (!asksToConfirm(delivery)) return 'done';
     if ((await this.#table.row(delivery.id))?.state === 'done') await this.#confirmAlone(delivery);
     return 'done';
   }
 
-  async #confirmAlone(delivery: Delivery): Promise<void> {
+  async #confirmAlone(delivery: KnownDelivery): Promise<void> {
     const { effects } = this.#ports;
     await this.#database.transaction(function* (tx): Steps<void> {
       yield* run({ call: () => effects.confirm(tx, delivery) });
@@ -304,7 +305,7 @@ export class Inbox<R extends Database> {
   }
 
   /** Keeps a message before it is tried. */
-  async #takeIn(delivery: Delivery, rule: Rule<TransactionOf<R>>): Promise<Receipt> {
+  async #takeIn(delivery: KnownDelivery, rule: Rule<TransactionOf<R>>): Promise<Receipt> {
     const ordered = orderedKey(delivery, rule) !== undefined;
     const { row, isNew } = await this.#table.keep(delivery, ordered, UNTRIED);
     if (row.state === 'done') return this.#again(delivery);
@@ -313,7 +314,7 @@ export class Inbox<R extends Database> {
     return 'done';
   }
 
-  async #keepFailed(delivery: Delivery, rule: Rule<TransactionOf<R>>, failure: Failure, started: number): Promise<Receipt> {
+  async #keepFailed(delivery: KnownDelivery, rule: Rule<TransactionOf<R>>, failure: Failure, started: number): Promise<Receipt> {
     const beginning: Beginning = { ...failure, started };
     const { row, isNew } = await this.#table.keep(delivery, orderedKey(delivery, rule) !== undefined, beginning);
     if (isNew) this.#retries.failed(delivery, failure);
@@ -325,38 +326,10 @@ export class Inbox<R extends Database> {
   /** A message that cannot be told from another one. It is not handled, and not lost. */
   async #refuse(delivery: Delivery, fault: string): Promise<Receipt> {
     const failure = refused('unreadable', `${fault}, so that repeats could not be recognised (give the handler an idOf)`);
-    const kept = { ...delivery, id: this.#ids.next() };
-    await this.#table.keep(kept, false, { ...failure, started: 0 }, String(delivery.id));
+    const kept = { ...delivery, id: this.#ids.next(), serial: String(delivery.id) };
+    await this.#table.keep(kept, false, { ...failure, started: 0 });
     this.#retries.failed(kept, failure);
     return 'done';
-  }
-
-  #effects(): Effects<TransactionOf<R>> {
-    const { outbox } = this.#settings;
-    type Tx = TransactionOf<R>;
-    const emit = (tx: Tx, message: NewMessage): Answer<Tx, string> => {
-      if (outbox === undefined) throw fail('NO_OUTBOX');
-      return outbox.in(tx).add(message) as Answer<Tx, string>;
-    };
-    const call = (tx: Tx, request: CallRequest): Answer<Tx, string> =>
-      this.#calls.add(tx as Handle, request) as Answer<Tx, string>;
-    const confirm = (tx: Tx, delivery: Delivery): unknown => {
-      const owed = confirmationOf(delivery, this.#options.consumer, this.#clock.now());
-      if (owed === undefined) return undefined;
-      if (owed.by === 'request') return call(tx, owed.request);
-      if (outbox !== undefined) return emit(tx, owed.message);
-      this.#tell({
-        kind: 'unconfirmed',
-        id: delivery.id,
-        reason: `its sender waits for a confirmation to ${JSON.stringify(owed.message.topic)}, and this inbox has no outbox`,
-      });
-      return undefined;
-    };
-    return { emit, call, confirm };
-  }
-
-  #owesConfirmation(delivery: Delivery): boolean {
-    return confirmationOf(delivery, this.#options.consumer, 0) !== undefined;
   }
 
   #tell(alarm: InboxAlarm): void {

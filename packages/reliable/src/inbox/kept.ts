@@ -25,6 +25,12 @@ export interface KeptRow {
   readonly createdAt: number;
 }
 
+/** A delivery under the id by which the inbox knows it. */
+export interface KnownDelivery extends Delivery {
+  /** The id that its sender gave it, where that is another one, or none that could be used. */
+  readonly serial?: string | undefined;
+}
+
 /** Name under which what the columns do not hold lies among the stored headers. */
 const BESIDE = 'tallystick-delivery';
 
@@ -85,10 +91,10 @@ export function fitting(text: string, max: number): string {
   return `${text.replaceAll('\0', '').slice(0, max - 33)}#${digest}`;
 }
 
-/** Headers as they are stored, with what the columns do not hold. `sentId`: the id it came with, when that was none. */
-export function besideText(delivery: Delivery, sentId?: string): string | null {
+/** Headers as they are stored, with what the columns do not hold. */
+export function besideText(delivery: KnownDelivery): string | null {
   const beside: Beside = {
-    ...(sentId === undefined ? {} : { id: sentId }),
+    ...(delivery.serial === undefined ? {} : { id: delivery.serial }),
     ...unfitting('topic', delivery.topic),
     ...unfitting('key', delivery.key),
     ...unfitting('tag', delivery.tag),
@@ -121,12 +127,13 @@ export function keptRow(row: Readonly<Record<string, unknown>>): KeptRow {
 }
 
 /** The delivery of a row, from its head and its body's row. */
-export function deliveryOf(row: KeptRow, body: Readonly<Record<string, unknown>>): Delivery {
+export function deliveryOf(row: KeptRow, body: Readonly<Record<string, unknown>>): KnownDelivery {
   const headers = new Map(headersFromText(asTextOrNull(body['headers'])));
   const beside = besideFrom(headers.get(BESIDE));
   headers.delete(BESIDE);
   return {
     id: row.id,
+    serial: beside.id,
     topic: beside.topic ?? row.topic,
     key: beside.key ?? row.key,
     tag: beside.tag ?? row.tag,

@@ -34,6 +34,8 @@ export interface InboxCounters {
   dead: number;
   /** Keys forgotten. */
   forgotten: number;
+  /** Confirmations that a sender asked for and this inbox could not give. */
+  unconfirmed: number;
 }
 
 export interface RetryPorts<Tx> extends AttemptPorts<Tx> {

@@ -18,7 +18,7 @@ describe.each(both)('a handler on $name', (backend) => {
     expect([here.effects(), here.rows(), here.inbox.counters]).toEqual([
       ['M1'],
       ['done 0/0/0 -'],
-      { handled: 1, duplicates: 2, failed: 0, dead: 0, forgotten: 0 },
+      { handled: 1, duplicates: 2, failed: 0, dead: 0, forgotten: 0, unconfirmed: 0 },
     ]);
   });
 
@@ -126,6 +126,36 @@ describe.each(both)('a handler on $name', (backend) => {
       'select o.topic, o.message_type, b.body from tallystick_outbox o join tallystick_outbox_body b on b.id = o.id',
     ).map((row) => [row['topic'], row['message_type'], JSON.parse(Buffer.from(row['body'] as ArrayBuffer).toString()).serial]);
     expect(confirmations).toEqual(Array.from({ length: 3 }, () => ['orders.confirmations', 'tallystick.confirmation', id]));
+  });
+
+  test('confirms by the id that the sender gave, whatever idOf knows the message by: at once, after a retry, and for a repeat', async () => {
+    const here = await inboxWorld(backend, { retryFirstMs: 1000 });
+    let failures = 1;
+    const handler = ({ id }: Delivery): void => {
+      if (failures-- > 0) throw new Error('not yet');
+      here.effect(id);
+    };
+    here.inbox.handle('debit', handler, { idOf: ({ body }) => `order-${JSON.parse(Buffer.from(body).toString()).order}` });
+    const [first, repeat] = ['018F0000000070008000000000000001', '018F0000000070008000000000000002'];
+    here.time.advance(0x018f00000000 - here.time.now());
+    const order = { headers: new Map([['tallystick-reply-to', 'orders.confirmations']]), body: Buffer.from('{"order":7}') };
+    await here.receive({ ...order, id: first });
+    expect(here.rows()).toEqual(['retrying 1/1/1 failed']);
+    here.time.advance(1000);
+    await here.during(here.inbox.drain());
+    await here.receive({ ...order, id: repeat });
+    const serials = rowsOf(here.raw, 'select body from tallystick_outbox_body order by rowid').map(
+      ({ body }) => JSON.parse(Buffer.from(body as ArrayBuffer).toString()).serial,
+    );
+    expect([here.effects(), serials, here.alarms]).toEqual([['order-7'], [first, repeat], []]);
+  });
+
+  test('is told, and counted, when a sender wants a confirmation and has given no id to confirm by', async () => {
+    const here = await inboxWorld(backend);
+    here.inbox.handle('debit', ({ id }) => here.effect(id));
+    await here.receive({ id: 'order-7', headers: new Map([['tallystick-reply-to', 'orders.confirmations']]) });
+    expect([here.effects(), count(here.raw, 'tallystick_outbox'), here.inbox.counters.unconfirmed]).toEqual([['order-7'], 0, 1]);
+    expect(here.alarms).toMatchObject([{ kind: 'unconfirmed', id: 'order-7', reason: expect.stringContaining('"order-7"') }]);
   });
 
   test('a sender with an address is confirmed by a call; one with a topic is reported when there is no outbox', async () => {
