@@ -134,7 +134,7 @@ export class Store {
       },
       syncWantedFrom: () => this.#waitDurable.firstEnd,
       writeWantedTo: () => Math.max(this.#waitDurable.lastEnd, this.#waitWritten.lastEnd),
-      needFile: (segment) => this.#housekeeping.needFile(segment),
+      needFile: (segment) => this.#housekeeping.space.needFile(segment),
       written: (end) => this.#written(end),
       durable: (end) => this.#durable(end),
       failed: (reason) => this.#fail(reason),
@@ -374,7 +374,8 @@ export class Store {
   #refusal(bytes: number, mayUseReserve: boolean): Refusal | undefined {
     if (this.#state !== 'open') return this.#state === 'failed' ? 'failed' : 'closed';
     if (this.#isTogether) return undefined;
-    const { isFull, isExhausted } = this.#housekeeping;
+    const { space } = this.#housekeeping;
+    const { isFull, isExhausted } = space;
     if (isFull && !mayUseReserve) return 'full';
     const builder = this.#builder;
     const pendingBytes = builder.end - this.#writer.writtenEnd;
@@ -385,7 +386,7 @@ export class Store {
     const noRoom = isFull ? 'full' : 'busy';
     const needsRoll = builder.needsRoll(bytes);
     const isPlanned = needsRoll ? this.#segments.next?.base !== segment.end : !segment.isReady;
-    if (isPlanned && isExhausted && !this.#housekeeping.hasReserve) return 'full';
+    if (isPlanned && isExhausted && !space.hasReserve) return 'full';
     if (!needsRoll) {
       return segment.isReady || mayUseReserve || builder.end + bytes - segment.base <= segment.size * PLANNED_SHARE
         ? undefined
@@ -438,7 +439,7 @@ export class Store {
     this.#writer.pump();
     this.#waitBuffered.releaseTo(this.#builder.closedEnd, 'ok');
     this.#tail.trim(this.#writer.writtenEnd);
-    this.#housekeeping.keepAhead();
+    this.#housekeeping.space.keepAhead();
   }
 
   // What the disk has done.
@@ -605,7 +606,7 @@ export class Store {
     const writer = this.#writer;
     return {
       state: this.#state,
-      isFull: this.#housekeeping.isFull,
+      isFull: this.#housekeeping.space.isFull,
       start: this.#segments.all.length === 0 ? 0 : this.#segments.first.base,
       appendedEnd: this.#builder.end,
       writtenEnd: writer.writtenEnd,
