@@ -269,7 +269,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     callDone(done, error, this.#reportThrown);
   }
 
-  lateness({ record: { topic, queueId }, bytes }: WaitingSend, { reason }: WaitingLine): SendError {
+  lateness({ record: { topic, queueId, brokerName }, bytes }: WaitingSend, { reason }: WaitingLine): SendError {
     const waited = `${this.options.maxBlockMs} ms (maxBlockMs)`;
     switch (reason) {
       case 'route': {
@@ -277,8 +277,9 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
         return fail('NO_ROUTE', `${waited}, topic ${topic}${cause === undefined ? '' : `; ${cause.message}`}`, cause);
       }
       case 'queue': {
-        const count = this.#topics.get(topic)?.queueCount ?? 0;
-        return fail('NO_QUEUE', `queue ${queueId} of ${topic}, which has ${count}, also after ${waited}`);
+        const on = brokerName === undefined ? '' : ` on ${brokerName}`;
+        const has = this.#topics.get(topic)?.describe() ?? 'none';
+        return fail('NO_QUEUE', `queue ${queueId}${on} of ${topic}, which has ${has}, also after ${waited}`);
       }
       case 'memory':
         return fail(
@@ -291,7 +292,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   routed(topic: TopicLanes): void {
     const { memory } = this.#room;
     memory.takeOver(topic.unrouted);
-    memory.takeOver(topic.missing, (send) => topic.ofQueue(send.record.queueId!) !== undefined);
+    memory.takeOver(topic.missing, ({ record }) => topic.ofQueue(record.queueId!, record.brokerName) !== undefined);
     if (memory.length > 0) this.#sender.schedule();
   }
 
@@ -385,7 +386,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     let lane: Lane | SendError | undefined;
     let isFree = false;
     if (isNamed) {
-      lane = topic.ofQueue(record.queueId);
+      lane = topic.ofQueue(record.queueId, record.brokerName);
       if (lane === undefined) return 'no-queue';
     } else if (this.#partitioner !== undefined) {
       const admitted = this.#admitted;
@@ -558,7 +559,7 @@ function unserializedBytes({ value }: ProducerRecord<unknown, unknown>): number 
 
 /** A record is copied before a wait: the caller may change it, or use it again, meanwhile. Its fields may be accessors of a class. */
 function ownRecord(record: ProducerRecord<unknown, unknown>): ProducerRecord<unknown, unknown> {
-  const { topic, key, value, headers, tag, queueId, id, delayLevel, timestamp } = record;
+  const { topic, key, value, headers, tag, queueId, brokerName, id, delayLevel, timestamp } = record;
   const own = headers === undefined || headers instanceof HeaderMap ? headers : new Map(entriesOf(headers));
-  return { ...record, topic, key, value, headers: own, tag, queueId, id, delayLevel, timestamp };
+  return { ...record, topic, key, value, headers: own, tag, queueId, brokerName, id, delayLevel, timestamp };
 }

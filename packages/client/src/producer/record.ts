@@ -22,8 +22,13 @@ export interface ProducerRecord<K = Uint8Array | string, V = Uint8Array | string
   readonly headers?: RecordHeaders | undefined;
   /** What consumers can filter by; one per message. */
   readonly tag?: string | undefined;
-  /** Fixes the queue; such a record never moves to another one. */
+  /**
+   * Fixes the queue, with `brokerName`. Without that it is the one queue of this number; where several brokers have one, the one that this
+   * producer has used for the topic and number before, as long as the route has it; and if it has used none, the record is refused.
+   */
   readonly queueId?: number | undefined;
+  /** Fixes the broker of the queue `queueId`, as RocketMQ's MessageQueue does: such a record never goes to another one. */
+  readonly brokerName?: string | undefined;
   /** The sender's own id, 32 upper-case hex digits, stable over its retries; made here when absent. */
   readonly id?: string | undefined;
   /** RocketMQ's delay level, 1 to 18; 0 or absent delivers at once. */
@@ -55,7 +60,7 @@ export function shapeFault(
   marks: SendMarks | undefined,
   isPlain: boolean,
 ): string | undefined {
-  const { timestamp, queueId, key, value } = record;
+  const { timestamp, queueId, brokerName, key, value } = record;
   if (isPlain) {
     if (!isTextOrBytes(value)) return 'value must be text or bytes; a valueSerializer would turn others into these';
     if (key !== undefined && !isTextOrBytes(key))
@@ -66,6 +71,9 @@ export function shapeFault(
   }
   if (queueId !== undefined && !(Number.isSafeInteger(queueId) && queueId >= 0)) {
     return `queueId must be a whole number, not ${shown(queueId)}`;
+  }
+  if (brokerName !== undefined && !(typeof brokerName === 'string' && queueId !== undefined)) {
+    return 'brokerName must be text, and name a queue together with queueId';
   }
   if (
     marks !== undefined &&

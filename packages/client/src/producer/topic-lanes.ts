@@ -1,5 +1,6 @@
 /**
- * The writable queues of one topic, a {@link QueueLane} each, and the choice among them: a record that names its queue goes there, a user's
+ * The writable queues of one topic, a {@link QueueLane} each, and the choice among them: a record that names its queue goes there (queues
+ * bear the same numbers on each broker: without a broker's name it must be clear which is meant), a user's
  * own partitioner is asked for all others, a key chooses by its hash over all writable queues in route order, and for the rest there
  * is the {@link QueueChoice}.
  *
@@ -32,7 +33,9 @@ export class TopicLanes {
   askAgainMs = 0;
   #queues: readonly QueueKey[] = [];
   #lanes: Lane[] = [];
-  #byQueueId: Lane[] = [];
+  /** The queues of each number, one per broker that has it; and the one that records without a broker's name go to. */
+  #byQueueId: Lane[][] = [];
+  readonly #used = new Map<number, Lane>();
   readonly #byKey = new Map<string, Lane>();
 
   constructor(topic: string, unrouted: WaitingLine, missing: WaitingLine, choice: QueueChoice<Lane>) {
@@ -61,7 +64,7 @@ export class TopicLanes {
       return lane;
     });
     this.#byQueueId = [];
-    for (const lane of this.#lanes) this.#byQueueId[lane.queueId] ??= lane;
+    for (const lane of this.#lanes) (this.#byQueueId[lane.queueId] ??= []).push(lane);
   }
 
   /** Kafka's choice for a key with this murmur2. */
@@ -73,8 +76,29 @@ export class TopicLanes {
     return this.#lanes[javaHashToQueue(javaHash(key), this.#lanes.length)];
   }
 
-  ofQueue(queueId: number): Lane | undefined {
-    return this.#byQueueId[queueId];
+  /** The queue that a record names; undefined when the route has none, an error when it is not clear which one is meant. */
+  ofQueue(queueId: number, brokerName: string | undefined): Lane | SendError | undefined {
+    const lanes = this.#byQueueId[queueId];
+    if (lanes === undefined) return undefined;
+    if (brokerName !== undefined) {
+      for (const lane of lanes) if (lane.brokerName === brokerName) return lane;
+      return undefined;
+    }
+    const used = this.#used.get(queueId);
+    if (used !== undefined && lanes.includes(used)) return used;
+    if (lanes.length === 1) {
+      this.#used.set(queueId, lanes[0]!);
+      return lanes[0];
+    }
+    const names = lanes.map((lane) => lane.brokerName).join(', ');
+    return fail('ILLEGAL_RECORD', `several brokers have a queue ${queueId} of ${this.topic}: ${names}; give brokerName too`);
+  }
+
+  /** Which queues there are, for people. */
+  describe(): string {
+    const counts = new Map<string, number>();
+    for (const { brokerName } of this.#lanes) counts.set(brokerName, (counts.get(brokerName) ?? 0) + 1);
+    return [...counts].map(([name, count]) => `${count} on ${name}`).join(', ') || 'none';
   }
 
   /** Whether the last route has the queue. */

@@ -96,7 +96,7 @@ describe('a queue that the route does not have', () => {
     expect(told.times).toBe(0);
     stage.time.advance(2);
     expect(told.error).toMatchObject({ code: 'NO_QUEUE', outcome: 'unroutable' });
-    expect(told.error!.message).toContain('queue 7 of t, which has 2, also after 2000 ms (maxBlockMs)');
+    expect(told.error!.message).toContain('queue 7 of t, which has 2 on broker-a, also after 2000 ms (maxBlockMs)');
   });
 
   it('holds up nobody who goes to another queue', () => {

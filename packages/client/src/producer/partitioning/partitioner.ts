@@ -18,7 +18,8 @@ export type KeyHash = (typeof KEY_HASHES)[number];
 /** A user's own. It is asked for every record that does not name its queue. */
 export interface Partitioner {
   /**
-   * The index of one of `queues` (at least one, in the same order in every client that has the same route). `record` has its key and
+   * The index of one of `queues`: those of all brokers, each with its `brokerName` and its number there; at least one, in the same order in
+   * every client that has the same route. `record` has its key and
    * value as they will travel. A throw, or an index that is none, fails the send with PARTITIONER_FAILED.
    */
   partition(record: ProducerRecord, queues: readonly QueueKey[]): number;
