@@ -41,7 +41,7 @@ const COMMITS = `## When the commit is seen
 
 In a transaction of your own, the driver tells: the relay is woken at the commit, and \`afterCommit\` and volatile messages work. Where it cannot, both throw \`COMMIT_UNSEEN\`; stored messages are found by the relay's sweep all the same (\`sweepIntervalMs\`).
 
-What waits for the commit inside a nested transaction (a savepoint) waits for the outermost one: a volatile message, or a function given to \`afterCommit\`. When the savepoint is rolled back, by the library or by a statement of your own, it is undone with it, as stored messages are, wherever the driver sees the commit. Where only \`transaction(db, fn)\` does (Prisma, SQLite, an \`AsyncHandle\` without \`onUndone\`), savepoints are not seen: there, what was begun inside of one still leaves at the commit.
+What waits for the commit inside a nested transaction (a savepoint) waits for the outermost one: a volatile message, or a function given to \`afterCommit\`. When the savepoint is rolled back, by the library or by a statement of your own, it is undone with it, as stored messages are, wherever the driver sees the commit. Where only \`transaction(db, fn)\` does (Prisma, SQLite, an \`AsyncHandle\` without \`onUndone\`), savepoints of your own are not seen: there, what was begun inside of one still leaves at the commit, and only what \`inbox.once\` undoes is undone.
 
 Statements of your own that end the transaction are read, too, in any case and with comments in them: \`rollback and chain\` is a rollback, \`commit and chain\` a commit, and what is added after either belongs to the transaction that follows.
 

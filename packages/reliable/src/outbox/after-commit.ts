@@ -39,8 +39,10 @@ export function whenEnded(session: Session, told: (outcome: TransactionOutcome) 
   const ended = (outcome: TransactionOutcome): void => {
     if (!undone) told(outcome);
   };
-  if (session.wrapped !== undefined) session.wrapped.ended.push(ended);
-  else if (session.kind === 'sync' || !session.onEnd(ended)) return false;
+  if (session.wrapped !== undefined) {
+    session.wrapped.ended.push(ended);
+    session.wrapped.savepoints.whenUndone(undo);
+  } else if (session.kind === 'sync' || !session.onEnd(ended)) return false;
   if (session.kind === 'sync') return true;
   session.onUndone(undo);
   // The user's own `rollback and chain` inside of `transaction(db, fn)`, which only sees the end of what was chained.

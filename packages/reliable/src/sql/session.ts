@@ -21,6 +21,7 @@ import {
 } from './handles.ts';
 import type { LibraryRoot } from './handles/library.ts';
 import { recogniseHandle, recogniseRoot } from './handles/recognise.ts';
+import type { Savepoints } from './handles/savepoints.ts';
 import { dialectNamed } from './dialects.ts';
 import { Order } from './order.ts';
 import { sqlite } from './sqlite.ts';
@@ -61,6 +62,8 @@ export interface WrappedTransaction {
   readonly afterCommit: (() => void)[];
   /** Told, in order, how the transaction has ended. */
   readonly ended: ((outcome: TransactionOutcome) => void)[];
+  /** Those of ours, whoever sees the user's own: `inbox.once` undoes its work alone when that throws. */
+  readonly savepoints: Savepoints;
   /** Asynchronous writes of ours that have not ended. */
   readonly writesOpen: Set<Promise<unknown>>;
 }
@@ -234,6 +237,7 @@ class SyncHandleSession implements SyncSession {
     this.#assertOpen();
     if (statement.parameters.length === 0 && !statement.reads) {
       this.#handle.exec(statement.sql);
+      this.wrapped?.savepoints.ran(statement.sql);
       return { rows: [], changes: 0 };
     }
     const prepared = this.#prepare(statement.sql);
@@ -309,10 +313,18 @@ class AsyncHandleSession implements AsyncSession {
   }
 
   inside(): (statement: Statement) => Promise<StatementResult> {
-    const execute = this.#handle.inside?.();
-    return execute === undefined
-      ? (statement) => this.execute(statement)
-      : (statement) => execute(statement.sql, statement.parameters, statement.often);
+    const given = this.#handle.inside?.();
+    const execute: Execute =
+      given === undefined
+        ? (statement) => this.execute(statement)
+        : (statement) => given(statement.sql, statement.parameters, statement.often);
+    const { wrapped } = this;
+    if (wrapped === undefined) return execute;
+    return (statement) => {
+      const running = execute(statement);
+      if (statement.parameters.length > 0) return running;
+      return running.then((result) => (wrapped.savepoints.ran(statement.sql), result));
+    };
   }
 
   inTransaction(): boolean | Promise<boolean> {

@@ -8,6 +8,7 @@ import { fail } from '../errors.ts';
 import type { Answer, Database, TransactionOf, TransactionOutcome } from './handles.ts';
 import type { LibraryRoot } from './handles/library.ts';
 import { recogniseRoot } from './handles/recognise.ts';
+import { Savepoints } from './handles/savepoints.ts';
 import { again, type RetryOptions } from './retry.ts';
 import { sessionOf, type AsyncSession, type SyncSession, type WrappedTransaction } from './session.ts';
 import { plain } from './statement.ts';
@@ -221,7 +222,7 @@ async function settleWrites({ writesOpen }: WrappedTransaction): Promise<void> {
 }
 
 function wrap(): WrappedTransaction {
-  return { afterCommit: [], ended: [], writesOpen: new Set() };
+  return { afterCommit: [], ended: [], savepoints: new Savepoints(), writesOpen: new Set() };
 }
 
 /** The work of a transaction, followed by whoever watches for wrong use. */

@@ -1,6 +1,6 @@
 import { ManualTime, seededRandom } from '@tallystick/base/testing';
 import { describe, expect, test } from 'vitest';
-import { createOutbox, type OutboxSettings, type OutgoingMessage } from '../../src/index.ts';
+import { afterCommit, createInbox, createOutbox, type OutboxSettings, type OutgoingMessage } from '../../src/index.ts';
 import { lostLine } from '../../src/outbox/volatile.ts';
 import { gate, MemoryTransport } from '../support/memory-transport.ts';
 import { failure, migrated } from '../support/outbox.ts';
@@ -109,6 +109,31 @@ describe('a volatile message', () => {
     );
     await settle(time);
     expect([broker.pushed, lost]).toEqual([[], []]);
+  });
+
+  test('that was added in the work of a key that failed goes with it, though the transaction is committed', async () => {
+    const { raw, time, broker, outbox } = volatileWorld();
+    const inbox = createInbox(raw, { durability: 'trust' });
+    const heard: string[] = [];
+    outbox.transaction((tx) => {
+      const work = (name: string, fails: boolean) => (): void => {
+        outbox.in(tx).add({ topic: 't', body: name });
+        afterCommit(tx, () => void heard.push(name));
+        if (fails) throw new Error(name);
+      };
+      expect(() => inbox.once(tx, '1', work('before anything', true))).toThrow('before anything');
+      work('outer', false)();
+      expect(() => inbox.once(tx, '2', work('failed', true))).toThrow('failed');
+      inbox.once(tx, '3', work('done', false));
+      const nested = (): unknown =>
+        inbox.once(tx, '4', () => inbox.once(tx, '5', work('inner', false)) && work('middle', true)());
+      expect(nested).toThrow('middle');
+    });
+    await settle(time);
+    expect([broker.storedTexts, heard]).toEqual([
+      ['outer', 'done'],
+      ['outer', 'done'],
+    ]);
   });
 
   test.each([

@@ -11,7 +11,7 @@ import { withArrayLiterals } from './array-literal.ts';
 import { LentHandle, settled } from './borrowed.ts';
 import { controlsOf, endOf } from './control.ts';
 import { hasMethods, member, type Library, type LibraryRoot } from './library.ts';
-import { Savepoints } from './savepoints.ts';
+import { OF_SAVEPOINTS, Savepoints } from './savepoints.ts';
 
 interface SqlShape {
   unsafe(text: string, values: unknown[], options: object): Promise<SqlResult>;
@@ -258,8 +258,6 @@ function follow(savepoints: Savepoints, text: string, query: Promise<SqlResult>)
     else if (control?.does === 'undo') undoneBy(savepoints, control.name, query);
   }
 }
-
-const OF_SAVEPOINTS = /\b(savepoint|release|rollback)\b/i;
 
 function undoneBy(savepoints: Savepoints, name: string | undefined, query: Promise<SqlResult>): void {
   const before = savepoints.here();

@@ -3,9 +3,21 @@
  * made before he came, since what he did is undone then, though the transaction goes on. One made before anybody watched is not known by name;
  * it lies around everything that is known.
  */
+import { controlsOf } from './control.ts';
+
 export class Savepoints {
   /** In the order in which they came. */
   #list: (Mark | (() => void))[] = [];
+
+  /** A text has run whose statements all succeeded. */
+  ran(text: string): void {
+    if (!OF_SAVEPOINTS.test(text)) return;
+    for (const control of controlsOf(text)) {
+      if (control?.does === 'save') this.made(control.name);
+      else if (control?.does === 'release') this.released(control.name);
+      else if (control?.does === 'undo') this.undone(control.name);
+    }
+  }
 
   made(name: string | undefined): void {
     this.#list.push({ name });
@@ -40,6 +52,9 @@ export class Savepoints {
     return this.#list.findLastIndex((one) => typeof one !== 'function' && one.name === name);
   }
 }
+
+/** Nearly every text is none of these, and need not be read. */
+export const OF_SAVEPOINTS = /\b(savepoint|release|rollback)\b/i;
 
 interface Mark {
   readonly name: string | undefined;
