@@ -15,9 +15,10 @@ vi.mock(import('@tallystick/base'), async (original) => {
   const base = await original();
   return {
     ...base,
-    crc32: (bytes: Uint8Array, start = 0, end = bytes.length, seed = 0) => {
+    crc32: (...of: Parameters<typeof base.crc32>) => {
+      const [bytes, start = 0, end = bytes.length] = of;
       sums.bytes += end - start;
-      return base.crc32(bytes, start, end, seed);
+      return base.crc32(...of);
     },
   };
 });
