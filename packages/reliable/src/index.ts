@@ -79,6 +79,7 @@ export {
   type NewMessage,
 } from './outbox/message-types.ts';
 export { ID_PATTERN, MessageIds, SHARDS, shardOf } from './outbox/message-id.ts';
+export type { OutboxAlarm } from './outbox/outbox-alarm.ts';
 export { createOutbox, type Outbox, type OutboxCounters, type OutboxSettings, type OutboxWriter } from './outbox/outbox.ts';
 export { STATUS_ORDER, type MessageStatus, type StatusAnswer, type StatusDetails, type StatusQuestion } from './outbox/status.ts';
 export type { VolatileCounters } from './outbox/volatile.ts';

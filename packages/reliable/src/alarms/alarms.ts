@@ -1,6 +1,6 @@
 /**
  * Sees that a person hears of what only a person can mend: messages that are too old, given up, without a queue, without the consumer's confirmation,
- * and what relays and inboxes report. Of the processes that run it one checks (a lease row); an alarm is told once when it is raised,
+ * and what relays, inboxes and outboxes report. Of the processes that run it one checks (a lease row); an alarm is told once when it is raised,
  * again after `silenceMs` while it lasts, and once when it is over, also over restarts and changes of hands. Nothing waits for it, and it never throws
  * into who feeds it. Leaves to others: mending (monitor, command line), and calling people (the receiver of the webhook).
  *
@@ -135,7 +135,7 @@ export class Alarms {
   }
 
   /**
-   * Takes an alarm of a relay or an inbox: hand it in as their `onAlarm`. What has an end (outage, database) is raised and cleared, everything else is told
+   * Takes an alarm of a relay, an inbox or an outbox: hand it in as their `onAlarm`. What has an end (outage, database) is raised and cleared, everything else is told
    * at most once per kind and `silenceMs`.
    */
   readonly feed = (alarm: FedAlarm): void => {
@@ -273,7 +273,7 @@ export class Alarms {
   }
 }
 
-/** Every kind that a notice may be of: what is watched, what relays and inboxes report, and a database that cannot be asked. */
+/** Every kind that a notice may be of: what is watched, what relays, inboxes and outboxes report, and a database that cannot be asked. */
 export const TOLD_KINDS: readonly string[] = [...WATCHED_KINDS, 'database', ...REPORTED_KINDS];
 
 /** A leader that misses so many checks is replaced. */

@@ -1,8 +1,9 @@
 import type { InboxAlarm } from '../inbox/inbox-alarm.ts';
+import type { OutboxAlarm } from '../outbox/outbox-alarm.ts';
 import type { Alarm } from '../relay/alarm.ts';
 import type { AlarmExample } from './notice.ts';
 
-/** An alarm of a relay or an inbox, known by its fields: `kind`, and of the others whatever it has. */
+/** An alarm of a relay, an inbox or an outbox, known by its fields: `kind`, and of the others whatever it has. */
 export interface FedAlarm {
   readonly kind: string;
   readonly row?:
@@ -28,7 +29,7 @@ export interface Fed {
 const COUNTED: readonly string[] = ['dead', 'poison', 'unroutable'] satisfies readonly Counted[];
 type Counted = 'dead' | 'poison' | 'unroutable';
 
-/** What else relays and inboxes report; each is told as `reported-…`. */
+/** What else relays, inboxes and outboxes report; each is told as `reported-…`. */
 const REPORTED = {
   stuck: true,
   outage: true,
@@ -37,7 +38,8 @@ const REPORTED = {
   old: true,
   unconfirmed: true,
   hanging: true,
-} satisfies Readonly<Record<Exclude<(Alarm | InboxAlarm)['kind'], Counted | `${string}-over`>, true>>;
+  lost: true,
+} satisfies Readonly<Record<Exclude<(Alarm | InboxAlarm | OutboxAlarm)['kind'], Counted | `${string}-over`>, true>>;
 
 export const REPORTED_KINDS: readonly string[] = Object.keys(REPORTED).map((kind) => `reported-${kind}`);
 const LASTING: readonly string[] = ['outage', 'database'];

@@ -12,9 +12,9 @@ export interface AlarmExample {
 export interface AlarmNotice {
   /** The same for every notice of one alarm: `channel/kind`. */
   readonly alarm: string;
-  /** A watched kind; `reported-…` for what a relay or an inbox has reported; `database` when it cannot be asked. */
+  /** A watched kind; `reported-…` for what a relay, an inbox or an outbox has reported; `database` when it cannot be asked. */
   readonly kind: string;
-  /** `happened`: reported by a relay or an inbox, with nothing that could end it. */
+  /** `happened`: reported by a relay, an inbox or an outbox, with nothing that could end it. */
   readonly event: AlarmEvent | 'happened';
   readonly channel: string;
   /** ms since 1970. */

@@ -39,6 +39,7 @@ import {
 import { checked, typeOf, type CheckedMessage } from './message.ts';
 import { MessageIds } from './message-id.ts';
 import type { GuaranteeOf, Guarantee, MessageId, MessageTypes, NewMessage, NewMessageOf } from './message-types.ts';
+import { lostAlarm, type OutboxAlarm } from './outbox-alarm.ts';
 import { canWriteTogether, writeApart, writeTogether } from './outbox-statements.ts';
 import { isMissing, Readiness } from './readiness.ts';
 import { refuseElsewhere } from './refuse-elsewhere.ts';
@@ -52,7 +53,9 @@ export interface OutboxSettings<Types extends MessageTypes = MessageTypes> exten
   readonly wake?: (() => void) | undefined;
   /** For `volatile` messages only. */
   readonly transport?: Transport | undefined;
-  /** A volatile message that will not be tried again: the place for an alarm. It is in the log already. */
+  /** A volatile message that will not be tried again, told as an alarm: hand in `alarms.feed`. */
+  readonly onAlarm?: ((alarm: OutboxAlarm) => void) | undefined;
+  /** The same message whole. It is in the log already. */
   readonly onLost?: ((message: OutgoingMessage, outcome: PublishOutcome, tries: number) => void) | undefined;
   /** Takes a lost message whole, as one line of JSON. Default: standard error. */
   readonly log?: ((line: string) => void) | undefined;
@@ -111,8 +114,8 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   #connections: Connections | undefined;
 
   constructor(db: H, settings: OutboxSettings<Types>) {
-    const { messages, wake: _wake, transport, onLost: _onLost, log: _log, telemetry: _telemetry, ...rest } = settings;
-    const { clock, random, turn, timers, ...given } = rest;
+    const { messages, wake: _wake, transport, onLost: _onLost, onAlarm: _onAlarm, ...rest } = settings;
+    const { log: _log, telemetry: _telemetry, clock, random, turn, timers, ...given } = rest;
     this.#db = db;
     this.#settings = settings;
     this.#options = resolveOptions('outbox', OUTBOX_OPTIONS, given);
@@ -319,11 +322,12 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   }
 
   #lost(lost: Lost): void {
-    const { onLost, log = logToStderr, telemetry } = this.#settings;
+    const { onLost, onAlarm, log = logToStderr, telemetry } = this.#settings;
     const tell = [
       () => log(lostLine(lost, this.#clock.now())),
       () => telemetry?.count('lost', 1),
       () => onLost?.(lost.message, lost.outcome, lost.tries),
+      () => onAlarm?.(lostAlarm(lost)),
     ];
     for (const one of tell) {
       try {

@@ -1,7 +1,17 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { seededRandom } from '@tallystick/base/testing';
 import { onTestFinished, describe, expect, test } from 'vitest';
-import { createAlarms, TOLD_KINDS, verifyWebhook, type AlarmNotice, type Alarms, type AlarmsSettings } from '../../src/index.ts';
+import {
+  createAlarms,
+  createOutbox,
+  TOLD_KINDS,
+  transaction,
+  verifyWebhook,
+  type AlarmNotice,
+  type Alarms,
+  type AlarmsSettings,
+} from '../../src/index.ts';
 import { backends, connect, rowsOf } from '../support/backends.ts';
 import { settle, world, type World } from '../support/world.ts';
 
@@ -154,7 +164,9 @@ describe.each(backends)('alarms on $name', (backend) => {
       /no alarm is of kind "daed"; there are oldest-unsent, dead, .*reported-outage/,
     );
     for (const kind of TOLD_KINDS) await alarms.silence(1, kind);
-    expect(rowsOf(here.app.raw, "select scope from tallystick_lease where scope like 'alarm-silence%'")).toHaveLength(17);
+    expect(rowsOf(here.app.raw, "select scope from tallystick_lease where scope like 'alarm-silence%'")).toHaveLength(
+      TOLD_KINDS.length,
+    );
   });
 
   test('are checked by one process, and by another when that one is gone; neither tells what the other has told', async () => {
@@ -283,6 +295,27 @@ describe('the webhook', () => {
     stranger.feed({ kind: 'outage', reason: 'invented' });
     await stranger.idle();
     expect([there.notices.length, there.refused]).toEqual([4, ['wrong signature']]);
+  });
+
+  test('hears of a volatile message that was given up, from the outbox that lost it', async () => {
+    const here = await world(backend);
+    const there = await receiver('s', () => here.time.now());
+    const alarms = alarmsOf(here, backend, { webhook: { url: there.url, secret: 's' } });
+    here.broker.answer = () => ({ outcome: 'rejected', reason: 'too large' });
+    const ports = { clock: here.time, timers: here.time, turn: here.time, random: seededRandom(1) };
+    const lines: string[] = [];
+    const log = (line: string): void => void lines.push(line);
+    const { handle } = connect(backend, here.path);
+    const outbox = createOutbox(handle, { ...ports, transport: here.broker, log, volatileTries: 1, onAlarm: alarms.feed });
+    const id = await transaction(handle, (tx) => outbox.in(tx).add({ topic: 'views', key: 'k', body: 'b', mode: 'volatile' }));
+    await settle(here.time);
+    await alarms.idle();
+    expect(told(there.notices)).toEqual(['reported-lost happened 1']);
+    expect(there.notices[0]).toMatchObject({
+      sentence: 'lost: too large',
+      examples: [{ id, topic: 'views', key: 'k', error: 'too large' }],
+    });
+    expect([lines.length, TOLD_KINDS.includes('reported-lost')]).toEqual([1, true]);
   });
 
   test('is tried again a bounded number of times, and what it never took is raised again by the next check', async () => {
