@@ -26,6 +26,7 @@ export const ERRORS = {
   PARTITIONER_FAILED: { outcome: 'rejected', retry: 'never', sentence: 'the partitioner chose no queue' },
   RECORD_TOO_LARGE: { outcome: 'rejected', retry: 'never', sentence: 'the record is too large' },
   TOO_MANY_WAITING: { outcome: 'unavailable', retry: 'later', sentence: 'too many sends wait already' },
+  TOO_MANY_TOPICS: { outcome: 'unavailable', retry: 'later', sentence: 'too many topics are in use at once' },
   BUFFER_EXHAUSTED: { outcome: 'unavailable', retry: 'later', sentence: 'no buffer memory became free in time' },
   NO_ROUTE: { outcome: 'unavailable', retry: 'later', sentence: 'no name server told the route of the topic in time' },
   TOPIC_UNKNOWN: { outcome: 'unroutable', retry: 'later', sentence: 'no broker has the topic and none would create it' },

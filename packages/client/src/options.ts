@@ -90,6 +90,10 @@ export const CLIENT_OPTIONS = {
   routeRetryMs: alias(integerOption(500, 1, DAY, 'Pause before a failed route lookup is tried again.'), {
     kafka: 'retry.backoff.ms',
   }),
+  routeRetryMaxMs: alias(
+    integerOption(5000, 1, DAY, 'Longest such pause for a topic that does not exist (yet); it doubles up to there.'),
+    { kafka: 'retry.backoff.max.ms' },
+  ),
   startTimeoutMs: integerOption(30_000, 1, DAY, 'How long start() tries to reach a broker.'),
 } as const;
 
@@ -213,6 +217,16 @@ export const PRODUCER_OPTIONS = {
       'Requests bear a sequence number, so that a repeated one is stored once; at most 5 in flight per queue.',
     ),
     { kafka: 'enable.idempotence' },
+  ),
+  metadataMaxIdleMs: alias(
+    integerOption(5 * MINUTE, 5000, DAY, 'A topic to which nothing was sent for so long is forgotten, when nothing of it waits.'),
+    { kafka: 'metadata.max.idle.ms' },
+  ),
+  topicsMax: integerOption(
+    100_000,
+    1,
+    10_000_000,
+    'Topics at once; for a further one the idle one that was used least recently goes.',
   ),
   defaultQueues: alias(integerOption(4, 1, 65_536, 'Queues of a topic that a broker makes at our first send.'), {
     rocketmq: 'defaultTopicQueueNums',

@@ -5,6 +5,8 @@ import type { TopicLanes } from './topic-lanes.ts';
 import type { WaitReason, WaitingLine } from './waiting-sends.ts';
 
 export interface ProducerState {
+  /** Topics it follows, with their writable queues; nothing was sent to them for `idleMs`. */
+  readonly topics: readonly { readonly topic: string; readonly queues: number; readonly idleMs: number }[];
   /** Sends that are in no batch yet, by topic and reason. */
   readonly waiting: readonly {
     readonly topic: string;
@@ -50,8 +52,10 @@ export function inspectProducer(
   const recordsByLane = new Map<unknown, number>();
   for (const batch of flying) recordsByLane.set(batch.lane, (recordsByLane.get(batch.lane) ?? 0) + batch.left);
   const waiting = waitingRows(memoryLine, nowMs);
+  const known: ProducerState['topics'][number][] = [];
   const queues: ProducerState['queues'][number][] = [];
   for (const topic of topics) {
+    known.push({ topic: topic.topic, queues: topic.queueCount, idleMs: nowMs - topic.usedMs });
     waiting.push(...waitingRows(topic.unrouted, nowMs), ...waitingRows(topic.missing, nowMs));
     for (const lane of topic.all()) {
       const { batches, inFlight } = lane;
@@ -77,7 +81,13 @@ export function inspectProducer(
     messagesInFlight: inFlightMessages,
     bytesInFlight: inFlightBytes,
   }));
-  return { waiting, queues, brokers, avoided };
+  return {
+    topics: known,
+    waiting,
+    queues,
+    brokers,
+    avoided,
+  };
 }
 
 function waitingRows(line: WaitingLine, nowMs: number): ProducerState['waiting'][number][] {

@@ -1,22 +1,21 @@
 /**
  * The topics of a producer: their routes, which it follows, their queues, and which brokers records that may go anywhere leave out. A
- * topic is kept for ever once it is seen, so their number is bounded.
+ * topic to which nothing is sent any more is forgotten ({@link IdleTopics}); one that is sent to again begins anew, with a lookup.
  */
 import type { ClientContext } from '../context.ts';
-import type { ClientError } from '../errors.ts';
+import { type ClientError, type SendError, fail } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
 import type { Connection } from '../peers.ts';
 import type { RouteWatcher } from '../route/route-table.ts';
 import { topicFault } from '../route/topic-name.ts';
 import type { TopicRoute } from '../route/topic-route.ts';
+import { IdleTopics } from './idle-topics.ts';
 import { LatencyTable } from './latency-table.ts';
 import { type ChoiceRules, type ChoiceSurroundings, QueueChoice } from './partitioning/queue-choice.ts';
 import type { Lane, ProducerBatch } from './producer-batch.ts';
 import { TopicLanes } from './topic-lanes.ts';
 import { type WaitingCount, WaitingLine } from './waiting-sends.ts';
 
-/** Beyond this many topics at once a producer refuses: names are kept for ever. */
-const TOPICS_MAX = 100_000;
 /** A queue gets so many bytes of records without a key at a time when there are no batches. */
 const SWITCH_BYTES = 32 * 1024;
 
@@ -27,6 +26,8 @@ export interface TopicsOwner {
   routed(topic: TopicLanes): void;
   /** The name server says that there is no such topic. */
   unroutable(topic: TopicLanes, error: ClientError): void;
+  /** Topics are gone, and their queues with them; `lanes` has them no more. */
+  forgotten(topics: readonly TopicLanes[]): void;
 }
 
 export class ProducerTopics implements ChoiceSurroundings {
@@ -38,6 +39,8 @@ export class ProducerTopics implements ChoiceSurroundings {
   readonly #choiceRules: ChoiceRules;
   readonly #count: WaitingCount;
   readonly #owner: TopicsOwner;
+  readonly #topicsMax: number;
+  readonly #idle: IdleTopics;
   readonly #byName = new Map<string, TopicLanes>();
   readonly #watchers = new Map<string, RouteWatcher>();
 
@@ -53,6 +56,8 @@ export class ProducerTopics implements ChoiceSurroundings {
     this.latencies = options.latencyAvoidance ? new LatencyTable() : undefined;
     this.#count = count;
     this.#owner = owner;
+    this.#topicsMax = options.topicsMax;
+    this.#idle = new IdleTopics(context.ports, options.metadataMaxIdleMs, this.#byName, (gone) => this.#forget(gone));
   }
 
   get nowMs(): number {
@@ -80,11 +85,19 @@ export class ProducerTopics implements ChoiceSurroundings {
     }
   }
 
-  /** A topic seen for the first time; a sentence when its name is impossible. */
-  add(name: string): TopicLanes | string {
-    const fault =
-      topicFault(name) ?? (this.#byName.size >= TOPICS_MAX ? `this producer has ${TOPICS_MAX} topics already` : undefined);
-    if (fault !== undefined) return fault;
+  /** A topic that is new, or new again; an error when its name is impossible or no other one can make room for it. */
+  add(name: string): TopicLanes | SendError {
+    const fault = topicFault(name);
+    if (fault !== undefined) return fail('ILLEGAL_RECORD', fault);
+    if (this.#byName.size >= this.#topicsMax) {
+      const oldest = this.#idle.oldest(this.#owner.nowMs);
+      if (oldest === undefined)
+        return fail(
+          'TOO_MANY_TOPICS',
+          `${this.#byName.size} (topicsMax), and something of each waits, is on its way or was just sent`,
+        );
+      this.#forget([oldest]);
+    }
     const { routes, ports } = this.#context;
     const unrouted = new WaitingLine('route', this.#count);
     const missing = new WaitingLine('queue', this.#count);
@@ -92,7 +105,9 @@ export class ProducerTopics implements ChoiceSurroundings {
     const watcher: RouteWatcher = (error, route) => this.#routeCame(topic, error, route);
     this.#byName.set(name, topic);
     this.#watchers.set(name, watcher);
-    routes.watch(name, this.#newQueues, watcher);
+    topic.usedMs = this.#owner.nowMs;
+    this.#idle.arrived();
+    routes.watch(name, this.#newQueues, watcher, () => topic.unrouted.length > 0);
     const known = routes.get(name);
     if (known !== undefined) topic.learn(known, ports.clock.monotonic());
     return topic;
@@ -157,7 +172,17 @@ export class ProducerTopics implements ChoiceSurroundings {
 
   /** Follows no route any more. */
   close(): void {
+    this.#idle.close();
     for (const [topic, watcher] of this.#watchers) this.#context.routes.unwatch(topic, watcher);
+  }
+
+  #forget(topics: readonly TopicLanes[]): void {
+    for (const { topic } of topics) {
+      this.#context.routes.unwatch(topic, this.#watchers.get(topic)!);
+      this.#watchers.delete(topic);
+      this.#byName.delete(topic);
+    }
+    this.#owner.forgotten(topics);
   }
 
   #routeCame(topic: TopicLanes, error: ClientError | undefined, route: TopicRoute | undefined): void {

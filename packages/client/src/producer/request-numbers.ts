@@ -8,6 +8,9 @@
  * A number that will never be used (its batch failed for good, or was cut in pieces) is a gap behind which the broker takes nothing more
  * of this epoch: so whatever comes behind it cannot have been stored, and may be numbered anew in the next epoch, once nothing of the queue
  * is in flight. After the last epoch a queue goes on under a new producer's id.
+ *
+ * Of a queue that is forgotten only this stays: whatever comes later begins in an epoch after its last one. So no number is ever used
+ * twice for one queue, however many topics come and go.
  */
 import { type Random, readI32, writeDecimal } from '@tallystick/base';
 import type { Lane, ProducerBatch } from './producer-batch.ts';
@@ -21,7 +24,9 @@ const EPOCH_MAX = 99_999;
 
 export class RequestNumbers {
   readonly #random: Random;
-  readonly #text: string;
+  #text: string;
+  /** No queue that has no number yet begins before this epoch: it may be one that was forgotten. */
+  #firstEpoch = 0;
   /** Of queues that have used up all epochs of that one. */
   readonly #newTexts = new Map<Lane, string>();
 
@@ -46,6 +51,7 @@ export class RequestNumbers {
   number(batch: ProducerBatch): void {
     if (batch.number >= 0) return;
     const { lane, buffer } = batch;
+    if (lane.nextNumber === 0 && lane.epoch < this.#firstEpoch) lane.epoch = this.#firstEpoch;
     batch.epoch = lane.epoch;
     batch.number = lane.nextNumber++;
     const at = 22 + readI32(buffer, 16);
@@ -74,6 +80,24 @@ export class RequestNumbers {
     if (lane.gapAt < 0 || batch.number - 1 < lane.gapAt) lane.gapAt = Math.max(0, batch.number - 1);
     if (batch.number === 0) batch.number = -1;
     return true;
+  }
+
+  /** Queues are forgotten of which nothing waits or is in flight; `living` are all others. */
+  retire(gone: Iterable<Lane>, living: Iterable<Lane>): void {
+    let first = this.#firstEpoch;
+    for (const lane of gone) {
+      if (this.#newTexts.delete(lane)) continue;
+      first = Math.max(first, lane.nextNumber > 0 ? lane.epoch + 1 : lane.epoch);
+    }
+    this.#firstEpoch = first;
+    if (first <= EPOCH_MAX) return;
+    // Those that have numbers stay with the old id, all others begin under a new one.
+    for (const lane of living) {
+      const isNumbered = lane.nextNumber > 0 || lane.epoch > 0;
+      if (isNumbered && !this.#newTexts.has(lane)) this.#newTexts.set(lane, this.#text);
+    }
+    this.#text = textOfNew(this.#random);
+    this.#firstEpoch = 0;
   }
 
   #beginEpoch(lane: Lane): void {

@@ -130,6 +130,11 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     });
   }
 
+  /** Queues are forgotten, `living` are all others. */
+  retire(gone: Iterable<Lane>, living: Iterable<Lane>): void {
+    this.#numbers?.retire(gone, living);
+  }
+
   /** Every batch in flight. */
   flying(): Iterable<ProducerBatch> {
     return this.#inFlight;

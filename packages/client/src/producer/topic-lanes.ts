@@ -29,6 +29,9 @@ export class TopicLanes {
   routedMs = 0;
   /** Why the last lookup of the route failed, when none has succeeded. */
   routeError: Error | undefined;
+  /** Sends that wait, for whatever; and monotonic ms of the last send to it. */
+  waiting = 0;
+  usedMs = 0;
   /** Monotonic ms at which the route may be asked for again because a queue is missing. */
   askAgainMs = 0;
   #queues: readonly QueueKey[] = [];
@@ -43,6 +46,13 @@ export class TopicLanes {
     this.unrouted = unrouted;
     this.missing = missing;
     this.choice = choice;
+  }
+
+  /** Nothing of it waits or is on its way. */
+  get isIdle(): boolean {
+    if (this.waiting > 0) return false;
+    for (const { batches, inFlight } of this.#byKey.values()) if (batches.length > 0 || inFlight > 0) return false;
+    return true;
   }
 
   /** Writable queues by the last route. */

@@ -11,9 +11,15 @@ import type { ProducerRecord, SendMarks } from './record.ts';
 /** Why a send waits. */
 export type WaitReason = 'route' | 'queue' | 'memory';
 
+/** A topic that sends wait for. */
+export interface WaitingTopic {
+  /** How many do. */
+  waiting: number;
+}
+
 export class WaitingSend {
   /** Its topic, as the producer keeps it (TopicLanes). */
-  readonly topic: object;
+  readonly topic: WaitingTopic;
   /** A copy of what the caller gave, or as it will travel once `isSerialized`. */
   record: ProducerRecord<unknown, unknown>;
   isSerialized: boolean;
@@ -33,7 +39,7 @@ export class WaitingSend {
   behind: WaitingSend | undefined;
 
   constructor(
-    topic: object,
+    topic: WaitingTopic,
     record: ProducerRecord<unknown, unknown>,
     isSerialized: boolean,
     marks: SendMarks | undefined,
@@ -101,6 +107,7 @@ export class WaitingLine {
     if (this.#last === undefined) this.first = send;
     else this.#last.behind = send;
     this.#last = send;
+    send.topic.waiting++;
     this.length++;
     this.#count.records++;
     this.#count.bytes += send.bytes;
@@ -114,6 +121,7 @@ export class WaitingLine {
     if (send.behind === undefined) this.#last = send.before;
     else send.behind.before = send.before;
     send.line = send.before = send.behind = undefined;
+    send.topic.waiting--;
     this.length--;
     this.#count.records--;
     this.#count.bytes -= send.bytes;

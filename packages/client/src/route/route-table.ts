@@ -2,7 +2,13 @@
  * The routes of all topics in use, asked for once, kept fresh by polling, and renewed at once when a broker's answer shows that one is
  * stale. Everyone who needs a topic watches it and hears of each change; a lookup that fails is repeated until it succeeds, and its
  * watchers hear of each failure. One lookup per topic is under way at a time. A stand-in for a topic that does not exist is asked for
- * again as soon as a failed lookup is: the first message makes the topic, and its consumers wait for that.
+ * again as a failed lookup is: the first message makes the topic, and its consumers wait for that.
+ *
+ *    the last lookup                     the next one
+ *    a route                             routeIntervalMs later
+ *    there is no such topic (yet)        routeRetryMs later, each time twice as much, up to routeRetryMaxMs
+ *    failed                              routeRetryMs later
+ *    either, no route and nobody waits   as soon as somebody does
  */
 import type { Timer, Timers } from '@tallystick/base';
 import type { ClientError } from '../errors.ts';
@@ -18,6 +24,7 @@ export type RouteWatcher = (error: ClientError | undefined, route: TopicRoute | 
 export interface RouteOptions {
   readonly routeIntervalMs: number;
   readonly routeRetryMs: number;
+  readonly routeRetryMaxMs: number;
 }
 
 interface Entry {
@@ -27,7 +34,12 @@ interface Entry {
   newQueues: number;
   asking: boolean;
   timer: Timer | undefined;
-  readonly watchers: Set<RouteWatcher>;
+  /** Answers in a row that there is no such topic. */
+  missed: number;
+  /** Nobody waits for the route of a topic that has none: it is not asked for until somebody does. */
+  resting: boolean;
+  /** Each with whether it waits for a first route now. */
+  readonly watchers: Map<RouteWatcher, () => boolean>;
 }
 
 export class RouteTable {
@@ -56,17 +68,28 @@ export class RouteTable {
     return this.#addresses.get(brokerName);
   }
 
-  /** Follows a topic; the watcher is called with each route and each failure, not with what is known already. */
-  watch(topic: string, newQueues: number, watcher: RouteWatcher): void {
+  /**
+   * Follows a topic; the watcher is called with each route and each failure, not with what is known already. A watcher for which `waits`
+   * is false hears of no further attempts while there is no route; see `need`.
+   */
+  watch(topic: string, newQueues: number, watcher: RouteWatcher, waits: () => boolean = always): void {
     let entry = this.#entries.get(topic);
     if (entry === undefined) {
-      entry = { topic, route: undefined, newQueues, asking: false, timer: undefined, watchers: new Set() };
+      const watchers: Entry['watchers'] = new Map();
+      entry = { topic, route: undefined, newQueues, asking: false, timer: undefined, missed: 0, resting: false, watchers };
       this.#entries.set(topic, entry);
     }
     entry.newQueues = Math.max(entry.newQueues, newQueues);
-    entry.watchers.add(watcher);
+    entry.watchers.set(watcher, waits);
     if (isSettled(entry.route)) return;
+    entry.missed = 0;
     this.#ask(entry);
+  }
+
+  /** Somebody who watches the topic waits for its route now. */
+  need(topic: string): void {
+    const entry = this.#entries.get(topic);
+    if (entry?.resting === true) this.#ask(entry);
   }
 
   unwatch(topic: string, watcher: RouteWatcher): void {
@@ -93,6 +116,7 @@ export class RouteTable {
   #ask(entry: Entry): void {
     if (entry.asking || this.#closed) return;
     entry.asking = true;
+    entry.resting = false;
     this.#cancel(entry);
     const { newQueues } = entry;
     this.#source.route(entry.topic, newQueues, (error, route) => {
@@ -101,17 +125,26 @@ export class RouteTable {
       // A consumer had asked when a producer came, for whom a topic may be made: this is no answer to the producer.
       if (error !== undefined && newQueues === 0 && entry.newQueues > 0) return this.#ask(entry);
       if (error === undefined) this.#learn(entry, route);
-      const ms = isSettled(entry.route) ? this.#options.routeIntervalMs : this.#options.routeRetryMs;
-      entry.timer = this.#timers.after(ms, () => {
+      entry.timer = this.#timers.after(this.#pauseMs(entry, error), () => {
         entry.timer = undefined;
-        this.#ask(entry);
+        if (entry.route === undefined && ![...entry.watchers.values()].some((waits) => waits())) entry.resting = true;
+        else this.#ask(entry);
       });
-      for (const watcher of [...entry.watchers]) watcher(error, entry.route);
+      for (const watcher of [...entry.watchers.keys()]) watcher(error, entry.route);
     });
+  }
+
+  #pauseMs(entry: Entry, error: ClientError | undefined): number {
+    const { routeIntervalMs, routeRetryMs, routeRetryMaxMs } = this.#options;
+    if (isSettled(entry.route)) return routeIntervalMs;
+    if (error !== undefined && error.outcome !== 'unroutable') return routeRetryMs;
+    const maxMs = Math.max(routeRetryMs, Math.min(routeRetryMaxMs, routeIntervalMs));
+    return Math.min(maxMs, routeRetryMs * 2 ** entry.missed++);
   }
 
   #learn(entry: Entry, route: TopicRoute): void {
     entry.route = route;
+    if (isSettled(route)) entry.missed = 0;
     for (const [brokerName, address] of route.addresses) this.#addresses.set(brokerName, address);
     this.#learned(route);
   }
@@ -120,6 +153,10 @@ export class RouteTable {
     if (entry.timer !== undefined) this.#timers.cancel(entry.timer);
     entry.timer = undefined;
   }
+}
+
+function always(): boolean {
+  return true;
 }
 
 /** Nothing is expected to change soon. */

@@ -65,6 +65,8 @@ export class Half {
 }
 
 const CHECK_INFLATED_BYTES_MAX = 64 * 1024 * 1024;
+/** Templates of confirmations, one per topic and broker; beyond so many all are made anew. */
+const ENDS_MAX = 10_000;
 
 export class TransactionProducerCore implements ProducerMember {
   readonly group: string;
@@ -205,6 +207,7 @@ export class TransactionProducerCore implements ProducerMember {
     const key = `${topic}@${brokerName}`;
     let ends = this.#ends.get(key);
     if (ends === undefined) {
+      if (this.#ends.size >= ENDS_MAX) this.#ends.clear();
       ends = new EndRequests({ producerGroup: this.group, topic, brokerName });
       this.#ends.set(key, ends);
     }

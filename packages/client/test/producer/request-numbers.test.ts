@@ -144,6 +144,35 @@ describe('numbered requests', () => {
     );
   });
 
+  it('of queues that come after forgotten ones begin later, under a new producer when there is no later epoch', () => {
+    const numbers = new RequestNumbers(seededRandom(3));
+    const mark = (of: QueueLane<ProducerBatch>): string => {
+      const batch = new ProducerBatch(of, 0, Buffer.alloc(100), 0, 0, undefined, true, 0, undefined);
+      numbers.number(batch);
+      return batch.buffer.toString('latin1', 29, 29 + 51);
+    };
+    const queue = (): QueueLane<ProducerBatch> => new QueueLane('t', 'b', 0);
+    const stays = queue();
+    let comes = queue();
+    const marks = [mark(stays), mark(comes)];
+    for (const epoch of [0, 99_998, 99_999]) {
+      comes.epoch = epoch;
+      numbers.retire([comes], [stays]);
+      comes = queue();
+      marks.push(mark(comes));
+    }
+    marks.push(mark(stays));
+    const ids = marks.map((text) => text.slice(0, 32));
+    expect(marks.map((text, n) => `${ids.indexOf(ids[n]!)} ${Number(text.slice(33, 38))}:${Number(text.slice(39))}`)).toEqual([
+      '0 0:0',
+      '0 0:0',
+      '0 1:0',
+      '0 99999:0',
+      '4 0:0',
+      '0 0:1',
+    ]);
+  });
+
   it('never leave their queue, nor more than five at a time', () => {
     const { stage, producer } = run(['x'], []);
     stage.broker.script = (code) => (code === 310 ? 'silent' : 'ok');

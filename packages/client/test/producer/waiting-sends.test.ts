@@ -1,13 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { WaitingCount, WaitingLine, WaitingSend } from '../../src/producer/waiting-sends.ts';
-import type { TopicLanes } from '../../src/producer/topic-lanes.ts';
 import { SENDS, bodies, send, stageWith, warmUp } from './sent.ts';
 
-const NO_LANES = undefined as unknown as TopicLanes;
+const TOPIC = { waiting: 0 };
 
 function waiting(value: string, untilMs: number, bytes = 1): WaitingSend {
-  return new WaitingSend(NO_LANES, { topic: 't', value }, true, undefined, () => {}, undefined, bytes, 0, untilMs);
+  return new WaitingSend(TOPIC, { topic: 't', value }, true, undefined, () => {}, undefined, bytes, 0, untilMs);
 }
 
 describe('a line of waiting sends', () => {
