@@ -8,6 +8,7 @@
  * is made to measure and not kept, as is what only a size beyond all memory would hold. Idle buffers are kept only while lent + idle fits the same budget.
  * Who copies lent bytes into memory of its own keeps their size charged (`recharge`).
  */
+import { fail } from '../errors.ts';
 
 const SMALLEST_BYTES = 1024;
 
@@ -33,7 +34,10 @@ export class BufferPool {
     return this.#lentBytes;
   }
 
-  /** A buffer of at least `bytes`, or undefined when the budget does not allow one now. */
+  /**
+   * A buffer of at least `bytes`, or undefined when the budget does not allow one now. Throws OUT_OF_MEMORY, with nothing charged, when
+   * the budget does and the process has none.
+   */
   borrow(bytes: number): Buffer | undefined {
     const at = this.#classOf(bytes);
     const size = at < 0 ? bytes : this.#sizes[at]!;
@@ -45,8 +49,13 @@ export class BufferPool {
       return idle;
     }
     this.#trim();
-    // A buffer of its own: slices of Node's shared slab would pin 8 KiB each.
-    return Buffer.allocUnsafeSlow(size);
+    try {
+      // A buffer of its own: slices of Node's shared slab would pin 8 KiB each.
+      return Buffer.allocUnsafeSlow(size);
+    } catch (thrown) {
+      this.#lentBytes -= size;
+      throw fail('OUT_OF_MEMORY', `${size} bytes`, thrown);
+    }
   }
 
   /** As `borrow`, but rather one of `likedBytes`; of at least `bytes` when there is no memory for that. */

@@ -6,12 +6,12 @@
  *    a send, step by step                          what may end it (see {@link SEND_FAILURES})
  *    interceptors' onSend                          nothing: one that throws is passed over
  *    producer open? shape of the record            CLOSED, ILLEGAL_RECORD
- *    route of the topic known?                     TOO_MANY_TOPICS; waits: TOO_MANY_WAITING, NO_ROUTE, TOPIC_UNKNOWN, WITHDRAWN
+ *    route of the topic known?                     waits: TOO_MANY_WAITING, NO_ROUTE, TOPIC_UNKNOWN, WITHDRAWN
  *    key serializer, then value serializer         SERIALIZATION
  *    key, headers, tag, body checked and sized     ILLEGAL_RECORD, RECORD_TOO_LARGE
  *    queue: named, partitioner, key, next          NO_QUEUE (one that is named is waited for), PARTITIONER_FAILED
  *    one request, all memory                       RECORD_TOO_LARGE
- *    into the batch                                no memory: waits for what is left of maxBlockMs, BUFFER_EXHAUSTED
+ *    into the batch                                no memory: waits for what is left of maxBlockMs, BUFFER_EXHAUSTED; OUT_OF_MEMORY
  *
  * With the plain serializers, keys and values are checked before the wait for the route: who is refused hears it at once. What fails before
  * a wait calls back before `send` returns, unless that send was made in just such a callback: then at the end of the turn, so that who sends
@@ -20,7 +20,7 @@
  */
 import type { Timer } from '@tallystick/base';
 import type { ClientContext } from '../context.ts';
-import { type ClientError, type SendError, fail } from '../errors.ts';
+import { type ClientError, SendError, fail } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
 import type { Connection } from '../peers.ts';
 import { BufferPool } from './buffer-pool.ts';
@@ -36,6 +36,7 @@ import { ProducerCounters } from './producer-counters.ts';
 import { ProducerTopics, type TopicsOwner } from './producer-topics.ts';
 import { RecordAccumulator, usualBufferBytes } from './record-accumulator.ts';
 import { RecordEncoder } from './record-encoder.ts';
+import { SEQUENCE_BYTES } from './record-properties.ts';
 import { type ProducerRecord, type SendMarks, shapeFault } from './record.ts';
 import { SendRequest } from './send-request.ts';
 import { Sender, type SenderOwner } from './sender.ts';
@@ -296,13 +297,6 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     if (memory.length > 0) this.#sender.schedule();
   }
 
-  forgotten(topics: readonly TopicLanes[]): void {
-    this.#sender.retire(
-      topics.flatMap((topic) => [...topic.all()]),
-      this.#topics.lanes(),
-    );
-  }
-
   unroutable(topic: TopicLanes, error: ClientError): void {
     this.#room.failAll(topic.unrouted, fail('TOPIC_UNKNOWN', topic.topic, error));
     this.#room.tellIfEmpty();
@@ -324,10 +318,9 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     if (this.#closing) return this.#refuse(done, fail('CLOSED'));
     const error = this.#fault(record, marks, isPlain);
     if (error !== undefined) return this.#refuse(done, error);
-    this.#sender.schedule();
     const topic = this.#topics.get(record.topic) ?? this.#topics.add(record.topic);
-    if (topic instanceof Error) return this.#refuse(done, topic);
-    topic.usedMs = this.#sender.nowMs;
+    if (typeof topic === 'string') return this.#refuse(done, fail('ILLEGAL_RECORD', topic));
+    this.#sender.schedule();
     let ready = record as ProducerRecord;
     if (isPlain) {
       if (record.headers !== undefined && record.headers instanceof HeaderMap) record.headers.setReadOnly();
@@ -420,16 +413,23 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     if (boundBytes > options.maxRequestSizeBytes) {
       return fail('RECORD_TOO_LARGE', `${boundBytes} bytes; the limit is ${options.maxRequestSizeBytes} (maxRequestSizeBytes)`);
     }
-    if (!this.#pool.canEverLend(boundBytes)) {
-      return fail('RECORD_TOO_LARGE', `${boundBytes} bytes; all memory is ${this.#pool.totalBytes} (bufferMemoryBytes)`);
+    const aloneBytes = boundBytes + (options.idempotence ? SEQUENCE_BYTES : 0);
+    if (!this.#pool.canEverLend(aloneBytes)) {
+      return fail('RECORD_TOO_LARGE', `${aloneBytes} bytes; all memory is ${this.#pool.totalBytes} (bufferMemoryBytes)`);
     }
     const { nowMs, wallMs } = this.#sender;
     const told = send === undefined ? done : send.done;
-    const isAppended = this.#accumulator.append(lane, record, marks, !isFree, told, nowMs, wallMs);
-    if (!isAppended) {
+    let appended: boolean | SendError;
+    try {
+      appended = this.#accumulator.append(lane, record, marks, !isFree, told, nowMs, wallMs);
+    } catch (thrown) {
+      if (!(thrown instanceof SendError)) throw thrown;
+      appended = thrown;
+    }
+    if (appended !== true) {
       if (isFree) topic.choice.notJoined();
       this.#chosen = lane;
-      return 'no-memory';
+      return appended === false ? 'no-memory' : appended;
     }
     if (isFree) topic.choice.joined(lane, boundBytes);
     if (followed !== undefined) followed.isAppended = true;
@@ -457,7 +457,6 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     const send = new WaitingSend(topic, own, isSerialized, marks, done, followed, bytes, nowMs, untilMs);
     if (isSerialized) send.value = this.#encoder.value;
     const refusal = this.#room.join(line, send);
-    if (line === topic.unrouted) this.#context.routes.need(topic.topic);
     return refusal === undefined ? send : this.#refuse(done, refusal);
   }
 

@@ -75,7 +75,8 @@ export class RecordAccumulator {
   }
 
   /**
-   * Adds the record that the encoder has just prepared. False: there is no memory for it now.
+   * Adds the record that the encoder has just prepared. False: there is no memory for it now. Throws a SendError, and nothing has
+   * changed, when the process has none at all.
    * `pinned`: its queue was chosen by its key or its caller.
    */
   append(
@@ -174,7 +175,13 @@ export class RecordAccumulator {
     const frames = this.#request.frames(to, from.sysFlag);
     const bytes = batch.end + batch.count * Math.max(0, frames.fixedBytes - from.fixedBytes);
     if (!this.#pool.recharge(batch.pooled ? batch.buffer.length : batch.chargedBytes, bytes)) return false;
-    const into = Buffer.allocUnsafeSlow(bytes);
+    let into: Buffer;
+    try {
+      into = Buffer.allocUnsafeSlow(bytes);
+    } catch {
+      this.#pool.recharge(bytes, batch.pooled ? batch.buffer.length : batch.chargedBytes);
+      return false;
+    }
     batch.end = frames.rewrite(from, batch.buffer, batch.end, into);
     batch.pooled = false;
     batch.chargedBytes = bytes;

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BufferPool } from '../../src/producer/buffer-pool.ts';
+import { noMemoryOnce } from './sent.ts';
 
 describe('buffer pool', () => {
   it('lends the next size up and takes buffers back for reuse', () => {
@@ -18,6 +19,13 @@ describe('buffer pool', () => {
     pool.return(a);
     expect(pool.borrow(1)).toBeDefined();
     expect(b.length).toBe(1024);
+  });
+
+  it('takes nothing into account that the process could not give', () => {
+    const pool = new BufferPool(4096, 1024);
+    noMemoryOnce(1024);
+    expect(() => pool.borrow(1000)).toThrow('no memory for the buffer of the record: 1024 bytes');
+    expect([pool.lentBytes, pool.borrow(4096)!.length]).toEqual([0, 4096]);
   });
 
   it('says at once when a size can never be lent', () => {

@@ -126,7 +126,7 @@ describe('avoidance', () => {
     const producer = stage.client().producer();
     warmUp(stage, producer);
     producer.answered('broker-a', 1, 'lost');
-    const told = send(producer, { topic: 't', queueId: 0, value: 'named' });
+    const told = send(producer, { topic: 't', queueId: 0, brokerName: 'broker-a', value: 'named' });
     stage.time.settle();
     expect([told.receipt?.brokerName, bodies(stage)]).toEqual(['broker-a', ['named']]);
   });

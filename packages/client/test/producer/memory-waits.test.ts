@@ -1,7 +1,7 @@
 import type nodeZlib from 'node:zlib';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { seededRandom } from '@tallystick/base/testing';
-import { SENDS, send, stageWith, warmUp } from './sent.ts';
+import { SENDS, bodies, noMemoryOnce, send, stageWith, warmUp } from './sent.ts';
 
 const zlib = vi.hoisted(() => ({ deflates: 0 }));
 vi.mock('node:zlib', async (original) => {
@@ -47,6 +47,19 @@ describe('a record that waits for memory', () => {
     const arrived = stage.broker.arrived.filter(({ raw }) => raw.length > 1);
     expect(arrived[1]!.raw).toEqual(arrived[0]!.raw);
     expect(arrived[1]!.sysFlag).toBe(arrived[0]!.sysFlag);
+  });
+
+  it('is refused at once when it would never get any, with the number that idempotence adds', () => {
+    const stage = stageWith({ t: 1 });
+    const memory = { bufferMemoryBytes: 4096, batchSizeBytes: 1024, compressOverBytes: 0 };
+    const producer = stage.client().producer({ ...memory, idempotence: true });
+    warmUp(stage, producer);
+    const fixedBytes = 22 + 'UNIQ_KEY..'.length + 32;
+    const over = send(producer, { topic: 't', value: 'v'.repeat(4096 - fixedBytes - 58) });
+    const fits = send(producer, { topic: 't', value: 'v'.repeat(4096 - fixedBytes - 59) });
+    stage.time.settle();
+    expect([over.error?.code, producer.waiting, fits.receipt?.offset]).toEqual(['RECORD_TOO_LARGE', 0, 0]);
+    expect(over.error!.message).toContain('4097 bytes; all memory is 4096 (bufferMemoryBytes)');
   });
 
   it('is shown to the partitioner once', () => {
@@ -98,6 +111,22 @@ describe('a record that waits for memory', () => {
 });
 
 describe('the memory of a producer', () => {
+  it('has all its bytes again when the process had none for one of the records, and goes on with the others', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ bufferMemoryBytes: 64 * 1024, compressOverBytes: 0 });
+    const told = ['1', '2', '3'].map((value) => send(producer, { topic: 't', value }));
+    noMemoryOnce(1024);
+    stage.time.settle();
+    expect(told.map(({ error, times }) => [error?.code, times])).toEqual([
+      ['OUT_OF_MEMORY', 1],
+      [undefined, 1],
+      [undefined, 1],
+    ]);
+    expect([bodies(stage), producer.metrics().errors]).toEqual([['2', '3'], 1]);
+    expect(told[0]!.error!.cause).toBeInstanceOf(RangeError);
+    expect(producer.metrics().bufferAvailableBytes).toBe(64 * 1024);
+  });
+
   it('holds runs too that were made anew for another broker', () => {
     const stage = stageWith({ t: 1 });
     const other = stage.addBroker('10.0.0.2:9876', 'broker-b-with-a-longer-name');

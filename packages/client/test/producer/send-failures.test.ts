@@ -5,7 +5,7 @@ import type { ProducerCore } from '../../src/producer/producer-core.ts';
 import type { ProducerRecord } from '../../src/producer/record.ts';
 import { SEND_FAILURES } from '../../src/producer/send-failures.ts';
 import type { Reaction, Stage } from '../fake-broker.ts';
-import { SENDS, send, stageWith, warmUp } from './sent.ts';
+import { SENDS, noMemoryOnce, send, stageWith, warmUp } from './sent.ts';
 
 interface Scenario {
   readonly options?: GivenProducerOptions;
@@ -45,7 +45,6 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   },
   'the producer is closed': { before: close },
   'topic, timestamp, queue or delay is impossible': { record: { timestamp: -5 } },
-  'topicsMax topics are in use, none of them idle': { options: { topicsMax: 1 }, record: { topic: 'other' } },
   'too many sends or bytes wait already': { options: { maxPendingRecords: 0 }, record: { topic: 'other' } },
   'no name server answered within maxBlockMs': { before: noNames, record: { topic: 'other' } },
   'the name server knows neither the topic nor a way to make it': { record: { topic: 'nowhere' } },
@@ -85,6 +84,11 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
       send(producer, { topic: 't', value: 'v'.repeat(500) });
     },
     record: { value: 'v'.repeat(500) },
+  },
+  'bufferMemoryBytes allow a buffer for which the process has no memory': {
+    options: { compressOverBytes: 0 },
+    before: () => noMemoryOnce(16 * 1024),
+    record: { value: 'v'.repeat(5000) },
   },
   'no attempt could be made within deliveryTimeoutMs, or the producer was closed': { before: noNames },
   'the broker says "not stored" more often than retries': { before: onSends({ code: 2 }) },

@@ -156,7 +156,9 @@ describe('sender', () => {
       producer.send({ topic: 't', value: `plain${n}` }, (error) => told.push(error?.code ?? 'sent'));
       stage.time.advance(100);
     }
-    producer.send({ topic: 't', value: 'fixed', queueId: 0 }, (error) => told.push(error?.code ?? 'sent'));
+    producer.send({ topic: 't', value: 'fixed', queueId: 0, brokerName: 'broker-a' }, (error) =>
+      told.push(error?.code ?? 'sent'),
+    );
     stage.time.advance(5000);
     expect(told).toEqual(['sent', 'sent', 'SYSTEM_BUSY']);
     expect(other.arrived.map(({ body }) => body)).toEqual(['plain0', 'plain1']);

@@ -1,4 +1,5 @@
 /** What producer tests share: a stage with topics, and sends whose ends are kept. */
+import { vi } from 'vitest';
 import type { SendError } from '../../src/errors.ts';
 import type { ProducerCore } from '../../src/producer/producer-core.ts';
 import type { SendReceipt } from '../../src/producer/receipt.ts';
@@ -36,6 +37,16 @@ export function warmUp(stage: Stage, producer: ProducerCore, topic = 't'): void 
   stage.time.settle();
   stage.broker.arrived.length = 0;
   stage.broker.sends.length = 0;
+}
+
+/** The next buffer of this size cannot be had. */
+export function noMemoryOnce(bytes: number): void {
+  const spy = vi.spyOn(Buffer, 'allocUnsafeSlow');
+  spy.mockImplementation((size) => {
+    if (size !== bytes) return Buffer.alloc(size);
+    spy.mockRestore();
+    throw new RangeError('Array buffer allocation failed');
+  });
 }
 
 export function bodies(stage: Stage): string[] {
