@@ -26,6 +26,7 @@ export const ERRORS = {
   PARTITIONER_FAILED: { outcome: 'rejected', retry: 'never', sentence: 'the partitioner chose no queue' },
   RECORD_TOO_LARGE: { outcome: 'rejected', retry: 'never', sentence: 'the record is too large' },
   TOO_MANY_WAITING: { outcome: 'unavailable', retry: 'later', sentence: 'too many sends wait already' },
+  TOO_MANY_TOPICS: { outcome: 'unavailable', retry: 'later', sentence: 'too many topics are in use at once' },
   BUFFER_EXHAUSTED: { outcome: 'unavailable', retry: 'later', sentence: 'no buffer memory became free in time' },
   OUT_OF_MEMORY: { outcome: 'unavailable', retry: 'later', sentence: 'the process has no memory for the buffer of the record' },
   NO_ROUTE: { outcome: 'unavailable', retry: 'later', sentence: 'no name server told the route of the topic in time' },

@@ -6,7 +6,7 @@
  *    a send, step by step                          what may end it (see {@link SEND_FAILURES})
  *    interceptors' onSend                          nothing: one that throws is passed over
  *    producer open? shape of the record            CLOSED, ILLEGAL_RECORD
- *    route of the topic known?                     waits: TOO_MANY_WAITING, NO_ROUTE, TOPIC_UNKNOWN, WITHDRAWN
+ *    route of the topic known?                     TOO_MANY_TOPICS; waits: TOO_MANY_WAITING, NO_ROUTE, TOPIC_UNKNOWN, WITHDRAWN
  *    key serializer, then value serializer         SERIALIZATION
  *    key, headers, tag, body checked and sized     ILLEGAL_RECORD, RECORD_TOO_LARGE
  *    queue: named, partitioner, key, next          NO_QUEUE (one that is named is waited for), PARTITIONER_FAILED
@@ -297,6 +297,13 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     if (memory.length > 0) this.#sender.schedule();
   }
 
+  forgotten(topics: readonly TopicLanes[]): void {
+    this.#sender.retire(
+      topics.flatMap((topic) => [...topic.all()]),
+      this.#topics.lanes(),
+    );
+  }
+
   unroutable(topic: TopicLanes, error: ClientError): void {
     this.#room.failAll(topic.unrouted, fail('TOPIC_UNKNOWN', topic.topic, error));
     this.#room.tellIfEmpty();
@@ -318,9 +325,10 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     if (this.#closing) return this.#refuse(done, fail('CLOSED'));
     const error = this.#fault(record, marks, isPlain);
     if (error !== undefined) return this.#refuse(done, error);
-    const topic = this.#topics.get(record.topic) ?? this.#topics.add(record.topic);
-    if (typeof topic === 'string') return this.#refuse(done, fail('ILLEGAL_RECORD', topic));
     this.#sender.schedule();
+    const topic = this.#topics.get(record.topic) ?? this.#topics.add(record.topic);
+    if (topic instanceof Error) return this.#refuse(done, topic);
+    topic.usedMs = this.#sender.nowMs;
     let ready = record as ProducerRecord;
     if (isPlain) {
       if (record.headers !== undefined && record.headers instanceof HeaderMap) record.headers.setReadOnly();
@@ -457,6 +465,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     const send = new WaitingSend(topic, own, isSerialized, marks, done, followed, bytes, nowMs, untilMs);
     if (isSerialized) send.value = this.#encoder.value;
     const refusal = this.#room.join(line, send);
+    if (line === topic.unrouted) this.#context.routes.need(topic.topic);
     return refusal === undefined ? send : this.#refuse(done, refusal);
   }
 

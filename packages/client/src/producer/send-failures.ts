@@ -24,6 +24,7 @@ export const SEND_FAILURES: readonly SendFailure[] = [
   row('interceptors', 'an interceptor throws, or gives no record', 'none', 'report', 'at once', 'nothing'),
   row('open?', 'the producer is closed', 'CLOSED', 'callback', 'at once', 'onSendError'),
   row('shape', 'topic, timestamp, queue or delay is impossible', 'ILLEGAL_RECORD', 'callback', 'at once', 'onSendError'),
+  row('route', 'topicsMax topics are in use, none of them idle', 'TOO_MANY_TOPICS', 'callback', 'at once', 'onSendError'),
   row('route', 'too many sends or bytes wait already', 'TOO_MANY_WAITING', 'callback', 'at once', 'onSendError'),
   row('route', 'no name server answered within maxBlockMs', 'NO_ROUTE', 'callback', 'later', 'onSendError'),
   row(

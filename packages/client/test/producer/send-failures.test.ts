@@ -45,6 +45,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   },
   'the producer is closed': { before: close },
   'topic, timestamp, queue or delay is impossible': { record: { timestamp: -5 } },
+  'topicsMax topics are in use, none of them idle': { options: { topicsMax: 1 }, record: { topic: 'other' } },
   'too many sends or bytes wait already': { options: { maxPendingRecords: 0 }, record: { topic: 'other' } },
   'no name server answered within maxBlockMs': { before: noNames, record: { topic: 'other' } },
   'the name server knows neither the topic nor a way to make it': { record: { topic: 'nowhere' } },
