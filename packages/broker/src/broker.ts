@@ -2,6 +2,7 @@ import type { Clock, Dialer, Disk, Random, Timer, Timers, Turn, Wire } from '@ta
 import { Peer, type Frame, type PeerHandler, type PeerOptions } from '@tallystick/remoting';
 import { Connection, connectionOf, Hold } from './connection.ts';
 import { Counters } from './counters.ts';
+import { Rates } from './rates.ts';
 import { DelayLevels } from './delivery/delay-levels.ts';
 import { DelayState } from './delivery/delay-state.ts';
 import { PullHold } from './delivery/pull-hold.ts';
@@ -74,6 +75,7 @@ export interface BrokerSignals {
 export class BrokerCore implements PeerHandler {
   readonly options: BrokerOptions;
   readonly counters = new Counters();
+  readonly #rates = new Rates(this.counters);
   readonly #ports: BrokerPorts;
   readonly #signals: BrokerSignals;
   readonly #storedIdentity = new StoredIdentity();
@@ -176,6 +178,7 @@ export class BrokerCore implements PeerHandler {
       lanes: () => this.#flow.lanes(),
       writeAgeMs: () => this.#flow.writeAgeMs,
       counters: this.counters,
+      rates: this.#rates,
     };
     this.#ends = new TransactionEnds(parts, options.endsInFlightMax);
     const asker = new CheckAsker(this.#store, this.#producers, self.brokerName);
@@ -355,13 +358,14 @@ export class BrokerCore implements PeerHandler {
     this.#scan();
   }
 
-  /** Every few seconds: who has been silent too long has left. */
+  /** Every few seconds: who has been silent too long has left, and the rates get their next look. */
   #scan(): void {
     const nowMs = this.#ports.clock.monotonic();
     this.#producers.expire(nowMs - this.options.clientExpiryMs);
     this.#consumers.expire(nowMs - this.options.clientExpiryMs);
     this.#locks.expire(nowMs);
     this.#registered.expire(nowMs);
+    this.#rates.look(nowMs);
     this.#scanTimer = this.#ports.timers.after(this.options.clientScanMs, () => this.#scan());
   }
 

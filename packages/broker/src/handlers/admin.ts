@@ -73,7 +73,8 @@ function groupJson(parts: Parts, groupName: string): Record<string, unknown> {
 
 /** Keys that RocketMQ's tools print, then ours: counters and unsettled halves. All values are texts. */
 function runtimeInfo(parts: Parts, startedAtMs: number): Record<string, string> {
-  const { store, counters, clock, halves, options } = parts;
+  const { store, counters, rates, clock, halves, options } = parts;
+  const nowMs = clock.monotonic();
   const info = store.info();
   const table = halves.table;
   return {
@@ -81,15 +82,16 @@ function runtimeInfo(parts: Parts, startedAtMs: number): Record<string, string> 
     brokerVersionDesc: 'V5_3_2',
     bootTimestamp: String(startedAtMs),
     runtime: `${Math.floor((clock.now() - startedAtMs) / 1000)} s`,
-    putTps: '0 0 0',
-    getTransferredTps: '0 0 0',
+    putTps: rates.text('sends', nowMs),
+    getTransferredTps: rates.text('pulledMessages', nowMs),
     ...laneInfo(parts.lanes()),
     pageCacheLockTimeMills: String(Math.round(parts.writeAgeMs())),
     remainTransientStoreBufferNumbs: String(Math.min(store.availableBuffers(), JAVA_INT_MAX)),
     remainHowManyDataToCommit: String(info.pendingBytes),
     remainHowManyDataToFlush: String(info.unsyncedBytes),
-    earliestMessageTimeStamp: '0',
-    commitLogDiskRatio: '0.0',
+    // Not known, as RocketMQ says it.
+    earliestMessageTimeStamp: '-1',
+    commitLogDiskRatio: String(info.diskUsedRatio ?? -1),
     commitLogMinOffset: String(info.start),
     commitLogMaxOffset: String(info.writtenEnd),
     waitTimeMillsInTransactionQueue: String(options.waitTimeMillsInTransactionQueue),

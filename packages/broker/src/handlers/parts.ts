@@ -1,6 +1,7 @@
 import type { Clock, Random, Timers, Turn } from '@tallystick/base';
 import type { Peer } from '@tallystick/remoting';
 import type { Counters } from '../counters.ts';
+import type { Rates } from '../rates.ts';
 import type { PullHold } from '../delivery/pull-hold.ts';
 import type { Admission } from '../flow-control/admission.ts';
 import type { ShownLane } from '../flow-control/lane.ts';
@@ -43,4 +44,5 @@ export interface Parts {
   /** How long the write of the log that is under way has taken. */
   readonly writeAgeMs: () => number;
   readonly counters: Counters;
+  readonly rates: Rates;
 }

@@ -33,6 +33,8 @@ export class LogSpace {
   readonly #chores: Chores;
   /** A file could not be prepared for want of space or of a descriptor. */
   isExhausted = false;
+  /** Used share of the file system, 0 to 1, as it was last seen. */
+  usedRatio: number | undefined;
   /** So little space is left that only what settles earlier promises may have it. */
   #isScarce = false;
   #isPreparing = false;
@@ -182,7 +184,8 @@ export class LogSpace {
       if (this.#isStopped) return;
       this.#spaceTimer = timers.after(options.diskSpaceIntervalMs, () => this.#lookAtSpace());
       if (error !== undefined) return;
-      const usedPercent = 100 * (1 - freeBytes / totalBytes);
+      this.usedRatio = 1 - freeBytes / totalBytes;
+      const usedPercent = 100 * this.usedRatio;
       const slack = this.#isScarce ? { percent: 5, share: 4 / 3 } : { percent: 0, share: 1 };
       const isScarce =
         usedPercent >= options.diskUsedMaxPercent - slack.percent && freeBytes < options.diskFreeBytesMin * slack.share;

@@ -125,7 +125,7 @@ export const STORE_OPTIONS = {
     'Blocks of 1,024 index entries (20 KiB) recently read from disk that stay in RAM.',
   ),
   readsWaitingMax: integerOption(10_000, 1, 1_000_000, 'Reads that may wait for the disk.'),
-  reservedHours: integerOption(72, 1, 1_000_000, 'Age at which a segment may be deleted.'),
+  reservedHours: integerOption(72, 1, 1_000_000, 'Age at which a segment may be deleted (RocketMQ: fileReservedTime).'),
   storeMaxBytes: integerOption(
     64 * 1024 * MIB,
     16 * KIB,

@@ -159,6 +159,8 @@ export interface RecoveryReport {
 export interface StoreInfo {
   readonly state: 'new' | 'opening' | 'open' | 'closing' | 'closed' | 'failed';
   readonly isFull: boolean;
+  /** Used share of the file system that the log lies on, 0 to 1; undefined when it is not known. */
+  readonly diskUsedRatio: number | undefined;
   /** First position that is still there. */
   readonly start: number;
   /** Appended, written and durable ends; appended minus written is waiting in RAM. */

@@ -607,6 +607,7 @@ export class Store {
     return {
       state: this.#state,
       isFull: this.#housekeeping.space.isFull,
+      diskUsedRatio: this.#housekeeping.space.usedRatio,
       start: this.#segments.all.length === 0 ? 0 : this.#segments.first.base,
       appendedEnd: this.#builder.end,
       writtenEnd: writer.writtenEnd,

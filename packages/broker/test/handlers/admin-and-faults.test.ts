@@ -231,6 +231,11 @@ describe('the broker about itself', () => {
     client.half('orders', 'y', 'K1');
     const { table } = jsonOf(client.raw(RequestCode.GET_BROKER_RUNTIME_INFO, undefined)) as { table: Record<string, string> };
     expect(table).toMatchObject({ brokerActive: 'true', 'ts.sends': '2', 'ts.halves.open': '1', 'ts.store.state': 'open' });
+    // What it does not know it says, and what it has measured is measured.
+    expect(table).toMatchObject({ earliestMessageTimeStamp: '-1', commitLogDiskRatio: '-1', putTps: '2.0 2.0 2.0' });
+    client.stage.run(10_000);
+    const later = jsonOf(client.raw(RequestCode.GET_BROKER_RUNTIME_INFO, undefined)) as { table: Record<string, string> };
+    expect(later.table['putTps']).toBe('0.2 0.2 0.2');
     expect(JSON.parse(table['ts.halves']!)).toMatchObject([
       { id: 'K1', group: 'pay', topic: 'orders', state: 'open', checks: 0 },
     ]);

@@ -72,6 +72,7 @@ describe('a full disk', () => {
     // Through several segments, and the reserve still stands by.
     expect(machine.store.info().segments).toBeGreaterThan(1);
     expect(machine.disk.files()).toContain('log/reserve');
+    expect(machine.store.info().diskUsedRatio).toBeCloseTo(0.8001);
     freeBytes = 2400;
     machine.run(101);
     expect(machine.fullSignals).toEqual([true]);
