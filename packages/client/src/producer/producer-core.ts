@@ -6,14 +6,15 @@
  *    a send, step by step                          what may end it (see {@link SEND_FAILURES})
  *    interceptors' onSend                          nothing: one that throws is passed over
  *    producer open? shape of the record            CLOSED, ILLEGAL_RECORD
- *    route of the topic known?                     TOO_MANY_TOPICS; waits: TOO_MANY_WAITING, NO_ROUTE, TOPIC_UNKNOWN, WITHDRAWN
  *    key serializer, then value serializer         SERIALIZATION
  *    key, headers, tag, body checked and sized     ILLEGAL_RECORD, RECORD_TOO_LARGE
+ *    route of the topic known?                     TOO_MANY_TOPICS; waits: TOO_MANY_WAITING, NO_ROUTE, TOPIC_UNKNOWN, WITHDRAWN
  *    queue: named, partitioner, key, next          NO_QUEUE (one that is named is waited for), PARTITIONER_FAILED
  *    one request, all memory                       RECORD_TOO_LARGE
  *    into the batch                                no memory: waits for what is left of maxBlockMs, BUFFER_EXHAUSTED; OUT_OF_MEMORY
  *
- * With the plain serializers, keys and values are checked before the wait for the route: who is refused hears it at once. What fails before
+ * Keys and values are serialized and checked before the wait for the route: what waits counts with its bytes, and who is refused hears it at
+ * once. What fails before
  * a wait calls back before `send` returns, unless that send was made in just such a callback: then at the end of the turn, so that who sends
  * again and again from its callback fills no stack; all others later. Nothing of this costs a record anything that has no interceptors, no
  * serializers and no wait.
@@ -45,9 +46,6 @@ import type { TopicLanes } from './topic-lanes.ts';
 import { UniqueIds } from './unique-ids.ts';
 import { type RoomOwner, WaitingRoom } from './waiting-room.ts';
 import { type WaitingLine, WaitingSend } from './waiting-sends.ts';
-
-/** What a waiting send counts whose value is not text or bytes yet. */
-const UNKNOWN_BYTES = 1024;
 
 /** Where a record went: into a batch, nowhere yet, or not at all (`gone`: it has failed meanwhile and its caller knows). */
 type Placed = 'taken' | 'no-memory' | 'no-queue' | 'gone' | SendError;
@@ -325,33 +323,31 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     if (this.#closing) return this.#refuse(done, fail('CLOSED'));
     const error = this.#fault(record, marks, isPlain);
     if (error !== undefined) return this.#refuse(done, error);
-    this.#sender.schedule();
-    const topic = this.#topics.get(record.topic) ?? this.#topics.add(record.topic);
-    if (topic instanceof Error) return this.#refuse(done, topic);
-    topic.usedMs = this.#sender.nowMs;
     let ready = record as ProducerRecord;
-    if (isPlain) {
-      if (record.headers !== undefined && record.headers instanceof HeaderMap) record.headers.setReadOnly();
-      if (!topic.routed) return this.#wait(topic, topic.unrouted, ready, true, marks, done, followed);
-    } else {
-      if (!topic.routed) return this.#wait(topic, topic.unrouted, record, false, marks, done, followed);
+    if (!isPlain) {
       const serialized = this.#serialize(record, marks);
       if (serialized instanceof Error) return this.#refuse(done, serialized);
       // Serializers are the user's code.
       if (this.#closing) return this.#refuse(done, fail('CLOSED'));
       ready = serialized;
     }
-    if (this.#room.memory.length > 0) return this.#wait(topic, this.#room.memory, ready, true, marks, done, followed);
+    this.#sender.schedule();
+    const topic = this.#topics.get(ready.topic) ?? this.#topics.add(ready.topic);
+    if (topic instanceof Error) return this.#refuse(done, topic);
+    topic.usedMs = this.#sender.nowMs;
+    if (ready.headers !== undefined && ready.headers instanceof HeaderMap) ready.headers.setReadOnly();
+    if (!topic.routed) return this.#wait(topic, topic.unrouted, ready, marks, done, followed);
+    if (this.#room.memory.length > 0) return this.#wait(topic, this.#room.memory, ready, marks, done, followed);
     const placed = this.#append(topic, ready, marks, done, followed, undefined);
     if (placed === 'taken') return undefined;
     if (placed === 'no-memory') {
-      const waiting = this.#wait(topic, this.#room.memory, ready, true, marks, done, followed);
+      const waiting = this.#wait(topic, this.#room.memory, ready, marks, done, followed);
       if (waiting !== undefined) waiting.chosen = this.#chosen;
       return waiting;
     }
     if (placed === 'gone') return undefined;
     if (placed !== 'no-queue') return this.#refuse(done, placed);
-    const send = this.#wait(topic, topic.missing, ready, true, marks, done, followed);
+    const send = this.#wait(topic, topic.missing, ready, marks, done, followed);
     if (send !== undefined) this.#askForQueue(topic, this.#sender.nowMs);
     return send;
   }
@@ -375,9 +371,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     } catch (thrown) {
       return fail('ILLEGAL_RECORD', 'headers are of the wrong kind', thrown);
     }
-    if (serialized instanceof Error) return serialized;
-    if (serialized.headers instanceof HeaderMap) serialized.headers.setReadOnly();
-    return this.#fault(serialized, marks, true) ?? serialized;
+    return serialized instanceof Error ? serialized : (this.#fault(serialized, marks, true) ?? serialized);
   }
 
   /** Chooses a queue for the record just prepared and appends it there; `send`: the record has waited for memory. */
@@ -447,23 +441,21 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   #wait(
     topic: TopicLanes,
     line: WaitingLine,
-    record: ProducerRecord<unknown, unknown>,
-    isSerialized: boolean,
+    record: ProducerRecord,
     marks: SendMarks | undefined,
     done: SendDone,
     followed: FollowedSend | undefined,
   ): WaitingSend | undefined {
-    const bytes = isSerialized ? this.#encoder.boundBytes : unserializedBytes(record);
+    const { boundBytes, value } = this.#encoder;
     const { nowMs } = this.#sender;
     const untilMs = this.#room.untilMs(nowMs);
-    let own: ProducerRecord<unknown, unknown>;
+    let own: ProducerRecord;
     try {
       own = ownRecord(record);
     } catch (thrown) {
       return this.#refuse(done, fail('ILLEGAL_RECORD', 'it cannot be copied', thrown));
     }
-    const send = new WaitingSend(topic, own, isSerialized, marks, done, followed, bytes, nowMs, untilMs);
-    if (isSerialized) send.value = this.#encoder.value;
+    const send = new WaitingSend(topic, own, value, marks, done, followed, boundBytes, nowMs, untilMs);
     const refusal = this.#room.join(line, send);
     if (line === topic.unrouted) this.#context.routes.need(topic.topic);
     return refusal === undefined ? send : this.#refuse(done, refusal);
@@ -471,19 +463,8 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
 
   /** Tries to append the first who waits for memory. False: there is still none. */
   #resume(send: WaitingSend, nowMs: number): boolean {
-    let prepared: ProducerRecord | SendError = send.record as ProducerRecord;
-    if (send.isSerialized) prepared = this.#faultAgain(send) ?? prepared;
-    else prepared = this.#serialize(send.record, send.marks);
-    // Serializers are the user's code: it may have withdrawn the send.
-    if (send.line !== this.#room.memory) return true;
-    if (!(prepared instanceof Error)) {
-      send.record = prepared;
-      send.isSerialized = true;
-      send.value = this.#encoder.value;
-    }
     const topic = send.topic as TopicLanes;
-    const placed =
-      prepared instanceof Error ? prepared : this.#append(topic, prepared, send.marks, send.done, send.followed, send);
+    const placed = this.#faultAgain(send) ?? this.#append(topic, send.record, send.marks, send.done, send.followed, send);
     if (placed === 'no-memory') {
       send.chosen = this.#chosen;
       return false;
@@ -500,7 +481,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   /** Prepares a record that has been prepared before its wait. */
   #faultAgain(send: WaitingSend): SendError | undefined {
     try {
-      return this.#encoder.prepareAgain(send.record as ProducerRecord, send.marks, send.value);
+      return this.#encoder.prepareAgain(send.record, send.marks, send.value);
     } catch (thrown) {
       return fail('ILLEGAL_RECORD', 'headers, tag, id or delayLevel is of the wrong kind', thrown);
     }
@@ -568,14 +549,8 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   }
 }
 
-/** What a send counts while its value is not serialized. */
-function unserializedBytes({ value }: ProducerRecord<unknown, unknown>): number {
-  if (typeof value === 'string') return value.length;
-  return value instanceof Uint8Array ? value.length : UNKNOWN_BYTES;
-}
-
 /** A record is copied before a wait: the caller may change it, or use it again, meanwhile. Its fields may be accessors of a class. */
-function ownRecord(record: ProducerRecord<unknown, unknown>): ProducerRecord<unknown, unknown> {
+function ownRecord(record: ProducerRecord): ProducerRecord {
   const { topic, key, value, headers, tag, queueId, brokerName, id, delayLevel, timestamp } = record;
   const own = headers === undefined || headers instanceof HeaderMap ? headers : new Map(entriesOf(headers));
   return { ...record, topic, key, value, headers: own, tag, queueId, brokerName, id, delayLevel, timestamp };

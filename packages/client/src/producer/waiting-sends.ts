@@ -20,11 +20,9 @@ export interface WaitingTopic {
 export class WaitingSend {
   /** Its topic, as the producer keeps it (TopicLanes). */
   readonly topic: WaitingTopic;
-  /** A copy of what the caller gave, or as it will travel once `isSerialized`. */
-  record: ProducerRecord<unknown, unknown>;
-  isSerialized: boolean;
-  /** Once `isSerialized`: its body as it will travel; and the queue that the user's partitioner has chosen for it. */
-  value: Uint8Array | string = '';
+  /** A copy, serialized; its body as it will travel; and the queue that the user's partitioner has chosen for it. */
+  readonly record: ProducerRecord;
+  readonly value: Uint8Array | string;
   chosen: Lane | undefined;
   readonly marks: SendMarks | undefined;
   done: SendDone;
@@ -40,8 +38,8 @@ export class WaitingSend {
 
   constructor(
     topic: WaitingTopic,
-    record: ProducerRecord<unknown, unknown>,
-    isSerialized: boolean,
+    record: ProducerRecord,
+    value: Uint8Array | string,
     marks: SendMarks | undefined,
     done: SendDone,
     followed: FollowedSend | undefined,
@@ -51,7 +49,7 @@ export class WaitingSend {
   ) {
     this.topic = topic;
     this.record = record;
-    this.isSerialized = isSerialized;
+    this.value = value;
     this.marks = marks;
     this.done = done;
     this.followed = followed;

@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { GivenProducerOptions } from '../../src/options.ts';
 import { WaitingCount, WaitingLine, WaitingSend } from '../../src/producer/waiting-sends.ts';
 import { SENDS, bodies, send, stageWith, warmUp } from './sent.ts';
 
 const TOPIC = { waiting: 0 };
 
 function waiting(value: string, untilMs: number, bytes = 1): WaitingSend {
-  return new WaitingSend(TOPIC, { topic: 't', value }, true, undefined, () => {}, undefined, bytes, 0, untilMs);
+  return new WaitingSend(TOPIC, { topic: 't', value }, value, undefined, () => {}, undefined, bytes, 0, untilMs);
 }
 
 describe('a line of waiting sends', () => {
@@ -66,12 +67,18 @@ describe('sends that wait', () => {
     expect(producer.waiting).toBe(2);
   });
 
-  it('are counted with a nominal size while their value is not serialized', () => {
+  it.each([
+    ['objects', { valueSerializer: 'json' }, { value: { text: 'v'.repeat(2998) } }],
+    ['text that is no ASCII', { valueSerializer: 'string' }, { value: '订'.repeat(1000) }],
+    ['keys', { keySerializer: 'json' }, { key: 'k'.repeat(1450), value: 'v' }],
+    ['headers', { valueSerializer: 'string' }, { headers: { h: 'v'.repeat(2900) }, value: 'v' }],
+  ] as [string, GivenProducerOptions, object][])('count with the bytes that will travel: %s', (_name, options, record) => {
     const stage = stageWith({ t: 1 });
     stage.broker.refuses = true;
-    const producer = stage.client().producer({ maxPendingBytes: 2500, valueSerializer: 'json' });
-    const told = [1, 2, 3].map((n) => send(producer, { topic: 't', value: { n } }));
+    const producer = stage.client().producer({ maxPendingBytes: 7000, compressOverBytes: 0, ...options });
+    const told = [1, 2, 3].map(() => send(producer, { topic: 't', value: '', ...record }));
     expect(told.map(({ error }) => error?.code)).toEqual([undefined, undefined, 'TOO_MANY_WAITING']);
+    expect(producer.metrics().waitingBytes).toBeGreaterThan(5800);
   });
 
   it('can be withdrawn from anywhere in their line, and are not sent then', () => {
