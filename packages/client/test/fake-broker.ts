@@ -38,9 +38,9 @@ export interface Arrived {
   readonly reconsumeTimes: number;
 }
 
-/** What a script may say to a request: answer as usual, an answer code, nothing, an answer without fields, or cut the connection. */
+/** What a script may say to a request: answer as usual, an answer code, nothing, an answer when `late` is called, an answer without fields, or cut the connection. */
 export type Reaction =
-  'ok' | 'silent' | 'garbled' | 'cut' | { readonly code: number; readonly remark?: string; readonly reason?: string };
+  'ok' | 'silent' | 'late' | 'garbled' | 'cut' | { readonly code: number; readonly remark?: string; readonly reason?: string };
 
 export interface Stored {
   readonly topic: string;
@@ -76,6 +76,8 @@ export class FakeBroker {
   readonly offsets = new Map<string, number>();
   readonly log: Stored[] = [];
   members: string[] = [];
+  /** The answers to sends that a script wants late: to be called. */
+  readonly late: (() => void)[] = [];
   refuses = false;
   /** Whether it says that it honours the numbers of requests. */
   deduplicates = false;
@@ -142,6 +144,11 @@ export class FakeBroker {
     const isSend = frame.code === RequestCode.SEND_MESSAGE_V2 || frame.code === RequestCode.SEND_BATCH_MESSAGE;
     const count = isSend ? this.#take(frame) : 0;
     if (reaction === 'silent') return;
+    if (reaction === 'late') {
+      const ref = frame.ref();
+      const fields = { msgId: `0A00000100002694${'0'.repeat(16)}`, queueId: ask.fields.get('e'), queueOffset: 0 };
+      return void this.late.push(() => peer.answer(ref, 0, undefined, fields));
+    }
     if (reaction === 'garbled') return peer.answer(frame.ref(), 0);
     if (reaction === 'cut') return peer.close(false);
     if (reaction !== 'ok' && !isSend) return peer.answer(frame.ref(), reaction.code, reaction.remark);

@@ -82,6 +82,9 @@ export class ProducerBatch implements ReplySink {
   flight: BatchFlight | undefined;
   connection: Connection | undefined;
   flightIndex = -1;
+  /** Monotonic ms at which its callers are told that no answer came, while it still waits for one; and that this has happened. */
+  abandonMs = Infinity;
+  isAbandoned = false;
   /** The worst that happened to it in this flight. */
   worst: BrokerOutcome = 'answered';
   /** The answer that the last receipt was made with. */

@@ -20,6 +20,8 @@
  *                                                       deliveryTimeoutMs, then unknown; to brokers that honour them only
  *    an earlier number is missing                       back in front of its lane, in a new epoch if no earlier one is to come; but fails
  *                                                       as unknown if none is and it may be stored: who has forgotten tells no repetition
+ *    silence, where order was asked for                 fails as unknown, and its lane sends nothing until the answer is there or its
+ *                                                       connection is closed: after another requestTimeoutMs that is done here
  *    13 for several records, surely not stored          cut in two, each half goes on for itself
  *    any other                                          fails
  *
@@ -79,6 +81,10 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   readonly #inFlight: ProducerBatch[] = [];
   readonly #numbers: RequestNumbers | undefined;
   readonly #epochBegan = (): void => void this.#counters.epochs++;
+  /** Order over failures was asked for, without numbers by which the broker would keep it. */
+  readonly #isOrdered: boolean;
+  /** No batch in flight is to be abandoned earlier (one that has landed may have been the earliest). */
+  #abandonMs = Infinity;
   /** The lanes of the present round. */
   #serving: readonly Lane[] = NO_LANES;
   /** Batches whose callbacks are being called: one, unless a callback ends others. */
@@ -106,6 +112,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     this.#counters = owner.counters;
     this.#reportThrown = (thrown) => owner.report("a send's callback threw", thrown);
     this.#numbers = options.idempotence ? new RequestNumbers(ports.random) : undefined;
+    this.#isOrdered = options.maxInFlightPerQueue === 1 && !options.idempotence;
     accumulator.owner = this;
   }
 
@@ -143,7 +150,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   /** Every batch that has left its lane and has not called all its callbacks. */
   *unfinished(): Iterable<ProducerBatch> {
     yield* this.#completing;
-    yield* this.#inFlight;
+    for (const batch of this.#inFlight) if (!batch.isAbandoned) yield batch;
   }
 
   /** Ends everything now: what is in flight is unknown, what is not was never sent. */
@@ -153,7 +160,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     for (const connection of this.#turnedAwayBy) this.#leaveLine(connection);
     for (const batch of [...this.#inFlight].sort((a, b) => a.sequence - b.sequence)) {
       this.#land(batch);
-      this.#end(batch, fail('CONNECTION_LOST', why));
+      if (!batch.isAbandoned) this.#end(batch, fail('CONNECTION_LOST', why));
     }
     // A callback in the middle of a round may be the reason: the round stops.
     const lanes = [...this.#serving, ...this.#accumulator.lanes];
@@ -184,6 +191,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     // A batch that was aborted hears of late answers too.
     if (batch.flightIndex < 0) return;
     this.schedule();
+    if (batch.isAbandoned) return this.#land(batch);
     const ack = this.#ack;
     let answer = batch.answer;
     if (
@@ -210,6 +218,11 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     if (batch.flightIndex < 0) return;
     this.schedule();
     const connection = batch.connection!;
+    if (batch.isAbandoned) {
+      this.#land(batch);
+      if (error?.kind === 'timeout') connection.drop();
+      return;
+    }
     if (error?.kind === 'timeout') this.#owner.suspect(connection);
     if (batch.frames !== undefined) return this.#repliedOne(batch, index, error, reply);
     this.#land(batch);
@@ -270,12 +283,33 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
 
   readonly #atEnd = (): void => {
     this.#scheduled = false;
+    if (this.#abandonMs < Infinity) this.#abandonLate(this.#ports.clock.monotonic());
     if (this.#turnedAwayBy.size === 0) return this.#round();
     const before = this.#turnedAwayBy;
     this.#turnedAwayBy = new Set();
     this.#round();
     for (const connection of before) if (!this.#turnedAwayBy.has(connection)) connection.leaveLine(this);
   };
+
+  /** Tells those who have waited for an answer for long enough. Their batches stay in flight: what comes behind must not overtake them. */
+  #abandonLate(nowMs: number): void {
+    if (nowMs < this.#abandonMs) return this.wakeAt(this.#abandonMs);
+    const late = this.#inFlight.filter(({ abandonMs, isAbandoned }) => abandonMs <= nowMs && !isAbandoned);
+    for (const batch of late) {
+      // A callback may have closed the producer.
+      if (batch.flightIndex < 0) continue;
+      const connection = batch.connection!;
+      batch.isAbandoned = true;
+      connection.inFlightMessages -= batch.left;
+      this.#owner.suspect(connection);
+      this.#tellLatency(batch, 'lost');
+      this.#end(batch, fail('TIMEOUT', `${nowMs - batch.sentMs} ms, ${connection.address}`));
+    }
+    this.#abandonMs = Infinity;
+    for (const { abandonMs, isAbandoned } of this.#inFlight)
+      if (!isAbandoned && abandonMs < this.#abandonMs) this.#abandonMs = abandonMs;
+    if (this.#abandonMs < Infinity) this.wakeAt(this.#abandonMs);
+  }
 
   #round(): void {
     const nowMs = this.#ports.clock.monotonic();
@@ -387,7 +421,13 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     batch.flightIndex = this.#inFlight.length;
     this.#inFlight.push(batch);
     const leftMs = batch.createdMs + this.#options.deliveryTimeoutMs - nowMs;
-    const timeoutMs = Math.min(this.#options.requestTimeoutMs, leftMs);
+    let timeoutMs = Math.min(this.#options.requestTimeoutMs, leftMs);
+    if (this.#isOrdered) {
+      batch.abandonMs = nowMs + timeoutMs;
+      if (batch.abandonMs < this.#abandonMs) this.#abandonMs = batch.abandonMs;
+      this.wakeAt(batch.abandonMs);
+      timeoutMs += this.#options.requestTimeoutMs;
+    }
     if (this.#request.send(connection.peer!, batch, timeoutMs)) return;
     this.#land(batch);
     this.#settle(batch, callError('refused', 'the connection takes no more requests'));
