@@ -33,7 +33,14 @@ export const folderRanks: Readonly<Record<string, readonly (readonly string[])[]
     ['shell'],
     ['index.ts'],
   ],
-  client: [['message'], ['route'], ['producer', 'consumer', 'admin', 'transaction'], ['client-core.ts'], ['shell'], ['index.ts']],
+  client: [
+    ['message'],
+    ['route'],
+    ['producer', 'consumer', 'admin', 'transaction'],
+    ['client-core.ts'],
+    ['shell'],
+    ['testing', 'index.ts'],
+  ],
   reliable: [
     ['sql'],
     ['telemetry', 'transports', 'relay', 'outbox', 'inbox', 'call', 'local-transaction'],

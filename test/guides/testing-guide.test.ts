@@ -11,8 +11,16 @@ import { CRASH_STEPS } from '@tallystick/reliable/testing';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const guide = readFileSync(join(root, 'docs/guides/testing.md'), 'utf8');
 
-test('the program of the guide about testing prints what stands beside it', async () => {
-  const [, code = '', output = ''] = /^```ts\n([^]*?)^```[^]*?^```text\n([^]*?)^```/m.exec(guide) ?? [];
+const programs = [...guide.matchAll(/^```ts\n([^]*?)^```[^]*?^```text\n([^]*?)^```/gm)].map(([, code = '', output = '']) => ({
+  code,
+  output,
+}));
+
+test('the guide about testing has two programs', () => {
+  expect(programs.length).toBe(2);
+});
+
+test.each(programs)('a program of the guide about testing prints what stands beside it', async ({ code, output }) => {
   // Inside the project, so that its packages are found by name.
   mkdirSync(join(root, '.tmp'), { recursive: true });
   const folder = mkdtempSync(join(root, '.tmp', 'guide-'));

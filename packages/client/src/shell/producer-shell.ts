@@ -37,11 +37,17 @@ export type ProducerSettings<K = Plain, V = Plain> = Omit<GivenProducerOptions, 
   readonly valueSerializer?: SerializerName | Serializer<V> | undefined;
 };
 
+/** What it stands on: a {@link ProducerCore}, or in tests a double of it. */
+export type ProducerCalls = Pick<
+  ProducerCore,
+  'send' | 'trySend' | 'whenReady' | 'withdraw' | 'flush' | 'close' | 'metrics' | 'inspect'
+>;
+
 /** `K` and `V` are what the serializers take; text and bytes when none are set. */
 export class Producer<K = Plain, V = Plain> {
-  readonly core: ProducerCore;
+  readonly core: ProducerCalls;
 
-  constructor(core: ProducerCore) {
+  constructor(core: ProducerCalls) {
     this.core = core;
   }
 

@@ -41,7 +41,7 @@ const CLOSE_TIMEOUT_MS = 30_000;
 export class TransactionProducer<A = unknown, K = Plain, V = Plain> {
   readonly core: TransactionProducerCore;
 
-  constructor(client: ClientCore, { listener, ...options }: TransactionSettings<A, K, V>) {
+  constructor(client: Pick<ClientCore, 'transactionProducer'>, { listener, ...options }: TransactionSettings<A, K, V>) {
     const execute = listener.execute?.bind(listener);
     this.core = client.transactionProducer({
       ...options,

@@ -68,10 +68,13 @@ const CHECK_INFLATED_BYTES_MAX = 64 * 1024 * 1024;
 /** Templates of confirmations, one per topic and broker; beyond so many all are made anew. */
 const ENDS_MAX = 10_000;
 
+/** As much of a producer as stores half messages. */
+export type HalfSender = Pick<ProducerCore, 'sendMarked' | 'close' | 'onClosed'>;
+
 export class TransactionProducerCore implements ProducerMember {
   readonly group: string;
   readonly reachable = true;
-  readonly producer: ProducerCore;
+  readonly producer: HalfSender;
   readonly #context: ClientContext;
   readonly #options: TransactionOptions;
   readonly #callbacks: TransactionCallbacks;
@@ -83,12 +86,13 @@ export class TransactionProducerCore implements ProducerMember {
   /** Called once when it has closed. */
   onClosed: (() => void) | undefined;
 
-  constructor(context: ClientContext, options: TransactionOptions, callbacks: TransactionCallbacks) {
+  /** `producer`: what stores the half messages, when it is not to be a producer of its own. */
+  constructor(context: ClientContext, options: TransactionOptions, callbacks: TransactionCallbacks, producer?: HalfSender) {
     this.#context = context;
     this.#options = options;
     this.#callbacks = callbacks;
     this.group = options.group;
-    this.producer = new ProducerCore(context, options);
+    this.producer = producer ?? new ProducerCore(context, options);
     this.producer.onClosed = (done) => {
       this.onClosed?.();
       context.session.leaveProducer(this, done);
