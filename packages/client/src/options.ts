@@ -115,17 +115,13 @@ export const PRODUCER_OPTIONS = {
     integerOption(60_000, 0, DAY, 'How long a send waits for a route and then, with what is left of it, for memory.'),
     { kafka: 'max.block.ms' },
   ),
-  maxPendingRecords: integerOption(
-    10_000,
-    0,
-    10_000_000,
-    'Sends that may wait for memory or a route; further ones are refused at once.',
+  maxPendingRecords: alias(
+    integerOption(10_000, 0, 10_000_000, 'Sends that may wait for memory or a route; further ones are refused at once.'),
+    { rocketmq: 'backPressureForAsyncSendNum' },
   ),
-  maxPendingBytes: integerOption(
-    32 * 1024 * 1024,
-    0,
-    Number.MAX_SAFE_INTEGER,
-    'Their bytes; a send beyond them is refused at once.',
+  maxPendingBytes: alias(
+    integerOption(32 * 1024 * 1024, 0, Number.MAX_SAFE_INTEGER, 'Their bytes; a send beyond them is refused at once.'),
+    { rocketmq: 'backPressureForAsyncSendSize' },
   ),
   maxRequestSizeBytes: alias(
     integerOption(
@@ -235,7 +231,10 @@ export const PRODUCER_OPTIONS = {
 
 export const TRANSACTION_OPTIONS = {
   ...PRODUCER_OPTIONS,
-  checksMax: integerOption(256, 1, 1_000_000, 'Check-backs answered at once; further ones are dropped, the broker asks again.'),
+  checksMax: alias(
+    integerOption(256, 1, 1_000_000, 'Check-backs answered at once; further ones are dropped, the broker asks again.'),
+    { rocketmq: 'checkRequestHoldMax' },
+  ),
 } as const;
 
 export const CONSUMER_OPTIONS = {
