@@ -16,6 +16,15 @@ const GIVEN_UP =
   'How long a statement may be without an answer before its connection is given up: its server may be gone without a word.';
 const databaseAfterMs = integerOption(30_000, 100, 3_600_000, GIVEN_UP);
 
+const DAY_MS = 86_400_000;
+
+const keepBuriedMs = integerOption(
+  90 * DAY_MS,
+  1,
+  3650 * DAY_MS,
+  'How long a message that a person has buried is kept, for whoever changes their mind; dead ones stay until a person decides.',
+);
+
 export const OUTBOX_OPTIONS = {
   channel,
   durability,
@@ -124,13 +133,12 @@ export const RELAY_OPTIONS = {
     ['hold', 'pass'],
     'Whether later messages of a key wait for its dead message (order) or pass it (progress).',
   ),
+  keepBuriedMs,
   stopAfterMs: integerOption(30_000, 0, 3_600_000, 'How long stop() waits for pushes in flight.'),
 };
 
 export type RelayOptions = Options<typeof RELAY_OPTIONS>;
 export type GivenRelayOptions = GivenOptions<typeof RELAY_OPTIONS>;
-
-const DAY_MS = 86_400_000;
 
 export const LOCK_OPTIONS = {
   lockWaitMs: integerOption(5_000, 0, 3_600_000, 'How long a lock that is held by another is waited for.'),
@@ -211,6 +219,7 @@ export const INBOX_OPTIONS = {
     ['handle', 'hold'],
     'What happens to a message that is older than keepKeysMs, whose key may be forgotten: a warning (handle), or a person decides (hold).',
   ),
+  keepBuriedMs,
   forgetIntervalMs: integerOption(600_000, 1, DAY_MS, 'How often old keys are forgotten.'),
   forgetRows: integerOption(1_000, 1, 100_000, 'Most keys forgotten in one transaction.'),
   owner: textOption(
@@ -250,6 +259,12 @@ export const LOCAL_TRANSACTION_OPTIONS = {
     1,
     1_000_000,
     'Check-backs that find nothing before the transaction is fenced and rollback is answered.',
+  ),
+  keepMs: integerOption(
+    90 * DAY_MS,
+    1,
+    3650 * DAY_MS,
+    'How long the outcome of a transaction is kept; half messages that old must be settled, because a check-back would find nothing.',
   ),
 };
 

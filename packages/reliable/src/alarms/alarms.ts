@@ -17,7 +17,7 @@ import {
 } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers } from '@tallystick/base/node';
 import { monitorStatementsOf } from '../monitor/monitor-statements.ts';
-import { withTime } from '../monitor/monitor.ts';
+import { withTime } from '../monitor/with-time.ts';
 import { reach, type Reach } from '../monitor/reach.ts';
 import { ALARM_OPTIONS } from '../options.ts';
 import type { Dialect } from '../sql/dialect.ts';

@@ -32,6 +32,7 @@ import { fail } from '../errors.ts';
 import { INBOX_OPTIONS, type InboxOptions } from '../options.ts';
 import { nameFault } from '../outbox/message.ts';
 import { MessageIds } from '../outbox/message-id.ts';
+import { Upkeep } from '../upkeep.ts';
 import { comesBack } from '../waits.ts';
 import { assertDurable, durably } from '../sql/durability.ts';
 import { isSyncHandle, type Answer, type Database, type Handle, type SyncHandle, type TransactionOf } from '../sql/handles.ts';
@@ -45,6 +46,7 @@ import type { Delivery, Receipt } from '../transports/transport.ts';
 import { attemptAt } from './attempt.ts';
 import { asksToConfirm, effectsOf, type EmittingOutbox } from './effects.ts';
 import { failureOf, refused, type Failure } from './failure.ts';
+import { forgetOld } from './forgetting.ts';
 import { Gate } from './gate.ts';
 import { Handlers, type Handler, type HandleSettings, type Rule } from './handlers.ts';
 import type { InboxAlarm } from './inbox-alarm.ts';
@@ -95,6 +97,8 @@ export class Inbox<R extends Database> {
   readonly #handlers: Handlers<TransactionOf<R>>;
   readonly #ports: RetryPorts<TransactionOf<R>>;
   readonly #retries: Retries<TransactionOf<R>>;
+  /** Forgets for an inbox that is never started. */
+  readonly #upkeep: Upkeep;
   readonly #traced: (delivery: Delivery) => Promise<Receipt>;
   readonly #atWork = new WeakMap<object, string>();
   readonly #receiving = new Set<Promise<unknown>>();
@@ -141,6 +145,12 @@ export class Inbox<R extends Database> {
       tell: (alarm) => this.#tell(alarm),
     };
     this.#retries = new Retries(this.#ports);
+    this.#upkeep = new Upkeep({
+      clock: this.#clock,
+      timers: timers ?? systemTimers({ unref: true }),
+      everyMs: this.#options.forgetIntervalMs,
+      step: () => forgetOld(this.#ports),
+    });
     const receive = (delivery: Delivery): Promise<Receipt> => this.#receive(delivery).catch(againIfAtWork);
     this.#traced = telemetry === undefined ? receive : tracedReceive(receive, telemetry);
   }
@@ -170,6 +180,7 @@ export class Inbox<R extends Database> {
     // It is there already, written for the handler in whose transaction this is: the work would never run.
     if (this.#atWork.get(session) === key) throw fail('BAD_KEY', `${key} is the message that is being handled here`);
     yield* this.#durably();
+    this.#keepUp();
     const marked = yield* this.#table.once({ ...NAMELESS, id: key });
     if (marked !== 'marked') {
       const row = yield* this.#table.find(key);
@@ -198,6 +209,7 @@ export class Inbox<R extends Database> {
   /** Receives a message; hand it to a subscriber: `subscriber.subscribe(queue, inbox.receive)`. Never rejects. */
   readonly receive = (delivery: Delivery): Promise<Receipt> => {
     if (this.#stopping !== undefined) return Promise.resolve('again');
+    this.#keepUp();
     const received = this.#traced(delivery).then(
       (receipt) => (this.#retries.worked(), receipt),
       (error: unknown): Receipt => (this.#retries.refused(error), 'again'),
@@ -229,6 +241,7 @@ export class Inbox<R extends Database> {
   }
 
   async #stop(): Promise<void> {
+    this.#upkeep.stop();
     await comesBack(Promise.all(this.#receiving), this.#options.stopAfterMs, this.#timers);
     await this.#retries.stop();
   }
@@ -251,6 +264,11 @@ export class Inbox<R extends Database> {
     const forgotten =
       this.#database.kind === 'sync' ? perform(sessionOf(this.#db as SyncHandle), steps) : this.#database.atomically(steps);
     return forgotten as Answer<R, number>;
+  }
+
+  /** A key is about to be written: who is never started does not look, and forgets by the way. */
+  #keepUp(): void {
+    if (this.#retries.state === 'new') this.#upkeep.touched();
   }
 
   /** A server is asked for its settings once, at the first message. */

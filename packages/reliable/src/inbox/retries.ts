@@ -16,12 +16,12 @@ import { comesBack, pause } from '../waits.ts';
 import type { Delivery } from '../transports/transport.ts';
 import { attemptAt, type AttemptPorts } from './attempt.ts';
 import { failureOf, quarantined, refused, type Failure } from './failure.ts';
+import { forgetOld } from './forgetting.ts';
 import type { Gate } from './gate.ts';
 import type { Handlers } from './handlers.ts';
 import type { TroubledMessage } from './inbox-alarm.ts';
 import type { InboxTable } from './inbox-table.ts';
 import type { KeptRow } from './kept.ts';
-import { forgetLocks } from './locks.ts';
 
 /** Since the inbox was made. */
 export interface InboxCounters {
@@ -217,14 +217,11 @@ export class Retries<Tx> {
     return due.length;
   }
 
-  /** Old keys go in bounded steps; only one process at a time does it, the one that holds the first range. */
+  /** What is old goes in bounded steps; only one process at a time does it, the one that holds the first range. */
   async #forgetDue(): Promise<void> {
-    const { clock, database, table, options, counters } = this.#ports;
+    const { clock, options } = this.#ports;
     if (clock.monotonic() < this.#forgetAtMs || !this.#leases.held.has(0)) return;
-    const forgotten = await database.atomically(table.forget(options.keepKeysMs, options.forgetRows));
-    counters.forgotten += forgotten;
-    if (forgotten >= options.forgetRows) return this.wake();
-    await database.alone(forgetLocks(database.dialect, clock.now(), LOCKS_KEPT_MS));
+    if (await forgetOld(this.#ports)) return this.wake();
     this.#forgetAtMs = clock.monotonic() + options.forgetIntervalMs;
   }
 
@@ -258,5 +255,3 @@ export class Retries<Tx> {
 
 const PAUSE = { firstMs: 10, maxMs: 5_000 };
 const CONFLICTS_BEFORE_ALARM = 8;
-/** A lock's row that long after its end has no holder any more that could come back. */
-const LOCKS_KEPT_MS = 86_400_000;

@@ -15,8 +15,9 @@
  * The count lies under a key of its own (`absent:` before the type), so that the real key is free until the fence: any insert of it that
  * commits before, also one not made by this code, wins.
  */
-import { resolveOptions, type Clock, type GivenOptions, type Options } from '@tallystick/base';
-import { systemClock } from '@tallystick/base/node';
+import { resolveOptions, type Clock, type GivenOptions, type Options, type Timers } from '@tallystick/base';
+import { systemClock, systemTimers } from '@tallystick/base/node';
+import { sql } from 'kysely';
 import { fail } from '../errors.ts';
 import { LOCAL_TRANSACTION_OPTIONS } from '../options.ts';
 import { nameFault } from '../outbox/message.ts';
@@ -26,6 +27,7 @@ import { isSyncHandle, type Answer, type Handle } from '../sql/handles.ts';
 import { atomically, perform, performInside, sessionOf, undivided, type Session } from '../sql/session.ts';
 import { hole, plain, prepared, run, type Steps } from '../sql/statement.ts';
 import { asNumber } from '../sql/values.ts';
+import { Upkeep } from '../upkeep.ts';
 
 export type Verdict = 'commit' | 'rollback' | 'unknown';
 
@@ -38,6 +40,7 @@ export interface CheckedMessage {
 
 export interface LocalTransactionSettings extends GivenOptions<typeof LOCAL_TRANSACTION_OPTIONS> {
   readonly clock?: Clock | undefined;
+  readonly timers?: Timers | undefined;
   /** A check that failed for another reason than a lock; it was answered `unknown`. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
@@ -59,14 +62,21 @@ export class LocalTransactionTable<H extends Handle> {
   readonly #options: Options<typeof LOCAL_TRANSACTION_OPTIONS>;
   readonly #clock: Clock;
   readonly #onError: ((error: unknown) => void) | undefined;
+  readonly #upkeep: Upkeep;
 
   constructor(db: H, settings: LocalTransactionSettings) {
-    const { clock, onError, ...given } = settings;
+    const { clock, timers, onError, ...given } = settings;
     this.#db = db;
     this.#session = sessionOf(db);
     this.#options = resolveOptions('local-transaction table', LOCAL_TRANSACTION_OPTIONS, given);
     this.#clock = clock ?? systemClock;
     this.#onError = onError;
+    this.#upkeep = new Upkeep({
+      clock: this.#clock,
+      timers: timers ?? systemTimers({ unref: true }),
+      everyMs: FORGET_EVERY_MS,
+      step: () => this.#forgetSome(),
+    });
     if (this.#options.durability === 'require' && isSyncHandle(db)) assertDurable(db);
   }
 
@@ -76,6 +86,7 @@ export class LocalTransactionTable<H extends Handle> {
    */
   record<T extends Handle>(tx: T, bizType: string, bizNo: string): Answer<T, void> {
     const session = sessionOf(tx);
+    this.#upkeep.touched();
     const recording = performInside(session, () => {
       const key = keyOf(bizType, bizNo);
       return undivided(session.dialect, this.#recordSteps(session.dialect, key));
@@ -92,6 +103,7 @@ export class LocalTransactionTable<H extends Handle> {
   check(bizType: string, bizNo: string): Answer<H, Verdict> {
     const session = this.#session;
     const key = keyOf(bizType, bizNo);
+    this.#upkeep.touched();
     const verdict = session.kind === 'sync' ? this.#checkNow(key) : this.#checkLater(key);
     return verdict as Answer<H, Verdict>;
   }
@@ -145,16 +157,29 @@ export class LocalTransactionTable<H extends Handle> {
     return found ?? (yield* atomically(dialect, absentSteps(dialect, key, this.#options.absentMax, this.#clock.now())));
   }
 
-  /** Forgets what was recorded or answered longer than `olderThanMs` ago; half messages that old must be settled. Returns how many rows. */
-  forget(olderThanMs: number): Answer<H, number> {
+  /**
+   * Forgets what was recorded or answered longer than `olderThanMs` ago, about `rowsMax` rows at most (those of one millisecond go together),
+   * the oldest first; half messages that old must be settled. Returns how many rows. Done by itself, too, after `keepMs`. Throws RangeError.
+   */
+  forget(olderThanMs: number, rowsMax = FORGET_ROWS): Answer<H, number> {
+    if (!Number.isSafeInteger(rowsMax) || rowsMax < 1) throw new RangeError(`forget at most ${rowsMax} rows`);
     const { dialect } = this.#session;
     const before = this.#clock.now() - olderThanMs;
     const steps = function* (): Steps<number> {
-      return (yield* run(statementsOf(dialect).forget({ before }))).changes;
+      return (yield* run(localTransactionStatements(dialect).forget({ before, skip: rowsMax - 1 }))).changes;
     };
     return perform(this.#session, steps()) as Answer<H, number>;
   }
+
+  async #forgetSome(): Promise<boolean> {
+    // In somebody's open transaction it would wait, and be undone, with that.
+    if ((await this.#session.inTransaction()) === true) throw fail('ALREADY_IN_TRANSACTION');
+    return (await this.forget(this.#options.keepMs)) >= FORGET_ROWS;
+  }
 }
+
+const FORGET_ROWS = 1_000;
+const FORGET_EVERY_MS = 600_000;
 
 interface Key {
   readonly bizType: string;
@@ -178,7 +203,7 @@ function absentKey({ bizType, bizNo }: Key): Key {
 
 /** In the user's transaction. */
 function* recordSteps(dialect: Dialect, key: Key, nowMs: number): Steps<void> {
-  const { changes } = yield* run(statementsOf(dialect).record({ ...key, outcome: 'commit', checks: 0, at: nowMs }));
+  const { changes } = yield* run(localTransactionStatements(dialect).record({ ...key, outcome: 'commit', checks: 0, at: nowMs }));
   if (changes > 0) return;
   const found = yield* outcomeOf(dialect, key);
   throw fail(found === 'commit' ? 'ALREADY_RECORDED' : 'FENCED', `${key.bizType} ${key.bizNo}`);
@@ -186,7 +211,7 @@ function* recordSteps(dialect: Dialect, key: Key, nowMs: number): Steps<void> {
 
 /** In a transaction of the check's own: count, and at the last count fence. */
 function* absentSteps(dialect: Dialect, key: Key, absentMax: number, nowMs: number): Steps<Verdict> {
-  const statements = statementsOf(dialect);
+  const statements = localTransactionStatements(dialect);
   const counter = absentKey(key);
   // A transaction that records and stays open holds the key: then the answer is "ask again", not a wait as long as it.
   if (dialect.waitBriefly !== undefined) yield plain(dialect.waitBriefly);
@@ -201,7 +226,7 @@ function* absentSteps(dialect: Dialect, key: Key, absentMax: number, nowMs: numb
 }
 
 function* outcomeOf(dialect: Dialect, key: Key): Steps<'commit' | 'rollback' | undefined> {
-  const { rows } = yield* run(statementsOf(dialect).find({ ...key }));
+  const { rows } = yield* run(localTransactionStatements(dialect).find({ ...key }));
   const outcome = rows[0]?.['outcome'];
   if (outcome === undefined) return undefined;
   return outcome === 'rollback' ? 'rollback' : 'commit';
@@ -209,7 +234,7 @@ function* outcomeOf(dialect: Dialect, key: Key): Steps<'commit' | 'rollback' | u
 
 type RecordNames = 'bizType' | 'bizNo' | 'outcome' | 'checks' | 'at';
 
-const statementsOf = perDialect((dialect) => {
+export const localTransactionStatements = perDialect((dialect) => {
   const { build } = dialect;
   const row = {
     biz_type: hole<string>('bizType'),
@@ -251,6 +276,27 @@ const statementsOf = perDialect((dialect) => {
         .where('biz_type', '=', hole<string>('bizType'))
         .where('biz_no', '=', hole<string>('bizNo')),
     ),
-    forget: prepared<'before'>(build.deleteFrom('tallystick_local_transaction').where('at', '<', hole<number>('before'))),
+    /** To the time of the last of the rows that are to go, or to all that are old when there are fewer. */
+    forget: prepared<'before' | 'skip'>(
+      build
+        .deleteFrom('tallystick_local_transaction')
+        .where('at', '<', hole<number>('before'))
+        .where(
+          'at',
+          '<=',
+          sql<number>`coalesce(${build
+            .selectFrom(
+              build
+                .selectFrom('tallystick_local_transaction')
+                .select('at')
+                .where('at', '<', hole<number>('before'))
+                .orderBy('at')
+                .limit(1)
+                .offset(hole<number>('skip'))
+                .as('old'),
+            )
+            .select('at')}, ${hole('before')})`,
+        ),
+    ),
   };
 });

@@ -12,11 +12,13 @@ import { run, type Steps } from '../sql/statement.ts';
 import type { MessageTable, RowState } from '../sql/tables.ts';
 import { asBytes, asNumber, asTextOrNull, reasonText } from '../sql/values.ts';
 import { act, type ActOptions, type ActReport } from './act.ts';
+import { forgetBuried } from './forget-buried.ts';
 import { blockedKey, listedRow, type ListedRow } from './listed-row.ts';
 import { monitorStatementsOf, type Action, type MonitorStatements } from './monitor-statements.ts';
 import { bodyPreview, type BodyPreview } from './preview.ts';
 import { reach, type Reach } from './reach.ts';
 import { select, type Selected, type Selection } from './selection.ts';
+import { withTime } from './with-time.ts';
 
 export interface MonitorSettings {
   /** Default `tallystick_outbox`. */
@@ -125,13 +127,13 @@ export class Monitor<H extends Database> {
     return this.#read((statements, now) => changed(statements.bury({ channel: this.#channel, id, reason: why, now })));
   }
 
-  /** Deletes what was buried longer than `olderThanMs` ago; returns how many. Nothing else ever removes a buried message. */
-  forgetBuried(olderThanMs: number): Answer<H, number> {
-    return this.#answer(
-      this.#reach.performAlone((session) =>
-        forgetSteps(session, this.#statements(session), this.#channel, olderThanMs, this.#clock),
-      ),
-    );
+  /**
+   * Deletes what was buried longer than `olderThanMs` ago, at most `rowsMax` messages in one transaction, the oldest first; returns how many.
+   * Relays and inboxes do the same, after `keepBuriedMs`.
+   */
+  forgetBuried(olderThanMs: number, rowsMax = 10_000): Answer<H, number> {
+    const old = { table: this.#table, channel: this.#channel, olderThanMs, rowsMax };
+    return this.#answer(this.#reach.performAlone(({ dialect }) => atomically(dialect, forgetBuried(dialect, this.#clock, old))));
   }
 
   #read<T>(steps: (statements: MonitorStatements, nowMs: number) => Steps<T>): Answer<H, T> {
@@ -149,16 +151,6 @@ export class Monitor<H extends Database> {
 
 export const KEYS_KEPT_MS = 30 * 86_400_000;
 const TROUBLED: readonly RowState[] = ['dead', 'retrying'];
-
-/** The database's time where it has one: rows are dated by it. */
-export function* withTime<T>(
-  statements: MonitorStatements,
-  clock: Clock,
-  steps: (statements: MonitorStatements, nowMs: number) => Steps<T>,
-): Steps<T> {
-  const nowMs = statements.now === undefined ? clock.now() : asNumber((yield* run(statements.now({}))).rows[0]?.['now']);
-  return yield* steps(statements, nowMs);
-}
 
 function* changed(statement: Parameters<typeof run>[0]): Steps<boolean> {
   return (yield* run(statement)).changes > 0;
@@ -250,21 +242,4 @@ function actSteps(
   clock: Clock,
 ): Steps<ActReport> {
   return withTime(statements, clock, (_, nowMs) => act(session.dialect, statements, { ...order, nowMs }));
-}
-
-function forgetSteps(
-  session: Session,
-  statements: MonitorStatements,
-  channel: string,
-  olderThanMs: number,
-  clock: Clock,
-): Steps<number> {
-  return withTime(statements, clock, (_, nowMs) =>
-    atomically(session.dialect, forgetBefore(statements, { channel, before: nowMs - olderThanMs })),
-  );
-}
-
-function* forgetBefore(statements: MonitorStatements, old: Readonly<{ channel: string; before: number }>): Steps<number> {
-  yield statements.forgetBodies(old);
-  return (yield* run(statements.forgetHeads(old))).changes;
 }

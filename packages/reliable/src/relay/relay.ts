@@ -126,7 +126,7 @@ export class Relay {
       // SQLite gives the numbers of deleted rows again.
       { earliest: earliestOfKeys(dialect, table), growing: dialect.name !== 'sqlite' },
     );
-    this.#retention = new Retention(statements, this.#database, channel, this.#clock);
+    this.#retention = new Retention(statements, this.#database, this.#options, this.#clock);
     this.#ports = {
       ...ports,
       tell,
@@ -205,7 +205,7 @@ export class Relay {
         if (await this.#leases.keep()) this.#claimer.forget();
         ({ launched, seen } = await this.#launchAll());
         this.#database.worked('look');
-        if (launched === 0) await this.#retention.step();
+        await this.#retention.step();
       }
     } catch (error) {
       this.#database.refused(error, 'look');

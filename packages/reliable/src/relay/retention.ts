@@ -1,38 +1,53 @@
 /**
- * Settled rows that were kept so that their status can be asked for leave when their time is over: a bounded step at a time, between looks
- * that found nothing else to do, and at least once a second.
+ * What nobody needs any more leaves the relay's table, a bounded step at a time: settled rows that were kept so that their status can be asked
+ * for, when their time is over, and what a person has buried, `keepBuriedMs` later. At most every five seconds, at every look while more is due,
+ * and also under a load that never ends.
  */
 import type { Clock } from '@tallystick/base';
+import { forgetBuried, type OldBuried } from '../monitor/forget-buried.ts';
 import { run, type Steps } from '../sql/statement.ts';
+import type { MessageTable } from '../sql/tables.ts';
 import type { RelayDatabase } from './relay-database.ts';
 import type { RelayStatements } from './relay-statements.ts';
 
 const ROWS_MAX = 1000;
 const INTERVAL_MS = 5_000;
 
+interface RetentionOptions {
+  readonly table: MessageTable;
+  readonly channel: string;
+  readonly keepBuriedMs: number;
+}
+
 export class Retention {
   readonly #statements: RelayStatements;
   readonly #database: RelayDatabase;
-  readonly #channel: string;
+  readonly #buried: OldBuried;
   readonly #clock: Clock;
   #atMs = 0;
 
-  constructor(statements: RelayStatements, database: RelayDatabase, channel: string, clock: Clock) {
+  constructor(
+    statements: RelayStatements,
+    database: RelayDatabase,
+    { table, channel, keepBuriedMs }: RetentionOptions,
+    clock: Clock,
+  ) {
     this.#statements = statements;
     this.#database = database;
-    this.#channel = channel;
+    this.#buried = { table, channel, olderThanMs: keepBuriedMs, rowsMax: ROWS_MAX };
     this.#clock = clock;
   }
 
   async step(): Promise<void> {
     if (this.#clock.monotonic() < this.#atMs) return;
-    const forgotten = await this.#database.atomically(this.#forget());
+    const settled = await this.#database.atomically(this.#forgetSettled());
+    const buried = await this.#database.atomically(forgetBuried(this.#database.dialect, this.#clock, this.#buried));
     // A full step is followed by the next one at the next look.
-    if (forgotten < ROWS_MAX) this.#atMs = this.#clock.monotonic() + INTERVAL_MS;
+    if (Math.max(settled, buried) < ROWS_MAX) this.#atMs = this.#clock.monotonic() + INTERVAL_MS;
   }
 
-  *#forget(): Steps<number> {
-    const old = { channel: this.#channel, now: this.#clock.now(), limit: ROWS_MAX };
+  *#forgetSettled(): Steps<number> {
+    const old = { channel: this.#buried.channel, now: this.#clock.now(), limit: ROWS_MAX };
     yield this.#statements.forgetBodies(old);
     return (yield* run(this.#statements.forgetHeads(old))).changes;
   }

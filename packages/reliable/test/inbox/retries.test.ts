@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { windowWarning } from '../../src/index.ts';
+import { createMonitor, transaction, windowWarning } from '../../src/index.ts';
 import { backends, rowsOf } from '../support/backends.ts';
 import { delivery, inboxWorld, pass } from './inbox-world.ts';
 
@@ -257,6 +257,43 @@ describe.each(both)('the window of keys on $name', (backend) => {
     await here.receive({ id: 'young' });
     await here.receive({ id: 'old0' });
     expect(here.effects().slice(-2)).toEqual(['young', 'old0']);
+  });
+
+  test.each(['once', 'receive'] as const)('keys of an inbox that is never started go, too: %s() alone', async (by) => {
+    const here = await inboxWorld(backend, { forgetRows: 2, forgetIntervalMs: 60_000 });
+    here.inbox.handle('debit', () => undefined);
+    const add = async (key: string): Promise<unknown> =>
+      by === 'receive'
+        ? here.receive({ id: key })
+        : here.during((async () => transaction(here.handle, (tx) => here.inbox.once(tx, key, () => undefined)))());
+    for (let i = 0; i < 5; i++) await add(`old${i}`);
+    await pass(here.time, 5_000, 100);
+    expect(here.rows()).toHaveLength(5);
+    here.time.advance(31 * DAY_MS);
+    await add('young');
+    await pass(here.time, 2_000, 20);
+    expect(rowsOf(here.raw, 'select id from tallystick_inbox')).toEqual([{ id: 'young' }]);
+    expect(here.inbox.counters.forgotten).toBe(5);
+    await here.during(here.inbox.stop());
+    expect(here.time.timersWaiting).toBe(0);
+  });
+
+  test('what a person has buried is kept for 90 days, and then forgotten with its body', async () => {
+    const here = await inboxWorld(backend, { attemptsMax: 1 });
+    here.inbox.handle('debit', () => {
+      throw new Error('no');
+    });
+    for (const id of ['M1', 'M2']) await here.receive({ id });
+    const monitor = createMonitor(here.handle, { table: 'tallystick_inbox', channel: 'wallet', clock: here.time });
+    await monitor.bury('M1', 'of no use');
+    here.inbox.start();
+    await pass(here.time, 90 * DAY_MS, DAY_MS);
+    expect(here.rows()).toEqual(['buried 1/1/1 failed', 'dead 1/1/1 failed']);
+    await pass(here.time, DAY_MS, DAY_MS);
+    expect([here.rows(), rowsOf(here.raw, 'select id from tallystick_inbox_body')]).toEqual([
+      ['dead 1/1/1 failed'],
+      [{ id: 'M2' }],
+    ]);
   });
 
   test('a message that is older than the keys is reported, and held for a person where that is wanted', async () => {

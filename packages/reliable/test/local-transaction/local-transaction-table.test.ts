@@ -13,6 +13,9 @@ import {
   setTime,
   type Backend,
 } from '../support/backends.ts';
+import { pass } from '../support/world.ts';
+
+const DAY_MS = 86_400_000;
 
 /**
  * One line is one story, absentMax 3. Steps: `record` (a transaction that records and commits), `begin` (one that records and stays open),
@@ -146,6 +149,27 @@ describe.each(backends)('the local-transaction table on $name', (backend) => {
     await transaction(handle, (tx: Handle) => table.record(tx, 'transfer', 'new'));
     expect(await table.forget(5000)).toBe(1);
     expect(rowsOf(raw, 'select biz_no from tallystick_local_transaction')).toEqual([{ biz_no: 'new' }]);
+  });
+
+  test('old verdicts go by themselves after keepMs, in bounded steps, the oldest first', async () => {
+    const time = new ManualTime();
+    const { raw, handle } = connect(backend, databasePath());
+    await migrate(handle);
+    const table = createLocalTransactionTable(handle, { clock: time, timers: time, keepMs: DAY_MS });
+    const record = async (bizNo: string): Promise<void> => {
+      await transaction(handle, (tx: Handle) => table.record(tx, 'transfer', bizNo));
+      time.advance(1);
+    };
+    const left = (): unknown[] =>
+      rowsOf(raw, 'select biz_no from tallystick_local_transaction order by at').map(({ biz_no }) => biz_no);
+    for (const bizNo of ['1', '2', '3', '4', '5']) await record(bizNo);
+    await pass(time, DAY_MS / 2, DAY_MS / 2);
+    expect([await table.forget(1000, 2), left()]).toEqual([2, ['3', '4', '5']]);
+    await pass(time, DAY_MS / 2, DAY_MS / 2);
+    await record('young');
+    await pass(time, 2_000, 1_000);
+    expect([left(), time.timersWaiting]).toEqual([['young'], 0]);
+    expect(() => table.forget(1000, 0)).toThrow(RangeError);
   });
 });
 

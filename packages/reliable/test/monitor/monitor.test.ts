@@ -112,6 +112,32 @@ describe.each(backends)('the monitor on $name', (backend) => {
     );
   });
 
+  test('what is buried is forgotten in bounded steps, the one that was buried first first', async () => {
+    const here = await world(backend);
+    const monitor = createMonitor(here.app.handle, { clock: here.time });
+    const ids = await here.add({}, {}, {});
+    here.broker.answer = () => 'rejected';
+    await here.relay({ attemptsMax: 1 }).drain();
+    for (const id of [ids[2], ids[0], ids[1]]) {
+      await monitor.bury(id!, 'x');
+      here.time.advance(10);
+    }
+    const left = (table: string): unknown[] => rowsOf(here.app.raw, `select id from ${table}`).map(({ id }) => id);
+    expect([await monitor.forgetBuried(1, 2), left('tallystick_outbox')]).toEqual([2, [ids[1]]]);
+    expect(left('tallystick_outbox_body')).toEqual([ids[1]]);
+    expect([await monitor.forgetBuried(1, 2), await monitor.forgetBuried(1, 2)]).toEqual([1, 0]);
+    await expect((async () => monitor.forgetBuried(1, 0))()).rejects.toThrow(RangeError);
+  });
+
+  test('what an older version buried counts from then, whatever its due time says', async () => {
+    const here = await world(backend);
+    const monitor = createMonitor(here.app.handle, { clock: here.time });
+    await here.add({});
+    here.app.raw.exec(`update tallystick_outbox set state = 'buried', due_at = 0, changed_at = ${here.time.now()}`);
+    here.time.advance(1000);
+    expect([await monitor.forgetBuried(2000), await monitor.forgetBuried(500), here.states()]).toEqual([0, 1, []]);
+  });
+
   test('shows one message: headers, and the beginning of its body as text or as hex', async () => {
     const here = await world(backend);
     const [text, bytes] = await here.add(
