@@ -135,6 +135,7 @@ export class FlowControl {
     const lane = this.#byCode[frame.code] ?? this.#rest;
     connectionOf(peer).requests++;
     if (!this.#isArmed) this.#arm();
+    if (this.#store.readsWaiting >= lane.readsMax) lane.credit = 0;
     if (lane.credit > 0) {
       lane.credit -= frame.bodyEnd - frame.start + lane.cost;
       this.#server.handle(peer, frame);

@@ -82,6 +82,8 @@ class Yard {
   readonly flow: FlowControl;
   readonly #frame = new Frame();
   sent = 0;
+  /** Reads of the disk that each pull begins and that do not end. */
+  readsPerPull = 0;
 
   constructor(given: GivenBrokerOptions, connections = 3) {
     const { store } = this;
@@ -146,6 +148,7 @@ class Yard {
     expect(frame.fields().get('mark')).toBe(`mark-${id}`);
     expect(frame.body().every((byte) => byte === (id & 0xff))).toBe(true);
     this.served.push({ id, code: frame.code });
+    if (frame.code === PULL) this.store.reads += this.readsPerPull;
   }
 }
 
@@ -245,6 +248,26 @@ describe('a lane', () => {
     yard.flow.progress();
     yard.time.settle();
     expect(new Set(yard.servedIds.slice(3))).toEqual(new Set([pull, query, late]));
+  });
+
+  it('begins no more reads in one turn than may wait for the disk', () => {
+    const yard = new Yard({ pullReadsWaitingMax: 8 });
+    yard.arrive(HEARTBEAT);
+    yard.time.settle();
+    yard.readsPerPull = 1;
+    const pulls = Array.from({ length: 50 }, () => yard.arrive(PULL));
+    expect(yard.servedIds.slice(1)).toEqual(pulls.slice(0, 8));
+    yard.time.settle();
+    expect(yard.store.reads).toBe(8);
+    yard.store.reads = 6;
+    yard.flow.progress();
+    yard.time.settle();
+    expect(yard.servedIds.slice(1)).toEqual(pulls.slice(0, 10));
+    yard.readsPerPull = 0;
+    yard.store.reads = 0;
+    yard.flow.progress();
+    yard.time.settle();
+    expect(yard.servedIds.slice(1)).toEqual(pulls);
   });
 
   it('that is full while the disk is short refuses at once, and goes on reading', () => {
