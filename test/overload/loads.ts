@@ -103,7 +103,7 @@ export function busyCounters(counters: BrokerReport['counters']): Partial<Record
   const sum = (...names: string[]): number => names.reduce((total, name) => total + Number(counters[name] ?? 0), 0);
   return {
     'reject-request': sum('busyPageCache', 'busyNoBuffer'),
-    overload: sum('busyQueueCount', 'busyQueueBytes', 'busyStore', 'busyHalves'),
+    overload: sum('busyQueueCount', 'busyQueueBytes', 'busyMemory', 'busyStore', 'busyHalves'),
     'pc-synchronized': sum('busyAtPut'),
     'pcbusy-clean-queue': sum('busyCleanedPageCache'),
     'timeout-clean-queue': sum('busyCleanedTimeout'),
