@@ -2,7 +2,7 @@
 import type { Dialect } from '../sql/dialect.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import { asNumber } from '../sql/values.ts';
-import { blockedKey, listedRow, type ListedRow } from '../monitor/listed-row.ts';
+import { listedRow, type ListedRow } from '../monitor/listed-row.ts';
 import { BLOCKED_AMONG, COUNT_MAX, OLDEST_AMONG, oldestUnsentMs } from '../monitor/monitor.ts';
 import { monitorStatementsOf, type MonitorStatements } from '../monitor/monitor-statements.ts';
 import type { AlarmExample } from './notice.ts';
@@ -32,8 +32,8 @@ export function* measure(
     case 'dead':
       return yield* counted(outbox, channel, 'dead');
     case 'blocked-keys': {
-      const dead = yield* first(outbox, channel, 'dead', BLOCKED_AMONG);
-      const byKey = new Map(dead.filter((row) => blockedKey(row) !== null).map((row) => [row.key, row]));
+      const { rows } = yield* run(outbox.blocking({ channel, state: 'dead', limit: BLOCKED_AMONG }));
+      const byKey = new Map(rows.map(listedRow).map((row) => [row.key, row]));
       return { value: byKey.size, examples: examplesOf([...byKey.values()]) };
     }
     case 'unroutable': {
@@ -57,6 +57,8 @@ export function* measure(
       return yield* countedAll(inbox, consumers, 'dead');
     case 'inbox-retrying':
       return yield* countedAll(inbox, consumers, 'retrying');
+    case 'inbox-oldest':
+      return yield* oldestFailing(inbox, consumers, nowMs);
   }
 }
 
@@ -69,6 +71,21 @@ function* countedAll(statements: MonitorStatements, channels: readonly string[],
     examples.push(...one.examples);
   }
   return { value, examples: examples.slice(0, EXAMPLES_MAX) };
+}
+
+/** Since when the message waits that fails longest, among the first to be tried again. */
+function* oldestFailing(statements: MonitorStatements, channels: readonly string[], nowMs: number): Steps<Measured> {
+  let oldest = nowMs;
+  const failing: ListedRow[] = [];
+  for (const channel of channels) {
+    const { rows } = yield* run(statements.oldest({ channel, state: 'retrying', limit: OLDEST_AMONG }));
+    const since = rows[0]?.['oldest'];
+    if (since === undefined || since === null) continue;
+    oldest = Math.min(oldest, asNumber(since));
+    failing.push(...(yield* first(statements, channel, 'retrying', BLOCKED_AMONG)));
+  }
+  failing.sort((one, other) => one.createdAt - other.createdAt);
+  return { value: nowMs - oldest, examples: examplesOf(failing) };
 }
 
 function* counted(statements: MonitorStatements, channel: string, state: 'dead' | 'retrying'): Steps<Measured> {

@@ -69,6 +69,12 @@ export const ALARM_KINDS = {
     says: (value) => `${rows(value, 'received message')} failing and tried again`,
     next: 'tallystick inbox list --state retrying shows the errors',
   },
+  'inbox-oldest': {
+    limit: 900_000,
+    unit: 'ms',
+    says: (value) => `a received message has been failing for ${seconds(value)}`,
+    next: 'tallystick inbox list --state retrying shows the errors; is its inbox started?',
+  },
 } as const satisfies Readonly<Record<string, AlarmKindRow>>;
 
 export type WatchedKind = keyof typeof ALARM_KINDS;

@@ -389,9 +389,17 @@ function orderedKey<Tx>(delivery: Delivery, rule: Rule<Tx>): string | undefined 
 
 /** A key that is forgotten while its message may still come again lets the effect happen twice. */
 function checked(options: InboxOptions): InboxOptions {
-  const { keepKeysMs, redeliveryMs } = options;
-  if (keepKeysMs >= redeliveryMs) return options;
-  throw new OptionsError('inbox', [
-    `keepKeysMs must be at least redeliveryMs (${redeliveryMs}), the time in which a message may come again, not ${keepKeysMs}`,
-  ]);
+  const { consumer, keepKeysMs, redeliveryMs } = options;
+  if (keepKeysMs < redeliveryMs)
+    throw new OptionsError('inbox', [
+      `keepKeysMs must be at least redeliveryMs (${redeliveryMs}), the time in which a message may come again, not ${keepKeysMs}`,
+    ]);
+  const usual = INBOX_OPTIONS.keepKeysMs.default;
+  if (keepKeysMs < usual)
+    process.emitWarning(
+      `inbox ${JSON.stringify(consumer)}: keys are kept for ${keepKeysMs} ms (keepKeysMs), not for the usual ${usual}: ` +
+        `whatever comes again later than that has its effect twice, and redeliveryMs (${redeliveryMs}) says that nothing does`,
+      'TallystickInbox',
+    );
+  return options;
 }

@@ -36,11 +36,6 @@ export interface ListedRow {
   readonly sequence: number;
 }
 
-/** The key that later messages wait for this one under; null: they do not. */
-export function blockedKey({ key, state, lastOutcome }: ListedRow): string | null {
-  return state === 'dead' && lastOutcome === 'unconfirmed' ? null : key;
-}
-
 export function listedRow(row: Readonly<Record<string, unknown>>): ListedRow {
   return {
     id: asText(row['id']),

@@ -30,6 +30,9 @@ export const monitorStatementsOf = perDialect((dialect) => {
   };
 });
 
+/** Among how many rows of a state the ones that hold a key up are looked for. */
+const BLOCKING_AMONG = 100_000;
+
 /** All that a head has, but where it lies: that is what was asked by. */
 const columns = (Object.keys(OUTBOX.columns) as (keyof HeadRow)[]).filter((name) => name !== 'channel' && name !== 'shard');
 
@@ -110,6 +113,19 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
       inState
         .select(columns)
         .where(sql<SqlBool>`(due_at, sequence) > (${hole('due')}, ${hole('after')})`)
+        .orderBy('due_at')
+        .orderBy('sequence')
+        .limit(hole<number>('limit')),
+    ),
+    /** Rows of a state that may hold their key up, those that are due first: nobody waits for one without a key, or that only lacks its confirmation. */
+    blocking: prepared<'channel' | 'state' | 'limit'>(
+      build
+        .selectFrom(inState.select(columns).orderBy('due_at').orderBy('sequence').limit(BLOCKING_AMONG).as('due'))
+        .selectAll()
+        .where('message_key', 'is not', null)
+        .where((of) =>
+          of.or([of('state', '<>', 'dead'), of('last_outcome', 'is', null), of('last_outcome', '<>', 'unconfirmed')]),
+        )
         .orderBy('due_at')
         .orderBy('sequence')
         .limit(hole<number>('limit')),

@@ -13,7 +13,7 @@ import type { MessageTable, RowState } from '../sql/tables.ts';
 import { asBytes, asNumber, asTextOrNull, reasonText } from '../sql/values.ts';
 import { act, type ActOptions, type ActReport } from './act.ts';
 import { forgetBuried } from './forget-buried.ts';
-import { blockedKey, listedRow, type ListedRow } from './listed-row.ts';
+import { listedRow, type ListedRow } from './listed-row.ts';
 import { monitorStatementsOf, type Action, type MonitorStatements } from './monitor-statements.ts';
 import { bodyPreview, type BodyPreview } from './preview.ts';
 import { reach, type Reach } from './reach.ts';
@@ -214,9 +214,9 @@ function* showSteps(statements: MonitorStatements, channel: string, id: string, 
 function* blockedSteps(statements: MonitorStatements, channel: string, limit: number): Steps<BlockedKey[]> {
   const first = new Map<string, ListedRow>();
   for (const state of TROUBLED) {
-    const { rows } = yield* run(statements.page({ channel, state, due: 0, after: -1, limit: BLOCKED_AMONG }));
+    const { rows } = yield* run(statements.blocking({ channel, state, limit: BLOCKED_AMONG }));
     for (const row of rows.map(listedRow)) {
-      const key = blockedKey(row);
+      const { key } = row;
       if (key === null) continue;
       const other = first.get(key);
       if (other === undefined || row.sequence < other.sequence) first.set(key, row);

@@ -7,8 +7,9 @@ import { sqlStateOf } from './sql-state.ts';
 
 export interface RetryOptions {
   /**
-   * How often the whole transaction, `fn` and all, is run again after a serialization failure (40001) or a deadlock (40P01), with a
-   * growing, jittered wait. Default 0: `fn` must be fit to run twice.
+   * How often the whole transaction, `fn` and all, is run again after a serialization failure (40001), a deadlock (40P01), a lock that was
+   * not to be had in time (55P03) or a statement that took too long (57014, also one that a person has cancelled), with a growing, jittered
+   * wait. Default 0: `fn` must be fit to run twice.
    */
   readonly retries?: number | undefined;
 }
@@ -28,8 +29,10 @@ const RETRIES_MAX = 100;
 const WAIT = { firstMs: 5, maxMs: 1_000 };
 const random = systemRandom();
 
-/** Prisma has a code of its own for both. */
+const GAVE_WAY: readonly string[] = ['40001', '40P01', '55P03', '57014'];
+
+/** Prisma has a code of its own for the first two. */
 function gaveWay(error: unknown): boolean {
   const state = sqlStateOf(error);
-  return state === '40001' || state === '40P01' || member(error, 'code') === 'P2034';
+  return GAVE_WAY.includes(state ?? '') || member(error, 'code') === 'P2034';
 }

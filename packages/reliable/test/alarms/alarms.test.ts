@@ -4,6 +4,7 @@ import { seededRandom } from '@tallystick/base/testing';
 import { onTestFinished, describe, expect, test } from 'vitest';
 import {
   createAlarms,
+  createMonitor,
   createOutbox,
   TOLD_KINDS,
   transaction,
@@ -109,7 +110,35 @@ describe.each(backends)('alarms on $name', (backend) => {
       .exec(`insert into tallystick_inbox (id, channel, shard, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
       values ('a', 'wallet', 0, 't', 'immediate', 'dead', 16, 16, 0, 1, 1, 0), ('b', 'wallet', 0, 't', 'immediate', 'retrying', 2, 2, 0, 1, 1, 0),
       ('c', 'other', 0, 't', 'immediate', 'dead', 16, 16, 0, 1, 1, 0)`);
-    expect(told(await alarms.check())).toEqual(['inbox-dead raised 1', 'inbox-retrying raised 1']);
+    expect(told(await alarms.check())).toEqual([
+      'inbox-dead raised 1',
+      'inbox-retrying raised 1',
+      `inbox-oldest raised ${here.time.now() - 1}`,
+    ]);
+  });
+
+  test('tell of one received message that fails for long, and of a key behind any number of dead ones without a key', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend, { consumers: ['wallet', 'ledger'], rules: { dead: false } });
+    const since = here.time.now();
+    const row = (table: string, id: string, channel: string, key: string, state: string, at: number): string =>
+      `insert into ${table} (id, channel, shard, message_key, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
+      values (${id}, '${channel}', 0, ${key}, 't', 'immediate', '${state}', 1, 1, 0, ${at}, ${at}, 0)`;
+    here.app.raw.exec(row('tallystick_inbox', "'young'", 'wallet', 'null', 'retrying', since + 1000));
+    here.app.raw.exec(row('tallystick_inbox', "'old'", 'ledger', 'null', 'retrying', since));
+    here.time.advance(900_000);
+    expect(await alarms.check()).toEqual([]);
+    here.time.advance(1);
+    const [oldest, ...more] = await alarms.check();
+    expect([told([oldest!]), oldest!.examples[0]!.id, more]).toEqual([['inbox-oldest raised 900001'], 'old', []]);
+    here.app.raw.exec('begin');
+    for (let n = 0; n < 1001; n++) here.app.raw.exec(row('tallystick_outbox', `'${n}'`, '', 'null', 'dead', since));
+    here.app.raw.exec(row('tallystick_outbox', "'keyed'", '', "'k'", 'dead', since));
+    here.app.raw.exec('commit');
+    const [blocked] = await alarms.check();
+    expect([told([blocked!]), blocked!.examples[0]!.id]).toEqual([['blocked-keys raised 1'], 'keyed']);
+    const [behind] = await createMonitor(here.app.handle, { clock: here.time }).blockedKeys();
+    expect(behind).toMatchObject({ key: 'k', row: { id: 'keyed' } });
   });
 
   test('watch calls as they watch messages', async () => {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { createMonitor, transaction, windowWarning } from '../../src/index.ts';
 import { backends, rowsOf } from '../support/backends.ts';
 import { delivery, inboxWorld, pass } from './inbox-world.ts';
@@ -324,6 +324,18 @@ describe.each(both)('the window of keys on $name', (backend) => {
   test('must not be shorter than the time in which messages may come again', async () => {
     await expect(inboxWorld(backend, { keepKeysMs: 7 * DAY_MS })).rejects.toThrow(/keepKeysMs must be at least redeliveryMs/);
     await expect(inboxWorld(backend, { keepKeysMs: 7 * DAY_MS, redeliveryMs: 7 * DAY_MS })).resolves.toBeDefined();
+  });
+
+  test('is warned of where it is made, when it is shorter than the 30 days', async () => {
+    const heard: string[] = [];
+    const hear = (warning: Error): void => void (warning.name === 'TallystickInbox' && heard.push(warning.message));
+    process.on('warning', hear);
+    onTestFinished(() => void process.off('warning', hear));
+    await inboxWorld(backend);
+    const { inbox, time } = await inboxWorld(backend, { keepKeysMs: 1, redeliveryMs: 0 });
+    await inbox.receive(delivery({}));
+    await pass(time, 100);
+    expect(heard).toEqual([expect.stringMatching(/"wallet".* 1 ms \(keepKeysMs\).* twice.*redeliveryMs \(0\)/)]);
   });
 
   test('a repeat after its key was forgotten has a second effect: that is what the window is for', async () => {
