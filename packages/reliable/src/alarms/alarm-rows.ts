@@ -20,7 +20,7 @@ export const ALL_KINDS = '*';
 
 /** Takes or keeps the office of checking; false: another process holds it. */
 export function* takeOffice(dialect: Dialect, channel: string, owner: string, leaseMs: number, nowMs: number): Steps<boolean> {
-  const statements = statementsOf(dialect);
+  const statements = alarmStatements(dialect);
   const scope = `alarms:${channel}`;
   const taken = { scope, owner, until: nowMs + leaseMs, now: nowMs, farAhead: nowMs + aheadMaxMs(leaseMs) };
   if ((yield* run(statements.take(taken))).changes > 0) return true;
@@ -28,7 +28,7 @@ export function* takeOffice(dialect: Dialect, channel: string, owner: string, le
 }
 
 export function* leaveOffice(dialect: Dialect, channel: string, owner: string): Steps<void> {
-  yield statementsOf(dialect).leave({ scope: `alarms:${channel}`, owner });
+  yield alarmStatements(dialect).leave({ scope: `alarms:${channel}`, owner });
 }
 
 export interface Remembered {
@@ -40,7 +40,7 @@ export interface Remembered {
 export function* recall(dialect: Dialect, channel: string, kinds: readonly string[]): Steps<Remembered> {
   const alarms = new Map(kinds.map((kind) => [`alarm:${channel}:${kind}`, kind]));
   const silences = new Map([...kinds, ALL_KINDS].map((kind) => [`alarm-silence:${channel}:${kind}`, kind]));
-  const { rows } = yield* run(statementsOf(dialect).see({}, [...alarms.keys(), ...silences.keys()]));
+  const { rows } = yield* run(alarmStatements(dialect).see({}, [...alarms.keys(), ...silences.keys()]));
   const memory = new Map<string, AlarmMemory>();
   const silencedUntil = new Map<string, number>();
   for (const row of rows) {
@@ -62,7 +62,7 @@ export function* remember(
   before: AlarmMemory | undefined,
   after: AlarmMemory,
 ): Steps<boolean> {
-  const statements = statementsOf(dialect);
+  const statements = alarmStatements(dialect);
   const scope = `alarm:${channel}:${kind}`;
   const row = { scope, owner: after.raisedAt > 0 ? 'raised' : '', epoch: after.raisedAt, until: after.quietUntil };
   if (before === undefined) return (yield* run(statements.make(row))).changes > 0;
@@ -72,17 +72,17 @@ export function* remember(
 
 /** Told in vain: the next check tells again. */
 export function* unquiet(dialect: Dialect, channel: string, kind: string): Steps<void> {
-  yield statementsOf(dialect).until({ scope: `alarm:${channel}:${kind}`, until: 0 });
+  yield alarmStatements(dialect).until({ scope: `alarm:${channel}:${kind}`, until: 0 });
 }
 
 export function* silence(dialect: Dialect, channel: string, kind: string, untilMs: number): Steps<void> {
-  const statements = statementsOf(dialect);
+  const statements = alarmStatements(dialect);
   const scope = `alarm-silence:${channel}:${kind}`;
   if ((yield* run(statements.until({ scope, until: untilMs }))).changes > 0) return;
   yield statements.make({ scope, owner: '', epoch: 0, until: untilMs });
 }
 
-const statementsOf = perDialect((dialect) => {
+export const alarmStatements = perDialect((dialect) => {
   const { build } = dialect;
   const rowOf = build.updateTable('tallystick_lease').where('scope', '=', hole<string>('scope')).where('first_shard', '=', 0);
   return {

@@ -140,19 +140,19 @@ function* take(
   now: number,
   holdMs: number,
 ): Steps<number | undefined> {
-  const { rows } = yield* run(statementsOf(dialect).take({ scope, owner, now, holdMs, ahead: aheadMaxMs(holdMs) }));
+  const { rows } = yield* run(lockStatements(dialect).take({ scope, owner, now, holdMs, ahead: aheadMaxMs(holdMs) }));
   return rows[0] === undefined ? undefined : asNumber(rows[0]['epoch']);
 }
 
 /** Throws LOCK_LOST unless the lock is still the ticket's; the row stays locked until the transaction ends. */
 function* verifySteps(dialect: Dialect, { name, scope, owner, epoch }: LockTicket): Steps<void> {
-  const { changes } = yield* run(statementsOf(dialect).verify({ scope, owner, epoch }));
+  const { changes } = yield* run(lockStatements(dialect).verify({ scope, owner, epoch }));
   if (changes === 0) throw lost(name);
 }
 
 /** The same, and gives the lock back with the commit: one statement less than verifying now and releasing later. */
 export function* endLock(dialect: Dialect, { name, scope, owner, epoch }: LockTicket): Steps<void> {
-  const { changes } = yield* run(statementsOf(dialect).release({ scope, owner, epoch }));
+  const { changes } = yield* run(lockStatements(dialect).release({ scope, owner, epoch }));
   if (changes === 0) throw lost(name);
 }
 
@@ -161,16 +161,16 @@ function lost(name: string): Error {
 }
 
 function* releaseSteps(dialect: Dialect, { scope, owner, epoch }: LockTicket): Steps<void> {
-  yield statementsOf(dialect).release({ scope, owner, epoch });
+  yield lockStatements(dialect).release({ scope, owner, epoch });
 }
 
 /** Deletes the rows of locks whose holders died longer than `olderThanMs` ago. */
 export function* forgetLocks(dialect: Dialect, now: number, olderThanMs: number): Steps<number> {
-  const { changes } = yield* run(statementsOf(dialect).forget({ now, olderThanMs }));
+  const { changes } = yield* run(lockStatements(dialect).forget({ now, olderThanMs }));
   return changes;
 }
 
-const statementsOf = perDialect((dialect) => {
+export const lockStatements = perDialect((dialect) => {
   const { build } = dialect;
   const now = dialect.now ?? hole<number>('now');
   const until = sql<number>`${now} + ${hole<number>('holdMs')}`;

@@ -31,12 +31,12 @@ export function* confirmSteps(dialect: Dialect, row: ConfirmedRow): Steps<Confir
 export type ConfirmedRow = Readonly<{ channel: string; id: string; now: number }>;
 
 function* settleTogether(dialect: Dialect, row: ConfirmedRow): Steps<boolean> {
-  const { rows } = yield* run(together(dialect)(row));
+  const { rows } = yield* run(confirmTogether(dialect)(row));
   return rows.length > 0;
 }
 
 function* settleApart(dialect: Dialect, row: ConfirmedRow): Steps<boolean> {
-  const { keep, forget, forgetBody } = apart(dialect);
+  const { keep, forget, forgetBody } = confirmApart(dialect);
   const kept = yield* run(keep(row));
   const settled = kept.changes > 0 || (yield* run(forget(row))).changes > 0;
   if (settled) yield forgetBody(row);
@@ -44,7 +44,7 @@ function* settleApart(dialect: Dialect, row: ConfirmedRow): Steps<boolean> {
 }
 
 function* whyNot(dialect: Dialect, row: ConfirmedRow): Steps<ConfirmOutcome> {
-  const { look, remark } = apart(dialect);
+  const { look, remark } = confirmApart(dialect);
   const { rows } = yield* run(look({ id: row.id }));
   const found = rows.find(({ channel }) => asText(channel) === row.channel);
   if (found === undefined) return rows.length === 0 ? 'unknown' : 'elsewhere';
@@ -91,7 +91,7 @@ const queriesOf = perDialect(({ build, now }) => {
   };
 });
 
-const apart = perDialect((dialect) => {
+export const confirmApart = perDialect((dialect) => {
   const { keep, forget, forgetBody, look, remark } = queriesOf(dialect);
   return {
     keep: prepared<'channel' | 'id' | 'now'>(keep),
@@ -103,7 +103,7 @@ const apart = perDialect((dialect) => {
 });
 
 /** All of it in one statement, which answers a row when it settled. */
-const together = perDialect((dialect) => {
+export const confirmTogether = perDialect((dialect) => {
   const { keep, forget, forgetBody } = queriesOf(dialect);
   const settled = dialect.build
     .with('kept', () => keep.returning('id'))

@@ -60,7 +60,7 @@ export const STATUS_ORDER: readonly MessageStatus[] = [
 export const STATUS_ROWS_MAX = 100;
 
 export function* statusSteps(dialect: Dialect, channel: string, question: StatusQuestion): Steps<StatusAnswer> {
-  const { byId, byBusinessKey } = statementsOf(dialect);
+  const { byId, byBusinessKey } = statusStatements(dialect);
   const { rows } = yield* run(
     question.id === undefined
       ? byBusinessKey({ channel, businessKey: question.businessKey })
@@ -92,7 +92,7 @@ function detailsOf(row: Readonly<Record<string, unknown>>): StatusDetails {
   };
 }
 
-const statementsOf = perDialect(({ build }) => {
+export const statusStatements = perDialect(({ build }) => {
   const rows = build
     .selectFrom('tallystick_outbox')
     .select([

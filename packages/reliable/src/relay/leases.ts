@@ -76,7 +76,7 @@ export interface LeaseIdentity {
 /** Makes the rows of a scope that are missing. */
 export function* makeLeases(dialect: Dialect, scope: string): Steps<void> {
   for (let range = 0; range < SHARDS; range += RANGE_SHARDS) {
-    yield statementsOf(dialect).make({ scope, first: range, last: range + RANGE_SHARDS - 1 });
+    yield leaseStatements(dialect).make({ scope, first: range, last: range + RANGE_SHARDS - 1 });
   }
 }
 
@@ -86,7 +86,7 @@ export function* seeLeases(
   { scope, leaseMs }: Pick<LeaseIdentity, 'scope' | 'leaseMs'>,
   nowMs: number,
 ): Steps<LeaseSeen[]> {
-  const { rows } = yield* run(statementsOf(dialect).see({ scope, now: nowMs, ahead: aheadMaxMs(leaseMs) }));
+  const { rows } = yield* run(leaseStatements(dialect).see({ scope, now: nowMs, ahead: aheadMaxMs(leaseMs) }));
   return rows.map((row) => ({
     range: asNumber(row['first_shard']),
     owner: asText(row['owner']),
@@ -102,7 +102,7 @@ export function* shortenLeases(
   { scope, leaseMs }: Pick<LeaseIdentity, 'scope' | 'leaseMs'>,
   nowMs: number,
 ): Steps<void> {
-  yield statementsOf(dialect).shorten({ scope, leaseMs, now: nowMs, ahead: aheadMaxMs(leaseMs) });
+  yield leaseStatements(dialect).shorten({ scope, leaseMs, now: nowMs, ahead: aheadMaxMs(leaseMs) });
 }
 
 /** Renews and takes; returns range → epoch of what is held afterwards. A lease that changed since it was seen is left to its new owner. */
@@ -113,7 +113,7 @@ export function* keepLeases(
   nowMs: number,
   lostTrack = '',
 ): Steps<Map<number, number>> {
-  const statements = statementsOf(dialect);
+  const statements = leaseStatements(dialect);
   const held = new Map<number, number>();
   for (const { range, epoch } of plan.renew) {
     const { changes } = yield* run(statements.renew({ scope, range, owner, epoch, now: nowMs, leaseMs }));
@@ -134,13 +134,13 @@ export function* releaseLeases(
   { scope, owner }: LeaseIdentity,
   held: ReadonlyMap<number, number>,
 ): Steps<void> {
-  for (const [range, epoch] of held) yield statementsOf(dialect).release({ scope, range, owner, epoch });
+  for (const [range, epoch] of held) yield leaseStatements(dialect).release({ scope, range, owner, epoch });
 }
 
 const EXPIRED = 1;
 const FAR_AHEAD = 2;
 
-const statementsOf = perDialect((dialect) => {
+export const leaseStatements = perDialect((dialect) => {
   const { build } = dialect;
   const now = dialect.now ?? hole<number>('now');
   const farAhead = sql<SqlBool>`expires_at > ${now} + ${hole<number>('ahead')}`;

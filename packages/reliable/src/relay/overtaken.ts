@@ -5,23 +5,43 @@
  */
 import { sql } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
-import { hole, pieces, preparedAmong, run, type SqlValue, type Statement, type Steps } from '../sql/statement.ts';
+import { hole, pieces, prepared, preparedList, run, type SqlValue, type Statement, type Steps } from '../sql/statement.ts';
 import type { MessageTable } from '../sql/tables.ts';
 import { asNumber, asText } from '../sql/values.ts';
 import type { ClaimedRow } from './batch.ts';
+import { listText } from './postgres-statements.ts';
 
 export type EarliestOfKeys = (values: Readonly<Record<'channel' | 'upTo', SqlValue>>, keys: readonly string[]) => Statement;
 
 /** The earliest fresh message of each of these keys, up to a number; only of keys that have one. */
 export function earliestOfKeys(dialect: Dialect, table: MessageTable): EarliestOfKeys {
   const { build } = dialect;
-  return preparedAmong<'channel' | 'upTo'>(dialect, (among) => ({
+  if (dialect.name === 'postgres') return earliestOnPostgres(dialect, table);
+  return preparedList<'channel' | 'upTo'>((keys) => ({
     compile: () =>
-      sql`select message_key, min(sequence) as sequence from ${sql.table(table)} where ${among('message_key')}
+      sql`select message_key, min(sequence) as sequence from ${sql.table(table)} where message_key in (${sql.join(keys)})
         and channel = ${hole('channel')} and state = 'waiting' and sequence <= ${hole('upTo')} group by message_key`.compile(
         build,
       ),
   }));
+}
+
+/**
+ * Key by key, in the order of the one index that has it: what the planner believes about the table cannot lead it to another. The keys are one
+ * text, so that neither their number nor what they are is seen.
+ */
+function earliestOnPostgres({ build }: Dialect, table: MessageTable): EarliestOfKeys {
+  const place = sql.raw('(h.message_key, h.channel, h.state, h.sequence)');
+  const compiled = prepared<'channel' | 'upTo' | 'keys'>({
+    compile: () =>
+      sql`select k.key as message_key, f.sequence
+        from unnest(cast((select cast(${hole('keys')} as text)) as text[])) as k(key)
+        cross join lateral (
+          select h.sequence from ${sql.table(table)} as h
+          where ${place} >= (k.key, ${hole('channel')}, 'waiting', 0) and ${place} <= (k.key, ${hole('channel')}, 'waiting', ${hole('upTo')})
+          order by h.message_key, h.channel, h.state, h.sequence limit 1) as f`.compile(build),
+  });
+  return (values, keys) => compiled({ ...values, keys: listText(keys) });
 }
 
 /** Keys of the batch that have an earlier message, not in the batch, at or below `upTo`; with its number. */

@@ -73,15 +73,13 @@ interface Changed {
 }
 
 function changes(changed: readonly Changed[]) {
-  const list = (value: (of: Changed) => string | number): string => listText(changed.map(value));
+  const byRow = changed.map(({ row, settlement }) => {
+    const { kind, attempts, tries, waitMs, outcome, reason } = settlement;
+    return [row.sequence, [kind, attempts, tries, waitMs, outcome, reason]];
+  });
   return {
-    sequences: list(({ row }) => row.sequence),
-    states: list(({ settlement }) => settlement.kind),
-    attempts: list(({ settlement }) => settlement.attempts),
-    tries: list(({ settlement }) => settlement.tries),
-    waits: list(({ settlement }) => settlement.waitMs),
-    outcomes: list(({ settlement }) => settlement.outcome),
-    reasons: list(({ settlement }) => settlement.reason),
+    sequences: listText(changed.map(({ row }) => row.sequence)),
+    changes: JSON.stringify(Object.fromEntries(byRow)),
     ids: listText(changed.filter(({ settlement }) => settlement.kind === 'confirmed').map(({ row }) => row.id)),
   };
 }

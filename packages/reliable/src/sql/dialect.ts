@@ -1,5 +1,5 @@
 import { DummyDriver, Kysely } from 'kysely';
-import type { DialectAdapter, InsertQueryBuilder, QueryCompiler, RawBuilder, SqlBool } from 'kysely';
+import type { DialectAdapter, InsertQueryBuilder, QueryCompiler, RawBuilder } from 'kysely';
 import { sqlStateOf } from './sql-state.ts';
 import type { ColumnKind, Tables } from './tables.ts';
 
@@ -42,8 +42,6 @@ export interface Dialect {
   readonly now: RawBuilder<number> | undefined;
   /** An expression of 32 random hex digits, for printed SQL. */
   readonly randomHex: string;
-  /** `column` is one of a list that is one parameter; undefined where there are no arrays, and lists are padded. */
-  readonly oneOf: ((column: string, list: unknown) => RawBuilder<SqlBool>) | undefined;
   /** Ends the connection it runs on, from the server's side: nothing that is still sent over it can do anything. */
   readonly cutOff: string | undefined;
   /** Makes an insert do nothing when the key is taken; `changes` tells. */

@@ -35,7 +35,6 @@ export const mysql: Dialect = {
   partialIndexes: false,
   now: sql<number>`cast(floor(unix_timestamp(now(3)) * 1000) as signed)`,
   randomHex: "replace(uuid(), '-', '')",
-  oneOf: undefined,
   cutOff: undefined,
   ignoreTaken: (insert) => insert.ignore(),
   isLocked: (error) => ['ER_LOCK_WAIT_TIMEOUT', 'ER_LOCK_DEADLOCK', 'ER_LOCK_NOWAIT'].includes(codeOf(error)),

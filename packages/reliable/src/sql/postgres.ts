@@ -39,7 +39,6 @@ export const postgres: Dialect = {
   partialIndexes: true,
   now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,
   randomHex: "replace(gen_random_uuid()::text, '-', '')",
-  oneOf: (column, list) => sql`${sql.ref(column)} = any(${list})`,
   cutOff: 'select pg_terminate_backend(pg_backend_pid())',
   ignoreTaken: (insert) => insert.onConflict((conflict) => conflict.doNothing()),
   // lock_not_available, deadlock_detected, serialization_failure, query_canceled (statement time-out while waiting for a lock)

@@ -38,7 +38,6 @@ export const sqlite: Dialect = {
   partialIndexes: true,
   now: undefined,
   randomHex: 'lower(hex(randomblob(16)))',
-  oneOf: undefined,
   cutOff: undefined,
   ignoreTaken: (insert) => insert.onConflict((conflict) => conflict.doNothing()),
   isLocked: (error) => /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error)) || [5, 6].includes(numberOf(error, 'errcode') & 0xff),

@@ -1,4 +1,4 @@
-import { sql, type Compilable, type RawBuilder, type SqlBool } from 'kysely';
+import type { Compilable } from 'kysely';
 
 /**
  * Statements are compiled once, with named holes where values go, and filled at every use: Kysely gives the text and the order of
@@ -101,27 +101,6 @@ export function preparedList<Name extends string>(
     for (let i = 0; i < length; i++) filled[`list${i}`] = list[Math.min(i, list.length - 1)]!;
     return compiled(filled);
   };
-}
-
-/**
- * A statement over a list, as the dialect likes it best: one text with one array parameter where there are arrays, else padded as
- * {@link preparedList}. `among(column)` is true of the rows whose column is in the list.
- */
-export function preparedAmong<Name extends string>(
-  dialect: ArrayDialect,
-  query: (among: (column: string) => RawBuilder<SqlBool>) => Compilable,
-): (values: Readonly<Record<Name, SqlValue>>, list: readonly string[]) => Statement {
-  const { oneOf } = dialect;
-  if (oneOf === undefined)
-    return preparedList((holes) => query((column) => sql<SqlBool>`${sql.ref(column)} in (${sql.join(holes)})`));
-  const compiled = prepared<string>(query((column) => oneOf(column, hole('list'))));
-  return (values, list) => compiled({ ...values, list });
-}
-
-/** What of a dialect decides how a list is given. */
-export interface ArrayDialect {
-  /** The column is one of the list that the hole will be filled with, as one parameter; undefined where there are no arrays. */
-  readonly oneOf: ((column: string, list: unknown) => RawBuilder<SqlBool>) | undefined;
 }
 
 /** Longest list of one statement: 256 ids stay far below every driver's limit of parameters. */
