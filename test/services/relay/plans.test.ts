@@ -8,6 +8,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client } from 'pg';
 import { alarmStatements } from '../../../packages/reliable/src/alarms/alarm-rows.ts';
+import { buriedStatements } from '../../../packages/reliable/src/buried.ts';
 import { inboxStatements } from '../../../packages/reliable/src/inbox/inbox-statements.ts';
 import { lockStatements } from '../../../packages/reliable/src/inbox/locks.ts';
 import { localTransactionStatements } from '../../../packages/reliable/src/local-transaction/local-transaction-table.ts';
@@ -120,11 +121,13 @@ const sources: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   status: statusStatements(postgres),
   'local transactions': localTransactionStatements(postgres),
   alarms: alarmStatements(postgres),
+  buried: { ...buriedStatements(postgres).tallystick_outbox },
 };
 
 /** Files of the package that prepare statements, and why the last ones are in no source above. */
 const PREPARE = [
   'alarms/alarm-rows.ts',
+  'buried.ts',
   'inbox/inbox-statements.ts',
   'inbox/locks.ts',
   'local-transaction/local-transaction-table.ts',

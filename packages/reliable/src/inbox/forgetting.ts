@@ -1,6 +1,6 @@
 /** What an inbox need not know any more leaves its tables, one bounded step at a time: old keys, old locks, and what was buried long ago. */
 import type { Clock } from '@tallystick/base';
-import { forgetBuried } from '../monitor/forget-buried.ts';
+import { forgetBuried } from '../buried.ts';
 import type { InboxOptions } from '../options.ts';
 import type { InboxDatabase } from './inbox-database.ts';
 import type { InboxTable } from './inbox-table.ts';

@@ -51,14 +51,6 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
       .where('channel', '=', hole<string>('channel'))
       .where('id', '=', hole<string>('id'))
       .where('state', 'in', [...ACTIONS[action]]);
-  /** By when they were buried. `changed_at`: older versions of this package wrote 0 as their due time. */
-  const buried = build
-    .selectFrom(head)
-    .where('channel', '=', hole<string>('channel'))
-    .where('state', '=', 'buried')
-    .where('due_at', '<', hole<number>('before'))
-    .where('changed_at', '<', hole<number>('before'));
-  const upToThis = sql<SqlBool>`(due_at, sequence) <= (${hole('dueAt')}, ${hole('sequence')})`;
   return {
     now: dialect.now === undefined ? undefined : prepared<never>(build.selectNoFrom(dialect.now.as('now'))),
     count: prepared<'channel' | 'state' | 'limit'>(
@@ -182,26 +174,5 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
     bury: prepared<'channel' | 'id' | 'now' | 'reason'>(
       one('bury').set({ state: 'buried', due_at: now, last_error: hole<string>('reason'), changed_at: now }),
     ),
-    // Two statements instead of a delete with a limit, which two of three databases do not have; both walk the index of due rows.
-    oldestBuried: prepared<'channel' | 'before' | 'limit'>(
-      buried.select(['due_at', 'sequence']).orderBy('due_at').orderBy('sequence').limit(hole<number>('limit')),
-    ),
-    forgetBuriedBodies: prepared<OldBuried>(
-      build
-        .deleteFrom(body)
-        .where('channel', '=', hole<string>('channel'))
-        .where('id', 'in', buried.select('id').where('due_at', '<=', hole<number>('dueAt')).where(upToThis)),
-    ),
-    forgetBuried: prepared<OldBuried>(
-      build
-        .deleteFrom(head)
-        .where('channel', '=', hole<string>('channel'))
-        .where('state', '=', 'buried')
-        .where('due_at', '<=', hole<number>('dueAt'))
-        .where('changed_at', '<', hole<number>('before'))
-        .where(upToThis),
-    ),
   };
 }
-
-type OldBuried = 'channel' | 'before' | 'dueAt' | 'sequence';

@@ -5,6 +5,7 @@
  */
 import type { Clock } from '@tallystick/base';
 import { systemClock } from '@tallystick/base/node';
+import { forgetBuried } from '../buried.ts';
 import { headersFromText } from '../outbox/message.ts';
 import type { Answer, Database } from '../sql/handles.ts';
 import { atomically, type Session } from '../sql/session.ts';
@@ -12,7 +13,6 @@ import { run, type Steps } from '../sql/statement.ts';
 import type { MessageTable, RowState } from '../sql/tables.ts';
 import { asBytes, asNumber, asTextOrNull, reasonText } from '../sql/values.ts';
 import { act, type ActOptions, type ActReport } from './act.ts';
-import { forgetBuried } from './forget-buried.ts';
 import { listedRow, type ListedRow } from './listed-row.ts';
 import { monitorStatementsOf, type Action, type MonitorStatements } from './monitor-statements.ts';
 import { bodyPreview, type BodyPreview } from './preview.ts';

@@ -4,7 +4,7 @@
  * and also under a load that never ends.
  */
 import type { Clock } from '@tallystick/base';
-import { forgetBuried, type OldBuried } from '../monitor/forget-buried.ts';
+import { forgetBuried, type OldBuried } from '../buried.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import type { MessageTable } from '../sql/tables.ts';
 import type { RelayDatabase } from './relay-database.ts';

@@ -1,0 +1,62 @@
+/**
+ * What a person has buried leaves in the end, head and body, the oldest first, a bounded number of rows at a time. A buried row is due for
+ * forgetting by the time it was buried, so that the index of due rows finds it. When that is, the owner of the table says.
+ */
+import type { Clock } from '@tallystick/base';
+import { sql, type SqlBool } from 'kysely';
+import { perDialect, type Dialect } from './sql/dialect.ts';
+import { hole, prepared, run, type Steps } from './sql/statement.ts';
+import { bodyAs, headAs, type MessageTable } from './sql/tables.ts';
+import { asNumber } from './sql/values.ts';
+
+export interface OldBuried {
+  readonly table: MessageTable;
+  /** Inbox: the consumer. */
+  readonly channel: string;
+  readonly olderThanMs: number;
+  readonly rowsMax: number;
+}
+
+/** To be run in a transaction. Answers how many rows went; `rowsMax`: there may be more. Throws RangeError. */
+export function* forgetBuried(dialect: Dialect, clock: Clock, old: OldBuried): Steps<number> {
+  const { table, channel, olderThanMs, rowsMax } = old;
+  if (!Number.isSafeInteger(rowsMax) || rowsMax < 1) throw new RangeError(`forget at most ${rowsMax} rows`);
+  const { now, oldest, bodies, heads } = buriedStatements(dialect)[table];
+  const nowMs = now === undefined ? clock.now() : asNumber((yield* run(now({}))).rows[0]?.['now']);
+  const before = nowMs - olderThanMs;
+  const last = (yield* run(oldest({ channel, before, limit: rowsMax }))).rows.at(-1);
+  if (last === undefined) return 0;
+  const upTo = { channel, before, dueAt: asNumber(last['due_at']), sequence: asNumber(last['sequence']) };
+  yield bodies(upTo);
+  return (yield* run(heads(upTo))).changes;
+}
+
+export const buriedStatements = perDialect((dialect) => ({
+  tallystick_outbox: statementsOf(dialect, 'tallystick_outbox'),
+  tallystick_inbox: statementsOf(dialect, 'tallystick_inbox'),
+  tallystick_call: statementsOf(dialect, 'tallystick_call'),
+}));
+
+type UpTo = 'channel' | 'before' | 'dueAt' | 'sequence';
+
+function statementsOf(dialect: Dialect, table: MessageTable) {
+  const { build } = dialect;
+  // `changed_at`: older versions of this package wrote 0 as the due time of what was buried.
+  const old = sql<SqlBool>`channel = ${hole('channel')} and state = 'buried' and due_at < ${hole('before')} and changed_at < ${hole('before')}`;
+  const upTo = sql<SqlBool>`due_at <= ${hole('dueAt')} and (due_at, sequence) <= (${hole('dueAt')}, ${hole('sequence')})`;
+  const rows = build.selectFrom(headAs(table)).where(old);
+  return {
+    now: dialect.now === undefined ? undefined : prepared<never>(build.selectNoFrom(dialect.now.as('now'))),
+    // Statements of their own instead of a delete with a limit, which two of three databases do not have.
+    oldest: prepared<'channel' | 'before' | 'limit'>(
+      rows.select(['due_at', 'sequence']).orderBy('due_at').orderBy('sequence').limit(hole<number>('limit')),
+    ),
+    bodies: prepared<UpTo>(
+      build
+        .deleteFrom(bodyAs(table))
+        .where('channel', '=', hole<string>('channel'))
+        .where('id', 'in', rows.where(upTo).select('id')),
+    ),
+    heads: prepared<UpTo>(build.deleteFrom(headAs(table)).where(old).where(upTo)),
+  };
+}
