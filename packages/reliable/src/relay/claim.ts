@@ -69,7 +69,7 @@ export class Claimer {
   #vain = 0;
   #rowsBefore = 0;
   readonly #earliest: EarliestOfKeys;
-  /** Whether numbers only grow; else the next message may have any, and a mark says nothing. */
+  /** Whether numbers only grow; else a mark says nothing once the row it stands at is gone. */
   readonly #growing: boolean;
   /** Where the last page of fresh rows began: nothing below was looked at in this claim. */
   #unseenUpTo = -1;
@@ -100,7 +100,7 @@ export class Claimer {
   }
 
   *#claimInto(batch: Batch, order: ClaimOrder): Steps<Batch> {
-    if (!this.#growing) for (const mark of this.#marks.values()) mark.forget();
+    if (!this.#growing) for (const mark of this.#marks.values()) mark.restart();
     for (let round = 1; ; round++) {
       yield* this.#claimOnce(batch, order);
       if (this.#unseenUpTo < 0 || batch.rows.length === 0) return batch;
@@ -233,7 +233,10 @@ export class Claimer {
 
   #consider({ row, held }: PageRow, flying: InFlight, batch: Batch, mark: LowWater): void {
     if (row.epoch < 0 || flying.ids.has(row.id)) return;
-    if (held || this.#isHeld(row)) return this.#holdBack(row);
+    if (held || this.#isHeld(row)) {
+      mark.heldBack(row);
+      return this.#holdBack(row);
+    }
     if (!batch.offer(row, flying) && !batch.full) mark.skipped(row);
   }
 

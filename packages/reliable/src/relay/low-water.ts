@@ -9,6 +9,9 @@
  * row put back, key released    →  mark falls to it
  * sweep due                     →  claim from the beginning, page by page, up to where the mark stood
  * ```
+ *
+ * Where numbers are given again, a mark says nothing once the row it stands at is gone. A row that was held back stays, and whatever is
+ * written while it is there gets a higher number: so there every claim begins again at the last row that was held back, the floor.
  */
 export interface Position {
   readonly dueAt: number;
@@ -19,6 +22,7 @@ export const BEGINNING: Position = { dueAt: 0, sequence: -1 };
 
 export class LowWater {
   #mark = BEGINNING;
+  #floor = BEGINNING;
   /** Where the sweep under way has come to; undefined when there is none. */
   #swept: Position | undefined = BEGINNING;
   /** The lowest row that was seen and not taken, because it or its key was in the air. */
@@ -55,6 +59,16 @@ export class LowWater {
     if (this.#skipped === undefined || isBefore(row, this.#skipped)) this.#skipped = row;
   }
 
+  /** This row was not taken, and stays where it is until its key is free. */
+  heldBack(row: Position): void {
+    if (isBefore(this.#floor, row)) this.#floor = row;
+  }
+
+  /** The next claim begins at the floor. */
+  restart(): void {
+    this.#mark = this.#floor;
+  }
+
   /** Something has landed: what was skipped for its sake may be free. Answers whether anything was skipped. */
   landed(): boolean {
     if (this.#skipped === undefined) return false;
@@ -66,6 +80,7 @@ export class LowWater {
   /** This row is due as before. */
   putBack(row: Position): void {
     const below = before(row);
+    if (isBefore(below, this.#floor)) this.#floor = below;
     if (!isBefore(below, this.#mark)) return;
     this.#mark = below;
     // A sweep that is above it has arrived; going on from there would lift the mark over the row.
@@ -74,6 +89,7 @@ export class LowWater {
 
   forget(): void {
     this.#mark = BEGINNING;
+    this.#floor = BEGINNING;
     this.#swept = undefined;
     this.#skipped = undefined;
   }
