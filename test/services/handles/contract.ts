@@ -242,10 +242,10 @@ export function contractOf(library: LibraryUnderTest, can: HandleCapabilities): 
     });
 
     for (const [whose, begin] of [
-      ['its own transaction', (world: World) => world.begin],
+      ['its own transaction', (world: World, work: (tx: Handle) => Promise<void>) => world.begin(work)],
       [
         'transaction()',
-        (world: World) => (work: (tx: Handle) => Promise<void>) => transaction(world.root, (tx) => work(tx as Handle)),
+        (world: World, work: (tx: Handle) => Promise<void>) => transaction(world.root, (tx) => work(tx as Handle)),
       ],
     ] as const) {
       test(`what waits for the commit is undone with its nested transaction, in ${whose}`, async () => {
@@ -256,7 +256,7 @@ export function contractOf(library: LibraryUnderTest, can: HandleCapabilities): 
           await outbox.in(tx).add({ ...message, key: name, mode: 'volatile' });
           afterCommit(tx, () => void sent.push(`hook ${name}`));
         };
-        await begin(world)(async (tx) => {
+        await begin(world, async (tx) => {
           // Undone before anybody has used the handle, and after.
           await undone(world, tx, (inner) => hear(inner, 'first'));
           await hear(tx, 'outer');

@@ -38,6 +38,11 @@ export function member(given: unknown, name: string): unknown {
   return given === null || given === undefined ? undefined : (given as Record<string, unknown>)[name];
 }
 
+/** What it is when it is a text, else the empty one. */
+export function textOr(given: unknown): string {
+  return typeof given === 'string' ? given : '';
+}
+
 /** Whether all of these members are functions. */
 export function hasMethods(given: unknown, ...names: string[]): boolean {
   return names.every((name) => typeof member(given, name) === 'function');

@@ -7,7 +7,7 @@
 import { fail } from '../../errors.ts';
 import type { TransactionOutcome } from '../handles.ts';
 import { controlsOf, type Control } from './control.ts';
-import { hasMethods, member } from './library.ts';
+import { hasMethods, member, textOr } from './library.ts';
 import { Savepoints } from './savepoints.ts';
 import { textOnItsWay } from './sent-texts.ts';
 
@@ -118,7 +118,7 @@ class PgWatch {
   };
 
   #controlled(at: number): void {
-    this.#controls ??= controlsOf(String(this.#textOf() ?? ''));
+    this.#controls ??= controlsOf(textOr(this.#textOf()));
     const control = this.#controls[at];
     const name = control === undefined || control.does === 'end' ? undefined : control.name;
     if (this.#tag === 'SAVEPOINT') this.#savepoints.made(name);

@@ -10,7 +10,7 @@ import { sqlStateOf } from '../sql-state.ts';
 import { withArrayLiterals } from './array-literal.ts';
 import { LentHandle, settled } from './borrowed.ts';
 import { controlsOf, endOf } from './control.ts';
-import { hasMethods, member, type Library, type LibraryRoot } from './library.ts';
+import { hasMethods, member, type Library, type LibraryRoot, textOr } from './library.ts';
 import { OF_SAVEPOINTS, Savepoints } from './savepoints.ts';
 
 interface SqlShape {
@@ -237,7 +237,7 @@ function watchAnew(connection: SeenConnection): Watch {
   connection.execute = (query) => {
     const accepted = execute.call(connection, query);
     // Only now has the library put it together, with the names in it.
-    const text = String(member(query, 'string') ?? '');
+    const text = textOr(member(query, 'string'));
     const end = endOf(text);
     if (end === undefined) follow(savepoints, text, query as Promise<SqlResult>);
     else ends(outcomeOf(query as Promise<SqlResult>, end.at), end.chains);
