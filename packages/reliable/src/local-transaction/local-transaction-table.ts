@@ -280,6 +280,8 @@ export const localTransactionStatements = perDialect((dialect) => {
     forget: prepared<'before' | 'skip'>(
       build
         .deleteFrom('tallystick_local_transaction')
+        // A range with two ends: one with a single end is taken for a third of the table that nobody has analysed, and all of it is read.
+        .where('at', '>=', 0)
         .where('at', '<', hole<number>('before'))
         .where(
           'at',
@@ -289,6 +291,7 @@ export const localTransactionStatements = perDialect((dialect) => {
               build
                 .selectFrom('tallystick_local_transaction')
                 .select('at')
+                .where('at', '>=', 0)
                 .where('at', '<', hole<number>('before'))
                 .orderBy('at')
                 .limit(1)
