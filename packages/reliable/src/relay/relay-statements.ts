@@ -106,6 +106,10 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
     preparedList<Name>((ids) => ({ compile: () => text(ids).compile(build) }));
   const old = sql`select f.sequence from ${head} as f where f.channel = ${hole('channel')} and f.state = 'confirmed'
     and f.due_at <= ${now} order by f.due_at, f.sequence limit ${hole('limit')}`;
+  // PostgreSQL makes it a list first and looks each up: as a join it compares each with each when it takes the table for empty (200,000 rows:
+  // 34 minutes).
+  const among = (rows: RawBuilder<unknown>): RawBuilder<unknown> =>
+    dialect.name === 'postgres' ? sql`= any(array(${rows}))` : sql`in (${rows})`;
   return {
     page: compiled(sql`${pageRows(dialect, table)} ${IN_ORDER}`, 'read'),
     pageOfMany: compiled(sql`${pageRows(dialect, table, held)} ${IN_ORDER}`),
@@ -134,9 +138,9 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
     fenceHolds: compiled(fence),
     forgetBodies: compiled(
       sql`delete from ${body} where channel = ${hole('channel')}
-        and id in (select g.id from ${head} as g where g.sequence in (select o.sequence from (${old}) as o))`,
+        and id ${among(sql`select g.id from ${head} as g where g.sequence ${among(sql`select o.sequence from (${old}) as o`)}`)}`,
     ),
-    forgetHeads: compiled(sql`delete from ${head} where sequence in (select o.sequence from (${old}) as o)`),
+    forgetHeads: compiled(sql`delete from ${head} where sequence ${among(sql`select o.sequence from (${old}) as o`)}`),
   };
 }
 
