@@ -27,7 +27,8 @@ export type Told = (outcome: TransactionOutcome, goesOn: boolean) => void;
 
 /**
  * Calls `told` once, when the transaction open on the connection now has ended. `textOf` is the statement being answered; without it the
- * connection itself is listened to for what it sends.
+ * connection itself is listened to for what it sends. Whoever watches again as it is told, and nothing is open, is told of the next
+ * transaction, if one begins.
  */
 export function watchEnd(connection: PgConnection, told: Told, textOf?: () => unknown): void {
   watchOf(connection, textOf).add(told);
@@ -80,6 +81,8 @@ class PgWatch {
   readonly #connection: PgConnection;
   readonly #textOf: () => unknown;
   #listening = false;
+  /** Nothing is open: whoever watches does so since the last end was told. */
+  #idle = false;
   #told: Told[] = [];
   #savepoints = new Savepoints();
   /** What the commands since the last ReadyForQuery have done to the transaction. */
@@ -109,6 +112,9 @@ class PgWatch {
   readonly #completed = (message: { readonly text?: unknown }): void => {
     this.#tag = String(member(message, 'text'));
     const at = this.#commands++;
+    if (this.#idle) this.#idle = !BEGINS.includes(this.#tag);
+    // With nothing open a commit or a rollback does nothing.
+    if (this.#idle) return;
     // What comes after it in the same text is the next transaction's.
     if (this.#seen !== undefined) return;
     if (this.#tag === 'COMMIT') this.#seen = 'commit';
@@ -131,6 +137,8 @@ class PgWatch {
 
   readonly #ready = (message: { readonly status?: unknown }): void => {
     const goesOn = member(message, 'status') !== 'I';
+    if (goesOn) this.#idle = false;
+    if (this.#idle) return this.#forgetCommands();
     if (this.#seen === undefined && !goesOn) this.#seen = this.#tag === 'PREPARE TRANSACTION' ? 'unknown' : 'rollback';
     // A savepoint, and nobody knows which: what may have been undone must not be taken for done.
     if (this.#seen === undefined && this.#unclear) this.#savepoints.undone(undefined);
@@ -138,7 +146,10 @@ class PgWatch {
     if (this.#seen !== undefined) this.#end(this.#seen, goesOn);
   };
 
-  readonly #gone = (): void => this.#end('unknown', false);
+  readonly #gone = (): void => {
+    if (this.#idle) this.#told = [];
+    this.#end('unknown', false);
+  };
 
   #forgetCommands(): void {
     this.#tag = '';
@@ -167,7 +178,9 @@ class PgWatch {
     this.#listening = false;
     const waiting = this.#told;
     this.#told = [];
+    this.#idle = !goesOn;
     for (const told of waiting) told(outcome, goesOn);
+    if (!this.#listening) this.#idle = false;
   }
 }
 

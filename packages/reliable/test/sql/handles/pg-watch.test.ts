@@ -57,6 +57,30 @@ test('a rollback that chains ends the transaction, where the statement is known'
   expect(told).toEqual(['rollback']);
 });
 
+test.each([
+  ['COMMIT → I, SELECT 1 → I, COMMIT → I', 'commit'],
+  ['ROLLBACK → I, COMMIT → I', 'rollback'],
+  ['COMMIT → I, end', 'commit'],
+  ['COMMIT → I, BEGIN → T, SELECT 1 → T, ROLLBACK → I', 'commit rollback'],
+  ['COMMIT → I, ROLLBACK → I, SELECT 1 + BEGIN + COMMIT → I, SELECT 1 → I', 'commit commit'],
+  ['COMMIT → T, ROLLBACK → I, SELECT 1 → I', 'commit rollback'],
+])('whoever watches again as the end is told hears of transactions only: %s', (script, outcomes) => {
+  const connection = new Connection();
+  const told: string[] = [];
+  const again = (): void =>
+    watchEnd(
+      connection as unknown as PgConnection,
+      (outcome) => {
+        told.push(outcome);
+        again();
+      },
+      () => undefined,
+    );
+  again();
+  play(connection, script);
+  expect(told.join(' ')).toBe(outcomes);
+});
+
 test('everybody is told once, and nobody listens any more', () => {
   const connection = new Connection();
   const told: string[] = [];
@@ -81,7 +105,7 @@ test('one who is told may watch the next transaction', () => {
       if (told.length < 3) watch();
     });
   watch();
-  play(connection, 'COMMIT → I, ROLLBACK → I, COMMIT → I, COMMIT → I');
+  play(connection, 'COMMIT → I, BEGIN → T, ROLLBACK → I, BEGIN → T, COMMIT → I, COMMIT → I');
   expect(told).toEqual(['commit', 'rollback', 'commit']);
 });
 
