@@ -4,7 +4,7 @@
  * only when trouble lasts: a moment's lock is everyday life. A connection that breaks, or on which a statement gets no answer (its server
  * may be gone without a word), is replaced at the next piece of work.
  *
- * Looks and flights are counted apart: a database that is read and takes no writes would be claimed from, and its rows pushed, again and
+ * Looks, flights and retention are counted apart: a database that is read and takes no writes would be claimed from, and its rows pushed, again and
  * again.
  */
 import { backoffMs, type Clock, type Random, type Timers } from '@tallystick/base';
@@ -28,7 +28,7 @@ export class RelayDatabase {
   readonly #waiting: (() => void)[] = [];
   readonly #limit: AnswerLimit;
   #slowestMs = 0;
-  readonly #failures: Record<RelayWork, number> = { look: 0, flight: 0 };
+  readonly #failures: Record<RelayWork, number> = { look: 0, flight: 0, retention: 0 };
   #told = false;
 
   constructor(
@@ -88,7 +88,7 @@ export class RelayDatabase {
 
   worked(work: RelayWork): void {
     this.#failures[work] = 0;
-    if (!this.#told || this.#failures.look > 0 || this.#failures.flight > 0) return;
+    if (!this.#told || Object.values(this.#failures).some((failures) => failures > 0)) return;
     this.#told = false;
     this.#tell({ kind: 'database-over' });
   }
@@ -99,7 +99,7 @@ export class RelayDatabase {
    */
   refused(error: unknown, work: RelayWork, times = 1): void {
     const failures = (this.#failures[work] = Math.max(this.#failures[work] + 1, times));
-    if (times === 1) this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
+    if (times === 1 && work !== 'retention') this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
     if (this.#told || (this.isLocked(error) && failures < LOCKS_BEFORE_ALARM)) return;
     this.#told = true;
     this.#tell({ kind: 'database', error });
@@ -110,8 +110,8 @@ export class RelayDatabase {
   }
 }
 
-/** Leases, claims and retention; or bodies and settling. */
-type RelayWork = 'look' | 'flight';
+/** Leases and claims; bodies and settling; what goes in the end, which nothing waits for. */
+type RelayWork = 'look' | 'flight' | 'retention';
 
 const PAUSE = { firstMs: 10, maxMs: 5_000 };
 /** Refusals in a row of what may pass by itself before a person is told. */

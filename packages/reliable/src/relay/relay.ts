@@ -195,6 +195,15 @@ export class Relay {
     return this.#state === 'new' || this.#state === 'running';
   }
 
+  /** Nobody waits for it, so its failures keep nothing waiting; they are counted by themselves. */
+  async #forget(): Promise<void> {
+    try {
+      if (await this.#retention.step()) this.#database.worked('retention');
+    } catch (error) {
+      this.#database.refused(error, 'retention');
+    }
+  }
+
   /** Answers how many batches took off; never rejects. */
   async #look(): Promise<number> {
     let launched = 0;
@@ -205,7 +214,7 @@ export class Relay {
         if (await this.#leases.keep()) this.#claimer.forget();
         ({ launched, seen } = await this.#launchAll());
         this.#database.worked('look');
-        await this.#retention.step();
+        await this.#forget();
       }
     } catch (error) {
       this.#database.refused(error, 'look');

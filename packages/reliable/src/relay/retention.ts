@@ -38,12 +38,16 @@ export class Retention {
     this.#clock = clock;
   }
 
-  async step(): Promise<void> {
-    if (this.#clock.monotonic() < this.#atMs) return;
+  /** Answers whether there was something to look at. */
+  async step(): Promise<boolean> {
+    if (this.#clock.monotonic() < this.#atMs) return false;
+    // Also after a failure: what fails is tried again then, and not at each look.
+    this.#atMs = this.#clock.monotonic() + INTERVAL_MS;
     const settled = await this.#database.atomically(this.#forgetSettled());
     const buried = await this.#database.atomically(forgetBuried(this.#database.dialect, this.#clock, this.#buried));
     // A full step is followed by the next one at the next look.
-    if (Math.max(settled, buried) < ROWS_MAX) this.#atMs = this.#clock.monotonic() + INTERVAL_MS;
+    if (Math.max(settled, buried) >= ROWS_MAX) this.#atMs = 0;
+    return true;
   }
 
   *#forgetSettled(): Steps<number> {

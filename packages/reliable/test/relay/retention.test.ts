@@ -34,4 +34,24 @@ describe.each(backends)('retention on $name', (backend) => {
     await relay.drain();
     expect(here.states()).toEqual(['dead']);
   });
+
+  test('that fails keeps nothing waiting, is told once, and its end', async () => {
+    const here = await world(backend);
+    const [kept] = await here.add({ keepMs: 1_000 });
+    const relay = here.relay();
+    await relay.drain();
+    here.time.advance(10_000);
+    here.app.raw.exec(
+      `create trigger refuses before delete on tallystick_outbox when old.id = '${kept}' begin select raise(abort, 'no'); end`,
+    );
+    relay.start();
+    await pass(here.time, 60_000, 5_000);
+    expect([here.alarms.map(({ kind }) => kind), here.states()]).toEqual([['database'], ['confirmed']]);
+    await here.add({ body: 'new' });
+    await pass(here.time, 500, 50);
+    expect([here.broker.pushed.length, here.states()]).toEqual([2, ['confirmed']]);
+    here.app.raw.exec('drop trigger refuses');
+    await pass(here.time, 10_000, 1_000);
+    expect([here.alarms.map(({ kind }) => kind), here.states()]).toEqual([['database', 'database-over'], []]);
+  });
 });
