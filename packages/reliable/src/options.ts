@@ -219,7 +219,10 @@ export const INBOX_OPTIONS = {
     ['handle', 'hold'],
     'What happens to a message that is older than keepKeysMs, whose key may be forgotten: a warning (handle), or a person decides (hold).',
   ),
-  keepBuriedMs,
+  keepBuriedMs: {
+    ...keepBuriedMs,
+    sentence: `${keepBuriedMs.sentence} Never less than keepKeysMs: the row is the key of its message.`,
+  },
   forgetIntervalMs: integerOption(600_000, 1, DAY_MS, 'How often old keys are forgotten.'),
   forgetRows: integerOption(1_000, 1, 100_000, 'Most keys forgotten in one transaction.'),
   owner: textOption(
@@ -261,10 +264,10 @@ export const LOCAL_TRANSACTION_OPTIONS = {
     'Check-backs that find nothing before the transaction is fenced and rollback is answered.',
   ),
   keepMs: integerOption(
-    90 * DAY_MS,
-    1,
+    0,
+    0,
     3650 * DAY_MS,
-    'How long the outcome of a transaction is kept; half messages that old must be settled, because a check-back would find nothing.',
+    'How long the outcome of a transaction is kept; 0: until `forget()`. It must be longer than any half message may wait, also a parked one: its check-back would find nothing, and committed work be rolled back.',
   ),
 };
 

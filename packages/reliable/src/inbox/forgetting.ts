@@ -19,7 +19,9 @@ export async function forgetOld<Tx>({ clock, database, table, options, counters 
   const { consumer: channel, keepKeysMs, keepBuriedMs, forgetRows: rowsMax } = options;
   const keys = await database.atomically(table.forget(keepKeysMs, rowsMax));
   counters.forgotten += keys;
-  const old = { table: 'tallystick_inbox', channel, olderThanMs: keepBuriedMs, rowsMax } as const;
+  // A buried row is its message's key, too: without it a repeat would be handled.
+  const olderThanMs = Math.max(keepBuriedMs, keepKeysMs);
+  const old = { table: 'tallystick_inbox', channel, olderThanMs, rowsMax } as const;
   const buried = await database.atomically(forgetBuried(database.dialect, clock, old));
   await database.alone(forgetLocks(database.dialect, clock.now(), LOCKS_KEPT_MS));
   return Math.max(keys, buried) >= rowsMax;

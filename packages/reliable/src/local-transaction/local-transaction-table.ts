@@ -86,7 +86,7 @@ export class LocalTransactionTable<H extends Handle> {
    */
   record<T extends Handle>(tx: T, bizType: string, bizNo: string): Answer<T, void> {
     const session = sessionOf(tx);
-    this.#upkeep.touched();
+    if (this.#options.keepMs > 0) this.#upkeep.touched();
     const recording = performInside(session, () => {
       const key = keyOf(bizType, bizNo);
       return undivided(session.dialect, this.#recordSteps(session.dialect, key));
@@ -103,7 +103,6 @@ export class LocalTransactionTable<H extends Handle> {
   check(bizType: string, bizNo: string): Answer<H, Verdict> {
     const session = this.#session;
     const key = keyOf(bizType, bizNo);
-    this.#upkeep.touched();
     const verdict = session.kind === 'sync' ? this.#checkNow(key) : this.#checkLater(key);
     return verdict as Answer<H, Verdict>;
   }
@@ -159,7 +158,8 @@ export class LocalTransactionTable<H extends Handle> {
 
   /**
    * Forgets what was recorded or answered longer than `olderThanMs` ago, about `rowsMax` rows at most (those of one millisecond go together),
-   * the oldest first; half messages that old must be settled. Returns how many rows. Done by itself, too, after `keepMs`. Throws RangeError.
+   * the oldest first. Half messages that old must be settled, parked ones, too: committed work that was forgotten is answered rollback. Returns
+   * how many rows. Done by itself while transactions are recorded, where `keepMs` is given. Throws RangeError.
    */
   forget(olderThanMs: number, rowsMax = FORGET_ROWS): Answer<H, number> {
     if (!Number.isSafeInteger(rowsMax) || rowsMax < 1) throw new RangeError(`forget at most ${rowsMax} rows`);

@@ -278,6 +278,21 @@ describe.each(both)('the window of keys on $name', (backend) => {
     expect(here.time.timersWaiting).toBe(0);
   });
 
+  test('what a person has buried is kept for as long as keys are, however short keepBuriedMs is: it is the key of its message', async () => {
+    const here = await inboxWorld(backend, { attemptsMax: 1, keepBuriedMs: DAY_MS });
+    here.inbox.handle('debit', () => {
+      throw new Error('no');
+    });
+    await here.receive({});
+    await createMonitor(here.handle, { table: 'tallystick_inbox', channel: 'wallet', clock: here.time }).bury('M1', 'of no use');
+    here.inbox.start();
+    await pass(here.time, 29 * DAY_MS, DAY_MS);
+    await here.receive({});
+    expect(here.rows()).toEqual(['buried 1/1/1 failed']);
+    await pass(here.time, 2 * DAY_MS, DAY_MS);
+    expect(here.rows()).toEqual([]);
+  });
+
   test('what a person has buried is kept for 90 days, and then forgotten with its body', async () => {
     const here = await inboxWorld(backend, { attemptsMax: 1 });
     here.inbox.handle('debit', () => {

@@ -151,6 +151,37 @@ describe.each(backends)('the local-transaction table on $name', (backend) => {
     expect(rowsOf(raw, 'select biz_no from tallystick_local_transaction')).toEqual([{ biz_no: 'new' }]);
   });
 
+  test('a commit is answered however late the check-back comes, when nobody has said that it may be forgotten', async () => {
+    const time = new ManualTime();
+    const { raw, handle } = connect(backend, databasePath());
+    await migrate(handle);
+    const table = createLocalTransactionTable(handle, { clock: time, timers: time });
+    await transaction(handle, (tx: Handle) => table.record(tx, 'transfer', 'parked'));
+    await pass(time, 400 * DAY_MS, 100 * DAY_MS);
+    expect(await table.check('transfer', 'other')).toBe('unknown');
+    await transaction(handle, (tx: Handle) => table.record(tx, 'transfer', 'young'));
+    await pass(time, 2_000, 1_000);
+    expect(await table.check('transfer', 'parked')).toBe('commit');
+    expect([
+      rowsOf(raw, "select biz_no from tallystick_local_transaction where outcome = 'commit'").length,
+      time.timersWaiting,
+    ]).toEqual([2, 0]);
+  });
+
+  test('a check-back forgets nothing: it may be the first one in months, and many to come', async () => {
+    const time = new ManualTime();
+    const { handle } = connect(backend, databasePath());
+    await migrate(handle);
+    const table = createLocalTransactionTable(handle, { clock: time, timers: time, keepMs: DAY_MS });
+    for (const bizNo of ['1', '2']) await transaction(handle, (tx: Handle) => table.record(tx, 'transfer', bizNo));
+    await pass(time, 2_000, 1_000);
+    time.advance(2 * DAY_MS);
+    for (const bizNo of ['1', '2']) {
+      expect(await table.check('transfer', bizNo)).toBe('commit');
+      await pass(time, 2_000, 1_000);
+    }
+  });
+
   test('old verdicts go by themselves after keepMs, in bounded steps, the oldest first', async () => {
     const time = new ManualTime();
     const { raw, handle } = connect(backend, databasePath());
