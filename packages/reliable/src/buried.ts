@@ -14,19 +14,25 @@ export interface OldBuried {
   /** Inbox: the consumer. */
   readonly channel: string;
   readonly olderThanMs: number;
+  /**
+   * Also those that older versions of this package buried. They are in no order of time: all of them are looked at, so a person may ask for
+   * it, and nothing that goes by itself. They were promised to stay.
+   */
+  readonly evenUndated?: boolean | undefined;
   readonly rowsMax: number;
 }
 
 /** To be run in a transaction. Answers how many rows went; `rowsMax`: there may be more. Throws RangeError. */
 export function* forgetBuried(dialect: Dialect, clock: Clock, old: OldBuried): Steps<number> {
   const { table, channel, olderThanMs, rowsMax } = old;
+  const from = old.evenUndated === true ? 0 : 1;
   if (!Number.isSafeInteger(rowsMax) || rowsMax < 1) throw new RangeError(`forget at most ${rowsMax} rows`);
   const { now, oldest, bodies, heads } = buriedStatements(dialect)[table];
   const nowMs = now === undefined ? clock.now() : asNumber((yield* run(now({}))).rows[0]?.['now']);
   const before = nowMs - olderThanMs;
-  const last = (yield* run(oldest({ channel, before, limit: rowsMax }))).rows.at(-1);
+  const last = (yield* run(oldest({ channel, before, from, limit: rowsMax }))).rows.at(-1);
   if (last === undefined) return 0;
-  const upTo = { channel, before, dueAt: asNumber(last['due_at']), sequence: asNumber(last['sequence']) };
+  const upTo = { channel, before, from, dueAt: asNumber(last['due_at']), sequence: asNumber(last['sequence']) };
   yield bodies(upTo);
   return (yield* run(heads(upTo))).changes;
 }
@@ -37,20 +43,22 @@ export const buriedStatements = perDialect((dialect) => ({
   tallystick_call: statementsOf(dialect, 'tallystick_call'),
 }));
 
-type UpTo = 'channel' | 'before' | 'dueAt' | 'sequence';
+type UpTo = 'channel' | 'before' | 'from' | 'dueAt' | 'sequence';
 
 function statementsOf(dialect: Dialect, table: MessageTable) {
   const { build } = dialect;
   // `changed_at`: older versions of this package wrote 0 as the due time of what was buried.
-  const old = sql<SqlBool>`channel = ${hole('channel')} and state = 'buried' and due_at < ${hole('before')} and changed_at < ${hole('before')}`;
+  const old = sql<SqlBool>`channel = ${hole('channel')} and state = 'buried' and due_at >= ${hole('from')}
+    and due_at < ${hole('before')} and changed_at < ${hole('before')}`;
   const upTo = sql<SqlBool>`due_at <= ${hole('dueAt')} and (due_at, sequence) <= (${hole('dueAt')}, ${hole('sequence')})`;
   const rows = build.selectFrom(headAs(table)).where(old);
+  const inOrder = rows.select(['due_at', 'sequence']).orderBy('due_at').orderBy('sequence');
+  const held = dialect.name === 'sqlite' ? inOrder : inOrder.forUpdate();
   return {
     now: dialect.now === undefined ? undefined : prepared<never>(build.selectNoFrom(dialect.now.as('now'))),
     // Statements of their own instead of a delete with a limit, which two of three databases do not have.
-    oldest: prepared<'channel' | 'before' | 'limit'>(
-      rows.select(['due_at', 'sequence']).orderBy('due_at').orderBy('sequence').limit(hole<number>('limit')),
-    ),
+    // Held until they are gone: a person who takes one back meanwhile waits, and then finds that it is gone, head and body.
+    oldest: prepared<'channel' | 'before' | 'from' | 'limit'>(held.limit(hole<number>('limit'))),
     bodies: prepared<UpTo>(
       build
         .deleteFrom(bodyAs(table))

@@ -132,7 +132,7 @@ export class Monitor<H extends Database> {
    * Relays and inboxes do the same, after `keepBuriedMs`.
    */
   forgetBuried(olderThanMs: number, rowsMax = 10_000): Answer<H, number> {
-    const old = { table: this.#table, channel: this.#channel, olderThanMs, rowsMax };
+    const old = { table: this.#table, channel: this.#channel, olderThanMs, evenUndated: true, rowsMax };
     return this.#answer(this.#reach.performAlone(({ dialect }) => atomically(dialect, forgetBuried(dialect, this.#clock, old))));
   }
 

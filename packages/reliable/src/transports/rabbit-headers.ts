@@ -18,10 +18,11 @@ export class SpareHeaders {
     return (shape < 0 ? undefined : this.#spare[shape]!.pop()) ?? {};
   }
 
-  /** The driver has no more use for them. */
+  /** The driver has no more use for them. Those that somebody has added to on the way (tracing does) would carry it into another message. */
   giveBack(message: OutgoingMessage, headers: RabbitHeaders): void {
     const shape = shapeOf(message);
-    if (shape >= 0 && this.#spare[shape]!.length < SPARE_MAX) this.#spare[shape]!.push(headers);
+    if (shape < 0 || this.#spare[shape]!.length >= SPARE_MAX) return;
+    if (Object.keys(headers).length === NAMES[shape]) this.#spare[shape]!.push(headers);
   }
 }
 
@@ -37,5 +38,7 @@ function shapeOf({ headers, key, tag, topic, routingKey, createdAt }: OutgoingMe
 }
 
 const SHAPES = 16;
+/** How many names the headers of each shape have: one per bit. */
+const NAMES = Array.from({ length: SHAPES }, (_, shape) => [1, 2, 4, 8].filter((bit) => (shape & bit) !== 0).length);
 /** Of one shape: as many as are on their way by default. */
 const SPARE_MAX = 2_000;

@@ -27,12 +27,15 @@ describe.each(backends)('retention on $name', (backend) => {
     const relay = here.relay({ attemptsMax: 1 });
     await relay.drain();
     await createMonitor(here.app.handle, { clock: here.time }).bury(buried!, 'of no use');
+    // As an older version buried them, when they were to stay.
+    const [older] = await here.add({});
+    here.app.raw.exec(`update tallystick_outbox set state = 'buried', due_at = 0 where id = '${older}'`);
     here.time.advance(90 * DAY_MS);
     await relay.drain();
-    expect(here.states()).toEqual(['buried', 'dead']);
+    expect(here.states()).toEqual(['buried', 'dead', 'buried']);
     await pass(here.time, 10_000, 5_000);
     await relay.drain();
-    expect(here.states()).toEqual(['dead']);
+    expect(here.states()).toEqual(['dead', 'buried']);
   });
 
   test('that fails keeps nothing waiting, is told once, and its end', async () => {

@@ -255,6 +255,17 @@ describe('a confirmation', () => {
     expect(transport.state().onTheWay).toBe(3);
   });
 
+  it('gives no other message headers that somebody has written into on the way, as tracing does', async () => {
+    const { publish, channel } = world();
+    await publish(message({ key: 'a' }));
+    const [one] = channel().published;
+    Object.assign(one!.options.headers, { baggage: 'of a' });
+    one!.confirm();
+    await turns();
+    await publish(message({ key: 'b' }));
+    expect(channel().published[1]!.options.headers).toEqual({ 'tallystick-key': 'b' });
+  });
+
   it('leaves the headers that a sender added to their message', async () => {
     const { publish, channel } = world();
     await publish(message({ headers: new Map([['trace', '1']]) }));
