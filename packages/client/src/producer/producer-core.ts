@@ -268,7 +268,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     callDone(done, error, this.#reportThrown);
   }
 
-  lateness({ record: { topic, queueId, brokerName }, bytes }: WaitingSend, { reason }: WaitingLine): SendError {
+  lateness({ record: { topic, queueId, brokerName }, needBytes }: WaitingSend, { reason }: WaitingLine): SendError {
     const waited = `${this.options.maxBlockMs} ms (maxBlockMs)`;
     switch (reason) {
       case 'route': {
@@ -283,7 +283,7 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       case 'memory':
         return fail(
           'BUFFER_EXHAUSTED',
-          `${waited}, ${bytes} bytes of ${this.#pool.totalBytes} (bufferMemoryBytes), topic ${topic}`,
+          `${waited}, ${needBytes} bytes of ${this.#pool.totalBytes} (bufferMemoryBytes), topic ${topic}`,
         );
     }
   }
@@ -455,7 +455,9 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     } catch (thrown) {
       return this.#refuse(done, fail('ILLEGAL_RECORD', 'it cannot be copied', thrown));
     }
-    const send = new WaitingSend(topic, own, value, marks, done, followed, boundBytes, nowMs, untilMs);
+    // Bytes that were deflated are the encoder's own.
+    const kept = value === record.value ? own.value : value;
+    const send = new WaitingSend(topic, own, kept, marks, done, followed, boundBytes, nowMs, untilMs);
     const refusal = this.#room.join(line, send);
     if (line === topic.unrouted) this.#context.routes.need(topic.topic);
     return refusal === undefined ? send : this.#refuse(done, refusal);
@@ -549,9 +551,19 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   }
 }
 
-/** A record is copied before a wait: the caller may change it, or use it again, meanwhile. Its fields may be accessors of a class. */
+/**
+ * A record is copied before a wait, bytes too: the caller may change it, or use it again, meanwhile, and a serializer may use one buffer for
+ * all. Its fields may be accessors of a class.
+ */
 function ownRecord(record: ProducerRecord): ProducerRecord {
-  const { topic, key, value, headers, tag, queueId, brokerName, id, delayLevel, timestamp } = record;
-  const own = headers === undefined || headers instanceof HeaderMap ? headers : new Map(entriesOf(headers));
-  return { ...record, topic, key, value, headers: own, tag, queueId, brokerName, id, delayLevel, timestamp };
+  const { topic, tag, queueId, brokerName, id, delayLevel, timestamp } = record;
+  const given = record.headers;
+  const key = record.key === undefined ? undefined : ownData(record.key);
+  const value = ownData(record.value);
+  const headers = given === undefined || given instanceof HeaderMap ? given : new Map(entriesOf(given));
+  return { ...record, topic, key, value, headers, tag, queueId, brokerName, id, delayLevel, timestamp };
+}
+
+function ownData(data: Uint8Array | string): Uint8Array | string {
+  return typeof data === 'string' ? data : Buffer.from(data);
 }

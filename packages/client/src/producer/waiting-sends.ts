@@ -27,6 +27,8 @@ export class WaitingSend {
   readonly marks: SendMarks | undefined;
   done: SendDone;
   readonly followed: FollowedSend | undefined;
+  /** What it needs in a batch; and what it holds while it waits: of a compressed body both forms. */
+  readonly needBytes: number;
   readonly bytes: number;
   /** Monotonic ms at which it began to wait, and at which it gives up. */
   readonly sinceMs: number;
@@ -43,7 +45,7 @@ export class WaitingSend {
     marks: SendMarks | undefined,
     done: SendDone,
     followed: FollowedSend | undefined,
-    bytes: number,
+    needBytes: number,
     sinceMs: number,
     untilMs: number,
   ) {
@@ -53,7 +55,8 @@ export class WaitingSend {
     this.marks = marks;
     this.done = done;
     this.followed = followed;
-    this.bytes = bytes;
+    this.needBytes = needBytes;
+    this.bytes = value === record.value ? needBytes : needBytes + Buffer.byteLength(record.value);
     this.sinceMs = sinceMs;
     this.untilMs = untilMs;
   }

@@ -71,6 +71,19 @@ describe('serializers', () => {
     expect(told.map(({ receipt }) => receipt?.offset)).toEqual([0, 1]);
   });
 
+  it('may give views of one buffer of their own: a send that waits keeps what it held then', () => {
+    const stage = stageWith({ t: 1 });
+    const reusing = (): Serializer<string> => {
+      const buffer = Buffer.alloc(16);
+      return { serialize: (_topic, _headers, data) => buffer.subarray(0, buffer.write(data)) };
+    };
+    const producer = stage.client().producer({ keySerializer: reusing(), valueSerializer: reusing() });
+    for (const value of ['a', 'bb', 'ccc']) send(producer, { topic: 't', key: `k${value}`, value });
+    stage.time.settle();
+    const arrived = stage.broker.arrived.map(({ body, properties }) => `${properties.get('KEYS')} ${body}`);
+    expect(arrived).toEqual(['ka a', 'kbb bb', 'kccc ccc']);
+  });
+
   it('keep a headers object writable until the send and readable only from then on', () => {
     const stage = stageWith({ t: 1 });
     const headers = new HeaderMap();

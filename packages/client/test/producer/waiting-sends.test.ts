@@ -81,6 +81,27 @@ describe('sends that wait', () => {
     expect(producer.metrics().waitingBytes).toBeGreaterThan(5800);
   });
 
+  it('count with their body twice while both forms of a compressed one are kept, and ask for memory for one', () => {
+    const stage = stageWith({ t: 1 });
+    stage.broker.refuses = true;
+    const producer = stage.client().producer({ maxPendingBytes: 7000, compressOverBytes: 100, maxBlockMs: 1000 });
+    const told = [1, 2, 3].map(() => send(producer, { topic: 't', value: '订'.repeat(1000) }));
+    expect(told.map(({ error }) => error?.code)).toEqual([undefined, undefined, 'TOO_MANY_WAITING']);
+    expect(producer.metrics().waitingBytes).toBeGreaterThan(6000);
+    const { needBytes, bytes } = new WaitingSend(
+      TOPIC,
+      { topic: 't', value: 'vvv' },
+      Buffer.alloc(1),
+      undefined,
+      () => {},
+      undefined,
+      9,
+      0,
+      0,
+    );
+    expect([needBytes, bytes]).toEqual([9, 12]);
+  });
+
   it('can be withdrawn from anywhere in their line, and are not sent then', () => {
     const stage = stageWith({ t: 1 });
     const producer = stage.client().producer();
