@@ -217,13 +217,14 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   replied(batch: ProducerBatch, index: number, error: PeerError | undefined, reply: Frame): void {
     if (batch.flightIndex < 0) return;
     this.schedule();
-    const connection = batch.connection!;
-    if (batch.isAbandoned) {
-      this.#land(batch);
-      if (error?.kind === 'timeout') connection.drop();
-      return;
+    if (error?.kind === 'timeout') {
+      // Nothing may overtake it there, whether it has been abandoned yet or the program stood still meanwhile.
+      if (this.#isOrdered) batch.connection!.drop();
+      else this.#owner.suspect(batch.connection!);
+      // What else was in flight there has been told: a callback may have closed the producer.
+      if (batch.flightIndex < 0) return;
     }
-    if (error?.kind === 'timeout') this.#owner.suspect(connection);
+    if (batch.isAbandoned) return this.#land(batch);
     if (batch.frames !== undefined) return this.#repliedOne(batch, index, error, reply);
     this.#land(batch);
     this.#tellLatency(batch, error !== undefined ? 'lost' : outcomeOf(reply.code));
@@ -301,6 +302,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
       const connection = batch.connection!;
       batch.isAbandoned = true;
       connection.inFlightMessages -= batch.left;
+      connection.firstInLine()?.schedule();
       this.#owner.suspect(connection);
       this.#tellLatency(batch, 'lost');
       this.#end(batch, fail('TIMEOUT', `${nowMs - batch.sentMs} ms, ${connection.address}`));
@@ -562,7 +564,10 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   /** Whether a batch that may be stored can be sent again all the same, because its broker tells repetitions. */
   #mayRepeat(batch: ProducerBatch, error: SendError): boolean {
     if (this.#numbers === undefined || !(error instanceof IndefiniteError) || error.code === 'MALFORMED_ANSWER') return false;
-    if (batch.connection!.deduplicates === true) return true;
+    const { deduplicates } = batch.connection!;
+    if (deduplicates === true) return true;
+    // The broker has not said yet. Should it have no memory of an earlier number, it refuses this one; but a first one it would store again.
+    if (deduplicates === undefined) return batch.number > 0;
     if (!this.#toldUnprotected) {
       this.#toldUnprotected = true;
       this.#owner.report('idempotence is on, but a broker does not honour it: sends that may be stored are not repeated', error);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { GivenProducerOptions } from '../../src/options.ts';
 import type { Reaction } from '../fake-broker.ts';
 import { SENDS, bodies, send, stageWith, warmUp } from './sent.ts';
@@ -47,6 +47,27 @@ describe('order over failures', () => {
       stage.time.advance(1000);
       expect([told, bodies(stage), stage.broker.peers.length]).toEqual([['1 TIMEOUT', '2 ok'], ['1', '2'], 2]);
     }
+  });
+
+  it('goes on over a new connection also when the program stood still until the answer was twice too late', () => {
+    const stage = stageWith({ t: 1 });
+    const producer = stage.client().producer({ maxInFlightPerQueue: 1, requestTimeoutMs: 500, deliveryTimeoutMs: 5000 });
+    warmUp(stage, producer);
+    let sends = 0;
+    stage.broker.script = (code) => (SENDS.includes(code) && sends++ === 0 ? 'silent' : 'ok');
+    const told = [send(producer, { topic: 't', value: '1' })];
+    stage.time.settle();
+    told.push(send(producer, { topic: 't', value: '2' }));
+    stage.time.settle();
+    // Timers fire and no turn ends: what looks for late requests at the end of turns comes after the connection's own timeout.
+    const stalled = vi.spyOn(stage.time, 'settle').mockImplementation(() => {});
+    stage.time.advance(1001);
+    stalled.mockRestore();
+    stage.time.advance(1000);
+    expect(told.map(({ error }) => error?.code)).toEqual(['TIMEOUT', undefined]);
+    const connections = stage.broker.asked.filter(({ code }) => SENDS.includes(code)).map(({ connection }) => connection);
+    expect(connections.slice(-2)).toEqual([0, 1]);
+    expect([told[1]!.times, bodies(stage)]).toEqual([1, ['1', '2']]);
   });
 
   it('holds up neither a flush nor the end of the producer', () => {

@@ -207,24 +207,51 @@ describe('numbered requests', () => {
 
 describe('what a broker has said about numbers', () => {
   it('does not hold for the next connection until it is said again', () => {
+    const { stage, told, sends } = unsaid(true);
+    stage.time.advance(20_000);
+    expect([told, sends()]).toEqual([['ok'], 1]);
+    stage.time.advance(100_000);
+    expect([told, sends()]).toEqual([['ok', 'TIMEOUT unknown'], 1]);
+  });
+
+  it('is waited for before anybody says that numbers are not honoured', () => {
+    const { stage, told, sends } = unsaid(true);
+    stage.time.advance(100);
+    const { script } = stage.broker;
+    stage.broker.script = (code, ask) => (code === 34 ? 'ok' : script(code, ask));
+    stage.time.advance(20_000);
+    expect([told, sends()]).toEqual([['ok', 'ok'], 2]);
+    expect(stage.reports.filter((line) => line.includes('idempotence'))).toEqual([]);
+  });
+
+  it('is not waited for by the first number of a queue, which a broker without memory of it would store again', () => {
+    const { stage, told, sends } = unsaid(false);
+    stage.time.advance(2000);
+    expect([told, sends()]).toEqual([['CONNECTION_LOST unknown'], 1]);
+    expect(stage.reports.filter((line) => line.includes('idempotence'))).toEqual([]);
+  });
+
+  /** A send whose connection breaks before its broker has said anything about numbers; `warm`: an earlier connection had said it. */
+  function unsaid(warm: boolean) {
     const stage = new Stage();
     stage.broker.topics.set('t', 1);
     stage.broker.deduplicates = true;
     const producer = stage.client().producer({ idempotence: true, requestTimeoutMs: 500, retryBackoffMs: 10 });
     const told: string[] = [];
-    const sendOne = (): void => void producer.send({ topic: 't', value: 'v' }, (error) => told.push(error?.code ?? 'ok'));
-    sendOne();
-    stage.time.settle();
-    // The broker that comes back is silent about it.
-    stage.broker.script = (code) => (code === 34 ? 'silent' : 'ok');
-    stage.broker.cut();
-    stage.time.advance(300);
+    const sendOne = (): void =>
+      void producer.send({ topic: 't', value: 'v' }, (error) => told.push(error ? `${error.code} ${error.outcome}` : 'ok'));
+    if (warm) {
+      sendOne();
+      stage.time.settle();
+      stage.broker.script = (code) => (code === 34 ? 'silent' : 'ok');
+      stage.broker.cut();
+      stage.time.advance(300);
+    }
     let sends = 0;
     stage.broker.script = (code) => (code === 34 ? 'silent' : code === 310 && sends++ === 0 ? 'cut' : 'ok');
     sendOne();
-    stage.time.advance(2000);
-    expect([told, sends]).toEqual([['ok', 'CONNECTION_LOST'], 1]);
-  });
+    return { stage, told, sends: () => sends };
+  }
 
   it('is asked when a repetition leaves: a broker that comes back without it does not get one', () => {
     const { stage, told, sends } = comesBack((stage) => void (stage.broker.deduplicates = false));

@@ -51,6 +51,23 @@ describe('producers that share a connection', () => {
     expect(bodies(stage)).toHaveLength(2);
   });
 
+  it('go on when another one gives up the answer that it waits for, and keeps its queue still', () => {
+    const stage = stageWith({ t: 1, u: 1 });
+    const client = stage.client();
+    const ordered = client.producer({ group: 'ordered', maxInFlightPerQueue: 1, requestTimeoutMs: 500 });
+    const other = client.producer({ group: 'other', maxInFlightMessages: 1 });
+    warmUp(stage, ordered, 't');
+    warmUp(stage, other, 'u');
+    stage.broker.script = (code, { fields }) => (SENDS.includes(code) && fields.get('b') === 't' ? 'silent' : 'ok');
+    const late = send(ordered, { topic: 't', value: 'late' });
+    stage.time.settle();
+    const told = send(other, { topic: 'u', value: 'v' });
+    stage.time.advance(499);
+    expect([late.times, told.times]).toEqual([0, 0]);
+    stage.time.advance(2);
+    expect([late.error?.code, told.receipt?.topic]).toEqual(['TIMEOUT', 'u']);
+  });
+
   it('go on when the one before them closes', () => {
     const stage = stageWith({ t: 1, u: 1, w: 1 });
     const client = stage.client();
