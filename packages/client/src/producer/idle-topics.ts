@@ -8,6 +8,8 @@ import type { TopicLanes } from './topic-lanes.ts';
 
 /** The shortest pause between two looks, as a part of `maxIdleMs`: all topics are looked at each time. */
 const PAUSE_SHARE = 10;
+/** Where no topic was idle, all are looked at again after so long: a send to a further one would cost a look at each of them. */
+const ALL_BUSY_MS = 100;
 
 export class IdleTopics {
   readonly #ports: { readonly clock: Clock; readonly timers: Timers };
@@ -18,6 +20,8 @@ export class IdleTopics {
   /** Idle topics by the time they were used last, latest first, as they were at a certain time. */
   #candidates: { readonly topic: TopicLanes; readonly usedMs: number }[] = [];
   #listedMs = -1;
+  /** All were in use then, and are taken to be until now. */
+  #allBusyUntilMs = -1;
 
   constructor(
     ports: { readonly clock: Clock; readonly timers: Timers },
@@ -46,10 +50,11 @@ export class IdleTopics {
         const { topic, usedMs } = next;
         if (topic.usedMs === usedMs && topic.isIdle && this.#topics.get(topic.topic) === topic) return topic;
       }
-      if (this.#listedMs === nowMs) return undefined;
+      if (this.#listedMs === nowMs || nowMs < this.#allBusyUntilMs) return undefined;
       this.#listedMs = nowMs;
       for (const topic of this.#topics.values())
         if (topic.usedMs < nowMs && topic.isIdle) this.#candidates.push({ topic, usedMs: topic.usedMs });
+      if (this.#candidates.length === 0) this.#allBusyUntilMs = nowMs + ALL_BUSY_MS;
       this.#candidates.sort((a, b) => b.usedMs - a.usedMs);
     }
   }
@@ -75,6 +80,10 @@ export class IdleTopics {
       else nextMs = Math.min(nextMs, dueMs);
     }
     if (nextMs < Infinity) this.#lookIn(Math.max(nextMs - nowMs, this.#maxIdleMs / PAUSE_SHARE));
-    if (gone.length > 0) this.#forget(gone);
+    if (gone.length === 0) return;
+    // The list would keep them.
+    this.#candidates = [];
+    this.#listedMs = -1;
+    this.#forget(gone);
   }
 }
