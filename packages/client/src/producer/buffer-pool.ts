@@ -61,7 +61,16 @@ export class BufferPool {
   /** As `borrow`, but rather one of `likedBytes`; of at least `bytes` when there is no memory for that. */
   borrowUpTo(bytes: number, likedBytes: number): Buffer | undefined {
     const rather = Math.min(likedBytes, this.#largestBytes);
-    return (rather > bytes ? this.borrow(rather) : undefined) ?? this.borrow(bytes);
+    return (rather > bytes ? this.borrowIfAny(rather) : undefined) ?? this.borrow(bytes);
+  }
+
+  /** As `borrow`, for who can do without: undefined too when the process has no memory. */
+  borrowIfAny(bytes: number): Buffer | undefined {
+    try {
+      return this.borrow(bytes);
+    } catch {
+      return undefined;
+    }
   }
 
   /** Takes a borrowed buffer back. Each buffer comes back exactly once, after nothing can read or write it any more. */

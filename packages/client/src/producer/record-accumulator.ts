@@ -230,7 +230,7 @@ export class RecordAccumulator {
 
   #grow(batch: ProducerBatch, needBytes: number, maxBytes: number): boolean {
     if (needBytes > maxBytes) return false;
-    const larger = this.#pool.borrow(needBytes);
+    const larger = this.#pool.borrowIfAny(needBytes);
     if (larger === undefined) return false;
     larger.set(batch.buffer.subarray(0, batch.end), 0);
     this.#pool.return(batch.buffer);

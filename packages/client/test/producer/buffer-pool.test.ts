@@ -51,6 +51,13 @@ describe('buffer pool', () => {
     expect(large.borrowUpTo(100, 50_000)!.length).toBe(16 * 1024);
   });
 
+  it('lends what is needed when the process has no memory for what is liked', () => {
+    const pool = new BufferPool(40 * 1024, 16 * 1024);
+    noMemoryOnce(16 * 1024);
+    expect(pool.borrowUpTo(100, 10_000)!.length).toBe(1024);
+    expect([pool.lentBytes, pool.borrowUpTo(100, 10_000)!.length]).toEqual([1024, 16 * 1024]);
+  });
+
   it('never lends one buffer twice and keeps its account over random borrowing', () => {
     const step = fc.record({
       borrow: fc.boolean(),

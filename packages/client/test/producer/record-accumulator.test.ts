@@ -10,6 +10,7 @@ import { RecordAccumulator } from '../../src/producer/record-accumulator.ts';
 import { RecordEncoder } from '../../src/producer/record-encoder.ts';
 import { SendRequest } from '../../src/producer/send-request.ts';
 import { UniqueIds, idText } from '../../src/producer/unique-ids.ts';
+import { noMemoryOnce } from './sent.ts';
 
 const WALL_MS = 1_700_000_000_000;
 /** The largest buffer that one record of this test can need: a JSON frame of long text, rounded up to a size of the pool. */
@@ -290,6 +291,18 @@ describe('record accumulator', () => {
       ['raw2', Buffer.from([3])],
     ]);
     expect(without(add({ headers }))).toEqual({ plain: 'ü', raw: 'AQI=', raw2: 'Aw==', TS_B64: 'raw raw2' });
+  });
+
+  it('begins a new batch when the process has no memory for a larger one', () => {
+    const { encoder, accumulator: under } = accumulator(4096, 16 * 1024);
+    const lane = new QueueLane<ProducerBatch>('t', 'b', 0);
+    const values = ['a', 'b'.repeat(1500)];
+    for (const value of values) {
+      noMemoryOnce(4096);
+      encoder.prepare({ topic: 't', value }, undefined);
+      expect(under.append(lane, { topic: 't', value }, undefined, false, () => {}, 0, WALL_MS)).toBe(true);
+    }
+    expect(lane.batches.map((batch) => elements(batch).map(({ body }) => body))).toEqual(values.map((value) => [value]));
   });
 
   it('hashes a key the same as text and as bytes', () => {
