@@ -24,7 +24,8 @@ export interface ProducerRecord<K = Uint8Array | string, V = Uint8Array | string
   readonly tag?: string | undefined;
   /**
    * Fixes the queue, with `brokerName`. Without that it is the one queue of this number; where several brokers have one, the one that this
-   * producer has used for the topic and number before, as long as the route has it; and if it has used none, the record is refused.
+   * producer has used for the topic and number before, as long as the route has it and the topic is not forgotten (`metadataMaxIdleMs`,
+   * `topicsMax`); and if it has used none, the record is refused.
    */
   readonly queueId?: number | undefined;
   /** Fixes the broker of the queue `queueId`, as RocketMQ's MessageQueue does: such a record never goes to another one. */
