@@ -190,6 +190,7 @@ export class Claimer {
       const sequence = asNumber(row['sequence']);
       if (key !== null && sequence < (this.#holding.get(key) ?? Number.POSITIVE_INFINITY)) this.#holding.set(key, sequence);
     }
+    if (!this.#growing && this.#holding.size === 0) for (const mark of this.#marks.values()) mark.freed();
   }
 
   /** Answers whether all that is due was looked at. */

@@ -11,7 +11,8 @@
  * ```
  *
  * Where numbers are given again, a mark says nothing once the row it stands at is gone. A row that was held back stays, and whatever is
- * written while it is there gets a higher number: so there every claim begins again at the last row that was held back, the floor.
+ * written while it is there gets a higher number: so there every claim begins again at the last row that was held back, the floor. Such a
+ * row is freed and gone one day: a sweep finds the floor anew, and where nothing holds anything up there is none.
  */
 export interface Position {
   readonly dueAt: number;
@@ -25,6 +26,8 @@ export class LowWater {
   #floor = BEGINNING;
   /** Where the sweep under way has come to; undefined when there is none. */
   #swept: Position | undefined = BEGINNING;
+  /** The last row that the sweep under way found held back. */
+  #sweptFloor = BEGINNING;
   /** The lowest row that was seen and not taken, because it or its key was in the air. */
   #skipped: Position | undefined;
 
@@ -43,7 +46,9 @@ export class LowWater {
   }
 
   sweep(): void {
-    this.#swept ??= BEGINNING;
+    if (this.#swept !== undefined) return;
+    this.#swept = BEGINNING;
+    this.#sweptFloor = BEGINNING;
   }
 
   /** A page was read up to `last` (undefined: nothing was there), and nothing follows it if `ended`. */
@@ -52,6 +57,7 @@ export class LowWater {
     if (this.#swept === undefined) return;
     const arrived = ended || last === undefined || !isBefore(last, this.#mark);
     this.#swept = arrived ? undefined : last;
+    if (arrived) this.#floor = this.#sweptFloor;
   }
 
   /** This row was not taken, though it may be due. */
@@ -62,6 +68,13 @@ export class LowWater {
   /** This row was not taken, and stays where it is until its key is free. */
   heldBack(row: Position): void {
     if (isBefore(this.#floor, row)) this.#floor = row;
+    if (isBefore(this.#sweptFloor, row)) this.#sweptFloor = row;
+  }
+
+  /** Nothing is held back: there is no floor, and the next page is the first. */
+  freed(): void {
+    this.#floor = BEGINNING;
+    this.#mark = BEGINNING;
   }
 
   /** The next claim begins at the floor. */
@@ -81,6 +94,7 @@ export class LowWater {
   putBack(row: Position): void {
     const below = before(row);
     if (isBefore(below, this.#floor)) this.#floor = below;
+    if (isBefore(below, this.#sweptFloor)) this.#sweptFloor = below;
     if (!isBefore(below, this.#mark)) return;
     this.#mark = below;
     // A sweep that is above it has arrived; going on from there would lift the mark over the row.
@@ -90,6 +104,7 @@ export class LowWater {
   forget(): void {
     this.#mark = BEGINNING;
     this.#floor = BEGINNING;
+    this.#sweptFloor = BEGINNING;
     this.#swept = undefined;
     this.#skipped = undefined;
   }

@@ -29,6 +29,27 @@ test.each(backends)('on $name however many messages lie behind a dead one, other
   expect(here.broker.storedTexts).toEqual(['first', 'second']);
 });
 
+test.each(backends)('on $name a key that was held up once and is free makes nobody wait for a sweep', async (backend) => {
+  const here = await world(backend);
+  let refused = 0;
+  here.broker.answer = ({ key }) =>
+    key === 'k' && refused++ === 0 ? { outcome: 'unroutable', reason: 'no queue' } : { outcome: 'confirmed' };
+  await here.add(
+    ...Array.from({ length: 9 }, (_, n) => ({ body: `a${n}` })),
+    { body: 'first', key: 'k' },
+    ...Array.from({ length: 20 }, (_, n) => ({ body: `${n}`, key: 'k' })),
+  );
+  const relay = here.relay({ sweepIntervalMs: 3_600_000, retryFirstMs: 1_000 });
+  relay.start();
+  await pass(here.time, 10_000, 50);
+  expect(here.broker.stored).toHaveLength(30);
+  // Its number is given again.
+  await here.add({ body: 'low' });
+  relay.wake();
+  await pass(here.time, 3_000, 50);
+  expect(here.broker.storedTexts.at(-1)).toBe('low');
+});
+
 test.each(backends)('on $name they follow in order when a person has buried the dead one', async (backend) => {
   const here = await world(backend);
   block(here);

@@ -41,6 +41,32 @@ test('what is put back below a sweep under way is read next, and not passed over
   expect([mark.from, mark.sweeping]).toEqual([at(12), false]);
 });
 
+test('the floor is where the last row was held back that a sweep still finds so', () => {
+  const mark = new LowWater();
+  const claim = (last: number, ...held: number[]): number => {
+    mark.restart();
+    const from = mark.from.sequence;
+    for (const sequence of held) mark.heldBack(at(sequence));
+    mark.read(at(last), true);
+    return from;
+  };
+  expect([claim(10, 6, 9), claim(10)]).toEqual([-1, 9]);
+  mark.sweep();
+  expect([claim(10, 6), claim(10)]).toEqual([-1, 6]);
+  // A sweep in two pages: until it has arrived the floor stays.
+  mark.heldBack(at(20));
+  mark.sweep();
+  mark.restart();
+  mark.heldBack(at(3));
+  mark.read(at(10), false);
+  mark.restart();
+  expect([mark.from, mark.sweeping]).toEqual([at(10), true]);
+  mark.read(at(20), true);
+  expect([claim(30), mark.sweeping]).toEqual([3, false]);
+  mark.freed();
+  expect(claim(30)).toBe(-1);
+});
+
 /**
  * A model: rows become visible at any time and place, a claimer reads pages by the mark and takes what it sees. Whatever the order, a
  * sweep that begins after the last row became visible finds it: that, and not the mark, is what the relay relies on.
