@@ -38,7 +38,7 @@ import { ProducerTopics, type TopicsOwner } from './producer-topics.ts';
 import { RecordAccumulator, usualBufferBytes } from './record-accumulator.ts';
 import { RecordEncoder } from './record-encoder.ts';
 import { SEQUENCE_BYTES } from './record-properties.ts';
-import { type ProducerRecord, type SendMarks, shapeFault } from './record.ts';
+import { type HeaderValue, type ProducerRecord, type SendMarks, shapeFault } from './record.ts';
 import { SendRequest } from './send-request.ts';
 import { Sender, type SenderOwner } from './sender.ts';
 import { Serialization, entriesOf } from './serializers.ts';
@@ -560,7 +560,8 @@ function ownRecord(record: ProducerRecord): ProducerRecord {
   const given = record.headers;
   const key = record.key === undefined ? undefined : ownData(record.key);
   const value = ownData(record.value);
-  const headers = given === undefined || given instanceof HeaderMap ? given : new Map(entriesOf(given));
+  const headers = given === undefined ? undefined : new Map<string, HeaderValue>();
+  for (const [name, header] of entriesOf(given)) headers!.set(name, ownData(header));
   return { ...record, topic, key, value, headers, tag, queueId, brokerName, id, delayLevel, timestamp };
 }
 

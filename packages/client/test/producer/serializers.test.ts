@@ -75,13 +75,22 @@ describe('serializers', () => {
     const stage = stageWith({ t: 1 });
     const reusing = (): Serializer<string> => {
       const buffer = Buffer.alloc(16);
-      return { serialize: (_topic, _headers, data) => buffer.subarray(0, buffer.write(data)) };
+      return {
+        serialize(_topic, headers, data) {
+          const bytes = buffer.subarray(0, buffer.write(data));
+          return headers.set(`h${headers.size}`, bytes) && bytes;
+        },
+      };
     };
     const producer = stage.client().producer({ keySerializer: reusing(), valueSerializer: reusing() });
     for (const value of ['a', 'bb', 'ccc']) send(producer, { topic: 't', key: `k${value}`, value });
     stage.time.settle();
-    const arrived = stage.broker.arrived.map(({ body, properties }) => `${properties.get('KEYS')} ${body}`);
-    expect(arrived).toEqual(['ka a', 'kbb bb', 'kccc ccc']);
+    const arrived = stage.broker.arrived.map(({ body, properties }) => [
+      properties.get('KEYS'),
+      body,
+      ...['h0', 'h1'].map((name) => Buffer.from(properties.get(name)!, 'base64').toString()),
+    ]);
+    expect(arrived).toEqual(['a', 'bb', 'ccc'].map((value) => [`k${value}`, value, `k${value}`, value]));
   });
 
   it('keep a headers object writable until the send and readable only from then on', () => {
