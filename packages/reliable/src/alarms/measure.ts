@@ -73,13 +73,13 @@ function* countedAll(statements: MonitorStatements, channels: readonly string[],
   return { value, examples: examples.slice(0, EXAMPLES_MAX) };
 }
 
-/** Since when the message waits that fails longest, among the first to be tried again. */
+/** How long the message has not been handled that fails longest, among the first to be tried again. */
 function* oldestFailing(statements: MonitorStatements, channels: readonly string[], nowMs: number): Steps<Measured> {
   let oldest = nowMs;
   const failing: ListedRow[] = [];
   for (const channel of channels) {
     const { rows } = yield* run(statements.oldest({ channel, state: 'retrying', limit: OLDEST_AMONG }));
-    const since = rows[0]?.['oldest'];
+    const since = rows[0]?.['since'];
     if (since === undefined || since === null) continue;
     oldest = Math.min(oldest, asNumber(since));
     failing.push(...(yield* first(statements, channel, 'retrying', BLOCKED_AMONG)));

@@ -72,7 +72,7 @@ export const ALARM_KINDS = {
   'inbox-oldest': {
     limit: 900_000,
     unit: 'ms',
-    says: (value) => `a received message has been failing for ${seconds(value)}`,
+    says: (value) => `a received message has not been handled for ${seconds(value)}`,
     next: 'tallystick inbox list --state retrying shows the errors; is its inbox started?',
   },
 } as const satisfies Readonly<Record<string, AlarmKindRow>>;

@@ -65,12 +65,15 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
     ),
     /** When the first row of a state falls due. */
     firstDue: prepared<'channel' | 'state'>(inState.select('due_at').orderBy('due_at').orderBy('sequence').limit(1)),
-    /** The oldest of the rows of a state that are due first, and how many of them had nowhere to go. */
+    /**
+     * The oldest of the rows of a state that are due first, how many of them had nowhere to go, and since when the first is left to be handled:
+     * one that was requeued, and not tried since, since then.
+     */
     oldest: prepared<'channel' | 'state' | 'limit'>(
       build
         .selectFrom(
           inState
-            .select(['created_at', 'last_outcome'])
+            .select(['created_at', 'changed_at', 'tries', 'last_outcome'])
             .orderBy('due_at')
             .orderBy('sequence')
             .limit(hole<number>('limit'))
@@ -78,6 +81,7 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
         )
         .select((of) => [
           of.fn.min('created_at').as('oldest'),
+          of.fn.min(of.case().when('tries', '=', 0).then(of.ref('changed_at')).else(of.ref('created_at')).end()).as('since'),
           of.fn.sum(of.case().when('last_outcome', '=', 'unroutable').then(1).else(0).end()).as('unroutable'),
         ]),
     ),

@@ -141,6 +141,25 @@ describe.each(backends)('alarms on $name', (backend) => {
     expect(behind).toMatchObject({ key: 'k', row: { id: 'keyed' } });
   });
 
+  test('do not count the time in which a received message was dead: one that was requeued is given its time again', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend, { consumers: ['wallet'] });
+    here.app.raw
+      .exec(`insert into tallystick_inbox (id, channel, shard, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
+      values ('a', 'wallet', 0, 't', 'immediate', 'dead', 16, 16, 0, 1, 1, 0)`);
+    expect(told(await alarms.check())).toEqual(['inbox-dead raised 1']);
+    expect(
+      await createMonitor(here.app.handle, { table: 'tallystick_inbox', channel: 'wallet', clock: here.time }).retryNow('a'),
+    ).toBe(true);
+    expect(told(await alarms.check())).toEqual(['inbox-dead cleared 0']);
+    here.time.advance(900_001);
+    const [oldest] = await alarms.check();
+    expect([told([oldest!]), oldest!.sentence]).toEqual([
+      ['inbox-oldest raised 900001'],
+      expect.stringContaining('has not been handled for'),
+    ]);
+  });
+
   test('watch calls as they watch messages', async () => {
     const here = await world(backend);
     const alarms = alarmsOf(here, backend);
