@@ -8,10 +8,14 @@ import { connect, type Socket } from 'node:net';
 import {
   BINARY_HEADER,
   emptySendRequest,
+  encodeHeartbeat,
   encodeProperties,
   FrameReader,
+  ONEWAY_FLAG,
   Output,
+  RequestCode,
   SendRequests,
+  writeFrame,
   type Frame,
 } from '@tallystick/remoting';
 import { ANSWERS, type Answer } from './frame-heads.ts';
@@ -107,6 +111,7 @@ export class Flood {
 
   /** Runs the phases one after another, then waits for answers up to `drainMs`. */
   async run(phases: readonly Phase[], drainMs: number, retries: Retries | undefined): Promise<FloodResult> {
+    if (this.#lanes.every(({ socket }) => socket.destroyed)) throw new Error('the flood has no connection any more');
     const run = (this.#run = new Run(this, this.#lanes, phases, retries));
     await run.send();
     const goodUntilMs = performance.now();
@@ -349,6 +354,8 @@ class FloodLane {
     const reader = new FrameReader(limits, (answer) => flood.answered(this, answer));
     this.socket = connect({ port: config.port, host: '127.0.0.1' }).setNoDelay(true);
     this.opened = new Promise((resolve, reject) => this.socket.once('connect', resolve).once('error', reject));
+    // Whoever says nothing for five seconds is shown the door (firstFrameMs), and the others of a stage may take longer to start.
+    this.socket.once('connect', () => this.socket.write(hello()));
     this.socket.on('error', () => {});
     this.socket.on('data', (chunk: Buffer) => void reader.read(chunk));
     this.socket.on('close', () => flood.lost(this));
@@ -377,6 +384,21 @@ class FloodLane {
     hex8(bytes, at + this.#idAt, n);
     hex8(bytes, at + this.#bodyAt, n);
   }
+}
+
+/** A heartbeat that wants no answer. */
+function hello(): Buffer {
+  const out = new Output();
+  const head = { kind: BINARY_HEADER, flag: ONEWAY_FLAG, opaque: 0, language: 0, version: 1, remark: undefined } as const;
+  const body = encodeHeartbeat({
+    clientID: 'flood',
+    producerDataSet: [],
+    consumerDataSet: [],
+    heartbeatFingerprint: 0,
+    withoutSub: false,
+  });
+  writeFrame(out, { ...head, code: RequestCode.HEART_BEAT }, undefined, body);
+  return Buffer.from(out.bytes.subarray(0, out.at));
 }
 
 function template({ topic, bodyBytes }: FloodConfig, queueId: number): Buffer {

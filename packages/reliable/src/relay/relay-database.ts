@@ -99,7 +99,8 @@ export class RelayDatabase {
    */
   refused(error: unknown, work: RelayWork, times = 1): void {
     const failures = (this.#failures[work] = Math.max(this.#failures[work] + 1, times));
-    if (times === 1 && work !== 'retention') this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
+    if (times === 1 && work !== 'retention')
+      this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
     if (this.#told || (this.isLocked(error) && failures < LOCKS_BEFORE_ALARM)) return;
     this.#told = true;
     this.#tell({ kind: 'database', error });
