@@ -29,7 +29,8 @@ export class RelayDatabase {
   readonly #limit: AnswerLimit;
   #slowestMs = 0;
   readonly #failures: Record<RelayWork, number> = { look: 0, flight: 0, retention: 0 };
-  #told = false;
+  /** Whose refusals a person was told of. */
+  #told: RelayWork | undefined;
 
   constructor(
     connections: Connections,
@@ -88,8 +89,9 @@ export class RelayDatabase {
 
   worked(work: RelayWork): void {
     this.#failures[work] = 0;
-    if (!this.#told || Object.values(this.#failures).some((failures) => failures > 0)) return;
-    this.#told = false;
+    const { look, flight } = this.#failures;
+    if (this.#told === undefined || look > 0 || flight > 0 || this.#failures[this.#told] > 0) return;
+    this.#told = undefined;
     this.#tell({ kind: 'database-over' });
   }
 
@@ -101,8 +103,8 @@ export class RelayDatabase {
     const failures = (this.#failures[work] = Math.max(this.#failures[work] + 1, times));
     if (times === 1 && work !== 'retention')
       this.pausedUntilMs = this.#clock.monotonic() + backoffMs(PAUSE, failures, this.#random.u32());
-    if (this.#told || (this.isLocked(error) && failures < LOCKS_BEFORE_ALARM)) return;
-    this.#told = true;
+    if (this.#told !== undefined || (this.isLocked(error) && failures < LOCKS_BEFORE_ALARM)) return;
+    this.#told = work;
     this.#tell({ kind: 'database', error });
   }
 
