@@ -142,6 +142,7 @@ export class BrokerCore implements PeerHandler {
           this.counters.shortOfFiles++;
           this.#signals.alarm?.(sentence);
         },
+        movedAside: (sentence) => this.#signals.alarm?.(sentence),
         progress: () => this.#flow.progress(),
       },
       [this.#storedIdentity, this.#topics, this.#offsets, this.#halves, this.#delayState, this.#sequences],

@@ -18,14 +18,14 @@ export function troubleAt(place: string, { message, code }: DiskTrouble): Error 
   return Object.assign(new Error(`${place}: ${message}`), { code });
 }
 
-/** The sentence of the trouble with what to do next, if it is the disk's. */
-export function withNextStep(trouble: DiskTrouble): string {
+/** The sentence of the trouble with what to do next, and what after that, if it is the disk's. */
+export function withNextStep(trouble: DiskTrouble, last = ''): string {
   if (typeof trouble.code !== 'string') return trouble.message;
-  return `${trouble.message}; ${nextStep(trouble)}, then start again`;
+  return `${trouble.message}; ${nextStep(trouble)}${last}`;
 }
 
 function nextStep(trouble: DiskTrouble): string {
-  if (isShortOfFiles(trouble)) return 'let the process open more files (ulimit -n)';
+  if (isShortOfFiles(trouble)) return 'the process may open too few files (ulimit -n): let it open more';
   if (trouble.code === 'EACCES' || trouble.code === 'EPERM' || trouble.code === 'EROFS')
     return 'give its user the right to read and write there';
   if (trouble.code === 'ENOSPC' || trouble.code === 'EDQUOT') return 'make room on the disk';

@@ -1,6 +1,6 @@
 import type { Disk, Steps, Timer, Timers } from '@tallystick/base';
 import type { ChoreError, Chores } from './chores.ts';
-import { isShortOfFiles } from './disk-trouble.ts';
+import { isShortOfFiles, withNextStep } from './disk-trouble.ts';
 import type { GroupBuilder } from './group-builder.ts';
 import type { LogWriter } from './log-writer.ts';
 import type { StoreOptions } from './options.ts';
@@ -135,8 +135,8 @@ export class LogSpace {
       if (error !== undefined) {
         // Nothing has been written while it still stands by.
         if (!isShortOfFiles(error) || !segments.hasReserve)
-          return this.#parts.onFailed(`taking the reserve failed: ${error.message}`);
-        this.#parts.onShortOfFiles(`taking the reserve has to wait: ${error.message}`);
+          return this.#parts.onFailed(`taking the reserve failed: ${withNextStep(error)}`);
+        this.#parts.onShortOfFiles(`taking the reserve has to wait: ${withNextStep(error)}`);
         this.#reserveTimer = this.#parts.timers.after(this.#parts.options.fullRetryMs, () => {
           this.#reserveTimer = undefined;
           writer.pump();
@@ -152,8 +152,8 @@ export class LogSpace {
     if (this.#isStopped) return;
     const isShort = isShortOfFiles(error);
     if (!isShort && error.code !== 'ENOSPC' && error.code !== 'EDQUOT')
-      return this.#parts.onFailed(`${what} failed: ${error.message}`);
-    if (isShort) this.#parts.onShortOfFiles(`${what} has to wait: ${error.message}`);
+      return this.#parts.onFailed(`${what} failed: ${withNextStep(error)}`);
+    if (isShort) this.#parts.onShortOfFiles(`${what} has to wait: ${withNextStep(error)}`);
     this.#setFull(true, this.#isScarce);
     this.#fullTimer ??= this.#parts.timers.after(this.#parts.options.fullRetryMs, () => {
       this.#fullTimer = undefined;

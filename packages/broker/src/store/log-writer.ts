@@ -1,4 +1,5 @@
 import type { Clock, DiskError, Timer, Timers } from '@tallystick/base';
+import { withNextStep } from './disk-trouble.ts';
 import type { GroupBuilder } from './group-builder.ts';
 import type { Segment } from './segment.ts';
 import { encodeSegmentHeader, SEGMENT_ACTIVE } from './segment-header.ts';
@@ -279,7 +280,7 @@ export class LogWriter {
 
   #fail(what: string, segment: Segment, error: DiskError): void {
     this.stop();
-    this.#owner.failed(`${what} of ${segment.path} failed: ${error.message}`);
+    this.#owner.failed(`${what} of ${segment.path} failed: ${withNextStep(error)}`);
   }
 
   #ended(): void {

@@ -14,6 +14,9 @@ const NEXT_STEP: Record<MarkerName, string> = {
     'check the disk, then remove the file FSYNC_FAILED: the next start writes everything after the last checkpoint again',
 };
 
+/** What is left to do, after its cause, when a store has failed. */
+export const AFTER_FAILURE = 'then remove the file FSYNC_FAILED from the data folder and start again';
+
 export function* writeMarker(disk: Disk, name: MarkerName, facts: Readonly<Record<string, unknown>>): Steps<void> {
   const file = yield* call<DiskFile>((done) => disk.open(name, 'create', done));
   const text = Buffer.from(`${JSON.stringify({ ...facts, next: NEXT_STEP[name] }, undefined, 2)}\n`, 'utf8');

@@ -6,11 +6,12 @@ import { baseName } from './segment-header.ts';
  * durable when the steps end.
  */
 
-/** Moves the file of the segment at `base`, which nobody has open. */
-export function* moveSegmentAside(disk: Disk, path: string, base: number): Steps<void> {
+/** Moves the file of the segment at `base`, which nobody has open; what it is called now. */
+export function* moveSegmentAside(disk: Disk, path: string, base: number): Steps<string> {
   const target = yield* freeName(disk, `${baseName(base)}.segment`);
   yield* call((done) => disk.rename(path, target, done));
   yield* call((done) => disk.syncFolder('quarantine', done));
+  return target;
 }
 
 /** Copies bytes of a file, which stays as it is; `position`: what address in the log they have. */

@@ -1,5 +1,5 @@
 import { attempt, call, type Clock, type Disk, type DiskError, type DiskFile, type Steps } from '@tallystick/base';
-import { troubleAt, withNextStep } from './disk-trouble.ts';
+import { troubleAt } from './disk-trouble.ts';
 import { inspectRest } from './log-scan.ts';
 import { AHEAD_AT_WORK, ScanRing } from './log-window.ts';
 import { moveSegmentAside } from './quarantine.ts';
@@ -14,6 +14,7 @@ import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_PREPARED, segmentPat
 export class Segments {
   readonly #disk: Disk;
   readonly #clock: Clock;
+  readonly #onMovedAside: (sentence: string) => void;
   readonly #list: Segment[] = [];
   readonly segmentBytes: number;
   readonly reserveBytes: number;
@@ -24,9 +25,10 @@ export class Segments {
   unreadBase = -1;
   hasReserve = false;
 
-  constructor(disk: Disk, clock: Clock, segmentBytes: number, reserveBytes: number) {
+  constructor(disk: Disk, clock: Clock, segmentBytes: number, reserveBytes: number, onMovedAside: (sentence: string) => void) {
     this.#disk = disk;
     this.#clock = clock;
+    this.#onMovedAside = onMovedAside;
     this.segmentBytes = segmentBytes;
     this.reserveBytes = Math.min(reserveBytes, segmentBytes);
   }
@@ -129,7 +131,10 @@ export class Segments {
     }
     yield* attempt((done) => file.close(done));
     // Nothing of ours can be in it. What is, nobody throws away.
-    if (!isEmpty) yield* moveSegmentAside(this.#disk, segmentPath(base), base);
+    if (!isEmpty) {
+      const target = yield* moveSegmentAside(this.#disk, segmentPath(base), base);
+      this.#onMovedAside(`${segmentPath(base)}, ${MADE_AHEAD}, held bytes that the log never wrote; it was moved to ${target}`);
+    }
     return undefined;
   }
 
@@ -181,9 +186,10 @@ export class Segments {
 }
 
 function unusable(base: number, act: string, trouble: DiskError): Error {
-  const place = `${segmentPath(base)}, made ahead for the log to go on in, cannot be ${act}`;
-  return troubleAt(place, { message: withNextStep(trouble), code: trouble.code });
+  return troubleAt(`${segmentPath(base)}, ${MADE_AHEAD}, cannot be ${act}`, trouble);
 }
+
+const MADE_AHEAD = 'made ahead for the log to go on in';
 
 /** Names in `log/` that are no segments. */
 export const TEMPORARY = 'preparing';

@@ -65,6 +65,8 @@ export interface StoreSignals {
   full(isFull: boolean): void;
   /** Something of the store's waits because the process may open no more files; said at each try. */
   shortOfFiles?(sentence: string): void;
+  /** A file of the log held what nobody wrote; it was kept in `quarantine/` for a person to look at. */
+  movedAside?(sentence: string): void;
   /** A write, a sync or a read of the log has returned: what waits for the disk may look again. */
   progress?(): void;
 }

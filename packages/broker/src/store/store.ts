@@ -10,7 +10,7 @@ import { IndexCache } from './index-cache.ts';
 import { Interests } from './interests.ts';
 import { LogReader } from './log-reader.ts';
 import { LogWriter } from './log-writer.ts';
-import { writeMarker } from './markers.ts';
+import { AFTER_FAILURE, writeMarker } from './markers.ts';
 import { storeOptions, type GivenStoreOptions, type StoreOptions } from './options.ts';
 import { QueueReader } from './queue-reader.ts';
 import type { QueueRef } from './queue-ref.ts';
@@ -114,7 +114,9 @@ export class Store {
     this.#readers = derived.filter((part) => part.records === 'all');
     this.#interests = new Interests(this.#readers);
     this.#storeHost = settings.storeHost ?? LOCAL_HOST;
-    this.#segments = new Segments(ports.disk, ports.clock, options.segmentBytes, options.reserveBytes);
+    this.#segments = new Segments(ports.disk, ports.clock, options.segmentBytes, options.reserveBytes, (sentence) =>
+      signals.movedAside?.(sentence),
+    );
     const isPooled = options.transientStorePoolEnable;
     const blockBytes = Math.min(isPooled ? options.transientStorePoolBufferBytes : options.blockBytes, options.segmentBytes);
     this.#tail = new Tail(blockBytes, options.tailBytes, isPooled ? options.transientStorePoolSize : undefined);
@@ -202,7 +204,9 @@ export class Store {
         if (error === undefined) return done(undefined, this.#start(recovered));
         this.#state = 'closed';
         done(
-          error instanceof StoreError ? error : new StoreError('io', `the store cannot be opened: ${withNextStep(error)}`),
+          error instanceof StoreError
+            ? error
+            : new StoreError('io', `the store cannot be opened: ${withNextStep(error, ', then start again')}`),
           undefined as never,
         );
       },
@@ -492,7 +496,7 @@ export class Store {
   #fail(reason: string): void {
     if (this.#state === 'failed' || this.#state === 'closed') return;
     this.#state = 'failed';
-    this.#failure = reason;
+    this.#failure = `${reason}; ${AFTER_FAILURE}`;
     this.#writer.stop();
     this.#housekeeping.stop(() => {});
     if (this.#timeoutTimer !== undefined) this.#ports.timers.cancel(this.#timeoutTimer);
@@ -509,10 +513,10 @@ export class Store {
     );
     for (const waiters of [this.#waitBuffered, this.#waitWritten, this.#waitDurable])
       waiters.releaseTo(Number.POSITIVE_INFINITY, 'failed');
-    this.#signals.failed(reason);
+    this.#signals.failed(this.#failure);
     const closing = this.#closing;
     this.#closing = undefined;
-    if (closing !== undefined) this.#release(() => closing(new StoreError('io', reason)));
+    if (closing !== undefined) this.#release(() => closing(new StoreError('io', this.#failure)));
   }
 
   // How busy the disk is.

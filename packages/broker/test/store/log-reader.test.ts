@@ -20,7 +20,7 @@ it('consumers of sixteen queues who are up to 24 MiB apart have the disk read on
       done(undefined, into.length);
     },
   } as unknown as DiskFile;
-  const segments = new Segments({} as Disk, {} as Clock, segmentBytes, segmentBytes);
+  const segments = new Segments({} as Disk, {} as Clock, segmentBytes, segmentBytes, () => {});
   const segment = new Segment(0, segmentBytes, file);
   segment.writtenEnd = segment.end;
   segments.add(segment);

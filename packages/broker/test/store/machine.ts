@@ -51,7 +51,8 @@ export class Machine {
   readonly arrived: { topic: string; queueId: number; maxOffset: number }[] = [];
   readonly failures: string[] = [];
   readonly fullSignals: boolean[] = [];
-  shortOfFiles = 0;
+  readonly shortOfFiles: string[] = [];
+  readonly movedAside: string[] = [];
   #boots = 0;
 
   constructor(
@@ -77,7 +78,8 @@ export class Machine {
         void this.arrived.push({ topic: queue.topic, queueId: queue.queueId, maxOffset }),
       failed: (reason: string) => void this.failures.push(reason),
       full: (isFull: boolean) => void this.fullSignals.push(isFull),
-      shortOfFiles: () => void this.shortOfFiles++,
+      shortOfFiles: (sentence: string) => void this.shortOfFiles.push(sentence),
+      movedAside: (sentence: string) => void this.movedAside.push(sentence),
     };
     this.store = new Store(
       { disk: this.disk.mount(process), clock, timers, turn, random },

@@ -121,6 +121,11 @@ describe('R1: a store that was closed starts at once', () => {
     expect(machine.disk.contents(NEXT).subarray(4096).equals(made.subarray(4096))).toBe(true);
     const aside = `quarantine/${NEXT.slice('log/'.length)}.segment-1`;
     expect(machine.disk.has(aside)).toBe(trouble === 'junk');
+    expect(machine.movedAside).toEqual(
+      trouble === 'junk'
+        ? [`${NEXT}, made ahead for the log to go on in, held bytes that the log never wrote; it was moved to ${aside}`]
+        : [],
+    );
     if (trouble === 'junk') expect(machine.disk.contents(aside).subarray(4096).equals(made.subarray(4096))).toBe(false);
     fill(machine, 40, 20);
     machine.powerCut(0);

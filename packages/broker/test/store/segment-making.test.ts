@@ -31,7 +31,7 @@ function notedDisk(): { disk: Disk; log: string[]; first: number[] } {
 
 it('a file of the log is made in few writes, for each takes a turn of the loop, and synced every 8 MiB', () => {
   const { disk, log, first } = notedDisk();
-  const segments = new Segments(disk, new ManualTime(), 21 * MIB, MIB);
+  const segments = new Segments(disk, new ManualTime(), 21 * MIB, MIB, () => {});
   run(
     () => segments.prepare(0),
     (error) => log.push(error === undefined ? 'made' : error.message),

@@ -136,8 +136,10 @@ describe('a process with too many open files', () => {
     // Even what settles earlier promises has to wait for the reserve; it is not refused for ever.
     const settled = Array.from({ length: 60 }, (_, n) => machine.append('orders', 0, body(n), { mayUseReserve: true }));
     machine.run(3000);
-    expect(machine.shortOfFiles).toBeGreaterThan(2);
-    expect(machine.shortOfFiles).toBeLessThan(100);
+    expect(machine.shortOfFiles.length).toBeGreaterThan(2);
+    expect(machine.shortOfFiles.length).toBeLessThan(100);
+    for (const sentence of machine.shortOfFiles)
+      expect(sentence).toMatch(/has to wait: .*; the process may open too few files \(ulimit -n\): let it open more$/);
     machine.disk.onCall = undefined;
     machine.until(() => settled.every((one) => one.outcome !== 'waiting') && !machine.store.info().isFull);
     accepted += settled.filter((one) => one.outcome === 'ok').length;
@@ -160,7 +162,7 @@ describe('a process with too many open files', () => {
     };
     for (let n = 0; n < 60; n++) machine.append('orders', 0, body(n));
     machine.run(5000);
-    expect(machine.shortOfFiles).toBeGreaterThan(2);
+    expect(machine.shortOfFiles.length).toBeGreaterThan(2);
     expect(opened).toBeLessThanOrEqual(1);
     machine.disk.onCall = undefined;
     machine.run(5000);
@@ -190,6 +192,9 @@ describe('an index file', () => {
   });
 });
 
+/** The start would refuse, so the sentence of a failure says what to do first. */
+const AFTER = 'then remove the file FSYNC_FAILED from the data folder and start again';
+
 describe('a failing disk', () => {
   it.each(['EIO', 'ENOSPC'])('a write into a prepared segment that fails with %s ends all appends for ever', (code) => {
     const machine = new Machine(4);
@@ -199,7 +204,10 @@ describe('a failing disk', () => {
     const waiting = [machine.append('orders', 0, body(1)), machine.append('orders', 0, body(2), { level: 'synced' })];
     machine.until(() => waiting.every(({ outcome }) => outcome !== 'waiting'));
     expect(waiting.map(({ outcome }) => outcome)).toEqual(['failed', 'failed']);
-    expect(machine.failures).toEqual([expect.stringMatching(`write of log/0+ failed: ${code}`)]);
+    const step = code === 'EIO' ? 'check the disk' : 'make room on the disk';
+    expect(machine.failures).toEqual([
+      expect.stringMatching(new RegExp(`^write of log/0+ failed: ${code}.*; ${step}; ${AFTER}$`)),
+    ]);
     machine.disk.onCall = undefined;
     expect(machine.append('orders', 0, 'later').outcome).toBe('failed');
     expect(machine.store.together(100, true, () => {})).toBe('failed');
