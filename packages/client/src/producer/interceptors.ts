@@ -9,7 +9,11 @@ import type { SendDone } from './producer-batch.ts';
 import type { SendReceipt } from './receipt.ts';
 import type { ProducerRecord } from './record.ts';
 
-/** Where a record went: its receipt, or, when the send failed, as much as was known; −1 for what was not. */
+/**
+ * Where a record went: its receipt, or, when the send failed, as much as was known; −1 for what was not. `queueId`: the one it named,
+ * else the one that was chosen, by its key also when its body was too large (if the topic's route was known); a body too large is refused
+ * before a partitioner is asked, and one without a key goes nowhere.
+ */
 export interface SendPlace {
   readonly topic: string;
   readonly queueId: number;

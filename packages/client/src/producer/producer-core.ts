@@ -321,11 +321,11 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
     const isPlain = this.#isPlain;
     this.#admitted++;
     if (this.#closing) return this.#refuse(done, fail('CLOSED'));
-    const error = this.#fault(record, marks, isPlain);
+    const error = this.#fault(record, marks, isPlain, followed);
     if (error !== undefined) return this.#refuse(done, error);
     let ready = record as ProducerRecord;
     if (!isPlain) {
-      const serialized = this.#serialize(record, marks);
+      const serialized = this.#serialize(record, marks, followed);
       if (serialized instanceof Error) return this.#refuse(done, serialized);
       // Serializers are the user's code.
       if (this.#closing) return this.#refuse(done, fail('CLOSED'));
@@ -353,25 +353,54 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
   }
 
   /** What is wrong with a record; one that is right is prepared for the batch if it can be. Programs without types hand in anything. */
-  #fault(record: ProducerRecord<unknown, unknown>, marks: SendMarks | undefined, isPlain: boolean): SendError | undefined {
+  #fault(
+    record: ProducerRecord<unknown, unknown>,
+    marks: SendMarks | undefined,
+    isPlain: boolean,
+    followed: FollowedSend | undefined,
+  ): SendError | undefined {
     try {
       const fault = shapeFault(record, marks, isPlain);
       if (fault !== undefined) return fail('ILLEGAL_RECORD', fault);
-      return isPlain ? this.#encoder.prepare(record as ProducerRecord, marks) : undefined;
+      if (!isPlain) return undefined;
+      const error = this.#encoder.prepare(record as ProducerRecord, marks);
+      if (error?.code === 'RECORD_TOO_LARGE') this.#tellQueue(record as ProducerRecord, followed);
+      return error;
     } catch (thrown) {
       return fail('ILLEGAL_RECORD', 'headers, tag, id or delayLevel is of the wrong kind', thrown);
     }
   }
 
+  /**
+   * Interceptors hear where the key of a record too large would have brought it, as in Kafka, which chooses first. The partitioner of a
+   * user is not asked.
+   */
+  #tellQueue(record: ProducerRecord, followed: FollowedSend | undefined): void {
+    const topic = this.#topics.get(record.topic);
+    if (followed === undefined || followed.queueId >= 0 || this.#partitioner !== undefined || topic?.routed !== true) return;
+    followed.queueId = this.#ofKey(topic, record)?.queueId ?? -1;
+  }
+
+  /** The queue that the key of the record just prepared chooses. */
+  #ofKey(topic: TopicLanes, record: ProducerRecord): Lane | undefined {
+    const encoder = this.#encoder;
+    if (!encoder.hasKey || this.#keys === 'ignored') return undefined;
+    return this.#keys === 'murmur2' ? topic.ofKey(encoder.keyHash) : topic.ofJavaHash(record.key!);
+  }
+
   /** The record as it will travel, checked and prepared for the batch. */
-  #serialize(record: ProducerRecord<unknown, unknown>, marks: SendMarks | undefined): ProducerRecord | SendError {
+  #serialize(
+    record: ProducerRecord<unknown, unknown>,
+    marks: SendMarks | undefined,
+    followed: FollowedSend | undefined,
+  ): ProducerRecord | SendError {
     let serialized: ProducerRecord | SendError;
     try {
       serialized = this.#serialization.serialize(record);
     } catch (thrown) {
       return fail('ILLEGAL_RECORD', 'headers are of the wrong kind', thrown);
     }
-    return serialized instanceof Error ? serialized : (this.#fault(serialized, marks, true) ?? serialized);
+    return serialized instanceof Error ? serialized : (this.#fault(serialized, marks, true, followed) ?? serialized);
   }
 
   /** Chooses a queue for the record just prepared and appends it there; `send`: the record has waited for memory. */
@@ -399,11 +428,10 @@ export class ProducerCore implements SenderOwner, TopicsOwner, RoomOwner {
       if (send === undefined ? this.#closing : send.line !== this.#room.memory)
         return send === undefined ? fail('CLOSED') : 'gone';
       if (admitted !== this.#admitted) {
-        const error = this.#fault(record, marks, true);
+        const error = this.#fault(record, marks, true, undefined);
         if (error !== undefined) return error;
       }
-    } else if (encoder.hasKey && this.#keys !== 'ignored')
-      lane = this.#keys === 'murmur2' ? topic.ofKey(encoder.keyHash) : topic.ofJavaHash(record.key!);
+    } else if (encoder.hasKey && this.#keys !== 'ignored') lane = this.#ofKey(topic, record);
     else {
       lane = topic.next(encoder.boundBytes);
       isFree = true;

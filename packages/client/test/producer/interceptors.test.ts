@@ -117,6 +117,49 @@ describe('interceptors', () => {
     expect(told.times).toBe(1);
   });
 
+  it.each([
+    ['that its key chooses', { key: 'k2' }, {}],
+    ['that its key chooses by the hash of Java', { key: 'k2' }, { keyHash: 'java' }],
+    [
+      'that its serialized key chooses',
+      { key: 2 },
+      { keySerializer: { serialize: (_topic: string, _headers: unknown, key: unknown) => Buffer.from(`k${String(key)}`) } },
+    ],
+    ['that it names', { key: 'k2', queueId: 6 }, {}],
+    ['of none without a key', {}, {}, -1],
+    ['of none when keys do not count', { key: 'k2' }, { partitionerIgnoreKeys: true }, -1],
+    ['of none when a partitioner chooses, which is not asked', { key: 'k2' }, { partitioner: 'throws' }, -1],
+  ])('hear with a body that is too large of the queue %s', (_, record, options, wanted?: number) => {
+    const stage = stageWith({ t: 8 });
+    const heard: number[] = [];
+    let asked = 0;
+    const partition = (): number => {
+      asked++;
+      return 3;
+    };
+    const producer = stage.client().producer({
+      ...(options as object),
+      ...('partitioner' in options ? { partitioner: { partition } } : {}),
+      maxMessageBytes: 10,
+      interceptors: [{ onSendError: ({ queueId }) => void heard.push(queueId) }],
+    });
+    const small = send(producer, { topic: 't', value: 'v', ...record });
+    stage.time.settle();
+    const askedBefore = asked;
+    send(producer, { topic: 't', value: 'v'.repeat(11), ...record });
+    expect(heard).toEqual([wanted ?? small.receipt!.queueId]);
+    expect(asked).toBe(askedBefore);
+  });
+
+  it('hear of no queue while the route of the topic is not known', () => {
+    const stage = stageWith({ t: 8 });
+    const heard: number[] = [];
+    const interceptors = [{ onSendError: ({ queueId }: SendPlace) => void heard.push(queueId) }];
+    const producer = stage.client().producer({ maxMessageBytes: 10, interceptors });
+    send(producer, { topic: 't', key: 'k2', value: 'v'.repeat(11) });
+    expect(heard).toEqual([-1]);
+  });
+
   it('without onSendError hear of every failure by onAcknowledgement', () => {
     const stage = stageWith({ t: 1 });
     const heard: string[] = [];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bodies, send, stageWith, warmUp } from './sent.ts';
+import { SENDS, bodies, send, stageWith, warmUp } from './sent.ts';
 
 const ROUTE = 105;
 
@@ -35,22 +35,25 @@ describe('the wait for a route', () => {
 
   it('leaves only its rest for the wait for memory', () => {
     const stage = stageWith({ t: 1, u: 1 });
-    const producer = stage.client().producer({ bufferMemoryBytes: 1024, batchSizeBytes: 1024, maxBlockMs: 1000 });
+    const producer = stage.client().producer({ bufferMemoryBytes: 1024, batchSizeBytes: 1024, maxBlockMs: 2000 });
     warmUp(stage, producer, 'u');
-    stage.broker.script = (code, ask) =>
-      code === ROUTE && ask.fields.get('topic') === 't' && stage.time.monotonic() < 700
-        ? { code: 1 }
-        : code === 310 || code === 320
-          ? 'silent'
-          : 'ok';
+    let isKnown = false;
+    stage.broker.script = (code, ask) => {
+      if (code === ROUTE && ask.fields.get('topic') === 't' && !isKnown) return { code: 1 };
+      return SENDS.includes(code) ? 'silent' : 'ok';
+    };
     send(producer, { topic: 'u', value: 'holds all memory' });
     stage.time.settle();
     const told = send(producer, { topic: 't', value: 'v' });
-    stage.time.advance(999);
-    expect(told.times).toBe(0);
+    const waitsFor = (): (string | undefined)[] => producer.inspect().waiting.map(({ reason }) => reason);
+    stage.time.advance(500);
+    expect(waitsFor()).toEqual(['route']);
+    isKnown = true;
+    stage.time.advance(1499);
+    expect([told.times, waitsFor()]).toEqual([0, ['memory']]);
     stage.time.advance(2);
     expect(told.error).toMatchObject({ code: 'BUFFER_EXHAUSTED', outcome: 'unavailable', retry: 'later' });
-    expect(told.error!.message).toMatch(/1000 ms \(maxBlockMs\), \d+ bytes of 1024 \(bufferMemoryBytes\)/);
+    expect(told.error!.message).toMatch(/2000 ms \(maxBlockMs\), \d+ bytes of 1024 \(bufferMemoryBytes\)/);
   });
 
   it('does not keep a send behind one of another topic', () => {

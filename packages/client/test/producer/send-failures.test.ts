@@ -62,7 +62,10 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     },
   },
   'key, tag, headers or body cannot be a message': { record: { tag: 'a||b' } },
-  'the body is longer than maxMessageBytes': { options: { maxMessageBytes: 10 }, record: { value: 'v'.repeat(11) } },
+  'the body is longer than maxMessageBytes; no partitioner is asked': {
+    options: { maxMessageBytes: 10 },
+    record: { value: 'v'.repeat(11) },
+  },
   'the partitioner throws or gives no index': {
     options: { partitioner: { partition: ({ value }) => (value === 'v' ? -1 : 0) } },
   },
