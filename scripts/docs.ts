@@ -40,7 +40,7 @@ const options = (): string =>
       given: '`inbox.handle(type, handler, { … })`; the first two are also those of `locks.with(name, { … }, fn)`.',
       table: reliable.HANDLER_OPTIONS,
     },
-    { title: 'Calls', given: '`createCalls({ … })`.', table: reliable.CALL_OPTIONS },
+    { title: 'Calls', given: '`createCalls(db, { … })`.', table: reliable.CALL_OPTIONS },
     { title: 'RabbitMQ transport', given: '`rabbitTransport({ connect, … })`.', table: reliable.RABBIT_TRANSPORT_OPTIONS },
     { title: 'RabbitMQ subscriber', given: '`rabbitSubscriber({ connect, … })`.', table: reliable.RABBIT_SUBSCRIBER_OPTIONS },
     { title: 'HTTP transport', given: '`httpTransport({ allow, … })`.', table: reliable.HTTP_TRANSPORT_OPTIONS },

@@ -33,7 +33,7 @@ export const ERRORS = {
     retry: 'never',
   },
   WRONG_DATABASE: {
-    sentence: 'The handle belongs to another database than the one that was handed to createOutbox',
+    sentence: 'The handle belongs to another database than the one that was handed to createOutbox or createCalls',
     retry: 'never',
   },
   NO_TRANSPORT: {
@@ -44,7 +44,7 @@ export const ERRORS = {
   UNKNOWN_TYPE: { sentence: 'No type of message has this name', retry: 'never' },
   BAD_MESSAGE: { sentence: 'The message cannot be stored', retry: 'never' },
   BAD_KEY: { sentence: 'The key cannot be stored', retry: 'never' },
-  DUPLICATE_ID: { sentence: 'A message with this id is in the outbox already', retry: 'never' },
+  DUPLICATE_ID: { sentence: 'A message with this id is in the table already', retry: 'never' },
   FENCED: {
     sentence: 'A check-back has answered rollback for this local transaction; it must not commit any more',
     retry: 'never',

@@ -252,6 +252,7 @@ export type InboxOptions = Options<typeof INBOX_OPTIONS>;
 
 export const CALL_OPTIONS = {
   channel,
+  durability,
   bodyBytesMax: integerOption(4 * 1024 * 1024, 1, 1024 * 1024 * 1024, 'Largest body of a call in bytes.'),
 };
 

@@ -139,7 +139,6 @@ const PREPARE = [
   'relay/postgres-statements.ts',
   'relay/relay-statements.ts',
   // Inserts by key, which read nothing.
-  'call/call.ts',
   'outbox/outbox-statements.ts',
   // A table of the business, by its key.
   'inbox/update-version.ts',

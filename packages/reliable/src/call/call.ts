@@ -4,20 +4,19 @@
  * inside the request would be lost with its process, and one made inside the transaction would hold it open for as long as the other
  * side likes; this one is neither. Its id goes along as `Idempotency-Key`, the same over every repeat.
  *
- * On the wire between table and transport a call is a message: topic = the origin that is called, and two headers that the transport reads.
+ * On the wire between table and transport a call is a message: topic = the origin that is called, and two headers that the transport reads. It is
+ * written as the outbox writes its messages, under the same conditions.
  */
-import { resolveOptions, type Clock, type GivenOptions, type Random } from '@tallystick/base';
-import { systemClock, systemRandom } from '@tallystick/base/node';
+import { resolveOptions, type Clock, type GivenOptions, type Random, type Timers } from '@tallystick/base';
+import { systemClock, systemRandom, systemTimers } from '@tallystick/base/node';
 import { fail } from '../errors.ts';
 import { CALL_OPTIONS } from '../options.ts';
 import { Fields } from '../outbox/fields.ts';
-import { headersText, nameFault } from '../outbox/message.ts';
-import { ID_PATTERN, MessageIds, shardOf } from '../outbox/message-id.ts';
-import { perDialect } from '../sql/dialect.ts';
-import type { Answer, Handle } from '../sql/handles.ts';
-import { performInside, sessionOf, undivided } from '../sql/session.ts';
-import { hole, prepared, type SqlValue, type Steps } from '../sql/statement.ts';
-import { bodyAs, headAs } from '../sql/tables.ts';
+import { nameFault, type CheckedMessage } from '../outbox/message.ts';
+import { ID_PATTERN, MessageIds } from '../outbox/message-id.ts';
+import { Writing } from '../outbox/writing.ts';
+import type { Answer, Database, Handle } from '../sql/handles.ts';
+import { performInside, sessionOf } from '../sql/session.ts';
 import { CALL_METHOD, CALL_URL } from '../transports/http.ts';
 
 export interface CallRequest {
@@ -41,38 +40,49 @@ export interface CallRequest {
 export interface CallSettings extends GivenOptions<typeof CALL_OPTIONS> {
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
+  readonly timers?: Timers | undefined;
 }
 
-export function createCalls(settings: CallSettings = {}): Calls {
-  return new Calls(settings);
+/** The table of calls of a database. Throws NOT_DURABLE as `createOutbox` does. */
+export function createCalls(db: Database, settings: CallSettings = {}): Calls {
+  return new Calls(db, settings);
 }
 
 export class Calls {
-  readonly #channel: string;
   readonly #bodyBytesMax: number;
-  readonly #clock: Clock;
   readonly #ids: MessageIds;
+  readonly #writing: Writing;
 
-  constructor({ clock, random, ...given }: CallSettings) {
-    const { channel, bodyBytesMax } = resolveOptions('calls', CALL_OPTIONS, given);
-    this.#channel = channel;
-    this.#bodyBytesMax = bodyBytesMax;
-    this.#clock = clock ?? systemClock;
-    this.#ids = new MessageIds(this.#clock, random ?? systemRandom());
+  constructor(db: Database, { clock = systemClock, random, timers, ...given }: CallSettings) {
+    const options = resolveOptions('calls', CALL_OPTIONS, given);
+    this.#bodyBytesMax = options.bodyBytesMax;
+    this.#ids = new MessageIds(clock, random ?? systemRandom());
+    const ports = { clock, timers: timers ?? systemTimers({ unref: true }) };
+    this.#writing = new Writing(db, { ...options, table: 'tallystick_call' }, ports);
   }
 
-  /** Records a call in the transaction that is open on `tx`; answers its id. Throws NOT_IN_TRANSACTION, BAD_CALL, DUPLICATE_ID. */
+  /** Asks the database now what the first call would ask: whether it keeps what it commits, and whether the tables are there. */
+  async ready(): Promise<void> {
+    await this.#writing.ready();
+  }
+
+  /**
+   * Records a call in the transaction that is open on `tx`, the handle itself or another connection to the same database; answers its id. Throws
+   * NOT_IN_TRANSACTION, BAD_CALL, DUPLICATE_ID, WRONG_DATABASE, NOT_MIGRATED, and what the database throws; then nothing was written.
+   */
   add<T extends Handle>(tx: T, request: CallRequest): Answer<T, string> {
-    const session = sessionOf(tx);
     const add = (): string | Promise<string> => {
-      const row = this.#rowOf(request);
-      return performInside(session, () => write(session.dialect, row));
+      const session = this.#writing.admit(tx);
+      const call = this.#checked(request);
+      const { id } = call.message;
+      const written = performInside(session, () => this.#writing.write(tx, session, [call]));
+      return written instanceof Promise ? written.then(() => id) : id;
     };
     // On an asynchronous handle even a call that is refused is a rejected promise.
-    return (session.kind === 'sync' ? add() : (async () => add())()) as Answer<T, string>;
+    return (sessionOf(tx).kind === 'sync' ? add() : (async () => add())()) as Answer<T, string>;
   }
 
-  #rowOf(request: CallRequest): CallRow {
+  #checked(request: CallRequest): CheckedMessage {
     const misspelt = FIELDS.fault('a call', request);
     if (misspelt !== undefined) throw fail('BAD_CALL', misspelt);
     const id = request.id ?? this.#ids.next();
@@ -85,23 +95,8 @@ export class Calls {
     const fault = faultOf(request, { id, method, origin, headers, bytes: body.length }, this.#bodyBytesMax);
     if (fault !== undefined) throw fail('BAD_CALL', fault);
     headers.set(CALL_METHOD, method.toUpperCase()).set(CALL_URL, request.url);
-    const now = this.#clock.now();
-    const delayed = notBefore > now;
-    return {
-      head: {
-        id,
-        channel: this.#channel,
-        shard: shardOf(key, id),
-        key: key ?? null,
-        topic: origin!,
-        state: delayed ? 'delayed' : 'waiting',
-        due: delayed ? notBefore : 0,
-        now,
-        bytes: body.length,
-        businessKey: businessKey ?? null,
-      },
-      body: { id, channel: this.#channel, headers: headersText(headers), body },
-    };
+    const message = { id, topic: origin!, key, headers, body };
+    return { message, mode: 'immediate', module: '', businessKey, confirmWithinMs: 0, keepMs: 0, notBefore, delayMs: 0 };
   }
 }
 
@@ -163,55 +158,3 @@ function bytesOf(body: CallRequest['body']): { readonly body: Uint8Array; readon
   if (typeof body === 'string') return { body: Buffer.from(body, 'utf8') };
   return { body: Buffer.from(JSON.stringify(body), 'utf8'), contentType: 'application/json' };
 }
-
-interface CallRow {
-  readonly head: Readonly<
-    Record<'id' | 'channel' | 'shard' | 'key' | 'topic' | 'state' | 'due' | 'now' | 'bytes' | 'businessKey', SqlValue>
-  >;
-  readonly body: Readonly<Record<'id' | 'channel' | 'headers' | 'body', SqlValue>>;
-}
-
-type DialectOf = Parameters<typeof undivided>[0];
-
-function* write(dialect: DialectOf, row: CallRow): Steps<string> {
-  const id = row.head.id as string;
-  try {
-    yield* undivided(dialect, writeBoth(dialect, row));
-  } catch (error) {
-    throw dialect.isTaken(error) ? fail('DUPLICATE_ID', id, error) : error;
-  }
-  return id;
-}
-
-function* writeBoth(dialect: DialectOf, row: CallRow): Steps<void> {
-  const { head, body } = statementsOf(dialect);
-  yield head(row.head);
-  yield body(row.body);
-}
-
-const statementsOf = perDialect(({ build }) => ({
-  head: prepared<keyof CallRow['head']>(
-    build.insertInto(headAs('tallystick_call')).values({
-      id: hole('id'),
-      channel: hole('channel'),
-      shard: hole('shard'),
-      message_key: hole('key'),
-      topic: hole('topic'),
-      tag: null,
-      mode: 'immediate',
-      state: hole('state'),
-      attempts: 0,
-      tries: 0,
-      due_at: hole('due'),
-      created_at: hole('now'),
-      changed_at: hole('now'),
-      body_bytes: hole('bytes'),
-      business_key: hole('businessKey'),
-    }),
-  ),
-  body: prepared<keyof CallRow['body']>(
-    build
-      .insertInto(bodyAs('tallystick_call'))
-      .values({ id: hole('id'), channel: hole('channel'), headers: hole('headers'), body: hole('body') }),
-  ),
-}));

@@ -117,7 +117,8 @@ export class Inbox<R extends Database> {
     this.#clock = clock ?? systemClock;
     this.#timers = timers ?? systemTimers();
     this.#ids = new MessageIds(this.#clock, dice);
-    this.#calls = calls ?? new Calls({ clock, random });
+    const { durability } = this.#options;
+    this.#calls = calls ?? new Calls(db, { durability, clock, random, timers });
     this.#database = new InboxDatabase(db, { databaseAfterMs: this.#options.databaseAfterMs, timers: this.#timers });
     const { consumer, deadKeys } = this.#options;
     this.#table = new InboxTable(this.#database, consumer, deadKeys, this.#clock);

@@ -1,5 +1,5 @@
 /**
- * How messages are written. On PostgreSQL one statement writes head and body, any number of them, in one round trip, and only into the
+ * How messages are written into the outbox, and calls into their table of the same layout. On PostgreSQL one statement writes head and body, any number of them, in one round trip, and only into the
  * database that the outbox was made for; due times are its own clock's. Elsewhere a head and a body are two statements between
  * savepoints, in a process that has the database in its hands (SQLite) or a server that cannot write two tables at once (MySQL).
  */
@@ -7,12 +7,18 @@ import { sql, type RawBuilder } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
 import { perDialect } from '../sql/dialect.ts';
 import { hole, prepared, type Statement, type Often } from '../sql/statement.ts';
+import { bodyAs, headAs } from '../sql/tables.ts';
 import { headersText, type CheckedMessage } from './message.ts';
 import { shardOf } from './message-id.ts';
 
-/** Where a message goes in the tables, beside what it says. */
+export type WrittenTable = 'tallystick_outbox' | 'tallystick_call';
+
+/** Where a message goes, beside what it says. */
 export interface Place {
+  readonly table: WrittenTable;
   readonly channel: string;
+  /** Of the database that it is for; undefined: not known. */
+  readonly identity: string | undefined;
   /** The process's clock, which is the database's where it has none of its own. */
   readonly nowMs: number;
 }
@@ -75,17 +81,22 @@ function valuesOf<Body>(row: CheckedMessage, channel: string, body: Body, identi
 }
 
 /** Head and body of a message as two statements, in this order. */
-export function writeApart(dialect: Dialect, row: CheckedMessage, { channel, nowMs }: Place): readonly Statement[] {
+export function writeApart(dialect: Dialect, row: CheckedMessage, { table, channel, nowMs }: Place): readonly Statement[] {
   const dueAt = row.delayMs > 0 ? nowMs + row.delayMs : row.notBefore;
   const delayed = dueAt > nowMs;
-  const { head, body } = apart(dialect);
+  const { head, body } = apart(dialect)[table];
   const values = valuesOf(row, channel, row.message.body, null);
   return [head({ ...values, state: delayed ? 'delayed' : 'waiting', due: delayed ? dueAt : 0, now: nowMs }), body(values)];
 }
 
-const apart = perDialect(({ build }) => ({
+const apart = perDialect((dialect) => ({
+  tallystick_outbox: apartIn(dialect, 'tallystick_outbox'),
+  tallystick_call: apartIn(dialect, 'tallystick_call'),
+}));
+
+const apartIn = ({ build }: Dialect, table: WrittenTable) => ({
   head: prepared<keyof HeadValues | 'state' | 'due' | 'now'>(
-    build.insertInto('tallystick_outbox').values({
+    build.insertInto(headAs(table)).values({
       id: hole('id'),
       channel: hole('channel'),
       shard: hole('shard'),
@@ -112,23 +123,18 @@ const apart = perDialect(({ build }) => ({
   ),
   body: prepared<'id' | 'channel' | 'headers' | 'body'>(
     build
-      .insertInto('tallystick_outbox_body')
+      .insertInto(bodyAs(table))
       .values({ id: hole('id'), channel: hole('channel'), headers: hole('headers'), body: hole('body') }),
   ),
-}));
+});
 
 /**
  * Heads and bodies in one statement (PostgreSQL); answers one row per message written. None are written unless the database's id is
  * `identity`, where that is known. One message goes as parameters; many as one JSON text, which every driver can send as it is, with
  * bodies in base64 (a third larger; a driver's array of bytes is hexadecimal, twice as large).
  */
-export function writeTogether(
-  dialect: Dialect,
-  rows: readonly CheckedMessage[],
-  channel: string,
-  identity: string | undefined,
-): Statement {
-  const { one, many } = together(dialect);
+export function writeTogether(dialect: Dialect, rows: readonly CheckedMessage[], { table, channel, identity }: Place): Statement {
+  const { one, many } = together(dialect)[table];
   if (rows.length > 1) return many({ items: itemsText(rows, channel), identity: identity ?? null });
   const first = rows[0]!;
   return one(valuesOf(first, channel, first.message.body, identity ?? null));
@@ -183,7 +189,12 @@ const HEAD_COLUMNS = [
   'changed_at',
 ] as const;
 
-const together = perDialect(({ build, now }) => {
+const together = perDialect((dialect) => ({
+  tallystick_outbox: togetherIn(dialect, 'tallystick_outbox'),
+  tallystick_call: togetherIn(dialect, 'tallystick_call'),
+}));
+
+function togetherIn({ build, now }: Dialect, table: WrittenTable) {
   /** Parameters say what they are: some drivers ask the server for a parameter's type and encode by it. */
   const text = (name: string): RawBuilder<string> => sql`cast(${hole(name)} as text)`;
   const number = (name: string): RawBuilder<number> => sql`cast(${hole(name)} as bigint)`;
@@ -204,8 +215,8 @@ const together = perDialect(({ build, now }) => {
         case when ${delay} > 0 then ms + ${delay} when ${notBefore} > ms then ${notBefore} else 0 end, ms, ms`,
     ]);
   };
-  const insertHeads = sql`insert into ${sql.table('tallystick_outbox')} (${sql.join(HEAD_COLUMNS.map((name) => sql.id(name)))})`;
-  const insertBodies = sql`insert into ${sql.table('tallystick_outbox_body')} (id, channel, headers, body)`;
+  const insertHeads = sql`insert into ${sql.table(table)} (${sql.join(HEAD_COLUMNS.map((name) => sql.id(name)))})`;
+  const insertBodies = sql`insert into ${sql.table(bodyAs(table))} (id, channel, headers, body)`;
   const compiled = <Name extends string>(statement: RawBuilder<unknown>, often?: Often) =>
     prepared<Name>({ compile: () => statement.compile(build) }, often);
   const given = (name: string): RawBuilder<never> => sql`${sql.ref(`given.${name}`)}`;
@@ -231,7 +242,7 @@ const together = perDialect(({ build, now }) => {
       select id from head`,
     ),
   };
-});
+}
 
 /** Whether one statement may write to several tables. */
 export function canWriteTogether({ name }: Dialect): boolean {

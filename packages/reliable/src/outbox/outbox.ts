@@ -1,6 +1,6 @@
 /**
  * The outbox (local message table): a message is a row of the same transaction as the business change, so both are committed or
- * neither. This file records; the relay triggers, sweeps and settles. Promises: a message added and committed is pushed until a
+ * neither. This file says what is recorded, `writing.ts` how; the relay triggers, sweeps and settles. Promises: a message added and committed is pushed until a
  * broker confirms it (or its consumer, where its type asks for that) or a person decides; one whose transaction is rolled back never
  * leaves; when `add` throws, nothing of the message was written. Volatile messages are the exception that their name says. Leaves to
  * others: the transaction itself, and telling duplicates apart (the receiver's inbox).
@@ -19,10 +19,9 @@ import { systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick
 import { fail } from '../errors.ts';
 import { OUTBOX_OPTIONS } from '../options.ts';
 import { connectionsOf, type Connections } from '../sql/connections.ts';
-import { assertDurable, durably } from '../sql/durability.ts';
-import type { Answer, Database, Handle, SyncHandle, TransactionOf } from '../sql/handles.ts';
+import type { Answer, Database, Handle, TransactionOf } from '../sql/handles.ts';
 import { atomically, perform, performInside, sessionOf, undivided, type Session } from '../sql/session.ts';
-import { run, type Steps } from '../sql/statement.ts';
+import type { Steps } from '../sql/statement.ts';
 import { transaction } from '../sql/transaction.ts';
 import type { AddTrace, Telemetry } from '../telemetry/telemetry.ts';
 import type { Delivery, OutgoingMessage, PublishOutcome, Receipt, Transport } from '../transports/transport.ts';
@@ -40,11 +39,10 @@ import { checked, typeOf, type CheckedMessage } from './message.ts';
 import { MessageIds } from './message-id.ts';
 import type { GuaranteeOf, Guarantee, MessageId, MessageTypes, NewMessage, NewMessageOf } from './message-types.ts';
 import { lostAlarm, type OutboxAlarm } from './outbox-alarm.ts';
-import { canWriteTogether, writeApart, writeTogether } from './outbox-statements.ts';
-import { isMissing, Readiness } from './readiness.ts';
-import { refuseElsewhere } from './refuse-elsewhere.ts';
+import { canWriteTogether } from './outbox-statements.ts';
 import { statusSteps, type StatusAnswer, type StatusQuestion } from './status.ts';
 import { lostLine, VolatileQueue, type Lost, type VolatileCounters } from './volatile.ts';
+import { Writing } from './writing.ts';
 
 export interface OutboxSettings<Types extends MessageTypes = MessageTypes> extends GivenOptions<typeof OUTBOX_OPTIONS> {
   /** The types of message there are, by name; a message of another type is refused then. Made with `msg<Payload>({ … })`. */
@@ -97,7 +95,7 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   readonly #ids: MessageIds;
   readonly #ports: { readonly turn: Turn; readonly timers: Timers };
   readonly #writers = new WeakMap<object, OutboxWriter<Handle>>();
-  readonly #readiness: Readiness;
+  readonly #writing: Writing;
   readonly #volatile: VolatileQueue | undefined;
   readonly #confirmations: ConfirmationCounters = {
     confirmed: 0,
@@ -122,9 +120,8 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     this.#clock = clock ?? systemClock;
     this.#ids = new MessageIds(this.#clock, random ?? systemRandom());
     this.#ports = { turn: turn ?? systemTurn(), timers: timers ?? systemTimers({ unref: true }) };
-    const durable = this.#options.durability === 'require';
-    if (durable && sessionOf(db).kind === 'sync') assertDurable(db as SyncHandle);
-    this.#readiness = new Readiness(db, durable, this.#ports.timers);
+    const order = { ...this.#options, table: 'tallystick_outbox' } as const;
+    this.#writing = new Writing(db, order, { clock: this.#clock, timers: this.#ports.timers });
     const lost = (one: Lost): void => this.#lost(one);
     // What waits in memory keeps the process alive until it has left or is told lost.
     const ports = {
@@ -144,17 +141,14 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
 
   /** Asks the database now what the first message would ask: whether it keeps what it commits, and whether the tables are there. */
   async ready(): Promise<void> {
-    if (sessionOf(this.#db).kind === 'async') await this.#readiness.ask();
+    await this.#writing.ready();
   }
 
   /** The outbox inside a transaction that is open on `tx`: the handle itself, or another connection to the same database. */
   in<T extends Handle>(tx: T): OutboxWriter<T, Types> {
     let writer = this.#writers.get(tx);
     if (writer === undefined) {
-      const session = sessionOf(tx);
-      if ((tx as unknown) !== this.#db) refuseElsewhere(sessionOf(this.#db), session);
-      if (session.kind === 'sync' && this.#options.durability === 'require') assertDurable(tx as SyncHandle);
-      writer = this.#writer(tx, session);
+      writer = this.#writer(tx, this.#writing.admit(tx));
       this.#writers.set(tx, writer);
     }
     return writer as unknown as OutboxWriter<T, Types>;
@@ -219,9 +213,8 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
 
   #writer(tx: Handle, session: Session): OutboxWriter<Handle> {
     const afterCommit = new AfterCommit(session, this.#ports, () => this.#wake());
-    const guarded = (tx as unknown) !== this.#db;
     const addAll = (messages: readonly NewMessage[]): readonly string[] | Promise<readonly string[]> =>
-      this.#addAll(session, afterCommit, guarded, messages);
+      this.#addAll(tx, session, afterCommit, messages);
     const first = (ids: readonly string[]): string => ids[0]!;
     const add =
       session.kind === 'sync'
@@ -233,9 +226,9 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   }
 
   #addAll(
+    tx: Handle,
     session: Session,
     afterCommit: AfterCommit,
-    guarded: boolean,
     messages: readonly NewMessage[],
   ): readonly string[] | Promise<readonly string[]> {
     const { manyMax } = this.#options;
@@ -255,7 +248,7 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
       let whole = false;
       // Before anything is written, because it may refuse.
       if (volatile !== undefined) whenCommitted(session, () => (whole ? fleeting : []), volatile);
-      if (stored.length > 0) yield* this.#write(session, stored, guarded);
+      if (stored.length > 0) yield* this.#writing.write(tx, session, stored);
       whole = true;
     };
     const written = (): readonly string[] => {
@@ -282,32 +275,6 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
   #checked(given: NewMessage): CheckedMessage {
     const type = typeOf(given.type, this.#settings.messages);
     return checked(given, type, given.id ?? this.#ids.next(), this.#options);
-  }
-
-  *#write(session: Session, rows: readonly CheckedMessage[], guarded: boolean): Steps<void> {
-    const { dialect } = session;
-    const { channel } = this.#options;
-    const nowMs = this.#clock.now();
-    if (session.kind === 'async' && !this.#readiness.known) {
-      yield { call: () => this.#readiness.askBriefly() };
-      // Where that got no connection of its own, the settings are looked at on this one.
-      if (this.#options.durability === 'require') yield* durably(this.#db, dialect);
-    }
-    const identity = guarded ? this.#readiness.identity : undefined;
-    if (guarded) yield* this.#readiness.guard(session, rows[0]!.message.id);
-    try {
-      if (!canWriteTogether(dialect)) {
-        yield* undivided(dialect, all(rows.flatMap((row) => writeApart(dialect, row, { channel, nowMs }))));
-        return;
-      }
-      const { rows: heads } = yield* run(writeTogether(dialect, rows, channel, identity));
-      if (heads.length === rows.length) return;
-    } catch (error) {
-      const seen = rows.map(({ message }) => message.id).slice(0, NAMED_MAX);
-      if (dialect.isTaken(error)) throw fail('DUPLICATE_ID', seen.join(', '), error);
-      throw isMissing(error) ? fail('NOT_MIGRATED', (error as Error).message, error) : error;
-    }
-    throw fail('WRONG_DATABASE', `the outbox's is ${identity}`);
   }
 
   #volatileQueue(): VolatileQueue {
@@ -385,13 +352,6 @@ function alone(name: string, call: () => void): void {
       'TallystickOutbox',
     );
   }
-}
-
-/** Ids that an error names. */
-const NAMED_MAX = 5;
-
-function* all(statements: Iterable<ReturnType<typeof writeTogether>>): Steps<void> {
-  for (const statement of statements) yield statement;
 }
 
 function traced(telemetry: Telemetry, message: OutgoingMessage): AddTrace {

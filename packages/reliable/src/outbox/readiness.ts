@@ -17,7 +17,7 @@ import { asTextOrNull } from '../sql/values.ts';
 import { canWriteTogether } from './outbox-statements.ts';
 
 export class Readiness {
-  /** Of the database that the outbox was made for; undefined while it is not known. */
+  /** Of the database that is written to; undefined while it is not known. */
   identity: string | undefined;
   readonly #db: Database;
   readonly #durable: boolean;
@@ -72,7 +72,7 @@ export class Readiness {
 
   /**
    * Looks where the transaction of an asynchronous handle is, by a question on its own connection, once; unless the statement that writes can look
-   * itself. Throws WRONG_DATABASE. Before it is known which database is the outbox's, that cannot be waited for, since the transaction may
+   * itself. Throws WRONG_DATABASE. Before it is known which database is meant, that cannot be waited for, since the transaction may
    * hold the only connection there is: then it is compared as soon as it is known, and a difference is a warning of the process.
    */
   *guard(session: Session, id: string): Steps<void> {
@@ -82,13 +82,13 @@ export class Readiness {
     if (database === undefined) return;
     if (!this.#known) this.#early.set(database, this.#early.get(database) ?? id);
     else if (this.identity !== undefined && database !== this.identity)
-      throw fail('WRONG_DATABASE', `the outbox's is ${this.identity}`);
+      throw fail('WRONG_DATABASE', `that one is ${this.identity}`);
   }
 
   #compareEarly(): void {
     for (const [database, id] of this.#early) {
       if (database === this.identity) continue;
-      const where = `database ${database}, and the outbox's is ${this.identity}`;
+      const where = `database ${database}, and is for ${this.identity}`;
       process.emitWarning(`WRONG_DATABASE: message ${id}, and perhaps more, was added to ${where}`, 'TallystickOutbox');
     }
     this.#early.clear();

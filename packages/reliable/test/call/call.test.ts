@@ -12,7 +12,7 @@ async function world(backend: (typeof both)[number]) {
   connection.raw.exec('pragma journal_mode=wal');
   await migrate(connection.handle, { nowMs: time.now() });
   setTime(path, time);
-  const calls = createCalls({ clock: time, random: seededRandom(1) });
+  const calls = createCalls(connection.handle, { clock: time, random: seededRandom(1) });
   const add = async (request: CallRequest): Promise<string> =>
     transaction(connection.handle, (tx: Handle) => calls.add(tx, request) as unknown) as Promise<string>;
   return { ...connection, path, time, calls, add };
@@ -79,6 +79,13 @@ describe.each(both)('a call recorded on $name', (backend) => {
       { id, state: 'delayed', due_at: here.time.now() + 1000, business_key: 'order 7' },
     ]);
     expect(await codeOf(() => here.add({ url: 'https://bank.example/', id }))).toBe('DUPLICATE_ID');
+  });
+
+  test('is refused where the tables are missing, by what has to be done', async () => {
+    const { handle } = connect(backend, databasePath());
+    const calls = createCalls(handle);
+    const adding = (): unknown => transaction(handle, (tx: Handle) => calls.add(tx, { url: 'https://bank.example/' }) as unknown);
+    expect(await codeOf(adding)).toBe('NOT_MIGRATED');
   });
 
   test.each<[string, Partial<CallRequest>]>([

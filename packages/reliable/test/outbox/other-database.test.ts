@@ -2,7 +2,7 @@ import { copyFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { expect, onTestFinished, test } from 'vitest';
-import { createOutbox, migrate, transaction, type AsyncHandle, type Handle } from '../../src/index.ts';
+import { createCalls, createOutbox, migrate, transaction, type AsyncHandle, type Handle } from '../../src/index.ts';
 import { folder, onlySqlite } from '../support/backends.ts';
 
 const message = { topic: 'orders', body: Buffer.from('{}') };
@@ -65,7 +65,19 @@ test.runIf(onlySqlite.length > 0)('a database in memory is its connection', () =
   const outbox = createOutbox(own, { durability: 'trust' });
   transaction(own, (tx) => outbox.in(tx).add(message));
   expect(() => outbox.in(other)).toThrow(REFUSED);
+  expect(() => outbox.in(other)).toThrow(/in memory.*use the very handle that was handed over, or a file/);
   expect(rowsIn(own)).toBe(1);
+});
+
+test.runIf(onlySqlite.length > 0)('calls are recorded in their own database only, as messages are', () => {
+  const path = folder();
+  const [own, other] = [opened(join(path, 'own.db')), opened(join(path, 'other.db'))];
+  const calls = createCalls(own);
+  const call = { url: 'https://bank.example/' };
+  expect(() => transaction(other, (tx) => calls.add(tx, call))).toThrow(REFUSED);
+  transaction(opened(join(path, 'own.db')), (tx) => calls.add(tx, call));
+  const callsIn = (db: InstanceType<typeof Database>): unknown => db.prepare('select count(*) as n from tallystick_call').all();
+  expect([callsIn(own), callsIn(other)]).toEqual([[{ n: 1 }], [{ n: 0 }]]);
 });
 
 test.runIf(onlySqlite.length > 0)('an asynchronous SQLite handle of another database is refused', async () => {
