@@ -38,6 +38,11 @@ export function noteOf(number: number): string {
   return NOTES[number % NOTES.length]!;
 }
 
+/** What the handler of a doomed transfer says each time. */
+export function causeOf(number: number): string {
+  return `transfer ${number} cannot be credited: ${noteOf(number)}`;
+}
+
 /** The message as it travels. */
 export interface TransferMessage {
   readonly number: number;
@@ -77,6 +82,7 @@ export const BANK_B = `${ACCOUNTS}
   );
   create index journal_serial on journal (serial);
   create table arrival (serial text not null, number integer not null);
+  create table attempt (serial text not null, number integer not null);
 `;
 
 export function openingRows(keys: number): string {

@@ -37,6 +37,12 @@ export const DEFECTS = [
     sentence: 'a relay settles what it claimed without asking whether its lease still holds',
   },
   {
+    name: 'competing-relays',
+    scenario: 'eight-relays',
+    invariant: 'key-order',
+    sentence: 'relays take whatever rows no other has locked',
+  },
+  {
     name: 'polls-id-greater-last',
     scenario: 'late-commit',
     invariant: 'nothing-lost',
@@ -83,6 +89,12 @@ export const DEFECTS = [
     scenario: 'forgotten-keys',
     invariant: 'one-effect',
     sentence: 'the consumer says that nothing comes again later than after 50 ms, and forgets as early',
+  },
+  {
+    name: 'effect-beside-transaction',
+    scenario: 'dead-letters',
+    invariant: 'ends-once',
+    sentence: 'the handler writes its effect on a connection of its own, and fails afterwards',
   },
   {
     name: 'new-serial-on-repeat',

@@ -16,6 +16,8 @@ export const INVARIANTS = {
   'hook-means-commit': 'what was told of its commit (afterCommit) is committed (honest outcome)',
   'bytes-equal': 'account, amount and text arrive as they were written (charsets and numbers)',
   'nothing-dead': 'no message was given up but those that were meant to be (retry)',
+  'ends-once':
+    'a message ends done or dead, never both, after no more attempts than it may have; the dead one is what was sent, with its cause (retry, dead letters)',
   'outbox-empty': 'the outbox is empty: heads and bodies (liveness)',
   'confirmed-has-effect': 'what the consumer confirmed has its effect, at every moment (one effect, honest outcome)',
   'all-confirmed': 'no message is sent for ever: a confirmation that was lost is made again (liveness)',
@@ -72,7 +74,7 @@ export interface Reading {
 
 export interface Expected {
   readonly transfers: number;
-  /** Numbers whose messages no consumer survives. */
+  /** Numbers whose messages no consumer survives, or never handles without failing. */
   readonly poison: ReadonlySet<number>;
   /** Serials whose transactions were told that they are committed. */
   readonly toldCommitted: ReadonlySet<string>;

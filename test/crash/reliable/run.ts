@@ -23,6 +23,7 @@ import { backlogScenarios } from './scenarios/backlog.ts';
 import { brokerScenarios } from './scenarios/brokers.ts';
 import { confirmationScenarios } from './scenarios/confirmation.ts';
 import { consumerScenarios } from './scenarios/consumers.ts';
+import { deadLetterScenarios } from './scenarios/dead-letters.ts';
 import { databaseScenarios } from './scenarios/databases.ts';
 import { killScenarios } from './scenarios/kills.ts';
 import { relayScenarios } from './scenarios/relays.ts';
@@ -38,6 +39,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...relayScenarios,
   ...brokerScenarios,
   ...consumerScenarios,
+  ...deadLetterScenarios,
   ...confirmationScenarios,
   ...backlogScenarios,
   ...windowScenarios,

@@ -3,12 +3,13 @@
  * starts and hurts the processes; the stage waits until all is at rest and reads both sides from outside.
  */
 import { pgHandle } from './child/pg-handle.ts';
-import { migrate, TABLES } from '@tallystick/reliable';
-import type { Arm, ChildOptions, ConfirmationOptions, WindowOptions } from './child/line.ts';
-import { BANK_A, BANK_B, openingRows } from './bank.ts';
+import { migrate } from '@tallystick/reliable';
+import type { Arm, ChildOptions, ConfirmationOptions, DoomedOptions, WindowOptions } from './child/line.ts';
+import { BANK_A, BANK_B } from './bank.ts';
 import { Child, type Reached } from './child-process.ts';
 import type { DefectName } from './defects.ts';
 import { judge, type Violation } from './invariants.ts';
+import { dropDatabase, layDatabase } from './lay-database.ts';
 import { confirmedWithoutEffect, readAll, readProgress, whyStill, type Databases, type Progress } from './reading.ts';
 import type { BrokerServer } from './servers/broker-server.ts';
 import type { PostgresServer } from './servers/postgres-server.ts';
@@ -48,6 +49,7 @@ export interface Spawn {
   readonly bulk?: boolean;
   /** Another topic than the transfers'. */
   readonly topic?: string;
+  readonly rangesMax?: number;
 }
 
 export const KEYS = 23;
@@ -77,6 +79,7 @@ export class Stage {
   /** Messages are settled by their consumer's confirmation. */
   confirmation: ConfirmationOptions | undefined;
   window: WindowOptions | undefined;
+  doomed: DoomedOptions | undefined;
   /** Later messages of a key pass its dead one. */
   passDead = false;
   allowed = 0;
@@ -99,7 +102,10 @@ export class Stage {
   static async set(servers: Servers, options: StageOptions): Promise<Stage> {
     const stage = new Stage(servers, options);
     const { a, b } = stage.#databases;
-    await Promise.all([lay(servers.a, a, BANK_A, options.schemaVersion), lay(servers.b, b, BANK_B, undefined)]);
+    await Promise.all([
+      layDatabase(servers.a, a, { bank: BANK_A, keys: KEYS, version: options.schemaVersion }),
+      layDatabase(servers.b, b, { bank: BANK_B, keys: KEYS }),
+    ]);
     return stage;
   }
 
@@ -140,11 +146,13 @@ export class Stage {
       poison: [...this.poison],
       parity,
       old,
-      passDead: this.passDead || this.poison.size > 0,
+      doomed: this.doomed,
+      passDead: this.passDead || this.#hopeless().size > 0,
       deadlocks: this.deadlocks,
       confirmation: this.confirmation,
       window: spawn.window ?? this.window,
       bulk,
+      rangesMax: spawn.rangesMax,
     };
     const child = await Child.start(servers.program, childOptions, {
       count: (what, detail) => {
@@ -183,13 +191,16 @@ export class Stage {
 
   /** Resolves when the child waits at the step; undefined, and a violation, when it never gets there. */
   async arrived(child: Child, step: StepName): Promise<Reached | undefined> {
-    try {
-      this.#trace(child.name, 'is awaited at', step);
-      return await within(`${child.name} is at ${step}`, this.#patience(STEP_WITHIN_MS), child.at(step));
-    } catch {
+    const reached = await this.arrivedIfAny(child, step, this.#patience(STEP_WITHIN_MS));
+    if (reached === undefined)
       this.violations.push({ invariant: 'fault-came-about', seen: `${child.name} never came to ${step}` });
-      return undefined;
-    }
+    return reached;
+  }
+
+  /** The same where it is no harm when it never gets there. */
+  async arrivedIfAny(child: Child, step: StepName, limitMs = STEP_WITHIN_MS.defect): Promise<Reached | undefined> {
+    this.#trace(child.name, 'is awaited at', step);
+    return within(`${child.name} is at ${step}`, limitMs, child.at(step)).catch(() => undefined);
   }
 
   /** Brings database A to the newest schema, on a connection of its own. */
@@ -253,7 +264,7 @@ export class Stage {
     this.violations.push(
       ...judge(reading, {
         transfers: this.transfers,
-        poison: this.poison,
+        poison: this.#hopeless(),
         toldCommitted: this.#told,
         byConsumer: this.confirmation !== undefined,
       }),
@@ -306,38 +317,19 @@ export class Stage {
     }
   }
 
+  /** Transfers that have no effect for all the time. */
+  #hopeless(): ReadonlySet<number> {
+    return new Set([...this.poison, ...(this.doomed?.numbers ?? [])]);
+  }
+
   #patience({ sound, defect }: { readonly sound: number; readonly defect: number }): number {
     return this.options.defect === undefined ? sound : defect;
   }
 
   #over({ made, open, distinctEffects, deadInInbox, unsaid }: Progress): boolean {
-    const poison = this.poison.size;
+    const poison = this.#hopeless().size;
     return made >= this.transfers && open === 0 && unsaid === 0 && distinctEffects >= made - poison && deadInInbox >= poison;
   }
 }
 
 const NOTHING: Progress = { made: -1, open: -1, effects: -1, distinctEffects: -1, deadInInbox: -1, unsaid: -1 };
-
-async function lay(server: PostgresServer, database: string, bank: string, version: 1 | undefined): Promise<void> {
-  await dropDatabase(server, database);
-  await server.with('postgres', (client) => client.query(`create database ${database}`));
-  await server.with(database, async (client) => {
-    await migrate(pgHandle(client), version === undefined ? {} : { tables: tablesOfVersion(version) });
-    await client.query(bank);
-    await client.query(openingRows(KEYS));
-  });
-}
-
-function tablesOfVersion(version: number): typeof TABLES {
-  return TABLES.filter(({ since }) => since <= version).map((table) => ({
-    ...table,
-    columns: Object.fromEntries(Object.entries(table.columns).filter(([, { since }]) => (since ?? 1) <= version)),
-    indexes: table.indexes.filter(({ since }) => since <= version),
-  }));
-}
-
-async function dropDatabase(server: PostgresServer, database: string): Promise<void> {
-  await server
-    .with('postgres', (client) => client.query(`drop database if exists ${database} with (force)`))
-    .catch(() => undefined);
-}

@@ -13,7 +13,7 @@ import {
 } from '@tallystick/reliable';
 import { systemClock, systemRandom } from '@tallystick/base/node';
 import pg from 'pg';
-import { credit, type TransferMessage } from '../bank.ts';
+import { causeOf, credit, type TransferMessage } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
 import type { ChildOptions, Line, WindowOptions } from './line.ts';
 import { confirming, type Voice } from './replies.ts';
@@ -66,6 +66,8 @@ class Consumer {
   private readonly line: Line;
   private readonly pool: pg.Pool;
   private readonly early: Transport | undefined;
+  /** Beside the transactions: what is noted there stays when they are rolled back. */
+  private readonly beside: pg.Pool;
   private readonly ids = new MessageIds(systemClock, systemRandom());
   private readonly atWork = new WeakMap<object, AtWork>();
   /** Connections in whose transaction a confirmation was written. */
@@ -76,6 +78,8 @@ class Consumer {
     this.line = line;
     this.pool = pool;
     this.early = early;
+    this.beside = new pg.Pool({ connectionString: options.b, max: 2, query_timeout: QUERY_TIMEOUT_MS });
+    this.beside.on('error', () => undefined);
     this.inbox = createInbox(pool, {
       consumer: 'bank-b',
       owner: options.name,
@@ -84,6 +88,7 @@ class Consumer {
       retryFirstMs: 50,
       retryMaxMs: 500,
       // Killed from outside again and again, a message must not look like poison where none is.
+      ...(options.doomed === undefined ? {} : { attemptsMax: options.doomed.attemptsMax }),
       deathsMax: options.poison.length > 0 ? 2 : 100,
       deadKeys: options.passDead ? 'pass' : 'hold',
       stopAfterMs: 3000,
@@ -94,10 +99,13 @@ class Consumer {
     this.inbox.handle('*', async (delivery, { tx, attempts }) => {
       const message = messageOf(delivery);
       this.atWork.set(tx, { number: message.number, serial: delivery.id });
+      const doomed = options.doomed?.numbers.includes(message.number) === true;
+      if (doomed) await this.beside.query('insert into attempt (serial, number) values ($1, $2)', [delivery.id, message.number]);
       if (attempts > 0) await line.reached('in-retry', message.number, delivery.id);
-      await credit(tx, message, delivery.id);
+      await credit(options.defect === 'effect-beside-transaction' ? this.beside : tx, message, delivery.id);
       await line.reached('after-effect', message.number, delivery.id);
       if (options.poison.includes(message.number)) process.kill(process.pid, 'SIGKILL');
+      if (doomed) throw new Error(causeOf(message.number));
       if (message.number % FAILS_EVERY === 0 && attempts === 0) throw new Error('fails once on purpose');
       await this.confirmEarly(delivery);
     });

@@ -26,6 +26,8 @@ export interface ChildOptions {
   readonly arm: readonly Arm[];
   /** Numbers whose message kills the consumer that handles it. */
   readonly poison: readonly number[];
+  /** Messages whose handler always fails, and after how many failures they are dead. */
+  readonly doomed: DoomedOptions | undefined;
   /** Later messages of a key pass its dead one. */
   readonly passDead: boolean;
   /** Only numbers that leave this rest when divided by two. */
@@ -40,6 +42,13 @@ export interface ChildOptions {
   readonly window: WindowOptions | undefined;
   /** The relay takes as many rows at once as it does by default, not as few as show what happens between batches. */
   readonly bulk: boolean;
+  /** How many of the 16 ranges the relay takes at most; absent: all. */
+  readonly rangesMax: number | undefined;
+}
+
+export interface DoomedOptions {
+  readonly numbers: readonly number[];
+  readonly attemptsMax: number;
 }
 
 export interface ConfirmationOptions {

@@ -5,6 +5,7 @@
  * - `last-id`: remembers the greatest number it has seen and asks only for greater ones;
  * - `newest-first`: takes the newest messages first;
  * - `all-at-once`: reads all there is;
+ * - `skip-locked`: takes what nobody else has locked, so that the messages of a key are with several relays at once;
  * - `no-fence`: takes the leases properly and settles without asking whether they still hold.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,9 +15,18 @@ import pg from 'pg';
 
 const PAUSE_MS = 50;
 const ROWS = 50;
+const ROWS_LOCKED = 5;
 const RANGES = 16;
 
-export type NaiveDefect = 'none' | 'last-id' | 'newest-first' | 'all-at-once' | 'no-fence';
+interface OutboxRow {
+  readonly sequence: string;
+  readonly id: string;
+  readonly message_key: string;
+  readonly topic: string;
+  readonly body: Buffer;
+}
+
+export type NaiveDefect = 'none' | 'last-id' | 'newest-first' | 'all-at-once' | 'skip-locked' | 'no-fence';
 
 export class NaiveRelay {
   private readonly options: ChildOptions;
@@ -40,7 +50,7 @@ export class NaiveRelay {
        select 'tallystick_outbox', n, n + 15, '', 0, 0 from generate_series(0, 240, 16) n on conflict do nothing`,
     );
     for (;;) {
-      await this.takeLeases(client);
+      if (this.defect !== 'skip-locked') await this.takeLeases(client);
       if ((await this.round(client)) === 0) await sleep(PAUSE_MS);
     }
   }
@@ -55,7 +65,8 @@ export class NaiveRelay {
   }
 
   private async round(client: pg.Client): Promise<number> {
-    const { rows } = await client.query<{ sequence: string; id: string; message_key: string; topic: string; body: Buffer }>(
+    if (this.defect === 'skip-locked') return this.lockedRound(client);
+    const { rows } = await client.query<OutboxRow>(
       `select h.sequence, h.id, h.message_key, h.topic, b.body from tallystick_outbox h join tallystick_outbox_body b using (id, channel)
        join tallystick_lease l on l.scope = 'tallystick_outbox' and h.shard between l.first_shard and l.last_shard and l.owner = $3
        where h.sequence > $1 order by h.sequence ${this.defect === 'newest-first' ? 'desc' : ''} limit $2`,
@@ -63,12 +74,7 @@ export class NaiveRelay {
     );
     if (rows.length === 0) return 0;
     if (this.defect === 'last-id') this.last = Math.max(...rows.map(({ sequence }) => Number(sequence)));
-    // One after the other: the only disorder is the one it was made for.
-    const confirmed: string[] = [];
-    for (const { id, message_key: key, topic, body } of rows) {
-      const [answer] = await this.transport.publish([{ id, key, topic, body }]);
-      if (answer?.outcome === 'confirmed') confirmed.push(id);
-    }
+    const confirmed = await this.publish(rows);
     await this.line.reached('before-settle', confirmed.length, confirmed[0] ?? '');
     await client.query('begin');
     if (this.defect !== 'no-fence') {
@@ -78,9 +84,36 @@ export class NaiveRelay {
       );
       if ((rowCount ?? 0) < RANGES) confirmed.length = 0;
     }
-    await client.query('delete from tallystick_outbox where id = any($1)', [confirmed]);
-    await client.query('delete from tallystick_outbox_body where id = any($1)', [confirmed]);
-    await client.query('commit');
+    await settle(client, confirmed);
     return rows.length;
   }
+
+  /** As a queue in a table is often built: claimed, sent and settled in one transaction, past the rows of others. */
+  private async lockedRound(client: pg.Client): Promise<number> {
+    await client.query('begin');
+    const { rows } = await client.query<OutboxRow>(
+      `select h.sequence, h.id, h.message_key, h.topic, b.body from tallystick_outbox h join tallystick_outbox_body b using (id, channel)
+       order by h.sequence limit $1 for update of h skip locked`,
+      [ROWS_LOCKED],
+    );
+    await settle(client, await this.publish(rows));
+    return rows.length;
+  }
+
+  /** One after the other: the only disorder is the one it was made for. Those that the broker has confirmed. */
+  private async publish(rows: readonly OutboxRow[]): Promise<string[]> {
+    const confirmed: string[] = [];
+    for (const { id, message_key: key, topic, body } of rows) {
+      const [answer] = await this.transport.publish([{ id, key, topic, body }]);
+      if (answer?.outcome === 'confirmed') confirmed.push(id);
+    }
+    return confirmed;
+  }
+}
+
+/** Ends the transaction that is open. */
+async function settle(client: pg.Client, ids: readonly string[]): Promise<void> {
+  await client.query('delete from tallystick_outbox where id = any($1)', [ids]);
+  await client.query('delete from tallystick_outbox_body where id = any($1)', [ids]);
+  await client.query('commit');
 }

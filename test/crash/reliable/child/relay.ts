@@ -35,6 +35,7 @@ export async function runRelay(options: ChildOptions, line: Line): Promise<void>
     brakeFirstMs: 50,
     brakeMaxMs: 500,
     ...(options.bulk ? {} : { batchRows: 50 }),
+    ...(options.rangesMax === undefined ? {} : { rangesMax: options.rangesMax }),
     stopAfterMs: 2000,
     onAlarm: (alarm) =>
       line.count(`alarm-${alarm.kind}`, alarm.kind === 'database' ? String((alarm.error as Error).stack) : JSON.stringify(alarm)),
@@ -54,6 +55,7 @@ function naiveOf({ defect, old }: ChildOptions): NaiveDefect | undefined {
   if (defect === 'polls-id-greater-last') return 'last-id';
   if (defect === 'order-broken') return 'newest-first';
   if (defect === 'claims-everything') return 'all-at-once';
+  if (defect === 'competing-relays') return 'skip-locked';
   return defect === 'settle-without-fence' ? 'no-fence' : undefined;
 }
 
