@@ -12,6 +12,7 @@ import { FlowControl } from './flow-control/flow-control.ts';
 import type { ShownLane } from './flow-control/lane.ts';
 import { ConsumerGroups } from './groups/consumer-groups.ts';
 import { ConsumerOffsets } from './groups/consumer-offsets.ts';
+import { GroupReads } from './groups/group-reads.ts';
 import { ProducerGroups } from './groups/producer-groups.ts';
 import { QueueLocks } from './groups/queue-locks.ts';
 import { ReadingLimits } from './groups/reading-limits.ts';
@@ -76,6 +77,7 @@ export class BrokerCore implements PeerHandler {
   readonly options: BrokerOptions;
   readonly counters = new Counters();
   readonly #rates = new Rates(this.counters);
+  readonly #reads: GroupReads;
   readonly #ports: BrokerPorts;
   readonly #signals: BrokerSignals;
   readonly #storedIdentity = new StoredIdentity();
@@ -149,6 +151,7 @@ export class BrokerCore implements PeerHandler {
     );
     this.#producers = new ProducerGroups(options.groupsMax);
     this.#consumers = new ConsumerGroups(options.groupsMax, notifyMembers);
+    this.#reads = new GroupReads(ports.clock, options.groupsMax);
     this.#locks = new QueueLocks(options.lockLeaseMs);
     this.#hold = new PullHold(ports.timers, options.heldPullsMax);
     this.#delays = new DelayLevels(ports, this.#store, this.#delayState, this.#topics, this.counters, options.delayBatchMax);
@@ -180,6 +183,7 @@ export class BrokerCore implements PeerHandler {
       writeAgeMs: () => this.#flow.writeAgeMs,
       counters: this.counters,
       rates: this.#rates,
+      reads: this.#reads,
     };
     this.#ends = new TransactionEnds(parts, options.endsInFlightMax);
     const asker = new CheckAsker(this.#store, this.#producers, self.brokerName);
@@ -367,6 +371,7 @@ export class BrokerCore implements PeerHandler {
     this.#locks.expire(nowMs);
     this.#registered.expire(nowMs);
     this.#rates.look(nowMs);
+    this.#reads.look();
     this.#scanTimer = this.#ports.timers.after(this.options.clientScanMs, () => this.#scan());
   }
 

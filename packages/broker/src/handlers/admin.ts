@@ -1,12 +1,14 @@
+import { call, run, type Steps } from '@tallystick/base';
 import { encodeQueueTable, ResponseCode, type MessageQueue } from '@tallystick/remoting';
 import type { ShownLane } from '../flow-control/lane.ts';
 import type { HalfRow } from '../transaction/half-row.ts';
+import { readOne, storeTimestampOf } from './one-record.ts';
 import type { Parts } from './parts.ts';
 import { cold, Reply, topicNotExist, type HandlerTable } from './reply.ts';
 
 /** What tools ask about groups and the broker as a whole: 28, 200, 201, 208, 300, 352. */
 export function adminHandlers(parts: Parts, startedAtMs: number): HandlerTable {
-  const { consumers, offsets, topics, store, identity, clock } = parts;
+  const { consumers, offsets, reads, topics, clock } = parts;
   const groupNames = (): string[] => [...new Set([...consumers.names(), ...offsets.groups()])].sort();
   return {
     GET_BROKER_RUNTIME_INFO: cold('GET_BROKER_RUNTIME_INFO', (_header, reply) =>
@@ -16,16 +18,13 @@ export function adminHandlers(parts: Parts, startedAtMs: number): HandlerTable {
     GET_CONSUME_STATS: cold('GET_CONSUME_STATS', (header, reply) => {
       const group = header.consumerGroup;
       const wanted = header.topic === undefined || header.topic === '' ? undefined : header.topic;
-      const rows: (readonly [MessageQueue, unknown])[] = [];
-      for (const { topic, queueId, offset } of offsets.of(group)) {
-        if (offset < 0 || (wanted !== undefined && topic !== wanted)) continue;
-        const brokerOffset = store.findQueue(topic, queueId)?.maxOffset ?? 0;
-        rows.push([
-          { topic, brokerName: identity.brokerName, queueId },
-          { brokerOffset, consumerOffset: offset, pullOffset: offset, lastTimestamp: 0 },
-        ]);
-      }
-      reply.ok(undefined, encodeQueueTable('offsetTable', rows, { consumeTps: 0 }));
+      run(
+        () => consumeRows(parts, group, wanted),
+        (error, rows) => {
+          if (error !== undefined) reply.fail(ResponseCode.SYSTEM_ERROR, error.message);
+          else reply.ok(undefined, encodeQueueTable('offsetTable', rows, { consumeTps: reads.rate(group, wanted) }));
+        },
+      );
     }),
 
     QUERY_TOPIC_CONSUME_BY_WHO: cold('QUERY_TOPIC_CONSUME_BY_WHO', ({ topic }, reply) => {
@@ -50,6 +49,30 @@ export function adminHandlers(parts: Parts, startedAtMs: number): HandlerTable {
 
     GET_SUBSCRIPTIONGROUP_CONFIG: cold('GET_SUBSCRIPTIONGROUP_CONFIG', ({ group }, reply) => reply.json(groupJson(parts, group))),
   };
+}
+
+/**
+ * How far the group is in each of its queues. As in RocketMQ `lastTimestamp` is when the message before its offset was stored, 0 if it is
+ * not there any more. One read of the disk at a time: a tool's look at many queues must not fill the line.
+ */
+function* consumeRows(parts: Parts, group: string, wanted: string | undefined): Steps<(readonly [MessageQueue, unknown])[]> {
+  const { identity, offsets, store } = parts;
+  const rows: (readonly [MessageQueue, unknown])[] = [];
+  for (const { topic, queueId, offset } of [...offsets.of(group)]) {
+    if (offset < 0 || (wanted !== undefined && topic !== wanted)) continue;
+    const queue = store.findQueue(topic, queueId);
+    const lastTimestamp =
+      queue === undefined || offset === 0
+        ? 0
+        : yield* call<number>((done) =>
+            readOne(store, queue, offset - 1, (record) => done(undefined, record === undefined ? 0 : storeTimestampOf(record))),
+          );
+    rows.push([
+      { topic, brokerName: identity.brokerName, queueId },
+      { brokerOffset: queue?.maxOffset ?? 0, consumerOffset: offset, pullOffset: offset, lastTimestamp },
+    ]);
+  }
+  return rows;
 }
 
 /** RocketMQ's SubscriptionGroupConfig: every group has the defaults. */

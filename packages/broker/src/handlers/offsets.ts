@@ -2,6 +2,7 @@ import { ResponseCode, UpdateOffsetLocator, type Peer, type Frame } from '@tally
 import type { QueueRef } from '../store/queue-ref.ts';
 import { groupNameFault } from '../topics/topic-names.ts';
 import type { Topic } from '../topics/topic.ts';
+import { readOne, storeTimestampOf } from './one-record.ts';
 import type { Parts } from './parts.ts';
 import { appendFailure, cold, Reply, topicNotExist, type Handler, type HandlerTable } from './reply.ts';
 
@@ -61,7 +62,9 @@ export function offsetHandlers(parts: Parts): HandlerTable {
     GET_EARLIEST_MSG_STORETIME: cold('GET_EARLIEST_MSG_STORETIME', ({ topic, queueId }, reply) => {
       const queue = queueOf(topic, queueId, reply);
       if (queue === undefined) return;
-      firstRecord(parts, queue, (record) => reply.ok({ timestamp: record === undefined ? -1 : storeTimestampOf(record) }));
+      readOne(store, queue, queue.minOffset, (record) =>
+        reply.ok({ timestamp: record === undefined ? -1 : storeTimestampOf(record) }),
+      );
     }),
   };
 }
@@ -142,23 +145,9 @@ function firstOffset(parts: Parts, topicName: string, queueId: number, reply: Re
   const queue = (topic.queues[queueId] ??= parts.store.queue(topicName, queueId));
   if (queue.minOffset > 0) return notFound();
   if (queue.maxOffset === 0) return reply.ok({ offset: 0 });
-  firstRecord(parts, queue, (record) => {
+  readOne(parts.store, queue, queue.minOffset, (record) => {
     const position = record === undefined ? 0 : record.readUInt32BE(28) * 4294967296 + record.readUInt32BE(32);
     if (parts.store.info().writtenEnd - position <= parts.options.newGroupFromStartBytes) reply.ok({ offset: 0 });
     else notFound();
   });
-}
-
-function firstRecord(parts: Parts, queue: QueueRef, done: (record: Buffer | undefined) => void): void {
-  parts.store.read({ queue, offset: queue.minOffset, maxCount: 1, maxBytes: 1 }, ({ chunks }) => {
-    const chunk = chunks[0];
-    done(chunk === undefined ? undefined : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
-  });
-}
-
-const BORN_HOST_IPV6 = 0x10;
-
-function storeTimestampOf(record: Buffer): number {
-  const at = (record.readInt32BE(36) & BORN_HOST_IPV6) === 0 ? 56 : 68;
-  return record.readUInt32BE(at) * 4294967296 + record.readUInt32BE(at + 4);
 }

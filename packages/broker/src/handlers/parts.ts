@@ -7,6 +7,7 @@ import type { Admission } from '../flow-control/admission.ts';
 import type { ShownLane } from '../flow-control/lane.ts';
 import type { ConsumerGroups } from '../groups/consumer-groups.ts';
 import type { ConsumerOffsets } from '../groups/consumer-offsets.ts';
+import type { GroupReads } from '../groups/group-reads.ts';
 import type { ProducerGroups } from '../groups/producer-groups.ts';
 import type { QueueLocks } from '../groups/queue-locks.ts';
 import type { ReadingLimits } from '../groups/reading-limits.ts';
@@ -45,4 +46,5 @@ export interface Parts {
   readonly writeAgeMs: () => number;
   readonly counters: Counters;
   readonly rates: Rates;
+  readonly reads: GroupReads;
 }

@@ -52,7 +52,8 @@ export class PullMessage {
       this.#parts,
       peer,
       ref,
-      follows ? group : undefined,
+      group,
+      follows,
       queue,
       offset,
       Math.max(1, Math.min(locator.maxMsgNums(), options.pullCountMax)),
@@ -118,8 +119,9 @@ class Pull implements HeldPull {
   readonly #parts: Parts;
   readonly #peer: Peer;
   readonly #ref: ReplyRef;
-  /** The group that is led by the answers; undefined for who reads without following. */
-  readonly #group: string | undefined;
+  readonly #group: string;
+  /** The group is led by the answers. */
+  readonly #follows: boolean;
   readonly #maxCount: number;
   readonly #maxBytes: number;
   readonly #matches: ((tagsCode: number) => boolean) | undefined;
@@ -131,7 +133,8 @@ class Pull implements HeldPull {
     parts: Parts,
     peer: Peer,
     ref: ReplyRef,
-    group: string | undefined,
+    group: string,
+    follows: boolean,
     queue: QueueRef,
     offset: number,
     maxCount: number,
@@ -143,6 +146,7 @@ class Pull implements HeldPull {
     this.#peer = peer;
     this.#ref = ref;
     this.#group = group;
+    this.#follows = follows;
     this.queue = queue;
     this.offset = offset;
     this.#maxCount = maxCount;
@@ -173,7 +177,7 @@ class Pull implements HeldPull {
   }
 
   #found(result: ReadResult): void {
-    const { counters, limits } = this.#parts;
+    const { counters, limits, reads } = this.#parts;
     if (result.status === 'error')
       return this.#peer.answer(this.#ref, ResponseCode.SYSTEM_ERROR, `store getMessage return error: ${result.reason ?? ''}`);
     const { code, remark } = STATUSES[result.status];
@@ -187,9 +191,10 @@ class Pull implements HeldPull {
       topicSysFlag: 0,
       groupSysFlag: 0,
     };
-    if (this.#group !== undefined) limits.lead(this.#group, this.queue, result.nextOffset, this.#peer);
+    if (this.#follows) limits.lead(this.#group, this.queue, result.nextOffset, this.#peer);
     counters.pulledMessages += result.count;
     counters.pulledBytes += result.bytes;
+    if (result.count > 0) reads.add(this.#group, this.queue.topic, result.count);
     this.#peer.answer(this.#ref, settled, remark, fields, result.count > 0 ? result.chunks : undefined);
   }
 

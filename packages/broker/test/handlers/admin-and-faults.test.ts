@@ -1,6 +1,6 @@
 import { decodeClusterInfo, decodeQueueTable, decodeStoredMessage, decodeTopicList, RequestCode } from '@tallystick/remoting';
 import { describe, expect, it } from 'vitest';
-import { Stage, type Answer } from '../broker-stage.ts';
+import { messagesOf, Stage, type Answer, type TestClient } from '../broker-stage.ts';
 
 const jsonOf = (answer: Answer): Record<string, unknown> => JSON.parse(answer.body.toString()) as Record<string, unknown>;
 
@@ -254,6 +254,69 @@ describe('the broker about itself', () => {
     ).toEqual([['orders', 1]]);
     const groups = jsonOf(client.raw(RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG, undefined))['subscriptionGroupTable'];
     expect(Object.keys(groups as object)).toEqual(['g']);
+  });
+});
+
+describe('the progress of a group', () => {
+  interface Progress {
+    readonly consumeTps: number;
+    /** Queue, end of the queue, offset, time. */
+    readonly rows: readonly (readonly [string, number, number, number])[];
+  }
+
+  function progress(client: TestClient, fields: { consumerGroup: string; topic?: string }): Progress {
+    const { body } = client.call('GET_CONSUME_STATS', fields);
+    const table = decodeQueueTable(body, 'offsetTable');
+    if (typeof table === 'string') throw new Error(table);
+    const rows = table.map(([{ topic, queueId }, row]) => {
+      const { brokerOffset, consumerOffset, lastTimestamp } = Object.fromEntries(row as Map<string, number>);
+      return [`${topic}@${queueId}`, brokerOffset!, consumerOffset!, lastTimestamp!] as const;
+    });
+    return { consumeTps: Number(/"consumeTps":([\d.]+)/.exec(body.toString())![1]), rows };
+  }
+
+  const commit = (client: TestClient, topic: string, commitOffset: number): void =>
+    void client.call('UPDATE_CONSUMER_OFFSET', { consumerGroup: 'g', topic, queueId: 0, commitOffset });
+
+  it('tells when the message that it has read last was stored, also when that lies on the disk only', () => {
+    const stage = new Stage().start();
+    let client = stage.client();
+    client.send('orders', 'first');
+    stage.run(5000);
+    client.send('orders', 'second');
+    stage.run(5000);
+    client.send('orders', 'third');
+    const times = messagesOf(client.pull('orders', 0)).map(({ storeTimestamp }) => storeTimestamp);
+    expect(times[2]! - times[0]!).toBeGreaterThanOrEqual(10_000);
+    commit(client, 'orders', 2);
+    client.send('other', 'x');
+    commit(client, 'other', 0);
+    const wanted = [
+      ['orders@0', 3, 2, times[1]],
+      ['other@0', 1, 0, 0],
+    ];
+    expect(progress(client, { consumerGroup: 'g' }).rows).toEqual(wanted);
+    expect(progress(client, { consumerGroup: 'g', topic: 'orders' }).rows).toEqual(wanted.slice(0, 1));
+    stage.stop();
+    stage.start();
+    client = stage.client();
+    const reads = stage.core.store.info().diskReads;
+    expect(progress(client, { consumerGroup: 'g' }).rows).toEqual(wanted);
+    expect(stage.core.store.info().diskReads).toBeGreaterThan(reads);
+  });
+
+  it('tells how many messages it has been handed per second in the last minute', () => {
+    const stage = new Stage().start();
+    const client = stage.client();
+    stage.run(60_000);
+    for (const topic of ['orders', 'other']) for (let n = 0; n < 30; n++) client.send(topic, `${n}`);
+    expect(progress(client, { consumerGroup: 'g' }).consumeTps).toBe(0);
+    for (const topic of ['orders', 'other']) client.pull(topic, 0, { consumerGroup: 'g', maxMsgNums: 30 });
+    expect(progress(client, { consumerGroup: 'g' }).consumeTps).toBeCloseTo(1, 1);
+    expect(progress(client, { consumerGroup: 'g', topic: 'orders' }).consumeTps).toBeCloseTo(0.5, 1);
+    expect(progress(client, { consumerGroup: 'another' }).consumeTps).toBe(0);
+    stage.run(80_000);
+    expect(progress(client, { consumerGroup: 'g' }).consumeTps).toBe(0);
   });
 });
 
