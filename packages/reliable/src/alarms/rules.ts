@@ -18,7 +18,7 @@ export const ALARM_KINDS = {
   'oldest-unsent': {
     limit: 60_000,
     unit: 'ms',
-    says: (value) => `the oldest unsent message is ${seconds(value)} old`,
+    says: (value) => `a message has not been sent for ${seconds(value)}`,
     next: 'is a relay running, and does the broker answer?',
   },
   dead: {
@@ -48,7 +48,7 @@ export const ALARM_KINDS = {
   'oldest-call': {
     limit: 60_000,
     unit: 'ms',
-    says: (value) => `the oldest call that was not made is ${seconds(value)} old`,
+    says: (value) => `a call has not been made for ${seconds(value)}`,
     next: "is a relay running with table: 'tallystick_call', and does the other side answer?",
   },
   'calls-dead': {

@@ -66,8 +66,8 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
     /** When the first row of a state falls due. */
     firstDue: prepared<'channel' | 'state'>(inState.select('due_at').orderBy('due_at').orderBy('sequence').limit(1)),
     /**
-     * The oldest of the rows of a state that are due first, how many of them had nowhere to go, and since when the first is left to be handled:
-     * one that was requeued, and not tried since, since then.
+     * Of the rows of a state that are due first: since when the oldest is left to be handled, one that was requeued, and not tried since, since then;
+     * and how many had nowhere to go.
      */
     oldest: prepared<'channel' | 'state' | 'limit'>(
       build
@@ -80,7 +80,6 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
             .as('due'),
         )
         .select((of) => [
-          of.fn.min('created_at').as('oldest'),
           of.fn.min(of.case().when('tries', '=', 0).then(of.ref('changed_at')).else(of.ref('created_at')).end()).as('since'),
           of.fn.sum(of.case().when('last_outcome', '=', 'unroutable').then(1).else(0).end()).as('unroutable'),
         ]),

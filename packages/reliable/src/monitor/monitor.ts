@@ -32,7 +32,7 @@ export interface MonitorSettings {
 
 /** Rows per state, each counted up to {@link COUNT_MAX}. */
 export type Counts = { readonly [S in RowState]: number } & {
-  /** How long the oldest row waits that should have left; 0 when there is none. What to alarm on. */
+  /** How long the oldest row waits that should have left, one that was requeued since then; 0 when there is none. What to alarm on. */
   readonly oldestMs: number;
 };
 
@@ -174,10 +174,13 @@ function* countSteps(statements: MonitorStatements, channel: string, nowMs: numb
   return { ...counts, oldestMs: yield* oldestUnsentMs(statements, channel, nowMs) };
 }
 
-/** How long the oldest message waits that should have left; of those that were tried, among the first 10,000 to fall due. */
+/**
+ * How long the oldest message waits that should have left, one that was requeued since then; of those that were tried, among the first 10,000 to
+ * fall due.
+ */
 export function* oldestUnsentMs(statements: MonitorStatements, channel: string, nowMs: number): Steps<number> {
   const waiting = (yield* run(statements.first({ channel, state: 'waiting' }))).rows[0]?.['created_at'];
-  const retrying = (yield* run(statements.oldest({ channel, state: 'retrying', limit: OLDEST_AMONG }))).rows[0]?.['oldest'];
+  const retrying = (yield* run(statements.oldest({ channel, state: 'retrying', limit: OLDEST_AMONG }))).rows[0]?.['since'];
   // Not older than the time it was planned for.
   const planned = (yield* run(statements.firstDue({ channel, state: 'delayed' }))).rows[0]?.['due_at'];
   const since = [waiting, retrying, planned].filter((at) => at !== undefined && at !== null).map(asNumber);

@@ -160,6 +160,20 @@ describe.each(backends)('alarms on $name', (backend) => {
     ]);
   });
 
+  test('do not count the time in which a message was dead: one that was requeued is given its time again', async () => {
+    const here = await world(backend);
+    const alarms = alarmsOf(here, backend);
+    await here.add({});
+    here.broker.answer = () => 'rejected';
+    await here.relay({ attemptsMax: 1 }).drain();
+    expect(told(await alarms.check())).toEqual(['dead raised 1']);
+    here.time.advance(1_000_000);
+    await createMonitor(here.app.handle, { clock: here.time }).act('requeue', {}, { execute: true });
+    expect(told(await alarms.check())).toEqual(['dead cleared 0']);
+    here.time.advance(5001);
+    expect(told(await alarms.check())).toEqual(['oldest-unsent raised 5001']);
+  });
+
   test('watch calls as they watch messages', async () => {
     const here = await world(backend);
     const alarms = alarmsOf(here, backend);
