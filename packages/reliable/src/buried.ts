@@ -53,6 +53,7 @@ function statementsOf(dialect: Dialect, table: MessageTable) {
   const upTo = sql<SqlBool>`due_at <= ${hole('dueAt')} and (due_at, sequence) <= (${hole('dueAt')}, ${hole('sequence')})`;
   const rows = build.selectFrom(headAs(table)).where(old);
   const inOrder = rows.select(['due_at', 'sequence']).orderBy('due_at').orderBy('sequence');
+  const ids = rows.where(upTo).select('id');
   const held = dialect.name === 'sqlite' ? inOrder : inOrder.forUpdate();
   return {
     now: dialect.now === undefined ? undefined : prepared<never>(build.selectNoFrom(dialect.now.as('now'))),
@@ -63,7 +64,8 @@ function statementsOf(dialect: Dialect, table: MessageTable) {
       build
         .deleteFrom(bodyAs(table))
         .where('channel', '=', hole<string>('channel'))
-        .where('id', 'in', rows.where(upTo).select('id')),
+        // PostgreSQL makes it a list first: as a join it compares each with each when it takes the tables for empty.
+        .where(dialect.name === 'postgres' ? sql<SqlBool>`id = any(array${ids})` : sql<SqlBool>`id in ${ids}`),
     ),
     heads: prepared<UpTo>(build.deleteFrom(headAs(table)).where(old).where(upTo)),
   };

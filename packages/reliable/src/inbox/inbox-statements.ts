@@ -5,10 +5,10 @@
  * Fence: `started` counts the attempts begun, each beginning is a compare-and-set on it, and everything an attempt writes about its row
  * names the number it began with. So of two processes that try one row, the later beginner decides.
  */
-import { sql } from 'kysely';
+import { sql, type SqlBool } from 'kysely';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared, type Prepared } from '../sql/statement.ts';
-import { bodyAs, headAs, type RowState } from '../sql/tables.ts';
+import { bodyAs, headAs, headWith, type RowState } from '../sql/tables.ts';
 
 /** States in which a message waits for an attempt. */
 const OPEN: RowState[] = ['waiting', 'delayed', 'retrying'];
@@ -57,10 +57,8 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
   const inMs = sql<number>`${now} + ${hole<number>('waitMs')}`;
   const mine = build
     .updateTable(head)
-    .where('channel', '=', hole<string>('consumer'))
-    .where('id', '=', hole<string>('id'))
-    .where('started', '=', hole<number>('started'))
-    .where('state', 'in', OPEN);
+    .where(headWith('id', 'consumer', OPEN))
+    .where('started', '=', hole<number>('started'));
   const seen = {
     id: hole<string>('id'),
     channel: hole<string>('consumer'),
@@ -130,9 +128,7 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
     keepBody: prepared<Place | 'headers' | 'body'>(
       build.insertInto(body).values({ id: hole('id'), channel: hole('consumer'), headers: hole('headers'), body: hole('body') }),
     ),
-    row: prepared<Place>(
-      build.selectFrom(head).selectAll().where('channel', '=', hole<string>('consumer')).where('id', '=', hole<string>('id')),
-    ),
+    row: prepared<Place>(build.selectFrom(head).selectAll().where(headWith('id', 'consumer'))),
     bodyOf: prepared<Place>(
       build
         .selectFrom(body)
@@ -230,9 +226,7 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
       build
         .updateTable(head)
         .set({ state: 'retrying', attempts: 0, tries: 0, started: 0, due_at: now, changed_at: now })
-        .where('channel', '=', hole<string>('consumer'))
-        .where('id', '=', hole<string>('id'))
-        .where('state', 'in', ['dead', 'buried', 'retrying', 'waiting', 'delayed']),
+        .where(headWith('id', 'consumer', ['dead', 'buried', 'retrying', 'waiting', 'delayed'])),
     ),
     // Two statements instead of a delete with a limit, which two of three databases do not have; both walk the index of due rows.
     oldest: prepared<'consumer' | 'now' | 'olderThanMs' | 'limit'>(
@@ -252,7 +246,7 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
         .where('channel', '=', hole<string>('consumer'))
         .where('state', '=', 'done')
         .where('due_at', '<=', hole<number>('dueAt'))
-        .where((of) => of.or([of('due_at', '<', hole<number>('dueAt')), of('sequence', '<=', hole<number>('sequence'))])),
+        .where(sql<SqlBool>`(due_at, sequence) <= (${hole('dueAt')}, ${hole('sequence')})`),
     ),
   };
 }

@@ -5,7 +5,7 @@
 import { sql, type SqlBool } from 'kysely';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared, preparedList } from '../sql/statement.ts';
-import { bodyAs, headAs, OUTBOX, type HeadRow, type MessageTable, type RowState } from '../sql/tables.ts';
+import { bodyAs, headAs, headWith, OUTBOX, type HeadRow, type MessageTable, type RowState } from '../sql/tables.ts';
 
 export type MonitorStatements = ReturnType<ReturnType<typeof monitorStatementsOf>>;
 
@@ -45,12 +45,7 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
     .selectFrom(head)
     .where('channel', '=', hole<string>('channel'))
     .where('state', '=', hole<RowState>('state'));
-  const one = (action: Action) =>
-    build
-      .updateTable(head)
-      .where('channel', '=', hole<string>('channel'))
-      .where('id', '=', hole<string>('id'))
-      .where('state', 'in', [...ACTIONS[action]]);
+  const one = (action: Action) => build.updateTable(head).where(headWith('id', 'channel', ACTIONS[action]));
   return {
     now: dialect.now === undefined ? undefined : prepared<never>(build.selectNoFrom(dialect.now.as('now'))),
     count: prepared<'channel' | 'state' | 'limit'>(
@@ -61,7 +56,7 @@ function monitorStatements(dialect: Dialect, table: MessageTable) {
     ),
     /** When the first row of a state that is due at once was made: rows of one state leave in the order of `sequence`. */
     first: prepared<'channel' | 'state'>(
-      inState.select('created_at').where('due_at', '=', 0).orderBy('due_at').orderBy('sequence').limit(1),
+      inState.select('created_at').where('due_at', '<=', 0).orderBy('due_at').orderBy('sequence').limit(1),
     ),
     /** When the first row of a state falls due. */
     firstDue: prepared<'channel' | 'state'>(inState.select('due_at').orderBy('due_at').orderBy('sequence').limit(1)),

@@ -16,7 +16,7 @@ import { sql } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
 import { perDialect } from '../sql/dialect.ts';
 import { hole, prepared, run, type Steps } from '../sql/statement.ts';
-import type { RowState } from '../sql/tables.ts';
+import { headWith, type RowState } from '../sql/tables.ts';
 import { asText } from '../sql/values.ts';
 import { canWriteTogether } from './outbox-statements.ts';
 
@@ -70,24 +70,18 @@ const queriesOf = perDialect(({ build, now }) => {
         last_outcome: 'confirmed',
         last_error: null,
       })
-      .where('channel', '=', mine.channel)
-      .where('id', '=', mine.id)
-      .where('state', 'in', OPEN)
+      .where(headWith('id', 'channel', OPEN))
       .where('keep_for', '>', 0),
     forget: build
       .deleteFrom('tallystick_outbox')
-      .where('channel', '=', mine.channel)
-      .where('id', '=', mine.id)
-      .where('state', 'in', OPEN)
+      .where(headWith('id', 'channel', OPEN))
       .where('keep_for', '=', 0),
     forgetBody: build.deleteFrom('tallystick_outbox_body').where('channel', '=', mine.channel).where('id', '=', mine.id),
     look: build.selectFrom('tallystick_outbox').select(['channel', 'state']).where('id', '=', mine.id),
     remark: build
       .updateTable('tallystick_outbox')
       .set({ last_outcome: 'confirmed' })
-      .where('channel', '=', mine.channel)
-      .where('id', '=', mine.id)
-      .where('state', '=', 'buried'),
+      .where(headWith('id', 'channel', ['buried'])),
   };
 });
 

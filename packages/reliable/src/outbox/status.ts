@@ -5,7 +5,7 @@
 import type { Dialect } from '../sql/dialect.ts';
 import { perDialect } from '../sql/dialect.ts';
 import { hole, prepared, run, type Steps } from '../sql/statement.ts';
-import type { RowState } from '../sql/tables.ts';
+import { headWith, type RowState } from '../sql/tables.ts';
 import { asNumber, asText, asTextOrNull } from '../sql/values.ts';
 
 /**
@@ -109,12 +109,15 @@ export const statusStatements = perDialect(({ build }) => {
       'due_at',
       'created_at',
       'changed_at',
-    ])
-    .where('channel', '=', hole<string>('channel'));
+    ]);
   return {
-    byId: prepared<'channel' | 'id'>(rows.where('id', '=', hole<string>('id'))),
+    byId: prepared<'channel' | 'id'>(rows.where(headWith('id', 'channel'))),
     byBusinessKey: prepared<'channel' | 'businessKey'>(
-      rows.where('business_key', '=', hole<string>('businessKey')).orderBy('sequence', 'desc').limit(STATUS_ROWS_MAX),
+      rows
+        .where('channel', '=', hole<string>('channel'))
+        .where('business_key', '=', hole<string>('businessKey'))
+        .orderBy('sequence', 'desc')
+        .limit(STATUS_ROWS_MAX),
     ),
   };
 });

@@ -5,7 +5,8 @@
  * Head and body lie apart: a head is small, read often and rewritten when a push fails; a body is written once, read once and
  * deleted with its head. All times are ms since 1970.
  */
-import type { Generated } from 'kysely';
+import { sql, type Generated, type RawBuilder, type SqlBool } from 'kysely';
+import { hole } from './statement.ts';
 
 /** What a column holds, in words every dialect can map to a type. */
 export type ColumnKind = 'identity' | 'id' | 'name' | 'word' | 'sentence' | 'text' | 'small' | 'count' | 'big' | 'bytes';
@@ -253,6 +254,17 @@ export type MessageTable = 'tallystick_outbox' | 'tallystick_inbox' | 'tallystic
 /** A message table's head under the one name that {@link Tables} types it by. */
 export function headAs(table: MessageTable): 'tallystick_outbox' {
   return table as 'tallystick_outbox';
+}
+
+/**
+ * Which head: by its id, and by nothing else that an index begins with. PostgreSQL, where it still takes a full table for an empty one, would
+ * otherwise walk along all rows of the channel, or of the state.
+ */
+export function headWith(id: string, channel: string, states: readonly RowState[] = []): RawBuilder<SqlBool> {
+  const one = sql<SqlBool>`id = ${hole(id)} and coalesce(channel, '') = ${hole(channel)}`;
+  return states.length === 0
+    ? one
+    : sql<SqlBool>`${one} and coalesce(state, '') in (${sql.join(states.map((state) => sql.lit(state)))})`;
 }
 
 /** The same for its body. */
