@@ -1,5 +1,5 @@
 /**
- * Defects built into the harness's own children (never into the packages), each with the scenario that exposes it and the invariant that has
+ * Defects built into the harness's own children and servers (never into the packages), each with the scenario that exposes it and the invariant that has
  * to name it. A run in which a defect is not caught has proved nothing.
  */
 import type { InvariantName } from './invariants.ts';
@@ -65,6 +65,12 @@ export const DEFECTS = [
     scenario: 'commit-reply-lost',
     invariant: 'made-once',
     sentence: 'the app repeats a transaction whose COMMIT was not answered, without asking what became of it',
+  },
+  {
+    name: 'standby-not-awaited',
+    scenario: 'failover',
+    invariant: 'effect-has-commit',
+    sentence: 'the database answers a commit before its standby has it',
   },
   {
     name: 'confirm-before-commit',

@@ -25,6 +25,7 @@ import { confirmationScenarios } from './scenarios/confirmation.ts';
 import { consumerScenarios } from './scenarios/consumers.ts';
 import { deadLetterScenarios } from './scenarios/dead-letters.ts';
 import { databaseScenarios } from './scenarios/databases.ts';
+import { failoverScenarios } from './scenarios/failover.ts';
 import { killScenarios } from './scenarios/kills.ts';
 import { relayScenarios } from './scenarios/relays.ts';
 import { windowScenarios } from './scenarios/windows.ts';
@@ -36,6 +37,7 @@ import { type Servers, Stage } from './stage.ts';
 export const SCENARIOS: readonly Scenario[] = [
   ...killScenarios,
   ...databaseScenarios,
+  ...failoverScenarios,
   ...relayScenarios,
   ...brokerScenarios,
   ...consumerScenarios,

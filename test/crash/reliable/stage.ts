@@ -50,6 +50,7 @@ export interface Spawn {
   /** Another topic than the transfers'. */
   readonly topic?: string;
   readonly rangesMax?: number;
+  readonly markerOnly?: boolean;
 }
 
 export const KEYS = 23;
@@ -153,6 +154,7 @@ export class Stage {
       window: spawn.window ?? this.window,
       bulk,
       rangesMax: spawn.rangesMax,
+      markerOnly: spawn.markerOnly ?? false,
     };
     const child = await Child.start(servers.program, childOptions, {
       count: (what, detail) => {

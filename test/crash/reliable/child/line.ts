@@ -42,6 +42,8 @@ export interface ChildOptions {
   readonly window: WindowOptions | undefined;
   /** The relay takes as many rows at once as it does by default, not as few as show what happens between batches. */
   readonly bulk: boolean;
+  /** The service looks for what it wrote, and never asks the database what became of a transaction's number. */
+  readonly markerOnly: boolean;
   /** How many of the 16 ranges the relay takes at most; absent: all. */
   readonly rangesMax: number | undefined;
 }

@@ -1,13 +1,15 @@
 /**
  * A PostgreSQL of the harness's own, on a private port and a fresh folder, so that it can be killed without asking anybody: `kill()` is
  * SIGKILL to the postmaster while connections are at work, `start()` lets it recover. Durable as it comes (fsync and synchronous_commit on);
- * the folder lies in memory where the machine offers that, because a killed process loses nothing there either.
+ * the folder lies in memory where the machine offers that, because a killed process loses nothing there either. `standby()` gives it a
+ * second one that follows it, and `failOver()` lets that take its place, at another port.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, existsSync, mkdtempSync, openSync, closeSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { freePort } from '../../../process/broker-process.ts';
 import { until } from '../until.ts';
@@ -17,12 +19,13 @@ const IN_MEMORY = '/dev/shm';
 const START_WITHIN_MS = 60_000;
 
 export class PostgresServer {
-  readonly port: number;
-  readonly folder: string;
+  port: number;
+  folder: string;
   restarts = 0;
   readonly #user: { readonly uid: number; readonly gid: number } | undefined;
   readonly #bin: string;
   #postmaster: ChildProcess | undefined;
+  #standby: PostgresServer | undefined;
 
   private constructor(port: number, folder: string, bin: string, user: { uid: number; gid: number } | undefined) {
     this.port = port;
@@ -32,17 +35,17 @@ export class PostgresServer {
   }
 
   static async make(name: string): Promise<PostgresServer> {
+    const server = await PostgresServer.#empty(name);
+    await server.#run('initdb', ['-D', server.#data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']);
+    await server.start();
+    return server;
+  }
+
+  static async #empty(name: string): Promise<PostgresServer> {
     const folder = mkdtempSync(join(existsSync(IN_MEMORY) ? IN_MEMORY : tmpdir(), `tallystick-crash-${name}-`));
     const user = process.getuid?.() === 0 ? userNamed('postgres') : undefined;
     if (user !== undefined) chownSync(folder, user.uid, user.gid);
-    const server = new PostgresServer(await freePort(), folder, newestBin(), user);
-    execFileSync(
-      join(server.#bin, 'initdb'),
-      ['-D', join(folder, 'data'), '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'],
-      { stdio: 'pipe', cwd: folder, ...user },
-    );
-    await server.start();
-    return server;
+    return new PostgresServer(await freePort(), folder, newestBin(), user);
   }
 
   get pid(): number | undefined {
@@ -78,7 +81,52 @@ export class PostgresServer {
     this.restarts++;
   }
 
+  /** A second server that follows this one; `awaited`: from now on no commit is answered before it is on that one's disk, too. */
+  async standby({ awaited }: { readonly awaited: boolean }): Promise<void> {
+    const standby = await PostgresServer.#empty('standby');
+    this.#standby = standby;
+    const from = ['-h', '127.0.0.1', '-p', String(this.port), '-U', 'postgres'];
+    await standby.#run('pg_basebackup', ['-D', standby.#data, ...from, '-R', '-X', 'stream', '-c', 'fast', '--no-sync']);
+    await standby.start();
+    // After the copy: what it becomes shall not wait for anybody.
+    if (awaited) await this.#order(`alter system set synchronous_standby_names = '*'`, 'select pg_reload_conf()');
+    await until('the standby follows', START_WITHIN_MS, async () => {
+      const [seen] = await this.#ask('select state, sync_state from pg_stat_replication');
+      return seen?.['state'] === 'streaming' && (seen['sync_state'] === 'sync') === awaited;
+    });
+  }
+
+  /** Nothing more reaches the standby: commits that wait for it go on waiting. */
+  async holdBackStandby(): Promise<void> {
+    for (const pid of await this.#senders()) process.kill(pid, 'SIGSTOP');
+  }
+
+  /** Commits that are done here and wait for the standby. */
+  async commitsWaiting(): Promise<number> {
+    const [seen] = await this.#ask(`select count(*) as n from pg_stat_activity where wait_event = 'SyncRep'`);
+    return Number(seen?.['n']);
+  }
+
+  /** Dies, and lives on as its standby: with what that has, at that one's port. */
+  async failOver(): Promise<void> {
+    const standby = this.#standby;
+    if (standby === undefined) throw new Error('there is no standby');
+    const senders = await this.#senders();
+    await this.kill();
+    // One that is held back does not see the death of its postmaster.
+    for (const pid of senders) killIfThere(pid);
+    await standby.#order('select pg_promote(true, 60)');
+    const { port, folder } = this;
+    const old = new PostgresServer(port, folder, this.#bin, this.#user);
+    this.port = standby.port;
+    this.folder = standby.folder;
+    this.#postmaster = standby.#postmaster;
+    this.#standby = undefined;
+    await old.stop();
+  }
+
   async stop(): Promise<void> {
+    await this.#standby?.stop();
     await this.kill();
     // Its children see its death within moments; they must not write into a folder that is being removed.
     await until('the last process of PostgreSQL has ended', 20_000, () => !processesIn(this.folder)).catch(() => undefined);
@@ -97,6 +145,27 @@ export class PostgresServer {
     }
   }
 
+  get #data(): string {
+    return join(this.folder, 'data');
+  }
+
+  async #run(program: string, args: readonly string[]): Promise<void> {
+    await promisify(execFile)(join(this.#bin, program), [...args], { cwd: this.folder, ...this.#user });
+  }
+
+  #ask(sql: string): Promise<Record<string, unknown>[]> {
+    return this.with('postgres', async (client) => (await client.query<Record<string, unknown>>(sql)).rows);
+  }
+
+  async #order(...statements: readonly string[]): Promise<void> {
+    for (const sql of statements) await this.#ask(sql);
+  }
+
+  /** The processes that feed its standbys. */
+  async #senders(): Promise<number[]> {
+    return (await this.#ask('select pid from pg_stat_replication')).map((row) => Number(row['pid']));
+  }
+
   #spawn(): void {
     const log = openSync(join(this.folder, 'log'), 'a');
     const settings = {
@@ -110,15 +179,16 @@ export class PostgresServer {
       log_min_messages: 'warning',
     };
     const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-    this.#postmaster = spawn(join(this.#bin, 'postgres'), ['-D', join(this.folder, 'data'), ...flags], {
+    const postmaster = spawn(join(this.#bin, 'postgres'), ['-D', this.#data, ...flags], {
       stdio: ['ignore', log, log],
       cwd: this.folder,
       ...this.#user,
     });
     closeSync(log);
-    const kill = (): void => void this.#postmaster?.kill('SIGKILL');
+    this.#postmaster = postmaster;
+    const kill = (): void => void postmaster.kill('SIGKILL');
     process.once('exit', kill);
-    this.#postmaster.once('exit', () => process.off('exit', kill));
+    postmaster.once('exit', () => process.off('exit', kill));
   }
 
   async #answers(): Promise<boolean> {
@@ -139,6 +209,14 @@ function newestBin(): string {
   const versions = existsSync(VERSIONS) ? readdirSync(VERSIONS).map(Number).filter(Number.isFinite) : [];
   if (versions.length === 0) throw new Error('PostgreSQL is not installed; Debian: apt-get install postgresql');
   return join(VERSIONS, String(Math.max(...versions)), 'bin');
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended with its postmaster.
+  }
 }
 
 /** Whether any process works in this folder. */
