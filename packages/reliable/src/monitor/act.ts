@@ -113,8 +113,11 @@ function absentOf({ ids }: Selection, rows: readonly ListedRow[]): ActItem[] {
 }
 
 function planned(row: ListedRow, order: ActOrder): ActItem {
-  const possible = (ACTIONS[order.action] as readonly RowState[]).includes(row.state);
-  return item(row, order, possible ? 'would change' : 'refused', row.state);
+  return item(row, order, isPossible(row, order) ? 'would change' : 'refused', row.state);
+}
+
+function isPossible({ state }: ListedRow, { action }: ActOrder): boolean {
+  return (ACTIONS[action] as readonly RowState[]).includes(state);
 }
 
 function done(row: ListedRow, order: ActOrder, changed: boolean, state: RowState | 'gone'): ActItem {
@@ -123,8 +126,13 @@ function done(row: ListedRow, order: ActOrder, changed: boolean, state: RowState
 
 function item(row: ListedRow, order: ActOrder, result: ActItem['result'], state: ActItem['state']): ActItem {
   const { id, topic, key, state: from } = row;
-  const note = result === 'refused' ? `a message that is ${from} cannot be ${PAST[order.action]}` : ageNote(row, order);
+  const note = result === 'refused' ? refusal(row, order) : ageNote(row, order);
   return note === undefined ? { id, topic, key, from, state, result } : { id, topic, key, from, state, result, note };
+}
+
+function refusal(row: ListedRow, order: ActOrder): string {
+  if (isPossible(row, order)) return 'it changed meanwhile; act again if it is still there';
+  return `a message that is ${row.state} cannot be ${PAST[order.action]}`;
 }
 
 const PAST: Readonly<Record<Action, string>> = { retry: 'retried', requeue: 'queued anew', bury: 'buried' };
