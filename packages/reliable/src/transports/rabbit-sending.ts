@@ -19,7 +19,9 @@ export interface Sending {
   readonly message: OutgoingMessage;
   readonly exchange: string;
   readonly routingKey: string;
-  tell: (outcome: PublishOutcome) => void;
+  readonly tell: (outcome: PublishOutcome) => void;
+  /** Of the same message, given again while it was on its way: it has the same outcome. */
+  others: Sending['tell'][] | undefined;
   /** Monotonic time of the last change: given, then sent. */
   since: number;
   way: Way | undefined;
@@ -35,8 +37,7 @@ export function goesAs(one: OutgoingMessage, other: OutgoingMessage): boolean {
   return one.topic === other.topic && a.exchange === b.exchange && a.routingKey === b.routingKey;
 }
 
-/** The same message, given again while it was on its way, has the same outcome. */
-export function tellBoth(one: Sending, other: Sending['tell']): void {
-  const { tell } = one;
-  one.tell = (outcome) => (tell(outcome), other(outcome));
+export function tellAll({ tell, others }: Sending, outcome: PublishOutcome): void {
+  tell(outcome);
+  if (others !== undefined) for (const other of others) other(outcome);
 }

@@ -33,7 +33,7 @@ import { gatheringOf } from './rabbit-gather.ts';
 import { SpareHeaders } from './rabbit-headers.ts';
 import { closeQuietly, RabbitLink } from './rabbit-link.ts';
 import { RABBIT_TRANSPORT_OPTIONS, type GivenRabbitTransportOptions, type RabbitTransportOptions } from './rabbit-options.ts';
-import { goesAs, tellBoth, type Sending, type Way } from './rabbit-sending.ts';
+import { goesAs, tellAll, type Sending, type Way } from './rabbit-sending.ts';
 import { isOverAMessage, sizeLimitIn, tooLarge, verdict } from './rabbit-verdicts.ts';
 import { bodyOf, publishOptionsOf, routeOf, wireFault } from './rabbit-wire.ts';
 import type { ReceivingPorts } from './receiving.ts';
@@ -124,7 +124,7 @@ export class RabbitTransport implements Transport {
     const large = this.#tooLarge(message);
     if (large !== undefined) return done(large);
     const same = this.#sent.get(message.id);
-    if (same !== undefined && goesAs(same.message, message)) return tellBoth(same, done);
+    if (same !== undefined && goesAs(same.message, message)) return void (same.others ??= []).push(done);
     const refusal = this.#refusal();
     if (refusal !== undefined) return done(refusal);
     const { exchange, routingKey } = routeOf(message);
@@ -134,6 +134,7 @@ export class RabbitTransport implements Transport {
       exchange,
       routingKey,
       tell: done,
+      others: undefined,
       since,
       way: undefined,
       headers: undefined,
@@ -174,7 +175,7 @@ export class RabbitTransport implements Transport {
       const large = this.#tooLarge(next.message);
       if (large !== undefined) this.#settle(next, large);
       else if (same === undefined) this.#send(next);
-      else tellBoth(same, next.tell);
+      else (same.others ??= []).push(next.tell);
     }
   }
 
@@ -260,7 +261,7 @@ export class RabbitTransport implements Transport {
     }
     const { way } = one;
     if (way !== undefined && --way.count === 0 && way !== this.#way && !way.gone) this.#end(way);
-    one.tell(outcome);
+    tellAll(one, outcome);
     if (this.#sent.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 

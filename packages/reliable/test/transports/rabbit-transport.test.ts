@@ -275,6 +275,17 @@ describe('a confirmation', () => {
     expect(channel().published.map(({ options }) => options.headers)).toEqual([{ trace: '1' }, { trace: '2' }, {}]);
   });
 
+  it('is shared by the same message however often it is given while it is on its way', async () => {
+    const here = world();
+    await here.confirmOne();
+    const one = message();
+    const going = here.transport.publish(Array.from({ length: 20_000 }, () => one));
+    expect(here.channel().published).toHaveLength(1);
+    here.channel().published[0]!.confirm();
+    expect(new Set((await going).map(({ outcome }) => outcome))).toEqual(new Set(['confirmed']));
+    expect(await going).toHaveLength(20_000);
+  });
+
   it('is shared by the same message given twice while it is on its way', async () => {
     const { transport, publish, channel } = world();
     await publish(message());
