@@ -1,9 +1,9 @@
-import { call, readI32, run, type Steps, type Timer } from '@tallystick/base';
+import { call, readI32, run, type Steps } from '@tallystick/base';
 import { PropertyLocator } from '@tallystick/remoting';
 import type { AppendMessage } from './append-message.ts';
+import { AppendRoom } from './append-room.ts';
 import { CheckpointFile } from './checkpoint.ts';
 import { withNextStep } from './disk-trouble.ts';
-import { groupBytes } from './group-header.ts';
 import { GroupBuilder } from './group-builder.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { IndexCache } from './index-cache.ts';
@@ -25,7 +25,6 @@ import {
 } from './record-encode.ts';
 import { RecordView } from './record-view.ts';
 import { recover, type Recovered } from './recovery.ts';
-import { SEGMENT_HEADER_BYTES } from './segment-header.ts';
 import { Segments } from './segments.ts';
 import {
   StoreError,
@@ -43,7 +42,8 @@ import {
 } from './store-types.ts';
 import { Tail } from './tail.ts';
 import { TransientPool } from './transient-pool.ts';
-import { Waiters } from './waiters.ts';
+import { VisibleQueues } from './visible-queues.ts';
+import { WaitingAppends } from './waiting-appends.ts';
 
 export type Refusal = Exclude<AppendOutcome, 'ok' | 'timeout'>;
 
@@ -69,7 +69,7 @@ export class Store {
   readonly #queues = new QueueTable();
   readonly #segments: Segments;
   readonly #tail: Tail;
-  #pool: TransientPool | undefined;
+  readonly #pool: TransientPool | undefined;
   readonly #builder: GroupBuilder;
   readonly #writer: LogWriter;
   readonly #log: LogReader;
@@ -77,16 +77,12 @@ export class Store {
   readonly #reader: QueueReader;
   readonly #checkpoint: CheckpointFile;
   readonly #housekeeping: Housekeeping;
-  /** Those who are content with a buffer of the pool: told at the end of their turn. */
-  readonly #waitBuffered = new Waiters();
-  readonly #waitWritten = new Waiters();
-  readonly #waitDurable = new Waiters();
+  readonly #room: AppendRoom;
+  readonly #waiting: WaitingAppends;
+  readonly #visible: VisibleQueues;
   readonly #view = new RecordView();
   #state: StoreInfo['state'] = 'new';
   #failure = '';
-  #visibleEnd = 0;
-  #dirty: QueueRef[] = [];
-  #spareDirty: QueueRef[] = [];
   #isInTurn = false;
   #isTogether = false;
   #turnNowMs = 0;
@@ -94,7 +90,6 @@ export class Store {
   #newestMs = 0;
   /** End of the record that was appended last. */
   #lastEnd = 0;
-  #timeoutTimer: Timer | undefined;
   #closing: ((error: StoreError | undefined) => void) | undefined;
   #messages = 0;
 
@@ -124,6 +119,8 @@ export class Store {
     this.#builder = new GroupBuilder(this.#tail, this.#segments, options.groupBytes, (from, to) =>
       this.#housekeeping.rolled(from, to),
     );
+    this.#waiting = new WaitingAppends(ports, options, this.#builder, this.#pool);
+    this.#visible = new VisibleQueues((queue, maxOffset) => this.#signals.arrived(queue, maxOffset));
     const storeId = (): string => this.#segments.storeId;
     const pace = {
       ...options,
@@ -134,8 +131,8 @@ export class Store {
       get storeId() {
         return storeId();
       },
-      syncWantedFrom: () => this.#waitDurable.firstEnd,
-      writeWantedTo: () => Math.max(this.#waitDurable.lastEnd, this.#waitWritten.lastEnd),
+      syncWantedFrom: () => this.#waiting.syncWantedFrom,
+      writeWantedTo: () => this.#waiting.writeWantedTo,
       needFile: (segment) => this.#housekeeping.space.needFile(segment),
       written: (end) => this.#written(end),
       durable: (end) => this.#durable(end),
@@ -168,9 +165,10 @@ export class Store {
       onShortOfFiles: (sentence) => signals.shortOfFiles?.(sentence),
       onFailed: (reason) => this.#fail(reason),
     });
+    this.#room = new AppendRoom(options, this.#segments, this.#builder, this.#writer, this.#housekeeping.space, this.#pool);
     this.#reader = new QueueReader({
       ...shared,
-      visibleEnd: () => this.#visibleEnd,
+      visibleEnd: () => this.#visible.end,
       rebuildIndex: (segmentBase) => this.#housekeeping.rebuildIndex(segmentBase),
       readsWaitingMax: options.readsWaitingMax,
       turn: ports.turn,
@@ -269,13 +267,10 @@ export class Store {
     queue.nextOffset = queueOffset + 1;
     block.segment.newestMs = this.#turnNowMs;
     queue.entries.push(block.segment.base, position, bytes, m.tagsCode, queueOffset);
-    if (!queue.isDirty) {
-      queue.isDirty = true;
-      this.#dirty.push(queue);
-    }
+    this.#visible.grew(queue);
     this.#messages++;
     this.#lastEnd = position + bytes;
-    this.#wait(level, sink, token, position + bytes, position, queueOffset);
+    this.#waiting.add(level, sink, token, position + bytes, position, queueOffset, this.#turnMonotonicMs);
     if (this.#isTold(m)) {
       this.#view.move(block.bytes, at, end, position);
       for (const part of this.#readers) part.apply(this.#view, true);
@@ -321,7 +316,7 @@ export class Store {
     const end = encodeControlRecord(type, version, body, block.bytes, at);
     builder.took(end);
     this.#lastEnd = position + bytes;
-    this.#wait(level, sink, token, position + bytes, position, -1);
+    this.#waiting.add(level, sink, token, position + bytes, position, -1, this.#turnMonotonicMs);
     this.#view.move(block.bytes, at, end, position);
     for (const part of this.#derived) part.apply(this.#view, true);
     return position;
@@ -357,13 +352,12 @@ export class Store {
    * repeat a request; they are never told before the record's own append was.
    */
   whenKept(position: number, queueOffset: number, level: AckLevel, sink: AppendSink, token: number): void {
-    const isDurable = level === 'synced' || this.options.flush === 'sync';
-    if (position < (isDurable ? this.#writer.durableEnd : this.#writer.writtenEnd))
+    if (position < (this.#waiting.isDurable(level) ? this.#writer.durableEnd : this.#writer.writtenEnd))
       return sink.appended(token, 'ok', position, queueOffset);
     if (this.#state !== 'open')
       return sink.appended(token, this.#state === 'failed' ? 'failed' : 'timeout', position, queueOffset);
     this.#beginTurn();
-    this.#wait(level, sink, token, this.#lastEnd, position, queueOffset);
+    this.#waiting.add(level, sink, token, this.#lastEnd, position, queueOffset, this.#turnMonotonicMs);
   }
 
   messageBytes(m: AppendMessage): number {
@@ -377,54 +371,7 @@ export class Store {
   /** Why an append of so many bytes is not taken now; undefined when it is. */
   #refusal(bytes: number, mayUseReserve: boolean): Refusal | undefined {
     if (this.#state !== 'open') return this.#state === 'failed' ? 'failed' : 'closed';
-    if (this.#isTogether) return undefined;
-    const { space } = this.#housekeeping;
-    const { isFull, isExhausted } = space;
-    if (isFull && !mayUseReserve) return 'full';
-    const builder = this.#builder;
-    const pendingBytes = builder.end - this.#writer.writtenEnd;
-    // What settles earlier promises is let in longer than what makes new ones.
-    if (pendingBytes > this.options.pendingBytesMax * (mayUseReserve ? 2 : 1)) return 'busy';
-    if (this.#pool !== undefined && !mayUseReserve && this.#isOutOfBuffers(this.#pool, bytes)) return 'busy';
-    const { segment } = builder;
-    const noRoom = isFull ? 'full' : 'busy';
-    const needsRoll = builder.needsRoll(bytes);
-    const isPlanned = needsRoll ? this.#segments.next?.base !== segment.end : !segment.isReady;
-    if (isPlanned && isExhausted && !space.hasReserve) return 'full';
-    if (!needsRoll) {
-      return segment.isReady || mayUseReserve || builder.end + bytes - segment.base <= segment.size * PLANNED_SHARE
-        ? undefined
-        : noRoom;
-    }
-    const need = groupBytes(bytes) + SEGMENT_HEADER_BYTES;
-    if (need > this.options.segmentBytes) return 'too-large';
-    if (!segment.isReady) return noRoom;
-    const { next } = this.#segments;
-    if (next !== undefined && !isPlanned) return need <= next.size ? undefined : 'too-large';
-    return need <= this.#segments.reserveBytes * (mayUseReserve ? 1 : PLANNED_SHARE) ? undefined : noRoom;
-  }
-
-  #isOutOfBuffers(pool: TransientPool, bytes: number): boolean {
-    if (!this.options.fastFailIfNoBufferInStorePool || pool.available > 0) return false;
-    const { block, at } = this.#builder;
-    return block === undefined || at + groupBytes(bytes) > block.bytes.length;
-  }
-
-  #wait(level: AckLevel, sink: AppendSink, token: number, end: number, position: number, queueOffset: number): void {
-    const isDurable = level === 'synced' || this.options.flush === 'sync';
-    const isBuffered = !isDurable && this.#pool !== undefined && this.#mayBuffer(this.#pool);
-    const waiters = isDurable ? this.#waitDurable : isBuffered ? this.#waitBuffered : this.#waitWritten;
-    waiters.add(sink, token, end, position, queueOffset, this.#turnMonotonicMs);
-    if (isBuffered) return;
-    this.#timeoutTimer ??= this.#ports.timers.after(this.options.syncFlushTimeoutMs, () => this.#timeOut());
-  }
-
-  /**
-   * Whether an append may count as done in its buffer: there is one, what it holds is sure to get a place on the disk, and nobody
-   * appended earlier is still waiting for a write.
-   */
-  #mayBuffer(pool: TransientPool): boolean {
-    return this.#waitWritten.count === 0 && this.#builder.segment.isReady && !pool.isOverdrawn;
+    return this.#isTogether ? undefined : this.#room.refusal(bytes, mayUseReserve);
   }
 
   #beginTurn(): void {
@@ -441,7 +388,7 @@ export class Store {
     if (this.#state === 'failed' || this.#state === 'closed') return;
     this.#builder.close();
     this.#writer.pump();
-    this.#waitBuffered.releaseTo(this.#builder.closedEnd, 'ok');
+    this.#waiting.buffered(this.#builder.closedEnd);
     this.#tail.trim(this.#writer.writtenEnd);
     this.#housekeeping.space.keepAhead();
   }
@@ -450,47 +397,19 @@ export class Store {
 
   #written(end: number): void {
     if (this.options.flush === 'async') {
-      this.#visibleEnd = end;
-      this.#waitWritten.releaseTo(end, 'ok');
-      this.#advance(end);
+      this.#visible.end = end;
+      this.#waiting.written(end);
+      this.#visible.show();
     }
     this.#signals.progress?.();
   }
 
   #durable(end: number): void {
-    if (this.options.flush === 'sync') this.#visibleEnd = end;
-    this.#waitDurable.releaseTo(end, 'ok');
-    if (this.options.flush === 'sync') this.#advance(end);
+    if (this.options.flush === 'sync') this.#visible.end = end;
+    this.#waiting.durable(end);
+    if (this.options.flush === 'sync') this.#visible.show();
     this.#housekeeping.coolIndexes();
     this.#signals.progress?.();
-  }
-
-  /** Shows readers what lies before `end`. */
-  #advance(end: number): void {
-    const queues = this.#dirty;
-    this.#dirty = this.#spareDirty;
-    this.#spareDirty = queues;
-    for (const queue of queues) {
-      const next = queue.entries.offsetAfter(end, queue.maxOffset);
-      const isMoved = next > queue.maxOffset;
-      if (isMoved) queue.maxOffset = next;
-      if (queue.maxOffset < queue.nextOffset) this.#dirty.push(queue);
-      else queue.isDirty = false;
-      if (isMoved) this.#signals.arrived(queue, queue.maxOffset);
-    }
-    queues.length = 0;
-  }
-
-  #timeOut(): void {
-    this.#timeoutTimer = undefined;
-    const { timers, clock } = this.#ports;
-    const timeoutMs = this.options.syncFlushTimeoutMs;
-    const nowMs = clock.monotonic();
-    this.#waitWritten.releaseSince(nowMs - timeoutMs, 'timeout');
-    this.#waitDurable.releaseSince(nowMs - timeoutMs, 'timeout');
-    const firstMs = Math.min(this.#waitWritten.firstSinceMs, this.#waitDurable.firstSinceMs);
-    if (firstMs !== Number.POSITIVE_INFINITY)
-      this.#timeoutTimer ??= timers.after(Math.max(1, firstMs + timeoutMs - nowMs), () => this.#timeOut());
   }
 
   #fail(reason: string): void {
@@ -499,7 +418,7 @@ export class Store {
     this.#failure = `${reason}; ${AFTER_FAILURE}`;
     this.#writer.stop();
     this.#housekeeping.stop(() => {});
-    if (this.#timeoutTimer !== undefined) this.#ports.timers.cancel(this.#timeoutTimer);
+    this.#waiting.stop();
     const facts = {
       reason,
       writtenEnd: this.#writer.writtenEnd,
@@ -511,8 +430,7 @@ export class Store {
       () => writeMarker(this.#ports.disk, 'FSYNC_FAILED', facts),
       () => {},
     );
-    for (const waiters of [this.#waitBuffered, this.#waitWritten, this.#waitDurable])
-      waiters.releaseTo(Number.POSITIVE_INFINITY, 'failed');
+    this.#waiting.endAll('failed');
     this.#signals.failed(this.#failure);
     const closing = this.#closing;
     this.#closing = undefined;
@@ -528,8 +446,7 @@ export class Store {
 
   /** How long the oldest append has waited for its write or sync; 0 when none does. */
   oldestWaitMs(): number {
-    const firstMs = Math.min(this.#waitWritten.firstSinceMs, this.#waitDurable.firstSinceMs);
-    return firstMs === Number.POSITIVE_INFINITY ? 0 : Math.max(0, this.#ports.clock.monotonic() - firstMs);
+    return this.#waiting.oldestMs;
   }
 
   /** Requests that wait for a read of the disk, without the urgent ones. */
@@ -575,7 +492,7 @@ export class Store {
 
   /** A message that readers may see and that still lies in RAM, at once; false: it takes {@link readRecord}. */
   recentRecord(queue: QueueRef, offset: number, position: number, into: RecentRecord): boolean {
-    return position < this.#visibleEnd && into.find(queue, offset, position, this.#tail);
+    return position < this.#visible.end && into.find(queue, offset, position, this.#tail);
   }
 
   /** 'lower': first offset stored at or after the time (else max). 'upper': last offset stored at or before it (else min). */
@@ -619,7 +536,7 @@ export class Store {
       pendingBytes: this.#builder.end - writer.writtenEnd,
       unsyncedBytes: writer.unsyncedBytes,
       oldestWaitMs: this.oldestWaitMs(),
-      waiting: this.#waitWritten.count + this.#waitDurable.count,
+      waiting: this.#waiting.count,
       segments: this.#segments.all.length,
       messages: this.#messages,
       groups: this.#builder.groups,
@@ -638,7 +555,7 @@ export class Store {
     // A snapshot for the base of the next segment stands for everything before it: nothing may be added there.
     this.#builder.isSegmentShut = snapshotPosition > end;
     this.#writer.start(end);
-    this.#visibleEnd = end;
+    this.#visible.end = end;
     this.#state = 'open';
     this.#housekeeping.start(recovered.snapshots);
     return {
@@ -660,7 +577,7 @@ export class Store {
   /** Waits until no disk call is on its way. */
   #release(done: () => void): void {
     this.#writer.stop();
-    if (this.#timeoutTimer !== undefined) this.#ports.timers.cancel(this.#timeoutTimer);
+    this.#waiting.stop();
     this.#housekeeping.stop(() => this.#reader.stop(() => this.#writer.whenIdle(done)));
   }
 
@@ -670,8 +587,7 @@ export class Store {
     this.#state = 'closed';
     const { pendingBytes, unsyncedBytes } = this.info();
     this.#release(() => {});
-    for (const waiters of [this.#waitBuffered, this.#waitWritten, this.#waitDurable])
-      waiters.releaseTo(Number.POSITIVE_INFINITY, 'timeout');
+    this.#waiting.endAll('timeout');
     this.#closed(
       new Error(
         `${pendingBytes + unsyncedBytes} bytes could not be brought to the disk in ${this.options.closeTimeoutMs} ms (closeTimeoutMs)`,
@@ -713,8 +629,6 @@ const TAGS = new PropertyLocator(['TAGS']);
 
 /** So much of an open group is written before the turn ends, if no write is on its way: smaller writes cost calls, larger ones time. */
 const EARLY_WRITE_BYTES = 64 * 1024;
-/** A segment without a file may turn out to be the reserve: sends leave this much of it to what settles earlier promises. */
-const PLANNED_SHARE = 0.75;
 /** RocketMQ counts what is gathered in pages of the operating system. */
 const PAGE_BYTES = 4096;
 const LOCAL_HOST = Uint8Array.of(127, 0, 0, 1, 0, 0, 0, 0);
