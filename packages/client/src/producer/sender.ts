@@ -28,15 +28,16 @@
  * Of a run each frame has its own verdict at once; what is to be sent again waits until all have one and goes back together.
  */
 import { type Clock, type Random, type Timer, type Timers, type Turn, backoffMs } from '@tallystick/base';
-import { type Frame, type PeerError, ResponseCode, SendAck, SendAnswerLocator } from '@tallystick/remoting';
-import { IndefiniteError, type SendError, answerError, callError, fail, isRetriable, meansBusy } from '../errors.ts';
+import { type Frame, type PeerError, ResponseCode } from '@tallystick/remoting';
+import { IndefiniteError, type SendError, callError, fail, isRetriable, meansBusy } from '../errors.ts';
 import type { ProducerOptions } from '../options.ts';
 import type { Connection, TurnedAway } from '../peers.ts';
+import { AnswerReader, storedSomewhere } from './answer-reader.ts';
 import type { BatchFlight, Lane, ProducerBatch } from './producer-batch.ts';
 import type { ProducerCounters } from './producer-counters.ts';
 import type { AccumulatorOwner, RecordAccumulator } from './record-accumulator.ts';
 import type { BrokerOutcome } from './latency-table.ts';
-import { type BatchAnswer, SendReceipt } from './receipt.ts';
+import type { BatchAnswer, SendReceipt } from './receipt.ts';
 import { RequestNumbers } from './request-numbers.ts';
 import type { SendRequest } from './send-request.ts';
 
@@ -75,8 +76,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   readonly #accumulator: RecordAccumulator;
   readonly #request: SendRequest;
   readonly #owner: SenderOwner;
-  readonly #answer = new SendAnswerLocator();
-  readonly #ack = new SendAck();
+  readonly #answers = new AnswerReader();
   readonly #reportThrown: (thrown: unknown) => void;
   readonly #inFlight: ProducerBatch[] = [];
   readonly #numbers: RequestNumbers | undefined;
@@ -184,7 +184,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
   }
 
   reads(bytes: Buffer, at: number, end: number): boolean {
-    return this.#ack.read(bytes, at, end);
+    return this.#answers.readsAck(bytes, at, end);
   }
 
   acknowledged(batch: ProducerBatch, index: number): void {
@@ -192,26 +192,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     if (batch.flightIndex < 0) return;
     this.schedule();
     if (batch.isAbandoned) return this.#land(batch);
-    const ack = this.#ack;
-    let answer = batch.answer;
-    if (
-      answer === undefined ||
-      answer.storeTimestamp !== ack.storeTimestamp ||
-      answer.queueId !== ack.queueId ||
-      answer.host !== ack.host
-    ) {
-      answer = this.#answerOf(batch, ack.queueId, ack.storeTimestamp, 0, '', ack.host);
-      batch.answer = answer;
-    }
-    const receipt = new SendReceipt(
-      answer,
-      ack.queueOffset,
-      ack.positionHigh,
-      ack.positionLow,
-      batch.idPrefix(index),
-      batch.idLows[index]!,
-    );
-    this.#settleOne(batch, index, undefined, receipt);
+    this.#settleOne(batch, index, undefined, this.#answers.acknowledged(batch, index));
   }
 
   replied(batch: ProducerBatch, index: number, error: PeerError | undefined, reply: Frame): void {
@@ -230,8 +211,8 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     this.#tellLatency(batch, error !== undefined ? 'lost' : outcomeOf(reply.code));
     if (error !== undefined) return this.#settle(batch, callError(error.kind, error.message));
     if (reply.code !== ResponseCode.SUCCESS) return this.#refused(batch, reply);
-    const said = this.#read(batch, reply);
-    if (said === undefined) return this.#settle(batch, fail('MALFORMED_ANSWER', this.#answer.fault()));
+    const said = this.#answers.read(batch, reply);
+    if (said === undefined) return this.#settle(batch, this.#answers.malformed());
     this.#succeed(batch, said);
   }
 
@@ -244,9 +225,9 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     if (reason === 'OUT_OF_ORDER') return this.#outOfOrder(batch, reply);
     if (reason === 'DUPLICATE_TOO_OLD') {
       this.#counters.duplicates++;
-      return this.#succeed(batch, this.#answerOf(batch, batch.lane.queueId, -1, -1, '', ''));
+      return this.#succeed(batch, storedSomewhere(batch));
     }
-    this.#settle(batch, this.#refusal(batch, 0, reply));
+    this.#settle(batch, this.#answers.refusal(batch, 0, reply));
   }
 
   #succeed(batch: ProducerBatch, answer: BatchAnswer): void {
@@ -260,7 +241,7 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
 
   /** This attempt is known not to be stored: an earlier number has not arrived. Not counted as an attempt. */
   #outOfOrder(batch: ProducerBatch, reply: Frame): void {
-    if (!this.#numbers!.missesEarlier(batch)) return this.#giveUp(batch, this.#refusal(batch, 0, reply));
+    if (!this.#numbers!.missesEarlier(batch)) return this.#giveUp(batch, this.#answers.refusal(batch, 0, reply));
     batch.attempts = Math.max(1, batch.attempts - 1);
     this.#counters.retries += batch.count;
     this.#accumulator.requeue(batch);
@@ -469,50 +450,17 @@ export class Sender implements BatchFlight, AccumulatorOwner, TurnedAway {
     if (connection.turnedAway.size > 0) connection.firstInLine()!.schedule();
   }
 
-  #answerOf(
-    batch: ProducerBatch,
-    queueId: number,
-    storeTimestamp: number,
-    baseOffset: number,
-    offsetIds: string,
-    host: string,
-  ): BatchAnswer {
-    const { topic, brokerName } = batch.lane;
-    const { address } = batch.connection!;
-    return { topic, brokerName, address, queueId, storeTimestamp, baseOffset, offsetIds, host };
-  }
-
-  /** The header of an answer to a send; undefined when it has none. */
-  #read(batch: ProducerBatch, reply: Frame): BatchAnswer | undefined {
-    const answer = this.#answer;
-    if (!answer.locate(reply)) return undefined;
-    return this.#answerOf(batch, answer.queueId(), answer.storeTimestamp(), answer.queueOffset(), answer.msgId(), '');
-  }
-
-  #receipt(batch: ProducerBatch, index: number, said: BatchAnswer): SendReceipt {
-    return new SendReceipt(said, said.baseOffset, 0, 0, batch.idPrefix(index), batch.idLows[index]!);
-  }
-
-  /** The error for an answer that is no success. Codes 10 to 12 say where the message is all the same. */
-  #refusal(batch: ProducerBatch, index: number, reply: Frame): SendError {
-    const error = answerError(reply.code, reply.remark());
-    if (!(error instanceof IndefiniteError) || (batch.frames === undefined && batch.count !== 1)) return error;
-    const said = this.#read(batch, reply);
-    if (said !== undefined) error.receipt = this.#receipt(batch, index, said);
-    return error;
-  }
-
   /** The verdict on one frame of a run, when it is not the usual one. */
   #repliedOne(batch: ProducerBatch, index: number, failure: PeerError | undefined, reply: Frame): void {
     let error: SendError;
     const outcome = failure !== undefined ? 'lost' : outcomeOf(reply.code);
     if (BADNESS[outcome] > BADNESS[batch.worst]) batch.worst = outcome;
     if (failure !== undefined) error = callError(failure.kind, failure.message);
-    else if (reply.code !== ResponseCode.SUCCESS) error = this.#refusal(batch, index, reply);
+    else if (reply.code !== ResponseCode.SUCCESS) error = this.#answers.refusal(batch, index, reply);
     else {
-      const said = this.#read(batch, reply);
-      if (said !== undefined) return this.#settleOne(batch, index, undefined, this.#receipt(batch, index, said));
-      error = fail('MALFORMED_ANSWER', this.#answer.fault());
+      const said = this.#answers.read(batch, reply);
+      if (said !== undefined) return this.#settleOne(batch, index, undefined, this.#answers.receipt(batch, index, said));
+      error = this.#answers.malformed();
     }
     if (!isRetriable(error) || batch.attempts > this.#options.retries) return this.#settleOne(batch, index, error, undefined);
     batch.refuse(index, error);
