@@ -23,6 +23,7 @@ export interface Reached {
 export interface Told {
   count(what: string, detail: string): void;
   committed(serial: string): void;
+  took(ms: number): void;
 }
 
 export class Child {
@@ -56,6 +57,7 @@ export class Child {
         if (message.event === 'ready') resolve();
         else if (message.event === 'count') told.count(message.what, message.detail ?? '');
         else if (message.event === 'committed') told.committed(message.serial);
+        else if (message.event === 'took') told.took(message.ms);
         else child.#arrived(message);
       });
       node.once('exit', (code, signal) => reject(new Error(`${options.name} ended (${signal ?? code}): ${child.output}`)));

@@ -91,6 +91,12 @@ export const DEFECTS = [
     sentence: 'a relay reads all there is before it sends the first message',
   },
   {
+    name: 'drains-under-lock',
+    scenario: 'drain',
+    invariant: 'service-unhurt',
+    sentence: 'a relay locks the outbox while it sends what is in it',
+  },
+  {
     name: 'keys-forgotten-early',
     scenario: 'forgotten-keys',
     invariant: 'one-effect',

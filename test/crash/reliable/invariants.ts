@@ -23,6 +23,8 @@ export const INVARIANTS = {
   'all-confirmed': 'no message is sent for ever: a confirmation that was lost is made again (liveness)',
   'one-serial': 'a message that is sent again bears the serial it had (one effect)',
   bounded: 'a relay’s memory is that of its batches, and it never walks the whole table, however long the backlog is (bounded)',
+  'service-unhurt':
+    'while a backlog leaves, the service’s own transactions take a bounded multiple of what they took before (bounded, liveness)',
   'window-kept': 'no key is forgotten while its message may come again, and who would do that is refused (one effect)',
   'settled-by-holder': 'rows of the outbox were changed only by the relay that held their lease (fencing)',
   'child-lives': 'no process ended but those that were killed',

@@ -8,9 +8,11 @@
  *   --backlog N  rows that lie in the outbox before a relay starts (100,000)
  *   --full             20,000 transfers, an outage of 10 minutes, a backlog of a million; writes a ledger file and prints its path
  *   --side-by-side N   scenarios at once (2), but those that hurt a server
+ *   --ledger FILE      appends one line of JSON about the run
  *   --seed N  --json   --list   --trace: what is done and told, as it happens
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,6 +27,7 @@ import { confirmationScenarios } from './scenarios/confirmation.ts';
 import { consumerScenarios } from './scenarios/consumers.ts';
 import { deadLetterScenarios } from './scenarios/dead-letters.ts';
 import { databaseScenarios } from './scenarios/databases.ts';
+import { drainScenarios } from './scenarios/drain.ts';
 import { failoverScenarios } from './scenarios/failover.ts';
 import { killScenarios } from './scenarios/kills.ts';
 import { relayScenarios } from './scenarios/relays.ts';
@@ -44,6 +47,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...deadLetterScenarios,
   ...confirmationScenarios,
   ...backlogScenarios,
+  ...drainScenarios,
   ...windowScenarios,
 ];
 
@@ -62,6 +66,7 @@ interface Settings {
   readonly outageMs: number;
   readonly backlog: number;
   readonly full: boolean;
+  readonly ledger: string | undefined;
   readonly seed: number;
   readonly json: boolean;
   readonly trace: boolean;
@@ -231,6 +236,7 @@ function conclude(results: readonly Result[], settings: Settings, seconds: numbe
     failed: failed.map(({ broker, scenario, defect }) => `${broker} ${scenario}${defect === undefined ? '' : ` with ${defect}`}`),
     seconds,
   };
+  if (settings.ledger !== undefined) appendFileSync(settings.ledger, `${JSON.stringify(ledgerLine(summary, settings))}\n`);
   if (settings.full) writeLedger({ ...summary, results });
   if (settings.json) console.log(JSON.stringify({ ...summary, results }));
   else {
@@ -247,6 +253,13 @@ function conclude(results: readonly Result[], settings: Settings, seconds: numbe
 
 function violationsOf(results: readonly Result[], invariant: string): number {
   return results.reduce((total, { violations }) => total + violations.filter((one) => one.invariant === invariant).length, 0);
+}
+
+/** When, what and with which settings, and what came of it. */
+function ledgerLine(summary: object, { brokers, outageMs, backlog, seed }: Settings): object {
+  const git = (...args: string[]): string => execFileSync('git', args, { cwd: here, encoding: 'utf8' }).trim();
+  const commit = `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain', '--untracked-files=no') === '' ? '' : '+'}`;
+  return { at: new Date().toISOString(), commit, brokers, outageS: outageMs / 1000, backlog, seed, ...summary };
 }
 
 function writeLedger(content: object): void {
@@ -268,6 +281,7 @@ function settingsOf(args: readonly string[]): Settings | undefined {
       outage: { type: 'string' },
       backlog: { type: 'string' },
       full: { type: 'boolean', default: false },
+      ledger: { type: 'string' },
       seed: { type: 'string', default: '1' },
       json: { type: 'boolean', default: false },
       trace: { type: 'boolean', default: false },
@@ -292,6 +306,7 @@ function settingsOf(args: readonly string[]): Settings | undefined {
     outageMs: Number(values.outage ?? (values.full ? 600 : 30)) * 1000,
     backlog: Number(values.backlog ?? (values.full ? 1_000_000 : 100_000)),
     full: values.full,
+    ledger: values.ledger,
     seed: Number(values.seed),
     json: values.json,
     trace: values.trace,

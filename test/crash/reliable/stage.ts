@@ -49,6 +49,7 @@ export interface Spawn {
   readonly bulk?: boolean;
   /** Another topic than the transfers'. */
   readonly topic?: string;
+  readonly gentle?: boolean;
   readonly rangesMax?: number;
   readonly markerOnly?: boolean;
 }
@@ -75,6 +76,8 @@ export class Stage {
   /** What they told. */
   readonly counts = new Map<string, number>();
   readonly details = new Map<string, string>();
+  /** How long each of the service's transactions took, in ms. */
+  readonly took: number[] = [];
   readonly violations: Violation[] = [];
   deadlocks = false;
   /** Messages are settled by their consumer's confirmation. */
@@ -153,6 +156,7 @@ export class Stage {
       confirmation: this.confirmation,
       window: spawn.window ?? this.window,
       bulk,
+      gentle: spawn.gentle ?? false,
       rangesMax: spawn.rangesMax,
       markerOnly: spawn.markerOnly ?? false,
     };
@@ -163,6 +167,7 @@ export class Stage {
         if (detail !== '') this.details.set(what, detail);
       },
       committed: (serial) => this.#told.add(serial),
+      took: (ms) => this.took.push(ms),
     });
     this.#children.add(child);
     return child;

@@ -2,7 +2,7 @@
  * THE numbered steps at which a child can be killed. A child announces a step only when it is armed, and then waits: what comes next has not
  * begun when the kill falls. The table is also the list of what the kill scenarios go through.
  */
-export type Role = 'app' | 'relay' | 'consumer' | 'sink';
+export type Role = 'app' | 'relay' | 'consumer' | 'sink' | 'service';
 
 export interface StepRow {
   readonly name: string;

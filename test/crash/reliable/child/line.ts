@@ -42,6 +42,8 @@ export interface ChildOptions {
   readonly window: WindowOptions | undefined;
   /** The relay takes as many rows at once as it does by default, not as few as show what happens between batches. */
   readonly bulk: boolean;
+  /** The relay is told to spare the database. */
+  readonly gentle: boolean;
   /** The service looks for what it wrote, and never asks the database what became of a transaction's number. */
   readonly markerOnly: boolean;
   /** How many of the 16 ranges the relay takes at most; absent: all. */
@@ -83,6 +85,8 @@ export type FromChild =
   | { readonly event: 'reached'; readonly step: StepName; readonly number: number; readonly serial: string }
   /** A transaction's afterCommit has run. */
   | { readonly event: 'committed'; readonly serial: string }
+  /** A transaction of the service. */
+  | { readonly event: 'took'; readonly ms: number }
   | { readonly event: 'count'; readonly what: string; readonly detail?: string };
 
 export type ToChild =
@@ -130,6 +134,10 @@ export class Line {
 
   count(what: string, detail?: string): void {
     this.#tell(detail === undefined ? { event: 'count', what } : { event: 'count', what, detail });
+  }
+
+  took(ms: number): void {
+    this.#tell({ event: 'took', ms });
   }
 
   committed(serial: string): void {

@@ -6,6 +6,7 @@
  * - `newest-first`: takes the newest messages first;
  * - `all-at-once`: reads all there is;
  * - `skip-locked`: takes what nobody else has locked, so that the messages of a key are with several relays at once;
+ * - `lock-table`: so that nobody comes between, locks the table while it sends all there is;
  * - `no-fence`: takes the leases properly and settles without asking whether they still hold.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,7 +27,7 @@ interface OutboxRow {
   readonly body: Buffer;
 }
 
-export type NaiveDefect = 'none' | 'last-id' | 'newest-first' | 'all-at-once' | 'skip-locked' | 'no-fence';
+export type NaiveDefect = 'none' | 'last-id' | 'newest-first' | 'all-at-once' | 'skip-locked' | 'lock-table' | 'no-fence';
 
 export class NaiveRelay {
   private readonly options: ChildOptions;
@@ -50,7 +51,7 @@ export class NaiveRelay {
        select 'tallystick_outbox', n, n + 15, '', 0, 0 from generate_series(0, 240, 16) n on conflict do nothing`,
     );
     for (;;) {
-      if (this.defect !== 'skip-locked') await this.takeLeases(client);
+      if (!this.locks) await this.takeLeases(client);
       if ((await this.round(client)) === 0) await sleep(PAUSE_MS);
     }
   }
@@ -64,8 +65,12 @@ export class NaiveRelay {
     );
   }
 
+  private get locks(): boolean {
+    return this.defect === 'skip-locked' || this.defect === 'lock-table';
+  }
+
   private async round(client: pg.Client): Promise<number> {
-    if (this.defect === 'skip-locked') return this.lockedRound(client);
+    if (this.locks) return this.lockedRound(client);
     const { rows } = await client.query<OutboxRow>(
       `select h.sequence, h.id, h.message_key, h.topic, b.body from tallystick_outbox h join tallystick_outbox_body b using (id, channel)
        join tallystick_lease l on l.scope = 'tallystick_outbox' and h.shard between l.first_shard and l.last_shard and l.owner = $3
@@ -91,10 +96,11 @@ export class NaiveRelay {
   /** As a queue in a table is often built: claimed, sent and settled in one transaction, past the rows of others. */
   private async lockedRound(client: pg.Client): Promise<number> {
     await client.query('begin');
+    if (this.defect === 'lock-table') await client.query('lock table tallystick_outbox in exclusive mode');
     const { rows } = await client.query<OutboxRow>(
       `select h.sequence, h.id, h.message_key, h.topic, b.body from tallystick_outbox h join tallystick_outbox_body b using (id, channel)
        order by h.sequence limit $1 for update of h skip locked`,
-      [ROWS_LOCKED],
+      [this.defect === 'lock-table' ? null : ROWS_LOCKED],
     );
     await settle(client, await this.publish(rows));
     return rows.length;

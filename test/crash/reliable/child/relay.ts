@@ -10,6 +10,8 @@ import { watchQueries } from './watch-queries.ts';
 
 const SWEEP_MS = 50;
 const QUERY_TIMEOUT_MS = 10_000;
+/** For a service whose own transactions shall not notice a recovery. */
+const GENTLE = { databaseTargetMs: 10, batchRows: 200 };
 
 export async function runRelay(options: ChildOptions, line: Line): Promise<void> {
   const ends = brokerEnds(options.broker);
@@ -34,7 +36,7 @@ export async function runRelay(options: ChildOptions, line: Line): Promise<void>
     retryMaxMs: 1000,
     brakeFirstMs: 50,
     brakeMaxMs: 500,
-    ...(options.bulk ? {} : { batchRows: 50 }),
+    ...(options.gentle ? GENTLE : options.bulk ? {} : { batchRows: 50 }),
     ...(options.rangesMax === undefined ? {} : { rangesMax: options.rangesMax }),
     stopAfterMs: 2000,
     onAlarm: (alarm) =>
@@ -56,6 +58,7 @@ function naiveOf({ defect, old }: ChildOptions): NaiveDefect | undefined {
   if (defect === 'order-broken') return 'newest-first';
   if (defect === 'claims-everything') return 'all-at-once';
   if (defect === 'competing-relays') return 'skip-locked';
+  if (defect === 'drains-under-lock') return 'lock-table';
   return defect === 'settle-without-fence' ? 'no-fence' : undefined;
 }
 

@@ -26,7 +26,7 @@ const backlog: Scenario = {
     const size = stage.options.backlog;
     const topic = `${stage.topic}-backlog`;
     await stage.servers.b.with(stage.databaseB, (client) => client.query(BACKLOG_TABLES));
-    await stage.servers.a.with(stage.databaseA, (client) => client.query(rowsOf(size, topic)));
+    await stage.servers.a.with(stage.databaseA, (client) => client.query(backlogRows(size, topic)));
     await stage.spawn('consumer');
     await stage.spawn('sink', { topic });
     await stage.spawn('app');
@@ -70,14 +70,14 @@ function bounded(stage: Stage, relay: Child): boolean {
   return false;
 }
 
-/** As one statement writes them that somebody runs by hand. */
-function rowsOf(size: number, topic: string): string {
+/** As one statement writes them that somebody runs by hand; their numbers begin after `from`. */
+export function backlogRows(size: number, topic: string, from = 0): string {
   const id = `lpad(upper(to_hex(n)), 32, '0')`;
   const body = `convert_to(json_build_object('number', n, 'fill', repeat('x', ${BODY_BYTES}))::text, 'UTF8')`;
   return `
     with line as (
       select n, ${id} as id, n % ${KEYS} as key, ${body} as body, floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now
-      from generate_series(1, ${size}) as n
+      from generate_series(${from + 1}, ${from + size}) as n
     ), heads as (
       insert into tallystick_outbox (id, channel, shard, message_key, topic, mode, state, attempts, tries, due_at, created_at, changed_at, body_bytes)
       select id, '', key % 256, 'backlog-' || key, '${topic}', 'deferred', 'waiting', 0, 0, 0, now, now, length(body) from line order by n
