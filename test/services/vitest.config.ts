@@ -13,7 +13,7 @@ const contracts = [
   'relay/late-commit',
   'inbox/inbox',
   'local-transaction/*',
-  'monitor/monitor',
+  'monitor/*',
   'alarms/alarms',
 ];
 

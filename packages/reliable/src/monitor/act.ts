@@ -1,6 +1,9 @@
 /**
  * The three buttons, for one row or for many: what is meant is selected, what would be changed is told, and only when it is said so is it changed, each
  * row by a statement of its own that names the states it may be in, so that what a relay did meanwhile stands. Then every row is read back.
+ *
+ * A relay may have handed a message to the broker by then. What is buried while it is in the air may leave all the same: confirmed, it is settled and
+ * gone; one that is kept for its status, or waits for its consumer's confirmation, stays buried.
  */
 import { windowWarning } from '../inbox/window.ts';
 import type { Dialect } from '../sql/dialect.ts';
