@@ -110,7 +110,7 @@ type Maker = (values: never, list?: readonly string[]) => Statement;
 /** Where statements are made, and in which states a statement with a hole for the state is asked for. */
 const sources: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   relay: { ...relayStatements(postgres, 'tallystick_outbox', 'hold') },
-  'relay on PostgreSQL': { ...postgresStatements(postgres, 'tallystick_outbox') },
+  'relay on PostgreSQL': { ...postgresStatements(postgres, 'tallystick_outbox', 'hold') },
   'order of a key': { earliest: earliestOfKeys(postgres, 'tallystick_outbox') },
   leases: leaseStatements(postgres),
   monitor: { ...monitorStatementsOf(postgres)('tallystick_outbox') },
@@ -211,7 +211,7 @@ describe.each([
     analysed: 'emptied',
     statements: inUse.filter(
       ({ source, name }) =>
-        source === 'relay on PostgreSQL' || source === 'order of a key' || `${source} ${name}`.startsWith('relay forget'),
+        source === 'relay on PostgreSQL' || source === 'order of a key' || /^relay (forget|pageOfMany)/.test(`${source} ${name}`),
     ),
   },
 ] as const)('on 50,000 rows, analysed while the tables were $analysed', ({ analysed, statements }) => {
@@ -257,6 +257,8 @@ function valuesFor(source: string, name: string, state: string): Record<string, 
     olderThanMs: Date.now() - 500_000,
     skip: LIMIT - 1,
     limit: LIMIT,
+    window: 2 * LIMIT,
+    holding: JSON.stringify({ k5: 5, k6: 600_000 }),
     bytes: 4 * 1024 * 1024,
     afterDue: 0,
     afterSequence: ROWS / 2,

@@ -1,6 +1,7 @@
 /**
  * Claiming writes nothing: it reads due rows page by page, from the low-water mark of each state, and takes what is in a range held and
  * not in the air, and whose key no earlier failed message holds. What it reads is bounded in rows and bytes, however large the backlog.
+ * Below the mark it sweeps, one page of each sweep per claim; the relay says when, so that a long sweep does not take all the time.
  *
  * A claim must know all that was in the air at any time since it began: a row that lands while a page is on its way is still in that
  * page. The relay sees to it (it takes landed rows out of `flying` between claims).
@@ -9,9 +10,10 @@ import { run, pieces, type Statement, type Steps } from '../sql/statement.ts';
 import { asBytes, asNumber, asText, asTextOrNull } from '../sql/values.ts';
 import type { OutgoingMessage } from '../transports/transport.ts';
 import { Batch, type ClaimedRow, type ClaimedState, type InFlight } from './batch.ts';
-import { CopyReader, messageOf, rowOfObject, type PageRow } from './claimed-row.ts';
+import { CopyReader, messageOf, rowOfObject, type PageRow, type ReadAs } from './claimed-row.ts';
 import { Gaps } from './gaps.ts';
-import { isBefore, LowWater, type Position } from './low-water.ts';
+import { Horizon } from './horizon.ts';
+import { isBefore, LowWater, SWEEPS, type Position, type SweepKind } from './low-water.ts';
 import { overtaken, type EarliestOfKeys } from './overtaken.ts';
 import { listText, type PostgresStatements } from './postgres-statements.ts';
 import type { RelayStatements } from './relay-statements.ts';
@@ -27,6 +29,8 @@ export interface ClaimOrder {
   readonly held: ReadonlyMap<number, number>;
   /** Look also at what is retried, delayed and sent, not only at fresh rows. */
   readonly all: boolean;
+  /** Sweeps that begin, or go on by a page. */
+  readonly sweeps: readonly SweepKind[];
 }
 
 export interface ClaimScope {
@@ -51,7 +55,14 @@ const ROUNDS_MAX = 4;
  */
 const COPY_ROWS = 64;
 /** Heads of a page that only looks for what was left behind. */
-const SWEEP_ROWS = 1000;
+const SWEEP_ROWS = 2000;
+/** Rows that one statement may pass over because their keys are held up: 10 ms, or as long when each key has to be looked up. */
+const WINDOW_MAX = 20_000;
+const WINDOW_OF_MANY_MAX = 4_000;
+/** Whole sweeps by which it is known where late rows may be, unless a transaction stays open. */
+const SWEEPS_TO_KNOW = 3;
+/** So many times larger is the next window when all in it were held. */
+const WINDOW_GROWTH = 4;
 
 export class Claimer {
   readonly #statements: RelayStatements;
@@ -71,9 +82,19 @@ export class Claimer {
   readonly #earliest: EarliestOfKeys;
   /** Whether numbers only grow; else a mark says nothing once the row it stands at is gone. */
   readonly #growing: boolean;
-  /** Where the last page of fresh rows began: nothing below was looked at in this claim. */
+  /** Up to where something may lie that this claim has not looked at: its last page began there. */
   #unseenUpTo = -1;
   #exhausted = false;
+  #unfinished = false;
+  #window = SWEEP_ROWS;
+  /** Where late rows may be, and what the sweeps under way will have made sure of. */
+  readonly #horizon = new Horizon();
+  readonly #final = new Map<SweepKind, number>();
+  /** Whole sweeps begun since nothing was known. */
+  #sweepsBegun = 0;
+  /** Whether sweeps of the last claim read a page, and what they took: what follows in the claim may come upon it again. */
+  #swept = false;
+  readonly #found = new Set<string>();
 
   constructor(
     statements: RelayStatements,
@@ -117,37 +138,89 @@ export class Claimer {
 
   *#claimOnce(batch: Batch, order: ClaimOrder): Steps<void> {
     this.#unseenUpTo = -1;
-    this.#exhausted = false;
-    if (!this.#holdingKnown) yield* this.#readHolding();
+    this.#exhausted = this.#unfinished = false;
+    this.#swept = false;
+    this.#found.clear();
+    const begun = order.sweeps.filter((kind) => !this.sweeping(kind));
+    if (begun.length > 0 || !this.#holdingKnown) yield* this.#readHolding();
+    for (const kind of begun) yield* this.#beginSweep(kind);
     let ended = true;
-    for (const state of order.all ? STATES : FRESH)
+    for (const state of order.all ? STATES : FRESH) {
+      for (const kind of SWEEPS) if (order.sweeps.includes(kind)) yield* this.#sweepOn(kind, state, order, batch);
       if (batch.full || !(yield* this.#claimState(state, order, batch))) ended = false;
+    }
     this.#exhausted = ended;
   }
 
-  /** The last claim took all that was due in the states it looked at. */
+  /** The last claim took all that was due above the marks of the states it looked at. */
   get exhausted(): boolean {
     return this.#exhausted;
   }
 
-  /** Every state is looked through from the beginning by the next claims. */
-  sweep(): void {
-    for (const mark of this.#marks.values()) mark.sweep();
-    this.#heldBack.clear();
-    this.#holdingKnown = false;
+  /** The last claim ended because it had walked far, not because it had enough: the next goes on from there. */
+  get unfinished(): boolean {
+    return this.#unfinished;
   }
 
-  get sweeping(): boolean {
-    for (const mark of this.#marks.values()) if (mark.sweeping) return true;
+  /** How many rows the last claim has by its sweeps. */
+  get found(): number {
+    return this.#found.size;
+  }
+
+  /** The last claim read a page for a sweep; false: nothing lies below the marks. */
+  get swept(): boolean {
+    return this.#swept;
+  }
+
+  /** Whether it is known where late rows may be; there is less to read then than everything. */
+  get knowsLate(): boolean {
+    return this.#horizon.floor >= 0;
+  }
+
+  /** The first whole sweeps find that out. In vain, while a transaction is open that is older than they are. */
+  get findsOut(): boolean {
+    return this.#postgres !== undefined && this.#holdsSome && !this.knowsLate && this.#sweepsBegun <= SWEEPS_TO_KNOW;
+  }
+
+  sweeping(kind: SweepKind): boolean {
+    for (const mark of this.#marks.values()) if (mark.sweptTo(kind) !== undefined) return true;
     return false;
   }
 
-  /** Leases have changed hands: nothing is known any more. */
+  *#beginSweep(kind: SweepKind): Steps<void> {
+    const waiting = this.#marks.get('waiting')!;
+    if (this.#postgres !== undefined && this.#holdsSome) {
+      const highest = waiting.from.sequence;
+      const { rows } = yield* run(this.#postgres.snapshot({}));
+      const open = { oldestOpen: asNumber(rows[0]!['oldest_open']), next: asNumber(rows[0]!['next']) };
+      this.#final.set(kind, this.#horizon.begin(open, highest));
+    }
+    if (kind === 'late') waiting.sweep(kind, { dueAt: 0, sequence: this.#horizon.floor });
+    else {
+      for (const mark of this.#marks.values()) mark.sweep(kind);
+      this.#heldBack.clear();
+      this.#sweepsBegun++;
+    }
+    this.#arriving(kind);
+  }
+
+  /** What a sweep of fresh rows was to make sure of is sure once it has arrived. */
+  #arriving(kind: SweepKind): void {
+    const final = this.#final.get(kind);
+    if (final === undefined || this.#marks.get('waiting')!.sweptTo(kind) !== undefined) return;
+    this.#final.delete(kind);
+    this.#horizon.swept(final);
+  }
+
+  /** Leases have changed hands: nothing is known any more. Or all is to be looked through from the beginning. */
   forget(): void {
     for (const mark of this.#marks.values()) mark.forget();
     this.#gaps.forget();
     this.#heldBack.clear();
     this.#holdingKnown = false;
+    this.#horizon.forget();
+    this.#final.clear();
+    this.#sweepsBegun = 0;
   }
 
   /** A row is as due as before. */
@@ -182,6 +255,7 @@ export class Claimer {
 
   *#readHolding(): Steps<void> {
     const { rows } = yield* run(this.#statements.holding({ channel: this.#scope.channel, limit: HOLDING_MAX + 1 }));
+    const before = this.#holding;
     this.#holdingKnown = true;
     this.#holding = rows.length > HOLDING_MAX ? undefined : new Map();
     if (this.#holding === undefined) return;
@@ -190,50 +264,93 @@ export class Claimer {
       const sequence = asNumber(row['sequence']);
       if (key !== null && sequence < (this.#holding.get(key) ?? Number.POSITIVE_INFINITY)) this.#holding.set(key, sequence);
     }
+    // A person has decided: what these keys held up may go.
+    for (const [key, sequence] of before ?? [])
+      if ((this.#holding.get(key) ?? Number.POSITIVE_INFINITY) > sequence)
+        this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence });
     if (!this.#growing && this.#holding.size === 0) for (const mark of this.#marks.values()) mark.freed();
   }
 
-  /** Answers whether all that is due was looked at. */
+  get #holdsSome(): boolean {
+    return this.#holding === undefined || this.#holding.size > 0;
+  }
+
+  /** From the mark up. Answers whether all that is due there was looked at. */
   *#claimState(state: ClaimedState, order: ClaimOrder, batch: Batch): Steps<boolean> {
     const mark = this.#marks.get(state)!;
+    const fresh = state === 'waiting';
+    const { floor } = mark;
     for (let page = 0; page < order.pagesMax && !batch.full; page++) {
-      const { repeating } = mark;
-      const watched = state === 'waiting' && this.#growing;
+      const watched = fresh && this.#growing;
       // The first page of a claim begins where a number is missing, the next where that one ended.
       const from =
-        watched && page === 0 && !mark.sweeping
+        watched && page === 0
           ? { dueAt: mark.from.dueAt, sequence: this.#gaps.below(mark.from.sequence, order.monotonicMs) }
           : mark.from;
-      if (state === 'waiting') this.#unseenUpTo = from.sequence;
-      const limit = repeating ? Math.max(SWEEP_ROWS, order.rowsMax) : order.rowsMax - batch.rows.length;
-      const rows = yield* this.#page(state, order, from, limit, !repeating);
       const before = batch.rows.length;
-      let looked = 0;
-      for (const one of rows) {
-        if (batch.full) break;
-        this.#consider(one, order.flying, batch, mark);
-        if (!batch.full || batch.rows.at(-1) === one.row) looked++;
-      }
-      const last = rows[looked - 1]?.row;
-      const ended = rows.length < limit && looked === rows.length;
-      if (watched)
-        this.#gaps.seen(
-          rows.slice(0, looked).map(({ row }) => row.sequence),
-          ended,
-          order.monotonicMs,
-        );
-      mark.read(last, ended);
-      if (!repeating && state === 'waiting') this.#rowsBefore = rows.length;
+      // Where most are held up, they are passed over before they are read.
+      const read = yield* this.#page(
+        { state, order, from, limit: order.rowsMax - before },
+        fresh && this.#vain > VAIN_MAX ? 'free' : 'whole',
+      );
+      const { looked, last, ended } = this.#take(read, order, batch, mark);
+      if (watched) this.#watch(read, looked, ended, order.monotonicMs);
+      mark.read(last);
+      if (fresh) this.#rowsBefore = read.rows.length;
       // Of a few rows that were looked at again for the sake of a missing number, bodies are not worth a second statement.
-      if (!repeating && rows.length >= COPY_ROWS) this.#vain = 1 - (batch.rows.length - before) / rows.length;
-      else if (!repeating && ended) this.#vain = 0;
-      if (ended && !mark.sweeping) return true;
+      if (ended) this.#vain = 0;
+      else if (read.seen >= COPY_ROWS) this.#vain = 1 - (batch.rows.length - before) / read.seen;
+      if (ended) return true;
     }
+    // Where numbers are given again each claim begins at the floor: only if that has risen will the next come further.
+    if (!batch.full && (this.#growing || isBefore(floor, mark.floor))) this.#unfinished = true;
     return false;
   }
 
+  #watch({ rows, complete, reached }: Page, looked: number, ended: boolean, nowMs: number): void {
+    if (complete)
+      this.#gaps.seen(
+        rows.slice(0, looked).map(({ row }) => row.sequence),
+        ended,
+        nowMs,
+      );
+    else if (reached !== undefined) this.#gaps.seen([reached.sequence], false, nowMs);
+  }
+
+  /** One page of a sweep; heads only, because most of what lies there is in the air or held up. */
+  *#sweepOn(kind: SweepKind, state: ClaimedState, order: ClaimOrder, batch: Batch): Steps<void> {
+    const mark = this.#marks.get(state)!;
+    const from = mark.sweptTo(kind);
+    if (from === undefined || batch.full) return;
+    this.#swept = true;
+    const before = batch.rows.length;
+    const limit = Math.max(SWEEP_ROWS, order.rowsMax);
+    const read = yield* this.#page({ state, order, from, limit }, state === 'waiting' ? 'free' : 'heads');
+    const { last, ended } = this.#take(read, order, batch, mark);
+    mark.swept(kind, last, ended);
+    this.#arriving(kind);
+    for (const { id } of batch.rows.slice(before)) this.#found.add(id);
+  }
+
+  /** Offers a page to the batch. Answers how many of its rows were looked at, up to where, and whether nothing follows. */
+  #take(
+    read: Page,
+    order: ClaimOrder,
+    batch: Batch,
+    mark: LowWater,
+  ): { looked: number; last: Position | undefined; ended: boolean } {
+    let looked = 0;
+    for (const one of read.rows) {
+      if (batch.full) break;
+      this.#consider(one, order.flying, batch, mark);
+      if (!batch.full || batch.rows.at(-1) === one.row) looked++;
+    }
+    if (looked === read.rows.length) return { looked, last: read.reached, ended: read.ended };
+    return { looked, last: read.rows[looked - 1]?.row, ended: false };
+  }
+
   #consider({ row, held }: PageRow, flying: InFlight, batch: Batch, mark: LowWater): void {
-    if (row.epoch < 0 || flying.ids.has(row.id)) return;
+    if (row.epoch < 0 || flying.ids.has(row.id) || (this.#found.size > 0 && this.#found.has(row.id))) return;
     if (held || this.#isHeld(row)) {
       mark.heldBack(row);
       return this.#holdBack(row);
@@ -255,10 +372,12 @@ export class Claimer {
     return key !== null && this.#holding !== undefined && (this.#holding.get(key) ?? sequence) < sequence;
   }
 
-  *#page(state: ClaimedState, order: ClaimOrder, from: Position, limit: number, mayTakeBodies: boolean): Steps<PageRow[]> {
+  /** `whole`: with bodies, where they are worth it. `free`: what is held up is passed over, where the database can do that. */
+  *#page({ state, order, from, limit }: PageOf, wanted: 'whole' | 'heads' | 'free'): Steps<Page> {
     const { channel, scope, owner } = this.#scope;
     let epochs = 0;
     for (const epoch of order.held.values()) epochs += epoch;
+    if (state === 'waiting') this.#unseenUpTo = Math.max(this.#unseenUpTo, from.sequence);
     const values = {
       channel,
       state,
@@ -272,22 +391,64 @@ export class Claimer {
       limit,
     };
     const as = { state, leases: order.held };
-    if (this.#holding === undefined) return objects(yield* run(this.#statements.pageOfMany(values)), as);
-    if (this.#postgres === undefined || !mayTakeBodies || this.#vain > VAIN_MAX)
-      return objects(yield* run(this.#statements.page(values)), as);
-    const statement = this.#postgres.pageWithBodies({ ...values, bytes: order.bytesMax });
+    const postgres = this.#postgres;
+    if (wanted === 'free' && postgres !== undefined && this.#holdsSome) return yield* this.#freePage(postgres, values, as);
+    if (this.#holding === undefined) return pageOf(objects(yield* run(this.#statements.pageOfMany(values)), as), limit);
+    if (postgres === undefined || wanted !== 'whole' || this.#vain > VAIN_MAX)
+      return pageOf(objects(yield* run(this.#statements.page(values)), as), limit);
+    const statement = postgres.pageWithBodies({ ...values, bytes: order.bytesMax });
     const result = yield* run({ ...statement, copies: this.#rowsBefore >= COPY_ROWS });
-    return result.value === undefined ? objects(result, as) : copied(result.value as readonly Buffer[], as);
+    return pageOf(result.value === undefined ? objects(result, as) : copied(result.value as readonly Buffer[], as), limit);
+  }
+
+  *#freePage(postgres: PostgresStatements, values: PageValues, as: ReadAs): Steps<Page> {
+    const holding = this.#holding;
+    const window = Math.max(values.limit, Math.min(this.#window, holding === undefined ? WINDOW_OF_MANY_MAX : WINDOW_MAX));
+    const { rows } = yield* run(
+      holding === undefined
+        ? postgres.freeOfMany({ ...values, window })
+        : postgres.free({ ...values, window, holding: JSON.stringify(Object.fromEntries(holding)) }),
+    );
+    const free = rows.filter(({ id }) => id !== null).map((row) => rowOfObject(row, as));
+    const seen = asNumber(rows[0]!['looked']);
+    this.#window = free.length > 0 ? SWEEP_ROWS : window * WINDOW_GROWTH;
+    // More of them may follow in the window.
+    if (free.length >= values.limit) return { ...pageOf(free, values.limit), seen, complete: false };
+    const reached = seen === 0 ? undefined : { dueAt: values.afterDue, sequence: asNumber(rows[0]!['reached']) };
+    return { rows: free, seen, reached, ended: seen < window, complete: false };
   }
 }
 
-function objects({ rows }: { readonly rows: readonly Readonly<Record<string, unknown>>[] }, as: ReadAsGiven): PageRow[] {
+interface PageOf {
+  readonly state: ClaimedState;
+  readonly order: ClaimOrder;
+  readonly from: Position;
+  readonly limit: number;
+}
+
+type PageValues = Parameters<RelayStatements['page']>[0] & { readonly afterDue: number; readonly limit: number };
+
+interface Page {
+  readonly rows: readonly PageRow[];
+  /** How many rows the database has looked at. */
+  readonly seen: number;
+  /** Where the next page begins. */
+  readonly reached: Position | undefined;
+  /** Nothing is due above it. */
+  readonly ended: boolean;
+  /** The rows are all that it has looked at. */
+  readonly complete: boolean;
+}
+
+function pageOf(rows: readonly PageRow[], limit: number): Page {
+  return { rows, seen: rows.length, reached: rows.at(-1)?.row, ended: rows.length < limit, complete: true };
+}
+
+function objects({ rows }: { readonly rows: readonly Readonly<Record<string, unknown>>[] }, as: ReadAs): PageRow[] {
   return rows.map((row) => rowOfObject(row, as));
 }
 
-type ReadAsGiven = Parameters<typeof rowOfObject>[1];
-
-function copied(pieces: readonly Buffer[], as: ReadAsGiven): PageRow[] {
+function copied(pieces: readonly Buffer[], as: ReadAs): PageRow[] {
   const reader = new CopyReader(as);
   const rows: PageRow[] = [];
   for (const piece of pieces) reader.read(piece, (row) => rows.push({ row, held: false }));

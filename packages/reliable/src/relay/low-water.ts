@@ -1,13 +1,13 @@
 /**
  * Where a claim begins to look, per state: rows are claimed in the order (due_at, sequence), and below the mark nothing was left the last
  * time. It is a hint that saves walking over what has been settled (and, where an old snapshot is open, cannot be cleaned away), never
- * the truth: a transaction that commits late makes rows below it. So everything below is swept again and again from the very beginning, at
- * an interval, and less often when a sweep takes long; and whatever is put back lowers the mark to where it lies.
+ * the truth: a transaction that commits late makes rows below it. So everything below is swept again and again beside the claims, page by
+ * page; and whatever is put back lowers the mark to where it lies.
  *
  * ```
  * claim from `mark` to the end  →  mark rises with what was seen
  * row put back, key released    →  mark falls to it
- * sweep due                     →  claim from the beginning, page by page, up to where the mark stood
+ * sweep, page by page           →  from the beginning (`whole`), or from where late rows may be (`late`), up to where the mark stood
  * ```
  *
  * Where numbers are given again, a mark says nothing once the row it stands at is gone. A row that was held back stays, and whatever is
@@ -21,43 +21,58 @@ export interface Position {
 
 export const BEGINNING: Position = { dueAt: 0, sequence: -1 };
 
+/** `whole`: all that lies below the mark. `late`: only where rows of late commits may be, while the other is long under way. */
+export type SweepKind = 'whole' | 'late';
+export const SWEEPS: readonly SweepKind[] = ['late', 'whole'];
+
+interface Sweep {
+  readonly at: Position;
+  readonly to: Position;
+}
+
 export class LowWater {
   #mark = BEGINNING;
   #floor = BEGINNING;
-  /** Where the sweep under way has come to; undefined when there is none. */
-  #swept: Position | undefined = BEGINNING;
-  /** The last row that the sweep under way found held back. */
+  /** The last row that the whole sweep under way found held back. */
   #sweptFloor = BEGINNING;
   /** The lowest row that was seen and not taken, because it or its key was in the air. */
   #skipped: Position | undefined;
+  /** Those under way. */
+  readonly #sweeps = new Map<SweepKind, Sweep>();
 
   /** Where the next page begins. */
   get from(): Position {
-    return this.#swept ?? this.#mark;
+    return this.#mark;
   }
 
-  get sweeping(): boolean {
-    return this.#swept !== undefined;
+  /** The last row that was held back; see above. */
+  get floor(): Position {
+    return this.#floor;
   }
 
-  /** What comes next lies below the mark: most of it is in the air. */
-  get repeating(): boolean {
-    return this.#swept !== undefined && this.#mark !== BEGINNING;
+  /** Where the next page of a sweep begins; undefined when it is not under way. */
+  sweptTo(kind: SweepKind): Position | undefined {
+    return this.#sweeps.get(kind)?.at;
   }
 
-  sweep(): void {
-    if (this.#swept !== undefined) return;
-    this.#swept = BEGINNING;
-    this.#sweptFloor = BEGINNING;
+  /** Begins a sweep, unless it is under way or nothing lies below the mark. */
+  sweep(kind: SweepKind, from: Position = BEGINNING): void {
+    if (this.#sweeps.has(kind) || !isBefore(from, this.#mark)) return;
+    this.#sweeps.set(kind, { at: from, to: this.#mark });
+    if (kind === 'whole') this.#sweptFloor = BEGINNING;
   }
 
-  /** A page was read up to `last` (undefined: nothing was there), and nothing follows it if `ended`. */
-  read(last: Position | undefined, ended: boolean): void {
+  /** A page was read up to `last` (undefined: nothing was there). */
+  read(last: Position | undefined): void {
     if (last !== undefined && isBefore(this.#mark, last)) this.#mark = last;
-    if (this.#swept === undefined) return;
-    const arrived = ended || last === undefined || !isBefore(last, this.#mark);
-    this.#swept = arrived ? undefined : last;
-    if (arrived) this.#floor = this.#sweptFloor;
+  }
+
+  /** A page of a sweep was read up to `last`, and nothing follows it if `ended`. */
+  swept(kind: SweepKind, last: Position | undefined, ended: boolean): void {
+    const sweep = this.#sweeps.get(kind);
+    if (sweep === undefined) return;
+    if (ended || last === undefined) this.#arrived(kind);
+    else this.#goOn(kind, { at: last, to: sweep.to });
   }
 
   /** This row was not taken, though it may be due. */
@@ -74,12 +89,12 @@ export class LowWater {
   /** Nothing is held back: there is no floor, and the next page is the first. */
   freed(): void {
     this.#floor = BEGINNING;
-    this.#mark = BEGINNING;
+    this.#lower(BEGINNING);
   }
 
   /** The next claim begins at the floor. */
   restart(): void {
-    this.#mark = this.#floor;
+    if (isBefore(this.#floor, this.#mark)) this.#lower(this.#floor);
   }
 
   /** Something has landed: what was skipped for its sake may be free. Answers whether anything was skipped. */
@@ -95,18 +110,31 @@ export class LowWater {
     const below = before(row);
     if (isBefore(below, this.#floor)) this.#floor = below;
     if (isBefore(below, this.#sweptFloor)) this.#sweptFloor = below;
-    if (!isBefore(below, this.#mark)) return;
-    this.#mark = below;
-    // A sweep that is above it has arrived; going on from there would lift the mark over the row.
-    if (this.#swept !== undefined && isBefore(below, this.#swept)) this.#swept = below;
+    if (isBefore(below, this.#mark)) this.#lower(below);
   }
 
   forget(): void {
     this.#mark = BEGINNING;
     this.#floor = BEGINNING;
     this.#sweptFloor = BEGINNING;
-    this.#swept = undefined;
+    this.#sweeps.clear();
     this.#skipped = undefined;
+  }
+
+  /** What lies above is read again by the claims, so no sweep need go there. */
+  #lower(mark: Position): void {
+    this.#mark = mark;
+    for (const [kind, { at, to }] of this.#sweeps) this.#goOn(kind, { at, to: isBefore(mark, to) ? mark : to });
+  }
+
+  #goOn(kind: SweepKind, sweep: Sweep): void {
+    if (isBefore(sweep.at, sweep.to)) this.#sweeps.set(kind, sweep);
+    else this.#arrived(kind);
+  }
+
+  #arrived(kind: SweepKind): void {
+    this.#sweeps.delete(kind);
+    if (kind === 'whole') this.#floor = this.#sweptFloor;
   }
 }
 

@@ -7,7 +7,7 @@ import { sql, type RawBuilder } from 'kysely';
 import type { Dialect } from '../sql/dialect.ts';
 import { hole, prepared, type Prepared, type Often } from '../sql/statement.ts';
 import { bodyOf, type MessageTable } from '../sql/tables.ts';
-import { claimedColumns, IN_ORDER, nowOnce, OPEN_STATES, pageRows, type PageNames } from './relay-statements.ts';
+import { claimedColumns, IN_ORDER, isHeld, nowOnce, OPEN_STATES, pageRows, type PageNames } from './relay-statements.ts';
 
 export interface PostgresStatements {
   readonly pageWithBodies: Prepared<PageNames | 'bytes'>;
@@ -16,12 +16,24 @@ export interface PostgresStatements {
   /** Rows get a new state, each its own; a body goes with a state that needs none. Answers as `settle`. */
   readonly changed: Prepared<LeaseNames | 'sequences' | 'changes' | 'ids'>;
   readonly bodies: Prepared<'channel' | 'ids'>;
+  /**
+   * Of a window of due rows that all have `due_at` 0, those that no failed message holds, and in every row (at least one comes, then without a
+   * head) how many were `looked` at and the number `reached`. `holding`: JSON, key → number of its earliest message that holds it.
+   */
+  readonly free: Prepared<FreeNames | 'holding'>;
+  /** The same when those are too many to be told: each row's key is looked up. */
+  readonly freeOfMany: Prepared<FreeNames>;
+  /** Which transactions are open: `oldest_open` and `next`. */
+  readonly snapshot: Prepared<never>;
 }
+
+/** `window`: rows that are looked at; `limit`: free ones that are given, at most. */
+type FreeNames = PageNames | 'window';
 
 /** `ranges`, `epochs`: the leases under which the rows were claimed; `leases`: how many they are. */
 export type LeaseNames = 'channel' | 'scope' | 'owner' | 'ranges' | 'epochs' | 'leases';
 
-export function postgresStatements(dialect: Dialect, table: MessageTable): PostgresStatements {
+export function postgresStatements(dialect: Dialect, table: MessageTable, deadKeys: 'hold' | 'pass'): PostgresStatements {
   const head = sql.table(table);
   const body = sql.table(bodyOf(table));
   const now = nowOnce(dialect);
@@ -46,12 +58,28 @@ export function postgresStatements(dialect: Dialect, table: MessageTable): Postg
    */
   const of = (place: number): RawBuilder<unknown> =>
     sql`((select changes from given) -> cast(h.sequence as text) ->> ${sql.raw(String(place))})`;
+  // Heads are fetched for those that are free, by primary key; what the planner believes about the table changes nothing.
+  const freeRows = (free: RawBuilder<unknown>): RawBuilder<unknown> => sql`with seen as materialized (
+      ${pageRows(dialect, table, sql`h.sequence, ${free} as free`)} order by h.due_at, h.sequence limit ${hole('window')})
+    select r.looked, r.reached, ${claimedColumns('p')} from (select count(*) as looked, max(s.sequence) as reached from seen as s) as r
+    left join ${head} as p on p.sequence = any(array(
+      select s.sequence from seen as s where s.free order by s.sequence limit ${hole('limit')}))
+    order by p.sequence`;
+  // A text first: a driver that is asked for JSON itself would make JSON of the text (postgres.js).
+  const holder = sql`((select cast(cast(${hole('holding')} as text) as jsonb)) ->> h.message_key)`;
   return {
+    free: compiled(freeRows(sql`coalesce(cast(${holder} as bigint) >= h.sequence, true)`), 'read'),
+    freeOfMany: compiled(freeRows(sql`not ${isHeld(dialect, table, deadKeys)}`)),
+    snapshot: compiled(
+      sql`select txid_snapshot_xmin(s.now) as oldest_open, txid_snapshot_xmax(s.now) as next
+        from (select txid_current_snapshot() as now) as s`,
+      'read',
+    ),
     // The sum stops the bodies, not the heads: a page always says how far it has looked. Bodies are looked up row by row, in the order of
     // the heads, whatever the planner believes about the tables.
     pageWithBodies: compiled(
       sql`select ${claimedColumns('p')}, b.headers, b.body from (
-          ${pageRows(dialect, table, sql`, sum(h.body_bytes) over (order by h.due_at, h.sequence rows unbounded preceding) as bytes`)}
+          ${pageRows(dialect, table, sql`${claimedColumns('h')}, sum(h.body_bytes) over (order by h.due_at, h.sequence rows unbounded preceding) as bytes`)}
           ${IN_ORDER}) as p
         left join lateral (select c.headers, c.body from ${body} as c where c.id = p.id and c.channel = ${hole('channel')}
           and (p.bytes <= cast(${hole('bytes')} as bigint) or p.bytes = p.body_bytes) limit 1) as b on true

@@ -2,7 +2,7 @@ import { sql, type RawBuilder } from 'kysely';
 import { RANGE_SHARDS } from './leases.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import { hole, prepared, preparedList, type Prepared, type SqlValue, type Statement, type Often } from '../sql/statement.ts';
-import { bodyOf, type MessageTable } from '../sql/tables.ts';
+import { bodyOf, type MessageTable, type RowState } from '../sql/tables.ts';
 
 /**
  * Every statement of a relay, built in one place. All that change or claim rows carry the fence: the lease rows of the ranges must still
@@ -66,6 +66,23 @@ function holds(of: string, deadKeys: 'hold' | 'pass'): RawBuilder<unknown> {
   );
 }
 
+/**
+ * Whether an earlier failed message holds the row's key. On PostgreSQL by places in the order of the one index that has it: what the planner
+ * believes about the table cannot lead it to another.
+ */
+export function isHeld(dialect: Dialect, table: MessageTable, deadKeys: 'hold' | 'pass'): RawBuilder<unknown> {
+  const head = sql.table(table);
+  if (dialect.name !== 'postgres')
+    return sql`exists (select 1 from ${head} as e where e.message_key = h.message_key and e.channel = h.channel
+      and ${holds('e', deadKeys)} and e.sequence < h.sequence)`;
+  const among = (state: RowState): RawBuilder<unknown> => {
+    const place = sql.raw('(e.message_key, e.channel, e.state, e.sequence)');
+    return sql`exists (select 1 from ${head} as e where ${place} >= (h.message_key, h.channel, ${sql.lit(state)}, 0)
+      and ${place} < (h.message_key, h.channel, ${sql.lit(state)}, h.sequence) and ${holds('e', deadKeys)})`;
+  };
+  return deadKeys === 'pass' ? among('retrying') : sql`(${among('retrying')} or ${among('dead')})`;
+}
+
 /** The present by the clock that decides, read once per statement: a volatile function would be asked for each row, and no index could use it. */
 export function nowOnce(dialect: Dialect): RawBuilder<number> {
   return dialect.now === undefined ? sql`${hole<number>('now')}` : sql`(select ${dialect.now})`;
@@ -76,9 +93,9 @@ export function claimedColumns(of: string): RawBuilder<unknown> {
 }
 
 /** The rows of a page, without their order and limit. */
-export function pageRows(dialect: Dialect, head: string, more: RawBuilder<unknown> = sql``): RawBuilder<unknown> {
+export function pageRows(dialect: Dialect, head: string, columns = claimedColumns('h')): RawBuilder<unknown> {
   const now = nowOnce(dialect);
-  return sql`select ${claimedColumns('h')}${more} from ${sql.table(head)} as h
+  return sql`select ${columns} from ${sql.table(head)} as h
     where h.channel = ${hole('channel')} and h.state = ${hole('state')} and h.due_at <= ${now}
       and (h.due_at, h.sequence) > (${hole('afterDue')}, ${hole('afterSequence')})
       and (select count(*) = ${hole('held')} and coalesce(sum(l.epoch), 0) = ${hole('epochs')} from ${sql.table('tallystick_lease')} as l
@@ -94,8 +111,7 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
   const head = sql.table(table);
   const body = sql.table(bodyOf(table));
   const lease = sql.table('tallystick_lease');
-  const held = sql`, exists (select 1 from ${head} as e where e.message_key = h.message_key and e.channel = h.channel
-    and ${holds('e', deadKeys)} and e.sequence < h.sequence) as held`;
+  const held = sql`${claimedColumns('h')}, ${isHeld(dialect, table, deadKeys)} as held`;
   /** The range's lease still names this owner and this epoch. */
   const fence = sql`select l.epoch from ${lease} as l where l.scope = ${hole('scope')} and l.first_shard = ${hole('range')}
     and l.owner = ${hole('owner')} and l.epoch = ${hole('epoch')}`;

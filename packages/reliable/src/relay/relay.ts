@@ -27,6 +27,7 @@ import { afterLanding, batchRowsOf, released, type Brake, type Landing } from '.
 import { Claimer } from './claim.ts';
 import { fly, routeOf, type FlightPorts, type Landed, type RelayCounters } from './flight.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
+import { SWEEPS, type SweepKind } from './low-water.ts';
 import { postgresStatements } from './postgres-statements.ts';
 import { earliestOfKeys } from './overtaken.ts';
 import { RelayDatabase } from './relay-database.ts';
@@ -87,9 +88,10 @@ export class Relay {
   readonly #looks: Looks;
   /** Looks in a row that found nothing, with nothing in the air. */
   #idle = 0;
-  #sweepAtMs = 0;
-  /** What the sweep under way has taken so far, without the time between its claims. */
-  #sweepTookMs = 0;
+  /** When each sweep begins, or goes on. */
+  readonly #sweepAtMs: Record<SweepKind, number> = { whole: 0, late: 0 };
+  /** The last look stopped because it had walked far. */
+  #unfinished = false;
   #allAtMs = 0;
   #stopping: Promise<void> | undefined;
 
@@ -118,7 +120,7 @@ export class Relay {
     this.#leases = new LeaseKeeper(this.#database, { scope, owner: this.owner, leaseMs }, rangesMax, this.#clock, tell);
     const { dialect } = this.#database;
     const statements = relayStatements(dialect, table, deadKeys);
-    const postgres = dialect.name === 'postgres' ? postgresStatements(dialect, table) : undefined;
+    const postgres = dialect.name === 'postgres' ? postgresStatements(dialect, table, deadKeys) : undefined;
     this.#claimer = new Claimer(
       statements,
       postgres,
@@ -165,12 +167,13 @@ export class Relay {
     if (!this.#active) throw fail('RELAY_STATE', `drain() while ${this.#state}`);
     const before = this.counters.confirmed;
     // The last look is one from the very beginning of every state.
-    for (let launched = 1; launched > 0 || this.#flights.size > 0;) {
+    for (let launched = 1; launched > 0 || this.#flights.size > 0 || this.#unfinished;) {
       if (this.#flights.size > 0) await Promise.race(this.#flights);
-      if (launched === 0 || this.#flights.size === 0) {
-        this.#sweepAtMs = this.#allAtMs = 0;
+      if (!this.#unfinished && (launched === 0 || this.#flights.size === 0)) {
+        this.#claimer.forget();
         this.#leases.seeSoon();
       }
+      this.#allAtMs = 0;
       launched = await this.#looks.now();
     }
     return this.counters.confirmed - before;
@@ -208,6 +211,7 @@ export class Relay {
   async #look(): Promise<number> {
     let launched = 0;
     let seen = false;
+    this.#unfinished = false;
     const look = (this.#underWay = { landed: false });
     try {
       if (this.#active && this.#clock.monotonic() >= this.#database.pausedUntilMs) {
@@ -221,7 +225,7 @@ export class Relay {
     }
     this.#underWay = undefined;
     this.#owing = !seen;
-    if (!seen && look.landed) this.wake();
+    if ((!seen && look.landed) || this.#unfinished) this.wake();
     this.#idle = launched === 0 && this.#flights.size === 0 ? this.#idle + 1 : 0;
     this.#schedule();
     return launched;
@@ -264,12 +268,14 @@ export class Relay {
   }
 
   async #claim(rowsMax: number): Promise<readonly ClaimedRow[]> {
-    const { batchBytes, pagesMax, sweepIntervalMs } = this.#options;
+    const { batchBytes, pagesMax } = this.#options;
     const claimer = this.#claimer;
     const began = this.#clock.monotonic();
-    if (began >= this.#sweepAtMs && !claimer.sweeping) claimer.sweep();
-    const { sweeping } = claimer;
-    const all = began >= this.#allAtMs || sweeping;
+    // Where a whole sweep takes long, another looks meanwhile only where late rows may be.
+    const sweeps = SWEEPS.filter(
+      (kind) => began >= this.#sweepAtMs[kind] && (kind === 'whole' || (claimer.knowsLate && claimer.sweeping('whole'))),
+    );
+    const all = began >= this.#allAtMs || sweeps.length > 0;
     const order = {
       nowMs: this.#clock.now(),
       monotonicMs: began,
@@ -279,22 +285,27 @@ export class Relay {
       flying: this.#flying,
       held: this.#leases.held,
       all,
+      sweeps,
     };
     this.#claiming = true;
     try {
-      return (await this.#database.run(claimer.claim(order), !claimer.sweeping)).rows;
+      return (await this.#database.run(claimer.claim(order), sweeps.length === 0)).rows;
     } finally {
       const now = this.#clock.monotonic();
+      this.#unfinished = claimer.unfinished;
       if (all) this.#allAtMs = now + ALL_INTERVAL_MS;
-      // A sweep that walks far may take a twentieth of the time, not all of it.
-      if (sweeping) this.#sweepTookMs += now - began;
-      if (sweeping && !claimer.sweeping) {
-        this.#sweepAtMs = now + Math.max(sweepIntervalMs / 2, SWEEP_PAUSE * this.#sweepTookMs);
-        this.#sweepTookMs = 0;
-      }
+      for (const kind of sweeps) this.#sweepAtMs[kind] = now + this.#sweepPauseMs(kind, now - began);
       this.#claiming = false;
       for (const land of this.#landed.splice(0)) land();
     }
+  }
+
+  /** A sweep that walks far may take a twentieth of the time, not all of it; where it finds what is due it goes on. */
+  #sweepPauseMs(kind: SweepKind, tookMs: number): number {
+    const { swept, found, findsOut } = this.#claimer;
+    const pauseMs = swept ? (findsOut ? FIRST_SWEEPS_PAUSE : SWEEP_PAUSE) * tookMs : 0;
+    if (!this.#claimer.sweeping(kind)) return Math.max(this.#options.sweepIntervalMs / 2, pauseMs);
+    return found > 0 ? 0 : pauseMs;
   }
 
   #takeOff(rows: readonly ClaimedRow[]): void {
@@ -337,7 +348,9 @@ export class Relay {
       this.#idle,
       this.#random.u32(),
     );
-    const sweepMs = this.#sweepAtMs > now ? this.#sweepAtMs - now : idleMs;
+    const { whole, late } = this.#sweepAtMs;
+    const sweepAtMs = this.#claimer.sweeping('whole') ? Math.min(whole, late) : whole;
+    const sweepMs = sweepAtMs > now ? sweepAtMs - now : idleMs;
     const lookMs = pauseMs > 0 ? pauseMs : Math.min(idleMs, sweepMs);
     const renewMs = this.#leases.renewAtMs > now ? this.#leases.renewAtMs - now : lookMs;
     this.#looks.after(Math.min(lookMs, renewMs));
@@ -382,8 +395,10 @@ export class Relay {
 
 /** How often a busy relay looks for what is retried, delayed or sent. */
 const ALL_INTERVAL_MS = 50;
-/** After a sweep it is left alone for so many times as long as it took. */
+/** After a page of a sweep there is none for so many times as long as it took. */
 const SWEEP_PAUSE = 19;
+/** The same until it is known where late rows may be. */
+const FIRST_SWEEPS_PAUSE = 4;
 /** The first wait after nothing was found. */
 const IDLE_FIRST_MS = 10;
 /** Routes that are remembered as leading nowhere. */
