@@ -51,7 +51,6 @@ export interface Spawn {
   readonly topic?: string;
   readonly gentle?: boolean;
   readonly rangesMax?: number;
-  readonly markerOnly?: boolean;
 }
 
 export const KEYS = 23;
@@ -158,7 +157,6 @@ export class Stage {
       bulk,
       gentle: spawn.gentle ?? false,
       rangesMax: spawn.rangesMax,
-      markerOnly: spawn.markerOnly ?? false,
     };
     const child = await Child.start(servers.program, childOptions, {
       count: (what, detail) => {

@@ -3,7 +3,8 @@
  * row by a statement of its own that names the states it may be in, so that what a relay did meanwhile stands. Then every row is read back.
  *
  * A relay may have handed a message to the broker by then. What is buried while it is in the air may leave all the same: confirmed, it is settled and
- * gone; one that is kept for its status, or waits for its consumer's confirmation, stays buried.
+ * gone; one that is kept for its status, or waits for its consumer's confirmation, stays buried. A push
+ * that was begun before a requeue and fails is not counted.
  */
 import { windowWarning } from '../inbox/window.ts';
 import type { Dialect } from '../sql/dialect.ts';

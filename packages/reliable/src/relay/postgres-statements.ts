@@ -13,8 +13,8 @@ export interface PostgresStatements {
   readonly pageWithBodies: Prepared<PageNames | 'bytes'>;
   /** Heads and bodies of confirmed messages go; answers how many of the leases named still hold. Unless all do, nothing is changed. */
   readonly settle: Prepared<LeaseNames | 'sequences' | 'ids'>;
-  /** Rows get a new state, each its own; a body goes with a state that needs none. Answers as `settle`. */
-  readonly changed: Prepared<LeaseNames | 'sequences' | 'changes' | 'ids'>;
+  /** Rows get a new state, each its own, unless a person has decided meanwhile; the bodies of those that are `confirmed` go. Answers as `settle`. */
+  readonly changed: Prepared<LeaseNames | 'sequences' | 'changes'>;
   readonly bodies: Prepared<'channel' | 'ids'>;
   /**
    * Of a window of due rows that all have `due_at` 0, those that no failed message holds, and in every row (at least one comes, then without a
@@ -102,8 +102,11 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
           update ${head} as h set state = ${of(0)}, attempts = cast(${of(1)} as integer), tries = cast(${of(2)} as integer),
             due_at = cast(${of(3)} as bigint) + ${now}, last_outcome = ${of(4)}, last_error = ${of(5)}, changed_at = ${now},
             started = h.started + case ${of(0)} when 'sent' then 1 else 0 end
-          where h.sequence = any(${hidden('sequences', 'bigint')}) and coalesce(h.state, '') in ${OPEN_STATES} and ${fence}),
-        bodies as (delete from ${body} where id = any(${hidden('ids', 'text')}) and channel = ${hole('channel')} and ${fence})
+          where h.sequence = any(${hidden('sequences', 'bigint')}) and coalesce(h.state, '') in ${OPEN_STATES}
+            and h.tries = coalesce(cast(${of(6)} as integer), h.tries) and ${fence}
+          returning h.id, h.state),
+        bodies as (delete from ${body} where id = any(array(select id from heads where state = 'confirmed'))
+          and channel = ${hole('channel')})
         select leases from held`,
     ),
     bodies: compiled(

@@ -20,7 +20,10 @@ export interface RelayStatements {
   readonly bodies: (values: Readonly<Record<'channel', SqlValue>>, ids: readonly string[]) => Statement;
   readonly deleteHeads: (values: Fenced, ids: readonly string[]) => Statement;
   readonly deleteBodies: (values: Fenced, ids: readonly string[]) => Statement;
-  readonly changed: Prepared<FencedNames | 'id' | 'state' | 'attempts' | 'tries' | 'wait' | 'outcome' | 'reason' | 'now'>;
+  /** `before`: the row's tries when it was claimed, where only that account is meant; else null. */
+  readonly changed: Prepared<
+    FencedNames | 'id' | 'before' | 'state' | 'attempts' | 'tries' | 'wait' | 'outcome' | 'reason' | 'now'
+  >;
   readonly fenceHolds: Prepared<FencedNames>;
   /** Settled rows that were kept for those who ask for their status, and are kept no longer: at most `limit`. */
   readonly forgetBodies: Prepared<ForgetNames>;
@@ -149,7 +152,8 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
       sql`update ${head} set state = ${hole('state')}, attempts = ${hole('attempts')}, tries = ${hole('tries')},
         due_at = ${hole('wait')} + ${now}, last_outcome = ${hole('outcome')}, last_error = ${hole('reason')}, changed_at = ${now},
         started = started + case ${hole('state')} when 'sent' then 1 else 0 end
-        where channel = ${hole('channel')} and id = ${hole('id')} and state in ${OPEN_STATES} and exists (${fence})`,
+        where channel = ${hole('channel')} and id = ${hole('id')} and state in ${OPEN_STATES}
+          and tries = coalesce(${hole('before')}, tries) and exists (${fence})`,
     ),
     fenceHolds: compiled(fence),
     forgetBodies: compiled(

@@ -75,13 +75,17 @@ interface Changed {
 function changes(changed: readonly Changed[]) {
   const byRow = changed.map(({ row, settlement }) => {
     const { kind, attempts, tries, waitMs, outcome, reason } = settlement;
-    return [row.sequence, [kind, attempts, tries, waitMs, outcome, reason]];
+    return [row.sequence, [kind, attempts, tries, waitMs, outcome, reason, accountOf(row, kind)]];
   });
   return {
     sequences: listText(changed.map(({ row }) => row.sequence)),
     changes: JSON.stringify(Object.fromEntries(byRow)),
-    ids: listText(changed.filter(({ settlement }) => settlement.kind === 'confirmed').map(({ row }) => row.id)),
   };
+}
+
+/** Of which account of tries a failure is one: where a person has begun a new one meanwhile, it counts for nothing. What was confirmed always counts. */
+function accountOf(row: ClaimedRow, kind: Settlement['kind']): number | null {
+  return kind === 'retrying' || kind === 'dead' ? row.tries : null;
 }
 
 /** Anywhere: one transaction of the caller. Returns the ranges whose fence did not hold: nothing of theirs was changed. */
@@ -100,7 +104,8 @@ export function* settleApart(statements: RelayStatements, order: SettleOrder, de
     for (const { row, settlement } of group) {
       if (settlement.kind === 'deleted' || settlement.kind === 'left') continue;
       const { kind: state, attempts, tries, waitMs: wait, outcome, reason } = settlement;
-      yield statements.changed({ ...fence, id: row.id, state, attempts, tries, wait, outcome, reason, now: order.nowMs });
+      const given = { ...fence, id: row.id, before: accountOf(row, state), now: order.nowMs };
+      yield statements.changed({ ...given, state, attempts, tries, wait, outcome, reason });
     }
     for (const ids of pieces(idsOf('deleted'))) yield statements.deleteHeads(fence, ids);
     for (const ids of pieces([...idsOf('deleted'), ...idsOf('confirmed')])) yield statements.deleteBodies(fence, ids);

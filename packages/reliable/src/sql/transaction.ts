@@ -14,7 +14,7 @@ import { sessionOf, type AsyncSession, type SyncSession, type WrappedTransaction
 import { plain } from './statement.ts';
 import { refuseAsyncFunction, refusePromise } from './synchronous.ts';
 import { tracking } from './tracking.ts';
-import { askOutcome, currentTransactionId } from './outcome.ts';
+import { askOutcome, currentTransactionId, type TransactionId } from './outcome.ts';
 import { isRefusal, sqlStateOf } from './sql-state.ts';
 
 export interface TransactionOptions extends RetryOptions {
@@ -131,7 +131,7 @@ async function transactionOfLibrary<T>(
 ): Promise<T> {
   const wrapped = wrap();
   const ending: Ending = { working: true, committing: false, seen: undefined };
-  let transactionId: string | undefined;
+  let transactionId: TransactionId | undefined;
   let value: T;
   const work = async (tx: object): Promise<T> => {
     const session = sessionOf(tx as Database) as AsyncSession;

@@ -1,14 +1,14 @@
 /** What a person decides about a message while a relay has handed it to the broker and waits for the answer. */
 import { describe, expect, test } from 'vitest';
-import { createMonitor, type ActReport, type PublishResult } from '../../src/index.ts';
+import { createMonitor, type Action, type ActReport, type NewMessage, type PublishResult } from '../../src/index.ts';
 import { backends, rowsOf, type Backend } from '../support/backends.ts';
 import { world } from '../support/world.ts';
 
-/** One message, pushed in vain once; while it is pushed again a person buries it, and then the broker answers. */
-async function buried(backend: Backend, answer: PublishResult) {
+/** One message, pushed in vain once; while it is pushed again the person acts, and then the broker answers. */
+async function decided(backend: Backend, action: Action, answer: PublishResult, message: Partial<NewMessage> = {}) {
   const here = await world(backend);
   const monitor = createMonitor(here.app.handle, { clock: here.time });
-  const [id] = await here.add({});
+  const [id] = await here.add(message);
   const relay = here.relay({ attemptsMax: 2, retryFirstMs: 1 });
   here.broker.answer = () => 'rejected';
   await relay.drain();
@@ -16,22 +16,45 @@ async function buried(backend: Backend, answer: PublishResult) {
   here.broker.answer = () => answer;
   const reports: ActReport[] = [];
   here.broker.before = async () => {
-    if (reports.length === 0) reports.push(await monitor.act('bury', { ids: [id!] }, { execute: true, reason: 'not wanted' }));
+    if (reports.length === 0) reports.push(await monitor.act(action, { ids: [id!] }, { execute: true, reason: 'not wanted' }));
   };
   await relay.drain();
   const bodies = (): number => rowsOf(here.app.raw, 'select id from tallystick_outbox_body').length;
-  return { here, monitor, id: id!, item: reports[0]!.items[0]!, bodies };
+  return { here, monitor, id: id!, relay, item: reports[0]!.items[0]!, bodies };
 }
 
 describe.each(backends)('a message in the air, on $name', (backend) => {
   test('that is buried, and that the broker confirms after that, has left: nothing is kept of it', async () => {
-    const { here, item, bodies } = await buried(backend, 'confirmed');
+    const { here, item, bodies } = await decided(backend, 'bury', 'confirmed');
     expect(item).toMatchObject({ state: 'buried', result: 'changed' });
     expect([here.states(), bodies()]).toEqual([[], 0]);
   });
 
+  test('that is buried, confirmed, and kept for its status, stays buried, and whole: it can be taken back', async () => {
+    const { here, monitor, id, relay, item, bodies } = await decided(backend, 'bury', 'confirmed', {
+      keepMs: 60_000,
+      body: 'text',
+    });
+    expect(item).toMatchObject({ state: 'buried', result: 'changed' });
+    expect([here.states(), bodies()]).toEqual([['buried'], 1]);
+    await monitor.act('requeue', { ids: [id] }, { execute: true });
+    await relay.drain();
+    expect([here.broker.storedTexts, here.states(), bodies()]).toEqual([['text', 'text'], ['confirmed'], 0]);
+  });
+
   test('that is buried, and refused after that, stays buried', async () => {
-    const { monitor, id } = await buried(backend, 'rejected');
+    const { monitor, id } = await decided(backend, 'bury', 'rejected');
     expect(await monitor.show(id)).toMatchObject({ state: 'buried', lastError: 'not wanted' });
+  });
+
+  test('that is requeued keeps its new account, whatever becomes of the push that was begun before', async () => {
+    const { here, monitor, id, relay, item } = await decided(backend, 'requeue', 'rejected');
+    expect(item).toMatchObject({ state: 'retrying', result: 'changed' });
+    // The push of the old account is not counted; it went on from there at once, with the first of the new one.
+    expect(await monitor.show(id)).toMatchObject({ state: 'retrying', attempts: 1, tries: 1 });
+    expect(here.broker.pushed).toHaveLength(3);
+    here.time.advance(10);
+    await relay.drain();
+    expect(await monitor.show(id)).toMatchObject({ state: 'dead', attempts: 2 });
   });
 });

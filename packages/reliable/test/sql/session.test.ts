@@ -44,6 +44,7 @@ describe('statements', () => {
       statements.changed({
         ...fence,
         id: 'a',
+        before: 1,
         state: 'dead',
         attempts: 1,
         tries: 1,

@@ -44,7 +44,8 @@ async function relay(): Promise<void> {
     leaseMs: 1000,
     transport: {
       publish: (batch) => {
-        process.send?.(batch.map(({ id }) => id));
+        // Once its look has ended: a process that is stopped while it writes leaves the database locked.
+        setImmediate(() => process.send?.(batch.map(({ id }) => id)));
         return new Promise((resolve) => process.once('message', () => resolve(batch.map(() => ({ outcome: 'confirmed' })))));
       },
     },

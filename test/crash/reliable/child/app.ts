@@ -114,7 +114,7 @@ class App {
     const { transfer, serial } = attempt;
     const { number, account } = transfer;
     await line.reached('before-begin', number, serial);
-    const resolveOutcome = number % 2 === 0 && !options.markerOnly && options.defect !== 'unknown-taken-for-failure';
+    const resolveOutcome = number % 2 === 0 && options.defect !== 'unknown-taken-for-failure';
     await transaction(
       this.pool,
       async (tx) => {

@@ -44,8 +44,6 @@ export interface ChildOptions {
   readonly bulk: boolean;
   /** The relay is told to spare the database. */
   readonly gentle: boolean;
-  /** The service looks for what it wrote, and never asks the database what became of a transaction's number. */
-  readonly markerOnly: boolean;
   /** How many of the 16 ranges the relay takes at most; absent: all. */
   readonly rangesMax: number | undefined;
 }

@@ -29,7 +29,7 @@ const failover: Scenario = {
       await stage.spawn('consumer');
       await Promise.all([
         stage.spawn('relay', { databasePort: address.port }),
-        stage.spawn('app', { databasePort: address.port, markerOnly: true }),
+        stage.spawn('app', { databasePort: address.port }),
       ]);
       const rounds = ROUNDS[stage.options.defect !== undefined ? 'defect' : stage.options.full ? 'full' : 'ci'];
       for (let n = 0; n < rounds; n++) {
