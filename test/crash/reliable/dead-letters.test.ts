@@ -16,7 +16,7 @@ const SOUND: DeadLetter = {
 };
 
 function seen(letters: readonly DeadLetter[]): string[] {
-  return judgeDeadLetters(letters, { numbers: [11], attemptsMax: 4 }, new Map([[11, 1]])).map((violation) => violation.seen);
+  return judgeDeadLetters(letters, { numbers: [11], attemptsMax: 4 }, 1).map((violation) => violation.seen);
 }
 
 test('a message that died after its attempts, as it was sent and with its cause, violates nothing', () => {

@@ -1,6 +1,6 @@
 /**
- * How messages end that can never be handled: what bank B holds of each, beside what bank A has sent. A process that dies in an attempt
- * leaves it unfinished, so its death allows one more beginning, but never one more failure.
+ * How messages end that can never be handled: what bank B holds of each, beside what bank A has sent. A process that dies leaves every attempt
+ * unfinished that it had in hand, so its death allows one more beginning, but never one more failure.
  */
 import { causeOf } from './bank.ts';
 import type { DoomedOptions } from './child/line.ts';
@@ -62,15 +62,15 @@ export async function readDeadLetters(stage: Stage): Promise<DeadLetter[]> {
   });
 }
 
-/** `kills`: number → how often its process was killed while it was handled. Pure. */
+/** `kills`: how often a process was killed that handles them. Pure. */
 export function judgeDeadLetters(
   letters: readonly DeadLetter[],
   { numbers, attemptsMax }: DoomedOptions,
-  kills: ReadonlyMap<number, number>,
+  kills: number,
 ): Violation[] {
   const wrong = letters.flatMap((letter) => {
     const { number, state, outcome, cause, attempts, begun, effects, sent, kept } = letter;
-    const mayBegin = attemptsMax + (kills.get(number) ?? 0);
+    const mayBegin = attemptsMax + kills;
     return [
       ...(state === 'dead' ? [] : [`transfer ${number} is ${state}`]),
       ...(effects === 0 ? [] : [`transfer ${number} is ${state} and has ${effects} effects`]),

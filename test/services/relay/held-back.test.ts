@@ -195,6 +195,18 @@ test('what a key held up follows as soon as a sweep has begun after a person bur
   expect(new Set(keys)).toEqual(new Set(['k1']));
 });
 
+test('what a sweep finds comes alone: something of its keys may lie unseen between it and the fresh ones', async () => {
+  await fill(1);
+  await client.query('delete from tallystick_outbox where sequence = 1000');
+  await add(client, 'healthy');
+  const relay = claimer();
+  await relay.claim();
+  await add(client, 'late', 1000);
+  await add(client, 'fresh');
+  expect((await relay.claim('whole')).keys).toEqual(['late']);
+  expect((await relay.claim()).keys).toEqual(['fresh']);
+});
+
 test('of a late pair of one key the earlier leaves first, also when a sweep has passed its place', async () => {
   await fill(1);
   await client.query('delete from tallystick_outbox where sequence = 1000');
@@ -216,7 +228,7 @@ test('of a late pair of one key the earlier leaves first, also when a sweep has 
     expect(keys.filter((key) => key !== 'pair')).toEqual([]);
     const after = await sequences();
     order.push(...before.filter((one) => !after.includes(one)));
-    if (keys.length === 1) expect(order).toEqual([1000]);
+    if (keys.length > 0) expect(order[0]).toBe(1000);
   }
   expect(order).toHaveLength(2);
 

@@ -263,9 +263,16 @@ function valuesFor(source: string, name: string, state: string): Record<string, 
     after: ROWS / 2,
     key: 'k5',
     id: name.startsWith('keep') ? 'new' : batch.ids[0]!,
-    ids: list(batch.ids),
+    ids:
+      source === 'relay on PostgreSQL' && name === 'settle'
+        ? JSON.stringify(Object.fromEntries(batch.sequences.map((one, n) => [one, batch.ids[n]!])))
+        : list(batch.ids),
     sequences: list(batch.sequences),
-    changes: JSON.stringify(Object.fromEntries(batch.sequences.map((one) => [one, ['retrying', 1, 1, 1000, 'rejected', 'why']]))),
+    changes: JSON.stringify(
+      Object.fromEntries(
+        batch.sequences.map((one, n) => [one, ['retrying', 1, 1, 1000, 'rejected', 'why', null, batch.ids[n]!]]),
+      ),
+    ),
     attempts: 1,
     tries: 1,
     wait: 1000,

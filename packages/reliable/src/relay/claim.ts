@@ -13,7 +13,7 @@ import { Batch, type ClaimedRow, type ClaimedState, type InFlight } from './batc
 import { CopyReader, messageOf, rowOfObject, type PageRow, type ReadAs } from './claimed-row.ts';
 import { Gaps } from './gaps.ts';
 import { Horizon } from './horizon.ts';
-import { isBefore, LowWater, SWEEPS, type Position, type SweepKind } from './low-water.ts';
+import { BEGINNING, isBefore, LowWater, SWEEPS, type Position, type SweepKind } from './low-water.ts';
 import { overtaken, type EarliestOfKeys } from './overtaken.ts';
 import { listText, type PostgresStatements } from './postgres-statements.ts';
 import type { RelayStatements } from './relay-statements.ts';
@@ -92,9 +92,9 @@ export class Claimer {
   readonly #final = new Map<SweepKind, number>();
   /** Whole sweeps begun since nothing was known. */
   #sweepsBegun = 0;
-  /** Whether sweeps of the last claim read a page, and what they took: what follows in the claim may come upon it again. */
+  /** Whether sweeps of the last claim read a page, and how many rows they took. */
   #swept = false;
-  readonly #found = new Set<string>();
+  #found = 0;
 
   constructor(
     statements: RelayStatements,
@@ -140,15 +140,11 @@ export class Claimer {
     this.#unseenUpTo = -1;
     this.#exhausted = this.#unfinished = false;
     this.#swept = false;
-    this.#found.clear();
-    const begun = order.sweeps.filter((kind) => !this.sweeping(kind));
-    if (begun.length > 0 || !this.#holdingKnown) yield* this.#readHolding();
-    for (const kind of begun) yield* this.#beginSweep(kind);
+    this.#found = 0;
+    if (order.sweeps.length > 0 || !this.#holdingKnown) yield* this.#readHolding();
+    for (const kind of order.sweeps) if (this.#marks.get('waiting')!.sweptTo(kind) === undefined) yield* this.#beginSweep(kind);
     let ended = true;
-    for (const state of order.all ? STATES : FRESH) {
-      for (const kind of SWEEPS) if (order.sweeps.includes(kind)) yield* this.#sweepOn(kind, state, order, batch);
-      if (batch.full || !(yield* this.#claimState(state, order, batch))) ended = false;
-    }
+    for (const state of order.all ? STATES : FRESH) if (batch.full || !(yield* this.#claimOf(state, order, batch))) ended = false;
     this.#exhausted = ended;
   }
 
@@ -164,7 +160,7 @@ export class Claimer {
 
   /** How many rows the last claim has by its sweeps. */
   get found(): number {
-    return this.#found.size;
+    return this.#found;
   }
 
   /** The last claim read a page for a sweep; false: nothing lies below the marks. */
@@ -193,11 +189,13 @@ export class Claimer {
       const highest = waiting.from.sequence;
       const { rows } = yield* run(this.#postgres.snapshot({}));
       const open = { oldestOpen: asNumber(rows[0]!['oldest_open']), next: asNumber(rows[0]!['next']) };
+      if (this.#horizon.isBehind(open)) return this.forget();
       this.#final.set(kind, this.#horizon.begin(open, highest));
     }
-    if (kind === 'late') waiting.sweep(kind, { dueAt: 0, sequence: this.#horizon.floor });
-    else {
-      for (const mark of this.#marks.values()) mark.sweep(kind);
+    // Of fresh rows there may be many below their mark, of the others there are few.
+    for (const [state, mark] of this.#marks)
+      mark.sweep(kind, kind === 'late' && state === 'waiting' ? { dueAt: 0, sequence: this.#horizon.floor } : BEGINNING);
+    if (kind === 'whole') {
       this.#heldBack.clear();
       this.#sweepsBegun++;
     }
@@ -241,16 +239,21 @@ export class Claimer {
       freed = true;
       // It may have held up others, which lie below the mark.
       this.#holdingKnown = false;
-      this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence: row.sequence });
-      for (const state of STATES) {
-        const name = `${state}:${row.key}`;
-        const held = this.#heldBack.get(name);
-        if (held === undefined) continue;
-        this.#heldBack.delete(name);
-        this.#marks.get(state)!.putBack(held);
-      }
+      this.#release(row.key, row.sequence);
     }
     return freed;
+  }
+
+  /** A message holds its key no longer: what it held up is due. */
+  #release(key: string, sequence: number): void {
+    this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence });
+    for (const state of STATES) {
+      const name = `${state}:${key}`;
+      const held = this.#heldBack.get(name);
+      if (held === undefined) continue;
+      this.#heldBack.delete(name);
+      this.#marks.get(state)!.putBack(held);
+    }
   }
 
   *#readHolding(): Steps<void> {
@@ -266,8 +269,7 @@ export class Claimer {
     }
     // A person has decided: what these keys held up may go.
     for (const [key, sequence] of before ?? [])
-      if ((this.#holding.get(key) ?? Number.POSITIVE_INFINITY) > sequence)
-        this.#marks.get('waiting')!.putBack({ dueAt: 0, sequence });
+      if ((this.#holding.get(key) ?? Number.POSITIVE_INFINITY) > sequence) this.#release(key, sequence);
     if (!this.#growing && this.#holding.size === 0) for (const mark of this.#marks.values()) mark.freed();
   }
 
@@ -275,18 +277,28 @@ export class Claimer {
     return this.#holding === undefined || this.#holding.size > 0;
   }
 
+  /**
+   * What a sweep finds comes alone: the rows of a state that fly together lie in one piece that was read from end to end, so that nothing of their
+   * keys lies unseen between them.
+   */
+  *#claimOf(state: ClaimedState, order: ClaimOrder, batch: Batch): Steps<boolean> {
+    const before = batch.rows.length;
+    for (const kind of SWEEPS) {
+      if (order.sweeps.includes(kind)) yield* this.#sweepOn(kind, state, order, batch);
+      if (batch.rows.length > before || batch.full) return false;
+    }
+    return yield* this.#claimState(state, order, batch);
+  }
+
   /** From the mark up. Answers whether all that is due there was looked at. */
   *#claimState(state: ClaimedState, order: ClaimOrder, batch: Batch): Steps<boolean> {
     const mark = this.#marks.get(state)!;
     const fresh = state === 'waiting';
     const { floor } = mark;
+    // The first page of a claim begins where a number is missing, each other where that one ended.
+    let from = mark.from;
+    if (fresh && this.#growing) from = { dueAt: from.dueAt, sequence: this.#gaps.below(from.sequence, order.monotonicMs) };
     for (let page = 0; page < order.pagesMax && !batch.full; page++) {
-      const watched = fresh && this.#growing;
-      // The first page of a claim begins where a number is missing, the next where that one ended.
-      const from =
-        watched && page === 0
-          ? { dueAt: mark.from.dueAt, sequence: this.#gaps.below(mark.from.sequence, order.monotonicMs) }
-          : mark.from;
       const before = batch.rows.length;
       // Where most are held up, they are passed over before they are read.
       const read = yield* this.#page(
@@ -294,12 +306,13 @@ export class Claimer {
         fresh && this.#vain > VAIN_MAX ? 'free' : 'whole',
       );
       const { looked, last, ended } = this.#take(read, order, batch, mark);
-      if (watched) this.#watch(read, looked, ended, order.monotonicMs);
+      if (fresh && this.#growing) this.#watch(read, looked, ended, order.monotonicMs);
       mark.read(last);
+      from = last ?? from;
       if (fresh) this.#rowsBefore = read.rows.length;
       // Of a few rows that were looked at again for the sake of a missing number, bodies are not worth a second statement.
       if (ended) this.#vain = 0;
-      else if (read.seen >= COPY_ROWS) this.#vain = 1 - (batch.rows.length - before) / read.seen;
+      else if (read.seen >= COPY_ROWS || batch.rows.length === before) this.#vain = 1 - (batch.rows.length - before) / read.seen;
       if (ended) return true;
     }
     // Where numbers are given again each claim begins at the floor: only if that has risen will the next come further.
@@ -325,11 +338,14 @@ export class Claimer {
     this.#swept = true;
     const before = batch.rows.length;
     const limit = Math.max(SWEEP_ROWS, order.rowsMax);
-    const read = yield* this.#page({ state, order, from, limit }, state === 'waiting' ? 'free' : 'heads');
+    const page = yield* this.#page({ state, order, from, limit }, state === 'waiting' ? 'free' : 'heads');
+    // What lies above the mark is the claim's, which reads it with its bodies.
+    const beyond = page.rows.findIndex(({ row }) => isBefore(mark.from, row));
+    const read = beyond < 0 ? page : { ...page, rows: page.rows.slice(0, beyond), ended: true };
     const { last, ended } = this.#take(read, order, batch, mark);
     mark.swept(kind, last, ended);
     this.#arriving(kind);
-    for (const { id } of batch.rows.slice(before)) this.#found.add(id);
+    this.#found += batch.rows.length - before;
   }
 
   /** Offers a page to the batch. Answers how many of its rows were looked at, up to where, and whether nothing follows. */
@@ -350,7 +366,7 @@ export class Claimer {
   }
 
   #consider({ row, held }: PageRow, flying: InFlight, batch: Batch, mark: LowWater): void {
-    if (row.epoch < 0 || flying.ids.has(row.id) || (this.#found.size > 0 && this.#found.has(row.id))) return;
+    if (row.epoch < 0 || flying.ids.has(row.id)) return;
     if (held || this.#isHeld(row)) {
       mark.heldBack(row);
       return this.#holdBack(row);

@@ -16,7 +16,7 @@ import type { LeaseKeeper } from './lease-keeper.ts';
 import type { PostgresStatements } from './postgres-statements.ts';
 import { LOCKS_BEFORE_ALARM, type RelayDatabase } from './relay-database.ts';
 import type { RelayStatements } from './relay-statements.ts';
-import { settleApart, settleTogether, type Decided } from './settle.ts';
+import { settleApart, settleTogether, type Decided, type Unwritten } from './settle.ts';
 import { comesBack, pause } from '../waits.ts';
 
 /** Since the relay was made. */
@@ -224,7 +224,9 @@ async function writeDown(decided: readonly Decided[], ports: FlightPorts): Promi
   const giveUpMs = clock.monotonic() + options.sweepAfterMs;
   for (let failures = 1; ; failures++) {
     try {
-      return settled(decided, await write(decided, ports), ports);
+      const { fenced, decidedElsewhere } = await write(decided, ports);
+      // Written again because no answer came, a failure is not found as it was: it may have been written the first time.
+      return settled(decided, fenced, failures === 1 ? decidedElsewhere : NONE_ELSEWHERE, ports);
     } catch (error) {
       const passes =
         database.isLocked(error) || (ports.postgres !== undefined && isPassing(error) && clock.monotonic() < giveUpMs);
@@ -238,10 +240,12 @@ async function writeDown(decided: readonly Decided[], ports: FlightPorts): Promi
 
 const LOCKED_WAIT = { firstMs: 5, maxMs: 250 };
 
-async function write(decided: readonly Decided[], ports: FlightPorts): Promise<readonly number[]> {
+const NONE_ELSEWHERE: ReadonlySet<ClaimedRow> = new Set();
+
+async function write(decided: readonly Decided[], ports: FlightPorts): Promise<Unwritten> {
   const { options, scope, owner, clock, statements, postgres, database } = ports;
   const order = { channel: options.channel, scope, owner, nowMs: clock.now() };
-  if (decided.every(({ settlement }) => settlement.kind === 'left')) return [];
+  if (decided.every(({ settlement }) => settlement.kind === 'left')) return { fenced: [], decidedElsewhere: NONE_ELSEWHERE };
   if (postgres !== undefined) return database.run(settleTogether(postgres, order, decided));
   const written = decided.filter(({ settlement }) => settlement.kind !== 'left');
   return database.atomically(settleApart(statements, order, written));
@@ -253,10 +257,16 @@ function isPassing(error: unknown): boolean {
   return state === undefined || /^(08|57P|53|25006)/.test(state);
 }
 
-function settled(decided: readonly Decided[], fenced: readonly number[], ports: FlightPorts): readonly Decided[] {
+function settled(
+  decided: readonly Decided[],
+  fenced: readonly number[],
+  elsewhere: ReadonlySet<ClaimedRow>,
+  ports: FlightPorts,
+): readonly Decided[] {
   const { counters, leases } = ports;
-  const kept = fenced.length === 0 ? decided : decided.filter(({ row }) => !fenced.includes(row.range));
-  counters.fenced += decided.length - kept.length;
+  const held = fenced.length === 0 ? decided : decided.filter(({ row }) => !fenced.includes(row.range));
+  counters.fenced += decided.length - held.length;
+  const kept = elsewhere.size === 0 ? held : held.filter(({ row }) => !elsewhere.has(row));
   leases.lost(fenced);
   let confirmed = 0;
   for (const one of kept) {

@@ -23,10 +23,16 @@ export class Horizon {
   /** Ascending in both. */
   #seen: { readonly next: number; readonly highest: number }[] = [];
   #floor = -1;
+  #next = 0;
 
   /** Nothing will appear at or below this number any more, and what is there was looked at. -1: nothing is known. */
   get floor(): number {
     return this.#floor;
+  }
+
+  /** This snapshot is of a server that knows less than an earlier one: a standby was promoted without the last commits, and gives their numbers again. */
+  isBehind({ next }: Snapshot): boolean {
+    return next < this.#next;
   }
 
   /**
@@ -34,6 +40,7 @@ export class Horizon {
    * @param highest a number that had been given out before the snapshot was taken
    */
   begin({ oldestOpen, next }: Snapshot, highest: number): number {
+    this.#next = next;
     let final = this.#floor;
     while (this.#seen.length > 0 && this.#seen[0]!.next <= oldestOpen) final = this.#seen.shift()!.highest;
     // Kept until a sweep that began with it has arrived: one that is given up gives nothing up.
@@ -52,6 +59,7 @@ export class Horizon {
   forget(): void {
     this.#seen = [];
     this.#floor = -1;
+    this.#next = 0;
   }
 }
 

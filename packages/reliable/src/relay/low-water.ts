@@ -67,12 +67,12 @@ export class LowWater {
     if (last !== undefined && isBefore(this.#mark, last)) this.#mark = last;
   }
 
-  /** A page of a sweep was read up to `last`, and nothing follows it if `ended`. */
+  /** A page of a sweep was read up to `last` (undefined: nothing of it was looked at), and nothing follows it if `ended`. */
   swept(kind: SweepKind, last: Position | undefined, ended: boolean): void {
     const sweep = this.#sweeps.get(kind);
     if (sweep === undefined) return;
-    if (ended || last === undefined) this.#arrived(kind);
-    else this.#goOn(kind, { at: last, to: sweep.to });
+    if (ended) this.#arrived(kind);
+    else if (last !== undefined) this.#goOn(kind, { at: last, to: sweep.to });
   }
 
   /** This row was not taken, though it may be due. */

@@ -11,9 +11,13 @@ import { claimedColumns, IN_ORDER, isHeld, nowOnce, OPEN_STATES, pageRows, type 
 
 export interface PostgresStatements {
   readonly pageWithBodies: Prepared<PageNames | 'bytes'>;
-  /** Heads and bodies of confirmed messages go; answers how many of the leases named still hold. Unless all do, nothing is changed. */
+  /**
+   * Heads and bodies of confirmed messages go; answers how many of the leases named still hold. Unless all do, nothing is changed. `ids`: JSON,
+   * sequence → id.
+   */
   readonly settle: Prepared<LeaseNames | 'sequences' | 'ids'>;
-  /** Rows get a new state, each its own, unless a person has decided meanwhile; the bodies of those that are `confirmed` go. Answers as `settle`. */
+  /** Rows get a new state, each its own, unless a person has decided meanwhile; the bodies of those that are `confirmed` go. Answers as `settle`, and
+   * which were `written`. */
   readonly changed: Prepared<LeaseNames | 'sequences' | 'changes'>;
   readonly bodies: Prepared<'channel' | 'ids'>;
   /**
@@ -58,6 +62,8 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
    */
   const of = (place: number): RawBuilder<unknown> =>
     sql`((select changes from given) -> cast(h.sequence as text) ->> ${sql.raw(String(place))})`;
+  // Beside its number: a standby that was promoted without the last commits gives their numbers again.
+  const idGiven = sql`((select cast(cast(${hole('ids')} as text) as jsonb)) ->> cast(h.sequence as text))`;
   // Heads are fetched for those that are free, by primary key; what the planner believes about the table changes nothing.
   const freeRows = (free: RawBuilder<unknown>): RawBuilder<unknown> => sql`with seen as materialized (
       ${pageRows(dialect, table, sql`h.sequence, ${free} as free`)} order by h.due_at, h.sequence limit ${hole('window')})
@@ -91,8 +97,10 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
     // each with the whole list. 60,000 rows: 4 s instead of 10 ms; 1 M rows: 34 s. So it is with bodies.
     settle: compiled(
       sql`with ${held},
-        heads as (delete from ${head} where sequence = any(${hidden('sequences', 'bigint')}) and ${fence}),
-        bodies as (delete from ${body} where id = any(${hidden('ids', 'text')}) and channel = ${hole('channel')} and ${fence})
+        heads as (
+          delete from ${head} as h where h.sequence = any(${hidden('sequences', 'bigint')}) and coalesce(h.id, '') = ${idGiven}
+            and ${fence} returning h.id),
+        bodies as (delete from ${body} where id = any(array(select id from heads)) and channel = ${hole('channel')})
         select leases from held`,
       'read',
     ),
@@ -103,11 +111,11 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
             due_at = cast(${of(3)} as bigint) + ${now}, last_outcome = ${of(4)}, last_error = ${of(5)}, changed_at = ${now},
             started = h.started + case ${of(0)} when 'sent' then 1 else 0 end
           where h.sequence = any(${hidden('sequences', 'bigint')}) and coalesce(h.state, '') in ${OPEN_STATES}
-            and h.tries = coalesce(cast(${of(6)} as integer), h.tries) and ${fence}
-          returning h.id, h.state),
+            and h.tries = coalesce(cast(${of(6)} as integer), h.tries) and coalesce(h.id, '') = ${of(7)} and ${fence}
+          returning h.sequence, h.id, h.state),
         bodies as (delete from ${body} where id = any(array(select id from heads where state = 'confirmed'))
           and channel = ${hole('channel')})
-        select leases from held`,
+        select leases, (select string_agg(cast(sequence as text), ',') from heads) as written from held`,
     ),
     bodies: compiled(
       sql`select id, headers, body from ${body} where channel = ${hole('channel')} and id = any(${hidden('ids', 'text')})`,

@@ -250,6 +250,8 @@ export class Relay {
     let launched = 0;
     let seen = false;
     for (let rowsMax = this.#rowsMax(); rowsMax > 0; rowsMax = this.#rowsMax()) {
+      // However long there is something to claim, the leases are renewed in time: by the next look.
+      if (this.#clock.monotonic() >= this.#leases.renewAtMs) break;
       const { failures } = this.#brake;
       const rows = await this.#claim(rowsMax);
       seen = this.#claimer.exhausted;
@@ -349,7 +351,7 @@ export class Relay {
       this.#random.u32(),
     );
     const { whole, late } = this.#sweepAtMs;
-    const sweepAtMs = this.#claimer.sweeping('whole') ? Math.min(whole, late) : whole;
+    const sweepAtMs = this.#claimer.knowsLate && this.#claimer.sweeping('whole') ? Math.min(whole, late) : whole;
     const sweepMs = sweepAtMs > now ? sweepAtMs - now : idleMs;
     const lookMs = pauseMs > 0 ? pauseMs : Math.min(idleMs, sweepMs);
     const renewMs = this.#leases.renewAtMs > now ? this.#leases.renewAtMs - now : lookMs;

@@ -4,7 +4,7 @@
  * Elsewhere it is a transaction of small statements.
  */
 import { run, pieces, type Steps } from '../sql/statement.ts';
-import { asNumber } from '../sql/values.ts';
+import { asNumber, asText } from '../sql/values.ts';
 import type { ClaimedRow } from './batch.ts';
 import type { Settlement } from './decide.ts';
 import { listText, type PostgresStatements } from './postgres-statements.ts';
@@ -23,31 +23,40 @@ export interface SettleOrder {
   readonly nowMs: number;
 }
 
-/** On PostgreSQL: no transaction around it is needed. Returns the ranges whose fence did not hold: nothing of theirs was changed. */
+/** What was not written: nothing of the ranges whose fence did not hold, and no failure of rows that somebody has decided about meanwhile. */
+export interface Unwritten {
+  readonly fenced: readonly number[];
+  readonly decidedElsewhere: ReadonlySet<ClaimedRow>;
+}
+
+/** On PostgreSQL: no transaction around it is needed. */
 export function* settleTogether(
   statements: PostgresStatements,
   order: SettleOrder,
   decided: readonly Decided[],
-): Steps<number[]> {
-  if (yield* settleUnder(statements, order, decided)) return [];
+): Steps<Unwritten> {
   const fenced: number[] = [];
-  for (const group of byLease(decided).values())
-    if (!(yield* settleUnder(statements, order, group))) fenced.push(group[0]!.row.range);
-  return fenced;
+  const decidedElsewhere = new Set<ClaimedRow>();
+  if (!(yield* settleUnder(statements, order, decided, decidedElsewhere)))
+    for (const group of byLease(decided).values())
+      if (!(yield* settleUnder(statements, order, group, decidedElsewhere))) fenced.push(group[0]!.row.range);
+  return { fenced, decidedElsewhere };
 }
 
 /** False: not all leases hold, and nothing was changed. */
-function* settleUnder(statements: PostgresStatements, order: SettleOrder, decided: readonly Decided[]): Steps<boolean> {
+function* settleUnder(
+  statements: PostgresStatements,
+  order: SettleOrder,
+  decided: readonly Decided[],
+  decidedElsewhere: Set<ClaimedRow>,
+): Steps<boolean> {
   const leases = new Map<number, number>();
-  const sequences: number[] = [];
-  const ids: string[] = [];
+  const gone: ClaimedRow[] = [];
   const changed: Changed[] = [];
   for (const { row, settlement } of decided) {
     leases.set(row.range, row.epoch);
-    if (settlement.kind === 'deleted') {
-      sequences.push(row.sequence);
-      ids.push(row.id);
-    } else if (settlement.kind !== 'left') changed.push({ row, settlement });
+    if (settlement.kind === 'deleted') gone.push(row);
+    else if (settlement.kind !== 'left') changed.push({ row, settlement });
   }
   const { channel, scope, owner } = order;
   const fence = {
@@ -58,13 +67,25 @@ function* settleUnder(statements: PostgresStatements, order: SettleOrder, decide
     epochs: listText([...leases.values()]),
     leases: leases.size,
   };
-  if (sequences.length > 0) {
-    const { rows } = yield* run(statements.settle({ ...fence, sequences: listText(sequences), ids: listText(ids) }));
+  if (gone.length > 0) {
+    const { rows } = yield* run(statements.settle({ ...fence, sequences: sequencesOf(gone), ids: idsBySequence(gone) }));
     if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
   }
   if (changed.length === 0) return true;
   const { rows } = yield* run(statements.changed({ ...fence, ...changes(changed) }));
-  return asNumber(rows[0]?.['leases']) === leases.size;
+  if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
+  const written = new Set(asText(rows[0]?.['written']).split(',').map(Number));
+  for (const { row, settlement } of changed)
+    if (accountOf(row, settlement.kind) !== null && !written.has(row.sequence)) decidedElsewhere.add(row);
+  return true;
+}
+
+function sequencesOf(rows: readonly ClaimedRow[]): string {
+  return listText(rows.map(({ sequence }) => sequence));
+}
+
+function idsBySequence(rows: readonly ClaimedRow[]): string {
+  return JSON.stringify(Object.fromEntries(rows.map(({ sequence, id }) => [sequence, id])));
 }
 
 interface Changed {
@@ -75,10 +96,10 @@ interface Changed {
 function changes(changed: readonly Changed[]) {
   const byRow = changed.map(({ row, settlement }) => {
     const { kind, attempts, tries, waitMs, outcome, reason } = settlement;
-    return [row.sequence, [kind, attempts, tries, waitMs, outcome, reason, accountOf(row, kind)]];
+    return [row.sequence, [kind, attempts, tries, waitMs, outcome, reason, accountOf(row, kind), row.id]];
   });
   return {
-    sequences: listText(changed.map(({ row }) => row.sequence)),
+    sequences: sequencesOf(changed.map(({ row }) => row)),
     changes: JSON.stringify(Object.fromEntries(byRow)),
   };
 }
@@ -88,9 +109,10 @@ function accountOf(row: ClaimedRow, kind: Settlement['kind']): number | null {
   return kind === 'retrying' || kind === 'dead' ? row.tries : null;
 }
 
-/** Anywhere: one transaction of the caller. Returns the ranges whose fence did not hold: nothing of theirs was changed. */
-export function* settleApart(statements: RelayStatements, order: SettleOrder, decided: readonly Decided[]): Steps<number[]> {
+/** Anywhere: one transaction of the caller. */
+export function* settleApart(statements: RelayStatements, order: SettleOrder, decided: readonly Decided[]): Steps<Unwritten> {
   const fenced: number[] = [];
+  const decidedElsewhere = new Set<ClaimedRow>();
   for (const group of byLease(decided).values()) {
     const { range, epoch } = group[0]!.row;
     const fence = { channel: order.channel, scope: order.scope, owner: order.owner, range, epoch };
@@ -104,13 +126,15 @@ export function* settleApart(statements: RelayStatements, order: SettleOrder, de
     for (const { row, settlement } of group) {
       if (settlement.kind === 'deleted' || settlement.kind === 'left') continue;
       const { kind: state, attempts, tries, waitMs: wait, outcome, reason } = settlement;
-      const given = { ...fence, id: row.id, before: accountOf(row, state), now: order.nowMs };
-      yield statements.changed({ ...given, state, attempts, tries, wait, outcome, reason });
+      const before = accountOf(row, state);
+      const given = { ...fence, id: row.id, before, now: order.nowMs };
+      const { changes: written } = yield* run(statements.changed({ ...given, state, attempts, tries, wait, outcome, reason }));
+      if (written === 0 && before !== null) decidedElsewhere.add(row);
     }
     for (const ids of pieces(idsOf('deleted'))) yield statements.deleteHeads(fence, ids);
     for (const ids of pieces([...idsOf('deleted'), ...idsOf('confirmed')])) yield statements.deleteBodies(fence, ids);
   }
-  return fenced;
+  return { fenced, decidedElsewhere };
 }
 
 function byLease(decided: readonly Decided[]): Map<string, Decided[]> {

@@ -152,3 +152,13 @@ test('a relay that only ever looked above its mark would lose a row that commits
   mark.sweep('whole');
   expect(isBefore(mark.sweptTo('whole')!, late)).toBe(true);
 });
+
+test('a sweep whose page was not looked at, because the batch was full, goes on where it was', () => {
+  const mark = new LowWater();
+  mark.read(at(20));
+  mark.sweep('late', at(5));
+  mark.swept('late', undefined, false);
+  expect(mark.sweptTo('late')).toEqual(at(5));
+  mark.swept('late', undefined, true);
+  expect(mark.sweptTo('late')).toBeUndefined();
+});
