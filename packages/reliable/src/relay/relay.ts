@@ -166,15 +166,20 @@ export class Relay {
   async drain(): Promise<number> {
     if (!this.#active) throw fail('RELAY_STATE', `drain() while ${this.#state}`);
     const before = this.counters.confirmed;
-    // The last look is one from the very beginning of every state.
-    for (let launched = 1; launched > 0 || this.#flights.size > 0 || this.#unfinished;) {
+    // The last looks go from the very beginning of every state to its end.
+    let whole = false;
+    for (let launched = 1; launched > 0 || this.#flights.size > 0 || !whole;) {
       if (this.#flights.size > 0) await Promise.race(this.#flights);
-      if (!this.#unfinished && (launched === 0 || this.#flights.size === 0)) {
+      whole = launched === 0 || this.#flights.size === 0;
+      if (whole) {
         this.#claimer.forget();
         this.#leases.seeSoon();
       }
-      this.#allAtMs = 0;
-      launched = await this.#looks.now();
+      launched = 0;
+      do {
+        this.#allAtMs = 0;
+        launched += await this.#looks.now();
+      } while (this.#unfinished);
     }
     return this.counters.confirmed - before;
   }
@@ -251,7 +256,7 @@ export class Relay {
     let seen = false;
     for (let rowsMax = this.#rowsMax(); rowsMax > 0; rowsMax = this.#rowsMax()) {
       // However long there is something to claim, the leases are renewed in time: by the next look.
-      if (this.#clock.monotonic() >= this.#leases.renewAtMs) break;
+      if (launched > 0 && this.#clock.monotonic() >= this.#leases.renewAtMs) break;
       const { failures } = this.#brake;
       const rows = await this.#claim(rowsMax);
       seen = this.#claimer.exhausted;

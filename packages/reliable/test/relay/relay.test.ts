@@ -409,6 +409,21 @@ describe.each(backends)('the relay on $name', (backend) => {
     expect(kinds(here)).toEqual([]);
   });
 
+  test('leases are renewed in time however long a backlog keeps the relay claiming', async () => {
+    const here = await world(backend);
+    await here.add(...Array.from({ length: 40 }, (_, n) => ({ body: `${n}` })));
+    const left: number[] = [];
+    here.broker.answer = () => {
+      here.time.advance(1000);
+      const [lease] = rowsOf(here.app.raw, 'select min(expires_at) as until from tallystick_lease');
+      left.push(Number(lease!['until']) - here.time.now());
+      return { outcome: 'confirmed' };
+    };
+    await here.relay({ leaseMs: 10_000, batchRows: 1, batchesMax: 64 }).drain();
+    expect(left).toHaveLength(40);
+    expect(Math.min(...left)).toBeGreaterThan(0);
+  });
+
   test('a lease that is only longer than one\u2019s own is respected', async () => {
     const here = await world(backend);
     await here.relay({ leaseMs: 3_600_000 }).drain();
