@@ -31,3 +31,26 @@ test.each(Object.keys(ROOTS))('over %s: confirmed, kept, tried again and dead, w
   expect(here.alarms.map(({ kind }) => kind)).toEqual(['dead']);
   await relay.stop();
 });
+
+test('over pg with a time limit: what was copied out is not kept until the limit would have struck', async () => {
+  const here = await world();
+  const pool = new pg.Pool({ connectionString: here.database.url, max: 4, query_timeout: 600_000, allowExitOnIdle: true });
+  onTestFinished(() => pool.end());
+  const copied: object[] = [];
+  pool.on('connect', (client) => {
+    const query = client.query.bind(client) as (given: unknown, ...rest: unknown[]) => unknown;
+    client.query = ((given: unknown, ...rest: unknown[]) => {
+      if (typeof given === 'object' && given !== null && 'handleCopyData' in given) copied.push(given);
+      return query(given, ...rest);
+    }) as typeof client.query;
+  });
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  for (let i = 0; i < 20; i++) await here.add(...Array.from({ length: 100 }, (_, n) => ({ body: `${i} ${n}` })));
+  const before = timers();
+  const relay = here.relay({ db: pool, batchRows: 100 });
+  await relay.drain();
+  expect(await here.left()).toBe(0);
+  expect(copied.length).toBeGreaterThan(5);
+  await relay.stop();
+  expect(timers()).toBeLessThan(before + copied.length / 2);
+});

@@ -17,7 +17,7 @@ class CopyOut {
   #piece = Buffer.alloc(0);
   #used = 0;
   #ended = false;
-  /** Called by the driver's own time limit. */
+  /** The driver's own time limit calls it, and puts one of its own here, whose call ends that limit. */
   callback: (error?: unknown) => void = (error) => {
     if (error !== undefined && error !== null) this.#end(error);
   };
@@ -64,6 +64,7 @@ class CopyOut {
   #end(error: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.callback();
     this.#keep();
     this.#done(error, this.#pieces);
   }
