@@ -10,8 +10,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { parseArgs } from 'node:util';
 import { BrokerProcess } from '../process/broker-process.ts';
+import { asked } from '../process/command-line.ts';
 import { playNameServers } from './name-servers.ts';
 
 const checksExpected = 21;
@@ -27,8 +27,10 @@ interface Check {
   detail: string;
 }
 
-const { values } = parseArgs({
-  options: { address: { type: 'string' }, format: { type: 'string' }, 'name-servers': { type: 'boolean' } },
+const values = asked(import.meta.url, {
+  address: { type: 'string' },
+  format: { type: 'string' },
+  'name-servers': { type: 'boolean' },
 });
 
 const checks: Check[] = [];

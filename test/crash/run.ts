@@ -18,11 +18,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { systemTimers, tcpDialer } from '@tallystick/base/node';
 import type { QueueRead } from '../checkers/ledger.ts';
 import { Probe, readQueue } from '../checkers/probe.ts';
+import { asked, oneOf, wholeNumber } from '../process/command-line.ts';
 import { Prng } from '../sim/prng.ts';
 import { History, readHistory } from './history.ts';
 import { GROUP, Load, QUEUES, TOPIC } from './load.ts';
@@ -39,19 +39,19 @@ const NOTED = ['append', 'sync', 'roll', 'snapshot', 'checkpoint', 'other'];
 const READY_LIMIT_MS = 20_000;
 const REST_LIMIT_MS = 60_000;
 
-const { values } = parseArgs({
-  options: {
-    cycles: { type: 'string', default: '200' },
-    seed: { type: 'string', default: '1' },
-    flush: { type: 'string', default: 'sync' },
-    defect: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    keep: { type: 'boolean', default: false },
-  },
+const values = asked(import.meta.url, {
+  cycles: { type: 'string', default: '200' },
+  seed: { type: 'string', default: '1' },
+  flush: { type: 'string', default: 'sync' },
+  defect: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  keep: { type: 'boolean', default: false },
 });
 
-const cycles = Number(values.cycles);
-const random = new Prng(Number(values.seed));
+const cycles = wholeNumber(import.meta.url, '--cycles', values.cycles, 1);
+const random = new Prng(wholeNumber(import.meta.url, '--seed', values.seed));
+oneOf(import.meta.url, '--flush', values.flush, ['sync', 'async']);
+if (values.defect !== undefined) oneOf(import.meta.url, '--defect', values.defect, ['ack-before-write', 'drop-a-write']);
 const here = dirname(fileURLToPath(import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'tallystick-crash-'));
 const statusPath = join(folder, 'in-flight');

@@ -10,10 +10,10 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import type { Random } from '@tallystick/base';
 import { seededRandom } from '@tallystick/base/testing';
 import { BrokerProcess, freePort } from '../process/broker-process.ts';
+import { asked, wholeNumber } from '../process/command-line.ts';
 import { Acknowledged, Load, missing } from './load.ts';
 import { LoopDisk, whyImpossible } from './loop-disk.ts';
 
@@ -53,13 +53,12 @@ const controlCyclesMax = 6;
 const preload = fileURLToPath(new URL('./preload.js', import.meta.url));
 const bin = fileURLToPath(new URL('../../packages/cli/bin/tallystick.js', import.meta.url));
 
-const { values } = parseArgs({
-  options: {
-    cycles: { type: 'string', default: '10' },
-    seed: { type: 'string', default: '1' },
-    required: { type: 'boolean', default: false },
-  },
+const values = asked(import.meta.url, {
+  cycles: { type: 'string', default: '10' },
+  seed: { type: 'string', default: '1' },
+  required: { type: 'boolean', default: false },
 });
+const cyclesWanted = wholeNumber(import.meta.url, '--cycles', values.cycles, 1);
 
 const impossible = whyImpossible();
 if (impossible === undefined) await main();
@@ -70,8 +69,8 @@ else {
 
 async function main(): Promise<void> {
   const began = Date.now();
-  const random = seededRandom(Number(values.seed));
-  const real = await cycles(sync, Number(values.cycles), random);
+  const random = seededRandom(wholeNumber(import.meta.url, '--seed', values.seed));
+  const real = await cycles(sync, cyclesWanted, random);
   const fast = await cycles(async, asyncCycles, random);
   const early = await cycles(control, controlCyclesMax, random);
   const seconds = ((Date.now() - began) / 1000).toFixed(0);

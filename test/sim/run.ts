@@ -10,7 +10,7 @@
  * Exit status 1: a rule was broken, a seed did not repeat, a defect went unseen, or a full run (1,000 schedules or more) never met
  * some situation that it is meant to meet.
  */
-import { parseArgs } from 'node:util';
+import { asked, oneOf, wholeNumber } from '../process/command-line.ts';
 import { Coverage, SOMETIMES } from './coverage.ts';
 import type { Defect } from './defect.ts';
 import { DEFECTS, defectNamed, huntDefect } from './defects.ts';
@@ -20,27 +20,26 @@ import { runSchedule, type Outcome } from './schedule.ts';
 const FULL_RUN = 1000;
 const FAILURES_SHOWN = 5;
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string' },
-    seed: { type: 'string' },
-    defect: { type: 'string' },
-    defects: { type: 'boolean', default: false },
-    trace: { type: 'boolean', default: false },
-    steps: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    play: { type: 'string' },
-  },
+const here = import.meta.url;
+const values = asked(here, {
+  seeds: { type: 'string' },
+  seed: { type: 'string' },
+  defect: { type: 'string' },
+  defects: { type: 'boolean', default: false },
+  trace: { type: 'boolean', default: false },
+  steps: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  play: { type: 'string' },
 });
 
 const plan: Partial<Plan> | undefined =
-  values.play === undefined ? undefined : { play: values.play === 'store' ? 'store' : 'broker' };
-const first = Number(values.seed ?? 1);
-const count = Number(values.seeds ?? (values.seed === undefined ? 1000 : 1));
-if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || count < 1)
-  throw new Error('--seed and --seeds take whole numbers');
+  values.play === undefined ? undefined : { play: oneOf(here, '--play', values.play, ['broker', 'store']) };
+const first = wholeNumber(here, '--seed', values.seed ?? '1');
+const count = wholeNumber(here, '--seeds', values.seeds ?? (values.seed === undefined ? '1000' : '1'), 1);
 
-process.exitCode = values.defects ? huntAll() : runMany(values.defect === undefined ? undefined : defectNamed(values.defect));
+const defectNames = DEFECTS.map(({ name }) => name);
+const oneDefect = values.defect === undefined ? undefined : defectNamed(oneOf(here, '--defect', values.defect, defectNames));
+process.exitCode = values.defects ? huntAll() : runMany(oneDefect);
 
 function runMany(defect: Defect | undefined): number {
   const startedAtMs = performance.now();
@@ -92,7 +91,7 @@ function runMany(defect: Defect | undefined): number {
 function runOne(seed: number, defect: Defect | undefined): Outcome {
   if (!values.trace) return runSchedule(seed, { defect, plan });
   const lines: string[] = [];
-  const kept = values.steps === undefined ? Infinity : Number(values.steps);
+  const kept = values.steps === undefined ? Infinity : wholeNumber(here, '--steps', values.steps);
   const outcome = runSchedule(seed, {
     defect,
     plan,

@@ -1,5 +1,5 @@
 /** Starts the broker for `tallystick broker` and translates its refusals. */
-import { Broker, type GivenBrokerOptions } from '@tallystick/broker';
+import { Broker, type GivenBrokerOptions, type RecoveryReport } from '@tallystick/broker';
 import { CliError } from './cli-error.ts';
 import { startOnLossyDisk } from './demo/lossy-broker.ts';
 import { usageOf } from './option-faults.ts';
@@ -16,6 +16,8 @@ export interface ServerOptions {
 
 export interface RunningBroker {
   readonly address: string;
+  /** What was found at the start. */
+  readonly recovery: RecoveryReport;
   /** Resolves with the reason when the store has failed. */
   readonly failed: Promise<string>;
   stop(): Promise<void>;
@@ -37,7 +39,7 @@ export async function startBroker(options: ServerOptions): Promise<RunningBroker
       onAlarm: (sentence) => console.error(sentence),
     });
     await broker.start();
-    return { address: broker.address ?? `${host}:${port}`, failed, stop: () => broker.stop() };
+    return { address: broker.address ?? `${host}:${port}`, recovery: broker.core.recovery, failed, stop: () => broker.stop() };
   } catch (error) {
     throw refusal(error, options);
   }

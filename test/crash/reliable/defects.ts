@@ -67,6 +67,12 @@ export const DEFECTS = [
     sentence: 'the app repeats a transaction whose COMMIT was not answered, without asking what became of it',
   },
   {
+    name: 'debit-not-repeated',
+    scenario: 'contention',
+    invariant: 'effect-has-commit',
+    sentence: 'the app does only the rest again when its transaction gave way, as if the debit stood',
+  },
+  {
     name: 'standby-not-awaited',
     scenario: 'failover',
     invariant: 'effect-has-commit',

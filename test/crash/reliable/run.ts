@@ -16,8 +16,8 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
+import { asked, oneOf, refuse, wholeNumber } from '../../process/command-line.ts';
 import { DEFECTS, type DefectName } from './defects.ts';
 import { INVARIANTS, type Violation } from './invariants.ts';
 import type { Scenario } from './scenario.ts';
@@ -271,24 +271,24 @@ function writeLedger(content: object): void {
 }
 
 function settingsOf(args: readonly string[]): Settings | undefined {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      transfers: { type: 'string' },
-      broker: { type: 'string', default: 'both' },
-      only: { type: 'string', default: '' },
-      controls: { type: 'string', default: 'with' },
-      outage: { type: 'string' },
-      backlog: { type: 'string' },
-      full: { type: 'boolean', default: false },
-      ledger: { type: 'string' },
-      seed: { type: 'string', default: '1' },
-      json: { type: 'boolean', default: false },
-      trace: { type: 'boolean', default: false },
-      'side-by-side': { type: 'string', default: '2' },
-      list: { type: 'boolean', default: false },
-    },
-  });
+  const file = import.meta.url;
+  const options = {
+    transfers: { type: 'string' },
+    broker: { type: 'string', default: 'both' },
+    only: { type: 'string', default: '' },
+    controls: { type: 'string', default: 'with' },
+    outage: { type: 'string' },
+    backlog: { type: 'string' },
+    full: { type: 'boolean', default: false },
+    ledger: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    json: { type: 'boolean', default: false },
+    trace: { type: 'boolean', default: false },
+    'side-by-side': { type: 'string', default: '2' },
+    list: { type: 'boolean', default: false },
+  } as const;
+  const values = asked(file, options, args);
+  const number = (option: string, text: string, min = 1): number => wholeNumber(file, option, text, min);
   if (values.list) {
     for (const { name, sentence } of SCENARIOS) console.log(`${name.padEnd(20)} ${sentence}`);
     for (const { name, sentence, scenario, invariant } of DEFECTS)
@@ -297,27 +297,21 @@ function settingsOf(args: readonly string[]): Settings | undefined {
   }
   const only = values.only.split(',').filter((name) => name !== '');
   const unknown = only.filter((name) => !SCENARIOS.some((scenario) => scenario.name === name));
-  if (unknown.length > 0) throw new Error(`no scenario ${unknown.join(', ')}; --list names them`);
+  if (unknown.length > 0) refuse(file, `no scenario ${unknown.join(', ')}; --list names them`);
   return {
-    transfers: Number(values.transfers ?? (values.full ? 20_000 : 2000)),
-    brokers: values.broker === 'both' ? ['ours', 'rabbitmq'] : [oneOf(values.broker, ['ours', 'rabbitmq'])],
+    transfers: number('--transfers', values.transfers ?? (values.full ? '20000' : '2000')),
+    brokers: values.broker === 'both' ? ['ours', 'rabbitmq'] : [oneOf(file, '--broker', values.broker, ['ours', 'rabbitmq'])],
     only,
-    controls: oneOf(values.controls, ['with', 'without', 'only']),
-    outageMs: Number(values.outage ?? (values.full ? 600 : 30)) * 1000,
-    backlog: Number(values.backlog ?? (values.full ? 1_000_000 : 100_000)),
+    controls: oneOf(file, '--controls', values.controls, ['with', 'without', 'only']),
+    outageMs: number('--outage', values.outage ?? (values.full ? '600' : '30')) * 1000,
+    backlog: number('--backlog', values.backlog ?? (values.full ? '1000000' : '100000')),
     full: values.full,
     ledger: values.ledger,
-    seed: Number(values.seed),
+    seed: number('--seed', values.seed, 0),
     json: values.json,
     trace: values.trace,
-    sideBySide: Number(values['side-by-side']),
+    sideBySide: number('--side-by-side', values['side-by-side']),
   };
-}
-
-function oneOf<T extends string>(value: string, choices: readonly T[]): T {
-  const found = choices.find((choice) => choice === value);
-  if (found === undefined) throw new Error(`${value} is none of ${choices.join(', ')}`);
-  return found;
 }
 
 async function bundled(folder: string): Promise<string> {

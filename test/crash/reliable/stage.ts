@@ -78,7 +78,7 @@ export class Stage {
   /** How long each of the service's transactions took, in ms. */
   readonly took: number[] = [];
   readonly violations: Violation[] = [];
-  deadlocks = false;
+  contention = false;
   /** Messages are settled by their consumer's confirmation. */
   confirmation: ConfirmationOptions | undefined;
   window: WindowOptions | undefined;
@@ -151,7 +151,7 @@ export class Stage {
       old,
       doomed: this.doomed,
       passDead: this.passDead || this.#hopeless().size > 0,
-      deadlocks: this.deadlocks,
+      contention: this.contention,
       confirmation: this.confirmation,
       window: spawn.window ?? this.window,
       bulk,

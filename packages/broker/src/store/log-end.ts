@@ -92,18 +92,22 @@ export function* judge(end: LogEnd, witnesses: Witnesses): Steps<Verdict> {
   return isCut ? verdict('cut') : verdict('rotten', 'the machine has not been restarted since, so this is no torn write');
 }
 
-/** Zeros the tail and moves used files to `quarantine/`; a copy of the tail goes there too if asked for. Durable when the steps end. */
-export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps<void> {
+/** Zeros the tail and moves used files to `quarantine/`; a copy of the tail goes there too if asked for. Durable when the steps end. Answers where files were moved. */
+export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps<readonly string[]> {
   const { position, last, rest } = end;
+  const moved: string[] = [];
   // Newest file first: a crash in between must not leave a gap.
   for (const other of [...end.later].reverse()) {
     if (other.isEmpty && end.later.every((any) => any.isEmpty)) continue;
     // The first segment of all stays in its place until a new one is renamed over it: a log without files would be a lost log.
     if (last === undefined && other === end.later[0])
       yield* copyAside(disk, other.found.segment.file!, 0, other.rest.usedEnd, other.found.segment.base);
-    else yield* moveAside(disk, other);
+    else {
+      const target = yield* moveAside(disk, other);
+      if (target !== undefined) moved.push(target);
+    }
   }
-  if (last === undefined) return;
+  if (last === undefined) return moved;
   const file = last.segment.file!;
   const from = position - last.segment.base;
   if (rest.usedEnd > from) {
@@ -115,6 +119,7 @@ export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps
   }
   if (last.fileBytes < last.segment.size) yield* zero(file, Math.max(from, last.fileBytes), last.segment.size);
   yield* call((done) => file.sync(done));
+  return moved;
 }
 
 /** The tail is the first part of the group that was being written. */
@@ -136,14 +141,17 @@ function isCutHeader(other: LaterSegment): boolean {
   return found.header === undefined && rest.usedEnd === Math.min(SEGMENT_HEADER_BYTES, found.segment.size);
 }
 
-function* moveAside(disk: Disk, other: LaterSegment): Steps<void> {
+/** Answers where the file lies now; undefined for an empty one, which is removed. */
+function* moveAside(disk: Disk, other: LaterSegment): Steps<string | undefined> {
   const { segment } = other.found;
   const file = segment.file;
   segment.file = undefined;
   if (file !== undefined) yield* call((done) => file.close(done));
+  let target: string | undefined;
   if (other.isEmpty && !other.isUnread) yield* call((done) => disk.remove(segment.path, done));
-  else yield* moveSegmentAside(disk, segment.path, segment.base);
+  else target = yield* moveSegmentAside(disk, segment.path, segment.base);
   yield* call((done) => disk.syncFolder('log', done));
+  return target;
 }
 
 function* zero(file: DiskFile, from: number, end: number): Steps<void> {

@@ -336,7 +336,9 @@ class Recovery {
       this.#notes.push(
         `${end.later.some((other) => !other.isEmpty) ? 'R7' : 'R4'}: the write of ${verdict.bytes} bytes at ${end.position} (${path}) was cut off and is dropped`,
       );
-    yield* cleanBeyond(this.#disk, end, verdict.kind === 'torn');
+    const moved = yield* cleanBeyond(this.#disk, end, verdict.kind === 'torn');
+    for (const target of moved)
+      this.#notes.push(`a segment file behind the end of the log, ${end.position}, was moved to ${target}`);
     return verdict.bytes;
   }
 

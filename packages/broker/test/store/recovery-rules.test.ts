@@ -435,6 +435,9 @@ describe('R7: a torn header of a new segment', () => {
     machine.disk.flipBit(path, 50, 1);
     expect(machine.open().notes).toEqual([
       expect.stringMatching(/^R7: the write of \d+ bytes at \d+ .* was cut off and is dropped/),
+      expect.stringMatching(
+        /^a segment file behind the end of the log, \d+, was moved to quarantine\/00000000000000016384\.segment-1$/,
+      ),
     ]);
     expect(machine.disk.files()).toContain('quarantine/00000000000000016384.segment-1');
     expect(bodies(machine)).toEqual(numbers(20));

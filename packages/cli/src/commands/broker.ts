@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { GivenBrokerOptions } from '@tallystick/broker';
+import type { GivenBrokerOptions, RecoveryReport } from '@tallystick/broker';
 import { Option, type Command } from 'commander';
 import { addresses, integer, integers } from '../arguments.ts';
 import { CliError } from '../cli-error.ts';
@@ -83,7 +83,8 @@ async function serve(flags: BrokerFlags): Promise<void> {
     removeTemporary();
     throw error;
   });
-  const banner = { address: broker.address, data, survives: !temporary, flush: flags.flush, lossWindow: lossWindow(flags) };
+  const { address, recovery } = broker;
+  const banner = { address, data, survives: !temporary, flush: flags.flush, lossWindow: lossWindow(flags), recovery };
   if (flags.json) console.log(JSON.stringify({ event: 'ready', pid: process.pid, ...banner }));
   else console.log(bannerText(banner, flags));
   const ended = await Promise.race([ending, broker.failed]);
@@ -151,9 +152,10 @@ interface Banner {
   readonly survives: boolean;
   readonly flush: string;
   readonly lossWindow: string;
+  readonly recovery: RecoveryReport;
 }
 
-function bannerText({ address, data, survives, flush, lossWindow: loss }: Banner, flags: BrokerFlags): string {
+function bannerText({ address, data, survives, flush, lossWindow: loss, recovery }: Banner, flags: BrokerFlags): string {
   const { insecure, host, transientStorePool } = flags;
   const open =
     insecure && host !== '127.0.0.1' && host !== 'localhost'
@@ -163,6 +165,13 @@ function bannerText({ address, data, survives, flush, lossWindow: loss }: Banner
     `Tallystick broker on ${address} (name server and broker)${open}`,
     `  data   ${data}, ${survives ? 'survives a restart' : 'TEMPORARY: removed when the broker ends; give --data to keep it'}`,
     `  flush  ${flush}${transientStorePool === true ? ', transient store pool' : ''}; loss window: ${loss}`,
+    ...foundText(recovery),
     `ready on ${address}`,
   ].join('\n');
+}
+
+/** Nothing of a new store, or of one that was closed in order. */
+function foundText({ clean, start, end, scannedBytes, notes }: RecoveryReport): string[] {
+  const found = clean ? [] : [`  found  not closed in order; ${scannedBytes} of ${end - start} bytes of log were checked`];
+  return [...found, ...notes.map((note) => `  note   ${note}`)];
 }

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { nodeDisk, socketWire, systemClock, systemRandom, systemTimers, systemTurn } from '@tallystick/base/node';
-import { BrokerCore, type GivenBrokerOptions } from '@tallystick/broker';
+import { BrokerCore, type GivenBrokerOptions, type RecoveryReport } from '@tallystick/broker';
 import { lossyDisk } from './lossy-disk.ts';
 
 export interface LossyBrokerOptions {
@@ -16,7 +16,7 @@ export async function startOnLossyDisk(
   { host, port, dataDir, settings }: LossyBrokerOptions,
   forgets: () => boolean,
   failed: (reason: string) => void,
-): Promise<{ address: string; stop: () => Promise<void> }> {
+): Promise<{ address: string; recovery: RecoveryReport; stop: () => Promise<void> }> {
   mkdirSync(dataDir, { recursive: true });
   const timers = systemTimers();
   const disk = lossyDisk(nodeDisk(dataDir), timers, forgets);
@@ -31,6 +31,7 @@ export async function startOnLossyDisk(
   });
   return {
     address,
+    recovery: core.recovery,
     stop: async () => {
       server.close();
       await new Promise<void>((resolve, reject) => core.stop((error) => (error === undefined ? resolve() : reject(error))));

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -50,7 +50,10 @@ describe('broker, send and consume as real processes', () => {
     broker.child.kill('SIGKILL');
     await broker.ended;
 
+    writeFileSync(join(data, 'log', 'notes.txt'), 'of somebody else');
     const again = await startBroker();
+    await again.broker.seen(/^ {2}found {2}not closed in order; [1-9]\d* of \d+ bytes of log were checked$/m);
+    await again.broker.seen(/^ {2}note {3}log\/notes\.txt is not ours and was ignored$/m);
     const got = await run([
       'consume',
       'orders',

@@ -20,15 +20,19 @@ import type { PublishOutcome, PublishResult } from '../transports/transport.ts';
 export type Settlement =
   | { readonly kind: 'deleted' }
   | { readonly kind: 'left' }
-  | {
-      readonly kind: 'sent' | 'confirmed' | 'retrying' | 'dead';
-      readonly attempts: number;
-      readonly tries: number;
-      /** From the database's present: until it is due, or kept no longer. */
-      readonly waitMs: number;
-      readonly outcome: RowOutcome;
-      readonly reason: string;
-    };
+  | Change<'sent' | 'confirmed', null>
+  | Change<'retrying' | 'dead', number>;
+
+/** `Account`: null leaves attempts and tries as the row has them now, whatever a person has done to them meanwhile. */
+interface Change<Kind, Account> {
+  readonly kind: Kind;
+  readonly attempts: Account;
+  readonly tries: Account;
+  /** From the database's present: until it is due, or kept no longer. */
+  readonly waitMs: number;
+  readonly outcome: RowOutcome;
+  readonly reason: string;
+}
 
 /** What a row remembers of its last push; or that its consumer never confirmed it. */
 export type RowOutcome = PublishResult | 'unconfirmed';
@@ -67,10 +71,11 @@ export function decide(row: Tried, { outcome, reason }: PublishOutcome, policy: 
   };
 }
 
-function confirmedBy({ attempts, tries, confirmWithin, keepFor }: Tried): Settlement {
+function confirmedBy({ confirmWithin, keepFor }: Tried): Settlement {
   if (confirmWithin === 0 && keepFor === 0) return DELETED;
   const kind = confirmWithin > 0 ? 'sent' : 'confirmed';
-  return { kind, attempts, tries, waitMs: confirmWithin > 0 ? confirmWithin : keepFor, outcome: 'confirmed', reason: '' };
+  const waitMs = confirmWithin > 0 ? confirmWithin : keepFor;
+  return { kind, attempts: null, tries: null, waitMs, outcome: 'confirmed', reason: '' };
 }
 
 /** Whether it was sent as often as it may be without its consumer's confirmation. */

@@ -107,7 +107,8 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
     changed: compiled(
       sql`with ${held}, ${given},
         heads as (
-          update ${head} as h set state = ${of(0)}, attempts = cast(${of(1)} as integer), tries = cast(${of(2)} as integer),
+          update ${head} as h set state = ${of(0)}, attempts = coalesce(cast(${of(1)} as integer), h.attempts),
+            tries = coalesce(cast(${of(2)} as integer), h.tries),
             due_at = cast(${of(3)} as bigint) + ${now}, last_outcome = ${of(4)}, last_error = ${of(5)}, changed_at = ${now},
             started = h.started + case ${of(0)} when 'sent' then 1 else 0 end
           where h.sequence = any(${hidden('sequences', 'bigint')}) and coalesce(h.state, '') in ${OPEN_STATES}

@@ -149,7 +149,8 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
           and h.state <> 'confirmed')`,
     ),
     changed: compiled(
-      sql`update ${head} set state = ${hole('state')}, attempts = ${hole('attempts')}, tries = ${hole('tries')},
+      sql`update ${head} set state = ${hole('state')}, attempts = coalesce(${hole('attempts')}, attempts),
+        tries = coalesce(${hole('tries')}, tries),
         due_at = ${hole('wait')} + ${now}, last_outcome = ${hole('outcome')}, last_error = ${hole('reason')}, changed_at = ${now},
         started = started + case ${hole('state')} when 'sent' then 1 else 0 end
         where channel = ${hole('channel')} and id = ${hole('id')} and state in ${OPEN_STATES}

@@ -57,4 +57,9 @@ describe.each(backends)('a message in the air, on $name', (backend) => {
     await relay.drain();
     expect(await monitor.show(id)).toMatchObject({ state: 'dead', attempts: 2 });
   });
+
+  test('that is requeued, confirmed and kept for its status, keeps its new account too', async () => {
+    const { monitor, id } = await decided(backend, 'requeue', 'confirmed', { keepMs: 60_000 });
+    expect(await monitor.show(id)).toMatchObject({ state: 'confirmed', attempts: 0, tries: 0 });
+  });
 });

@@ -42,11 +42,11 @@ test.each([
   [{ confirmWithin: 0, keepFor: 700 }, 'confirmed', 700],
   [{ confirmWithin: 50, keepFor: 0 }, 'sent', 50],
   [{ confirmWithin: 50, keepFor: 700 }, 'sent', 50],
-])('what a confirmation does to %j: %s', (end, kind, waitMs) => {
+])('what a confirmation does to %j: %s, and its account of tries stays as it is', (end, kind, waitMs) => {
   const settlement = decide({ ...FRESH, tries: 4, ...end }, { outcome: 'confirmed' }, policy, 0);
   expect([settlement.kind, 'waitMs' in settlement ? [settlement.waitMs, settlement.tries] : undefined]).toEqual([
     kind,
-    waitMs === undefined ? undefined : [waitMs, 4],
+    waitMs === undefined ? undefined : [waitMs, null],
   ]);
 });
 

@@ -7,19 +7,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock, systemRandom } from '@tallystick/base/node';
 import { afterCommit, createOutbox, MessageIds, shardOf, transaction, type Confirm } from '@tallystick/reliable';
 import pg from 'pg';
-import { accountOf, debit, transferOf, type Transfer } from '../bank.ts';
+import { debit, transferOf, type Transfer, type TransferMessage } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
 import { type Ear, hearConfirmations } from './confirmations.ts';
+import { Contention, GIVES_WAY } from './contention.ts';
 import type { ChildOptions, Line } from './line.ts';
 import type { PgRunner } from './pg-runner.ts';
 import { watchQueries } from './watch-queries.ts';
 
 /** One in so many transfers is rolled back on purpose, once, after its message was added. */
 const ROLLED_BACK_EVERY = 9;
-const DEADLOCK_EVERY = 2;
-/** Held between the two locks. */
-const DEADLOCK_WINDOW_S = 0.01;
-const DEADLOCK_RETRIES = 3;
+const RETRIES = 3;
 const AGAIN_AFTER_MS = 20;
 const QUERY_TIMEOUT_MS = 3000;
 /** Longer than any scenario takes: the row is there to be looked at. */
@@ -29,6 +27,8 @@ const KEPT_MS = 3_600_000;
 interface Attempt {
   readonly transfer: Transfer;
   readonly serial: string;
+  /** What the last try of it wrote. */
+  debited?: TransferMessage;
 }
 
 export async function runApp(options: ChildOptions, line: Line): Promise<void> {
@@ -43,6 +43,7 @@ class App {
   private readonly ids = new MessageIds(systemClock, systemRandom());
   private readonly attempts = new WeakMap<object, Attempt>();
   private readonly rolledBack = new Set<number>();
+  private readonly contention = new Contention();
   private readonly early;
   private wake: (() => void)[] = [];
   private stopping = false;
@@ -119,8 +120,9 @@ class App {
       this.pool,
       async (tx) => {
         this.attempts.set(tx, attempt);
-        await this.lockInAnyOrder(tx, transfer);
-        const message = await debit(tx, transfer, serial);
+        await this.beforeOthers(tx, number);
+        const message = (attempt.debited = await this.debitOf(tx, attempt));
+        await this.meetOthers(tx, number);
         await line.reached('after-business-write', number, serial);
         const body = JSON.stringify(message);
         if (options.old) await addAsBefore(tx, { id: serial, topic: options.topic, key: account, body });
@@ -132,7 +134,7 @@ class App {
         await this.early?.publish([{ id: serial, topic: options.topic, key: account, body: Buffer.from(body) }]);
         this.refuseSome(transfer);
       },
-      { resolveOutcome, retries: DEADLOCK_RETRIES },
+      { resolveOutcome, retries: RETRIES },
     );
     await line.reached('after-commit', number, serial);
   }
@@ -146,13 +148,26 @@ class App {
     return { confirm: { by: 'consumer', withinMs }, replyTo, keepMs: number % 4 < 2 ? KEPT_MS : 0 };
   }
 
-  /** The same two rows locked in opposite orders: PostgreSQL has to kill one of two neighbours now and then. */
-  private async lockInAnyOrder(tx: pg.PoolClient, { number }: Transfer): Promise<void> {
-    if (!this.options.deadlocks || number % DEADLOCK_EVERY !== 0) return;
-    const both = [accountOf(0), accountOf(1)];
-    if ((number / DEADLOCK_EVERY) % 2 === 0) both.reverse();
-    for (const id of both)
-      await tx.query(`select balance, pg_sleep(${DEADLOCK_WINDOW_S}) from account where id = $1 for update`, [id]);
+  /** The defect: when PostgreSQL has ended the transaction, only what comes after the debit is done again. */
+  private async debitOf(tx: pg.PoolClient, { transfer, serial, debited }: Attempt): Promise<TransferMessage> {
+    if (this.options.defect === 'debit-not-repeated' && debited !== undefined) return debited;
+    return debit(tx, transfer, serial);
+  }
+
+  private async beforeOthers(tx: pg.PoolClient, number: number): Promise<void> {
+    if (this.options.contention) await this.contention.before(tx, number);
+  }
+
+  private async meetOthers(tx: pg.PoolClient, number: number): Promise<void> {
+    if (!this.options.contention) return;
+    try {
+      await this.contention.meet(tx, number);
+    } catch (error) {
+      const code = codeOf(error);
+      const [way] = Object.entries(GIVES_WAY).find(([, state]) => state === code) ?? [];
+      if (way !== undefined) this.line.count(`gave way: ${way}`);
+      throw error;
+    }
   }
 
   private refuseSome({ number }: Transfer): void {

@@ -34,8 +34,8 @@ export interface ChildOptions {
   readonly parity: 0 | 1 | undefined;
   /** As a program from before schema version 2: writes and relays by its columns. */
   readonly old: boolean;
-  /** Every n-th transfer takes a second lock in the wrong order. */
-  readonly deadlocks: boolean;
+  /** Transactions get in each other's way. */
+  readonly contention: boolean;
   /** Messages are settled by their consumer's confirmation; absent: by the broker's. */
   readonly confirmation: ConfirmationOptions | undefined;
   /** How long the consumer remembers what it has handled; absent: as long as the package does by default. */

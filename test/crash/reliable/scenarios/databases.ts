@@ -1,8 +1,8 @@
-/** What happens to connections and databases: killed servers, cut connections, lost answers, late commits, deadlocks. */
+/** What happens to connections and databases: killed servers, cut connections, lost answers, late commits, contention. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type JudgedFrame, PostgresProxy } from '../../../proxy/postgres-proxy.ts';
+import { GIVES_WAY } from '../child/contention.ts';
 import type { Scenario } from '../scenario.ts';
-import type { Stage } from '../stage.ts';
 import type { Role } from '../steps.ts';
 
 const RESTARTS = 3;
@@ -193,29 +193,21 @@ const lateCommit: Scenario = {
   },
 };
 
-const deadlocks: Scenario = {
-  name: 'deadlocks',
-  sentence: 'transactions lock the same accounts in opposite orders; the whole transaction is made again',
+const contention: Scenario = {
+  name: 'contention',
+  sentence:
+    'transactions get in each other’s way: deadlocks, changed rows under a snapshot, locks and statements that take too long; the whole transaction is made again',
   share: 2,
-  faults: ['deadlock'],
+  faults: Object.keys(GIVES_WAY),
   async run(stage) {
-    stage.deadlocks = true;
+    stage.contention = true;
     await stage.spawnAll();
     stage.allow(1);
-    await stage.reaches('all transfers are made', ({ made }) => made >= stage.transfers, 120_000);
-    stage.fault('deadlock', await deadlocksOf(stage));
+    const limitMs = stage.options.defect === undefined ? 120_000 : 10_000;
+    await stage.reaches('all transfers are made', ({ made }) => made >= stage.transfers, limitMs);
+    for (const way of Object.keys(GIVES_WAY)) stage.fault(way, stage.counts.get(`gave way: ${way}`) ?? 0);
   },
 };
-
-async function deadlocksOf(stage: Stage): Promise<number> {
-  return stage.servers.a.with('postgres', async (client) => {
-    await client.query('select pg_stat_clear_snapshot()');
-    const { rows } = await client.query<{ deadlocks: string }>('select deadlocks from pg_stat_database where datname = $1', [
-      stage.databaseA,
-    ]);
-    return Number(rows[0]?.deadlocks ?? 0);
-  });
-}
 
 const migrateLive: Scenario = {
   name: 'migrate-live',
@@ -250,6 +242,6 @@ export const databaseScenarios: readonly Scenario[] = [
   cutScenario('consumer', /^\s*begin\b/i, 'BEGIN…COMMIT'),
   commitReplyLost,
   lateCommit,
-  deadlocks,
+  contention,
   migrateLive,
 ];
