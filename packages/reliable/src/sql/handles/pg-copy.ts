@@ -33,6 +33,7 @@ class CopyOut {
 
   /** The driver's buffer is used again, so each row is copied, many into one piece of memory. */
   handleCopyData({ chunk }: { readonly chunk: Buffer }): void {
+    if (this.#ended) return;
     const end = this.#used + chunk.length;
     if (end > this.#piece.length) {
       this.#keep();
@@ -64,9 +65,9 @@ class CopyOut {
   #end(error: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.callback();
     this.#keep();
     this.#done(error, this.#pieces);
+    this.callback(error);
   }
 }
 
