@@ -75,7 +75,10 @@ async function ours(): Promise<Drained> {
   await Promise.all([pool.query('select 1'), pool.query('select 1'), pool.query('select 1')]);
   begin();
   relay.start();
-  return ended(() => relay.counters.confirmed);
+  const result = await ended(() => relay.counters.confirmed);
+  // The next round's relay shall not wait until this one's leases expire.
+  await relay.stop();
+  return result;
 }
 
 async function transport(): Promise<Transport> {
