@@ -1,5 +1,5 @@
 import type { ByteReader, ByteWriter } from '../byte-pages.ts';
-import { HalfFacts, HalfPage, OPEN, PAGE_HALVES, PARKED, ROLLED_BACK, type HalfColumns } from './half-page.ts';
+import { HalfFacts, HalfPage, OPEN, PAGE_HALVES, PARKED, ROLLED_BACK, type SharedFacts } from './half-page.ts';
 import type { HalfRow } from './half-row.ts';
 import type { NameTable } from './name-table.ts';
 
@@ -14,12 +14,13 @@ export interface HalfParts {
 
 /**
  * The half table as bytes. It is taken between two records, so it must be quick with a million open halves: the columns of a page are
- * copied as they lie in memory, 15 bytes a half (15 MB and some 10 ms for a million). Of a page in which few are open only those are
- * written.
+ * copied as they lie in memory, 12 bytes a half and what neighbours share (13 MB and some 10 ms for a million). Of a page in which few
+ * are open only those are written.
  *
  *     groups, topics: u32 count, texts     u32 first page, u32 pages, each:
  *       i64 first position  blob states  u8 kind: 0 nothing more, 1 all slots, 2 the open ones: blob of u16 slots
- *       i64 base position  i64 base ms  blob makers  blobs of the columns  then far, aged, odd keys: u32 count, u16 slot and value
+ *       i64 base position  blobs of sources, makers, sources of makers and the columns
+ *       far positions, odd keys: u32 count, u16 slot and value each
  *     u32 parked rows     u32 immune ones: i64 offset, i64 ms
  *
  * Numbers inside the blobs are little-endian: the order of the machines this runs on.
@@ -46,25 +47,38 @@ export function halvesBytes({ pages, parked, immune }: HalfParts): number {
   for (const page of pages) {
     bytes += PAGE_HALVES + 128;
     const facts = page.open > 0 ? page.facts : undefined;
-    if (facts !== undefined) bytes += (isMostlyOpen(page) ? PAGE_HALVES : page.open * 2) * ROW_BYTES + facts.makers.byteLength;
+    if (facts === undefined) continue;
+    const { sources, makers, sourceOf } = facts.shared;
+    bytes += (isMostlyOpen(page) ? PAGE_HALVES : page.open * 2) * ROW_BYTES;
+    bytes += sources.byteLength + makers.byteLength + sourceOf.byteLength;
   }
   return bytes;
 }
 
+/** The numbers of a group and a topic by their numbers in the snapshot. */
+export type Renaming = (group: number, topic: number) => readonly [number, number];
+
+/** Reads the facts of a page's open halves into `facts`; `slots` is undefined when all slots are there. */
+export type FactsReader = (
+  reader: ByteReader,
+  facts: HalfFacts,
+  states: Uint8Array,
+  slots: Uint16Array | undefined,
+  rename: Renaming,
+) => void;
+
 /** Throws when the bytes make no sense. Names that nobody needs any more get no number. */
-export function decodeHalves(reader: ByteReader, groups: NameTable, topics: NameTable): HalfParts {
+export function decodeHalves(reader: ByteReader, groups: NameTable, topics: NameTable, version: FactsReader): HalfParts {
   const groupNames = decodeNames(reader);
   const topicNames = decodeNames(reader);
   const firstPage = reader.u32();
   const pages: HalfPage[] = [];
   let parkedCount = 0;
   for (let left = reader.u32(); left > 0; left--) {
-    const page = decodePage(reader, (makers) => {
-      for (let at = 0; at < makers.length; at += HalfFacts.makerWords) {
-        makers[at] = groups.number(nameIn(groupNames, makers[at]!));
-        makers[at + 1] = topics.number(nameIn(topicNames, makers[at + 1]!));
-      }
-    });
+    const page = decodePage(reader, version, (group, topic) => [
+      groups.number(nameIn(groupNames, group)),
+      topics.number(nameIn(topicNames, topic)),
+    ]);
     for (const state of page.states) if (state === PARKED) parkedCount++;
     pages.push(page);
   }
@@ -86,34 +100,26 @@ function encodePage(writer: ByteWriter, page: HalfPage): void {
   writer.i64(page.firstPosition).blob(page.states);
   const facts = page.open > 0 ? page.facts : undefined;
   if (facts === undefined) return void writer.u8(NOTHING);
-  const { columns } = facts;
-  if (isMostlyOpen(page)) {
-    writer.u8(ALL);
-    encodeBases(writer, facts, facts.makers);
-    for (const column of columns) writer.blob(littleEndian(column));
-  } else {
-    const slots = openSlots(page);
-    const gathered = columns.map((column) => gather(column, slots));
-    const makers = renumber(facts.makers, gathered[MAKER_OF]!);
-    writer.u8(OPEN_ONES).blob(littleEndian(slots));
-    encodeBases(writer, facts, makers);
-    for (const column of gathered) writer.blob(littleEndian(column));
-  }
+  const slots = isMostlyOpen(page) ? undefined : openSlots(page);
+  if (slots === undefined) writer.u8(ALL);
+  else writer.u8(OPEN_ONES).blob(littleEndian(slots));
+  const columns = slots === undefined ? facts.columns : facts.columns.map((column) => gather(column, slots, 1));
+  const shared = slots === undefined ? facts.shared : needed(facts.shared, columns[MAKER_OF] as Uint16Array);
+  writer.i64(facts.basePosition);
+  for (const array of [shared.sources, shared.makers, shared.sourceOf, ...columns]) writer.blob(littleEndian(array));
   const { states } = page;
-  for (const map of [facts.far, facts.aged]) {
-    const entries = [...map].filter(([slot]) => states[slot] === OPEN);
-    writer.u32(entries.length);
-    for (const [slot, value] of entries) writer.u16(slot).i64(value);
-  }
+  const far = [...facts.far].filter(([slot]) => states[slot] === OPEN);
+  writer.u32(far.length);
+  for (const [slot, position] of far) writer.u16(slot).i64(position);
   const odd = [...facts.oddKeys].filter(([slot]) => states[slot] === OPEN);
   writer.u32(odd.length);
   for (const [slot, key] of odd) writer.u16(slot).text(key);
 }
 
-function decodePage(reader: ByteReader, name: (makers: Uint32Array) => void): HalfPage {
+function decodePage(reader: ByteReader, version: FactsReader, rename: Renaming): HalfPage {
   const page = new HalfPage();
   page.firstPosition = reader.i64();
-  fill(page.states, reader.blob());
+  filled(page.states, reader.blob());
   const { states } = page;
   for (const state of states) {
     check(state <= ROLLED_BACK, `state ${state}`);
@@ -124,41 +130,54 @@ function decodePage(reader: ByteReader, name: (makers: Uint32Array) => void): Ha
   if (kind === NOTHING) return page;
   let slots: Uint16Array | undefined;
   if (kind === OPEN_ONES) {
-    slots = new Uint16Array(page.open);
-    fill(slots, reader.blob());
+    slots = filled(new Uint16Array(page.open), reader.blob());
     check(
       slots.every((slot) => states[slot] === OPEN),
       'facts of a half that is not open',
     );
   }
-  const facts = (page.facts = new HalfFacts());
-  const basePosition = reader.i64();
-  const baseMs = reader.i64();
+  page.facts = new HalfFacts();
+  version(reader, page.facts, states, slots, rename);
+  return page;
+}
+
+/** The present version. */
+export function readFacts(
+  reader: ByteReader,
+  facts: HalfFacts,
+  states: Uint8Array,
+  slots: Uint16Array | undefined,
+  rename: Renaming,
+): void {
+  facts.begin(reader.i64());
+  const sourceBytes = reader.blob();
+  const sources = filled(new Float64Array(sourceBytes.length >> 3), sourceBytes);
   const makerBytes = reader.blob();
-  const makers = new Uint32Array(makerBytes.length >> 2);
-  fill(makers, makerBytes);
-  check(makers.length % HalfFacts.makerWords === 0, 'half a maker');
-  name(makers);
-  facts.begin(basePosition, baseMs, makers);
+  const makers = filled(new Uint32Array(makerBytes.length >> 2), makerBytes);
+  const sourceOf = filled(new Uint16Array(makers.length / HalfFacts.makerWords), reader.blob());
+  const { sourceNumbers } = HalfFacts;
+  check(sources.length % sourceNumbers === 0 && makers.length % HalfFacts.makerWords === 0, 'half a source or maker');
+  for (let at = 0; at < sources.length; at += sourceNumbers) {
+    sources.set(rename(sources[at]!, sources[at + 1]!), at);
+    check(sources.subarray(at + 2, at + sourceNumbers).every(Number.isSafeInteger), 'a source');
+  }
+  check(
+    sourceOf.every((source) => source < sources.length / sourceNumbers),
+    'a maker without a source',
+  );
+  facts.share({ sources, makers, sourceOf });
   for (const column of facts.columns) {
-    if (slots === undefined) fill(column, reader.blob());
+    if (slots === undefined) filled(column, reader.blob());
     else {
-      const values = column.slice(0, slots.length);
-      fill(values, reader.blob());
+      const values = filled(column.slice(0, slots.length), reader.blob());
       for (let n = 0; n < slots.length; n++) column[slots[n]!] = values[n]!;
     }
   }
   const makerOf = facts.columns[MAKER_OF]!;
-  const makerCount = makers.length / HalfFacts.makerWords;
   for (let slot = 0; slot < PAGE_HALVES; slot++)
-    if (states[slot] === OPEN) check(makerOf[slot]! < makerCount, 'a half without a maker');
-  for (const map of [facts.far, facts.aged]) for (let left = reader.u32(); left > 0; left--) map.set(reader.u16(), reader.i64());
+    if (states[slot] === OPEN) check(makerOf[slot]! < sourceOf.length, 'a half without a maker');
+  for (let left = reader.u32(); left > 0; left--) facts.far.set(reader.u16(), reader.i64());
   for (let left = reader.u32(); left > 0; left--) facts.oddKeys.set(reader.u16(), reader.text());
-  return page;
-}
-
-function encodeBases(writer: ByteWriter, facts: HalfFacts, makers: Uint32Array): void {
-  writer.i64(facts.basePosition).i64(facts.baseMs).blob(littleEndian(makers));
 }
 
 function decodeParked(reader: ByteReader): HalfRow {
@@ -194,46 +213,62 @@ function openSlots(page: HalfPage): Uint16Array {
   return slots;
 }
 
-function gather(column: HalfColumns[number], slots: Uint16Array): HalfColumns[number] {
-  const values = column.slice(0, slots.length);
-  for (let n = 0; n < slots.length; n++) values[n] = column[slots[n]!]!;
+type Numbers = Uint8Array | Uint16Array | Uint32Array | Float64Array;
+
+/** Some rows of `width` numbers each. */
+function gather<T extends Numbers>(from: T, rows: Uint16Array, width: number): T {
+  const values = from.slice(0, rows.length * width) as T;
+  for (let n = 0; n < rows.length; n++)
+    for (let word = 0; word < width; word++) values[n * width + word] = from[rows[n]! * width + word]!;
   return values;
 }
 
-/** Gives the makers that are meant new numbers, and only these makers. */
-function renumber(makers: Uint32Array, makerOf: HalfColumns[number]): Uint32Array {
-  const words = HalfFacts.makerWords;
+/** Only the makers that are meant and their sources; `makerOf` gets their new numbers. */
+function needed({ sources, makers, sourceOf }: SharedFacts, makerOf: Uint16Array): SharedFacts {
+  const keptMakers = renumber(makerOf);
+  const keptSourceOf = gather(sourceOf, keptMakers, 1);
+  const keptSources = renumber(keptSourceOf);
+  return {
+    sources: gather(sources, keptSources, HalfFacts.sourceNumbers),
+    makers: gather(makers, keptMakers, HalfFacts.makerWords),
+    sourceOf: keptSourceOf,
+  };
+}
+
+/** Gives what is meant new numbers, from 0 on; the old ones in the new order. */
+function renumber(references: Uint16Array): Uint16Array {
   const numbers = new Map<number, number>();
-  for (let n = 0; n < makerOf.length; n++) {
-    const old = makerOf[n]!;
+  for (let n = 0; n < references.length; n++) {
+    const old = references[n]!;
     let number = numbers.get(old);
     if (number === undefined) numbers.set(old, (number = numbers.size));
-    makerOf[n] = number;
+    references[n] = number;
   }
-  const kept = new Uint32Array(numbers.size * words);
-  for (const [old, number] of numbers) kept.set(makers.subarray(old * words, (old + 1) * words), number * words);
-  return kept;
+  return Uint16Array.from(numbers.keys());
 }
 
 /** The bytes of an array: a view, where the machine's order is that of the file. */
-function littleEndian(array: Uint8Array | Uint16Array | Uint32Array): Uint8Array {
+function littleEndian(array: Numbers): Uint8Array {
   const bytes = Buffer.from(array.buffer, array.byteOffset, array.byteLength);
   return IS_LITTLE_ENDIAN ? bytes : swapped(Buffer.from(bytes), array.BYTES_PER_ELEMENT);
 }
 
-function fill(array: Uint8Array | Uint16Array | Uint32Array, bytes: Buffer): void {
+/** The array, with just these bytes in it. */
+export function filled<T extends Numbers>(array: T, bytes: Buffer): T {
   check(bytes.length === array.byteLength, `${bytes.length} bytes where ${array.byteLength} belong`);
   const target = Buffer.from(array.buffer, array.byteOffset, array.byteLength);
   bytes.copy(target);
   if (!IS_LITTLE_ENDIAN) swapped(target, array.BYTES_PER_ELEMENT);
+  return array;
 }
 
 function swapped(bytes: Buffer, width: number): Buffer {
+  if (width === 8) return bytes.swap64();
   if (width === 4) return bytes.swap32();
   return width === 2 ? bytes.swap16() : bytes;
 }
 
-function check(isTrue: boolean, otherwise: string): void {
+export function check(isTrue: boolean, otherwise: string): void {
   if (!isTrue) throw new Error(`half messages: the snapshot does not add up: ${otherwise}`);
 }
 
@@ -241,7 +276,7 @@ const NOTHING = 0;
 const ALL = 1;
 const OPEN_ONES = 2;
 /** The column of maker numbers. */
-const MAKER_OF = 3;
+const MAKER_OF = 2;
 /** Bytes of a half in all columns. */
-const ROW_BYTES = 14;
+const ROW_BYTES = 11;
 const IS_LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;

@@ -6,6 +6,8 @@ import type { Derived } from '../store/store-types.ts';
 import { HALF_TOPIC } from '../topics/system-topics.ts';
 import { ArrivingHalf } from './arriving-half.ts';
 import { PARKED_COUNT, readCheckCounts, readRollback } from './half-records.ts';
+import { readFacts } from './half-snapshot.ts';
+import { readSecondFacts } from './half-snapshot-second.ts';
 import { HalfTable } from './half-table.ts';
 import { PropertyScan, Slot } from '../property-scan.ts';
 
@@ -43,7 +45,8 @@ export class HalfState implements Derived {
     this.table.clear();
     const reader = new ByteReader(bytes);
     const version = reader.u16();
-    if (version === SNAPSHOT_VERSION) this.table.load(reader);
+    if (version === SNAPSHOT_VERSION) this.table.load(reader, readFacts);
+    else if (version === SECOND_VERSION) this.table.load(reader, readSecondFacts);
     else if (version === ROWS_VERSION) this.#restoreRows(reader);
     else throw new Error('half messages: snapshot of an unknown version');
   }
@@ -102,7 +105,8 @@ export class HalfState implements Derived {
   }
 }
 
-const SNAPSHOT_VERSION = 2;
+const SNAPSHOT_VERSION = 3;
+const SECOND_VERSION = 2;
 const ROWS_VERSION = 1;
 const HALF_TOPIC_BYTES = Buffer.from(HALF_TOPIC, 'latin1');
 

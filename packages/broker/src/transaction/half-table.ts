@@ -1,7 +1,7 @@
 import type { ByteReader, ByteWriter } from '../byte-pages.ts';
 import type { HalfRow } from './half-row.ts';
 import { ABSENT, COMMITTED, HalfFacts, HalfPage, OPEN, PAGE_HALVES, PARKED, ROLLED_BACK } from './half-page.ts';
-import { decodeHalves, encodeHalves, halvesBytes } from './half-snapshot.ts';
+import { decodeHalves, encodeHalves, halvesBytes, type FactsReader } from './half-snapshot.ts';
 import { NameTable } from './name-table.ts';
 
 export type HalfOutcome = 'committed' | 'rolled-back';
@@ -71,7 +71,7 @@ export class HalfTable {
     let { facts } = page;
     if (facts === undefined) {
       facts = page.facts = this.#takeFacts();
-      facts.begin(position, storedAtMs);
+      facts.begin(position);
     }
     if (page.firstPosition < 0) page.firstPosition = position;
     page.states[slot] = OPEN;
@@ -237,9 +237,9 @@ export class HalfTable {
     encodeHalves(writerOf(halvesBytes(parts)), parts, this.#groups, this.#topics);
   }
 
-  /** Takes over what `save` wrote; the table is empty. Throws when it makes no sense. */
-  load(reader: ByteReader): void {
-    const { firstPage, pages, parked, immune } = decodeHalves(reader, this.#groups, this.#topics);
+  /** Takes over what `save` wrote, or an older version of it; the table is empty. Throws when it makes no sense. */
+  load(reader: ByteReader, version: FactsReader): void {
+    const { firstPage, pages, parked, immune } = decodeHalves(reader, this.#groups, this.#topics, version);
     this.#firstPage = firstPage;
     this.#pages = [...pages];
     for (const [offset, row] of parked) {
@@ -292,6 +292,7 @@ export class HalfTable {
       const before = this.#pages.at(-1);
       this.#pages.push(new HalfPage());
       if (before?.open === 0) this.#freeFacts(before);
+      else before?.facts?.trim();
     }
     return this.#pages[number - this.#firstPage];
   }
