@@ -114,6 +114,7 @@ export class HalfFacts {
 
   /** Takes over what a snapshot brings, after `begin`. */
   share({ sources, makers, sourceOf }: SharedFacts): void {
+    if (sourceOf.length === 0) return;
     this.#sources = sources;
     this.#sourceCount = sources.length / SOURCE_NUMBERS;
     this.#makers = makers;
