@@ -206,7 +206,7 @@ export const INBOX_OPTIONS = {
     30 * DAY_MS,
     1,
     3650 * DAY_MS,
-    'How long the key of a handled message is kept: a repeat that comes later would be handled again.',
+    'How long the key of a handled message is kept, and anew when it comes again in the second half of that time: a repeat that comes later would be handled again.',
   ),
   redeliveryMs: integerOption(
     14 * DAY_MS,
@@ -217,7 +217,7 @@ export const INBOX_OPTIONS = {
   oldMessages: choiceOption(
     'handle',
     ['handle', 'hold'],
-    'What happens to a message that is older than keepKeysMs, whose key may be forgotten: a warning (handle), or a person decides (hold).',
+    'What happens to a message that is older than keepKeysMs and whose key, if there was one, is forgotten: a warning (handle), or a person decides (hold).',
   ),
   keepBuriedMs: {
     ...keepBuriedMs,

@@ -245,6 +245,63 @@ describe('keys', () => {
     const here = await bank();
     await expect(here.inbox({ keepKeysMs: 100 })).rejects.toThrow(/keepKeysMs must be at least redeliveryMs/);
   });
+
+  test('are young again when their message comes again, by the server’s clock: whatever repeats for ever has one effect', async () => {
+    const here = await bank();
+    const inbox = await here.inbox();
+    inbox.handle('debit', ({ id }, { tx }) => tx.query('insert into effect values ($1)', [id]));
+    const once = async (): Promise<string> => {
+      const client = await here.pool.connect();
+      try {
+        await client.query('begin');
+        const { outcome } = await inbox.once(client, 'O1', () => client.query("insert into effect values ('O1')"));
+        await client.query('commit');
+        return outcome;
+      } finally {
+        client.release();
+      }
+    };
+    const dayMs = 86_400_000;
+    await inbox.receive(delivery('never again'));
+    for (let day = 0; day <= 100; day += 10) {
+      expect(await inbox.receive(delivery('M1', { redelivered: day % 20 === 10 }))).toBe('done');
+      expect(await once()).toBe(day === 0 ? 'done' : 'duplicate');
+      await here.pool.query('update tallystick_inbox set due_at = due_at - $1', [10 * dayMs]);
+      await inbox.forget(30 * dayMs);
+    }
+    expect(await here.rows(effects)).toEqual(['M1', 'O1', 'never again']);
+    expect(await here.rows('select id from tallystick_inbox order by id')).toEqual(['M1', 'O1']);
+  });
+
+  test('are no outage to other deliveries while an open transaction makes them young', async () => {
+    const here = await bank();
+    const inbox = await here.inbox({ databaseAfterMs: 400 });
+    inbox.handle('debit', ({ id }, { tx }) => tx.query('insert into effect values ($1)', [id]));
+    for (const id of ['M1', 'M2']) await inbox.receive(delivery(id));
+    await here.pool.query('update tallystick_inbox set due_at = due_at - $1', [20 * 86_400_000]);
+    const client = await here.pool.connect();
+    await client.query('begin');
+    const { outcome } = await inbox.once(client, 'M1', () => Promise.resolve());
+    const meanwhile = await Promise.all([
+      inbox.receive(delivery('M1')),
+      inbox.receive(delivery('M1', { redelivered: true })),
+      inbox.receive(delivery('M2')),
+      inbox.receive(delivery('M2')),
+    ]);
+    await client.query('rollback');
+    client.release();
+    expect([outcome, meanwhile, await inbox.receive(delivery('M1'))]).toEqual([
+      'duplicate',
+      ['again', 'again', 'done', 'done'],
+      'done',
+    ]);
+    expect(here.alarms).toEqual([]);
+    const young = 'select id from tallystick_inbox where due_at > extract(epoch from now()) * 1000 - 60000 order by id';
+    expect([await here.rows(young), await here.rows(effects)]).toEqual([
+      ['M1', 'M2'],
+      ['M1', 'M2'],
+    ]);
+  });
 });
 
 test('behind pgbouncer in transaction mode everything is the same', async () => {

@@ -14,7 +14,7 @@ export interface TroubledMessage {
  * What an inbox reports, once per occasion and not once per attempt:
  * - `dead`: a message was given up and waits for a person; `poison`: the same, because it took its process with it again and again;
  * - `stuck`: a message failed `stuckAfterTries` times without its fault and is tried on;
- * - `old`: a message came that is older than the keys that are kept, so a repeat of it would not be recognised;
+ * - `old`: a message came that is older than the keys that are kept, and its own is not there: it may be a repeat whose key is forgotten;
  * - `unconfirmed`: a sender asked for a confirmation and this inbox has nothing to send it with, or nothing to name the message by;
  * - `hanging`: a handler does not end, long after its time; the attempt has failed, but its connection is not free;
  * - `fenced`: another process has taken a range of shards while this one was away;

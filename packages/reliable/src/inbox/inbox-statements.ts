@@ -228,6 +228,17 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
         .set({ state: 'retrying', attempts: 0, tries: 0, started: 0, due_at: now, changed_at: now })
         .where(headWith('id', 'consumer', ['dead', 'buried', 'retrying', 'waiting', 'delayed'])),
     ),
+    /**
+     * A message that was handled has come again: its key is as young as a new one, if it was older than `olderThanMs`. `changed_at` still
+     * says when it was handled.
+     */
+    renew: prepared<Place | 'now' | 'olderThanMs'>(
+      build
+        .updateTable(head)
+        .set({ due_at: now })
+        .where(headWith('id', 'consumer', ['done']))
+        .where('due_at', '<', sql<number>`${now} - ${hole<number>('olderThanMs')}`),
+    ),
     // Two statements instead of a delete with a limit, which two of three databases do not have; both walk the index of due rows.
     oldest: prepared<'consumer' | 'now' | 'olderThanMs' | 'limit'>(
       build

@@ -198,6 +198,11 @@ export class InboxTable<Tx> {
     return (await this.#database.alone(run(statement))).changes > 0;
   }
 
+  /** A handled message has come again: a key older than `olderThanMs` becomes young, any other stays as it is. */
+  *renew(id: string, olderThanMs: number): Steps<void> {
+    yield* run(this.#statements.renew({ id, consumer: this.#consumer, now: this.#now, olderThanMs }));
+  }
+
   /** Forgets at most `rowsMax` keys that are older than `olderThanMs`, the oldest first; one transaction. */
   *forget(olderThanMs: number, rowsMax: number): Steps<number> {
     if (!Number.isSafeInteger(rowsMax) || rowsMax < 1) throw fail('INBOX_STATE', `forget at most ${rowsMax} keys`);

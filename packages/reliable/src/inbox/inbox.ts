@@ -55,7 +55,7 @@ import { AtWorkElsewhere, InboxTable, UNTRIED, type Beginning } from './inbox-ta
 import type { KnownDelivery } from './kept.ts';
 import { Locks } from './locks.ts';
 import { Retries, type InboxCounters, type RetryPorts } from './retries.ts';
-import { windowWarning } from './window.ts';
+import { rowWarning, windowWarning } from './window.ts';
 
 export interface InboxSettings extends GivenOptions<typeof INBOX_OPTIONS> {
   /** Through which handlers `emit`, and confirmations go back to their senders. Of the same database. */
@@ -187,6 +187,7 @@ export class Inbox<R extends Database> {
       const row = yield* this.#table.find(key);
       if (row !== undefined && row.state !== 'done')
         throw fail('INBOX_STATE', `${key} is kept to be tried again: it is ${row.state}`);
+      yield* this.#renewed(key);
       return { outcome: 'duplicate' };
     }
     const { value } = yield* run({ call: work });
@@ -248,13 +249,13 @@ export class Inbox<R extends Database> {
   }
 
   /**
-   * A person wants a dead or waiting message tried again now, with a fresh account. `warning` when it is older than the keys that are
-   * kept: others may have forgotten it, and would take what it causes for new.
+   * A person wants a dead or waiting message tried again now, with a fresh account. `warning` when it, or its id, is older than the keys
+   * that are kept: others may have forgotten it, and would take what it causes for new.
    */
   async retry(id: string): Promise<{ readonly changed: boolean; readonly warning: string | undefined }> {
     const row = await this.#table.row(id);
     const changed = row !== undefined && (await this.#table.retry(id));
-    const warning = row && windowWarning({ id, sentAt: row.createdAt }, this.#options.keepKeysMs, this.#clock.now());
+    const warning = row && rowWarning(row, this.#options.keepKeysMs, this.#clock.now());
     if (changed) this.wake();
     return { changed, warning };
   }
@@ -286,6 +287,8 @@ export class Inbox<R extends Database> {
     const delivery: KnownDelivery = id === given.id ? given : { ...given, id, serial: given.id };
     const warning = windowWarning(given, this.#options.keepKeysMs, this.#clock.now());
     if (warning !== undefined) {
+      // What is in the table is not forgotten.
+      if ((await this.#table.row(id)) !== undefined) return this.#again(delivery);
       this.#tell({ kind: 'old', id, warning });
       if (this.#options.oldMessages === 'hold') return this.#keepFailed(delivery, rule, refused('old', warning), 0);
     }
@@ -311,9 +314,18 @@ export class Inbox<R extends Database> {
   /** A message whose effect is there, or that is in the table already: its confirmation may be what was lost. */
   async #again(delivery: KnownDelivery): Promise<Receipt> {
     this.counters.duplicates++;
+    await this.#database.alone(this.#renewed(delivery.id));
     if (!asksToConfirm(delivery)) return 'done';
     if ((await this.#table.row(delivery.id))?.state === 'done') await this.#confirmAlone(delivery);
     return 'done';
+  }
+
+  /**
+   * What is repeated at least twice in `keepKeysMs` is recognised for ever. A key younger than half of that stays as it is: repeats in
+   * quick succession write nothing.
+   */
+  #renewed(id: string): Steps<void> {
+    return this.#table.renew(id, Math.floor(this.#options.keepKeysMs / 2));
   }
 
   async #confirmAlone(delivery: KnownDelivery): Promise<void> {

@@ -1,9 +1,10 @@
 /**
- * The window in which repeats are recognised: keys are kept for `keepKeysMs`, and forgotten afterwards. Whatever sends or tries a message
- * again later than that (an operator's retry, a broker that held it for a month) must know that nobody can tell it from a new one.
+ * The window in which repeats are recognised: keys are kept for `keepKeysMs`, anew when a repeat comes in the second half of that time, and
+ * forgotten afterwards. Whatever sends or tries a message again later than that (an operator's retry, a broker that held it for a month)
+ * must know that nobody can tell it from a new one.
  */
 import type { Delivery } from '../transports/transport.ts';
-import { madeAt } from './kept.ts';
+import { madeAt, type KeptRow } from './kept.ts';
 
 /** Why a repeat of the message may be taken for new; undefined when it is young enough, or nobody knows how old it is. */
 export function windowWarning(message: Pick<Delivery, 'id' | 'sentAt'>, keepKeysMs: number, nowMs: number): string | undefined {
@@ -11,6 +12,16 @@ export function windowWarning(message: Pick<Delivery, 'id' | 'sentAt'>, keepKeys
   const ageMs = made === undefined ? 0 : nowMs - made;
   if (ageMs <= keepKeysMs) return undefined;
   return `it is ${days(ageMs)} old, and keys are kept for ${days(keepKeysMs)} (keepKeysMs): whether it was handled before may be forgotten`;
+}
+
+/** The same for a row of the inbox, which is as old as its id, or as its arrival where that is earlier or the id does not tell. */
+export function rowWarning(
+  { id, createdAt }: Pick<KeptRow, 'id' | 'createdAt'>,
+  keepKeysMs: number,
+  nowMs: number,
+): string | undefined {
+  const made = madeAt({ id, sentAt: undefined }) ?? createdAt;
+  return windowWarning({ id, sentAt: Math.min(made, createdAt) }, keepKeysMs, nowMs);
 }
 
 function days(ms: number): string {

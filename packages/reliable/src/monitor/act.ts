@@ -6,7 +6,7 @@
  * gone; one that is kept for its status, or waits for its consumer's confirmation, stays buried. A push
  * that was begun before a requeue and fails is not counted.
  */
-import { windowWarning } from '../inbox/window.ts';
+import { rowWarning } from '../inbox/window.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import { atomically } from '../sql/session.ts';
 import { pieces, run, type Steps } from '../sql/statement.ts';
@@ -144,7 +144,7 @@ const PAST: Readonly<Record<Action, string>> = { retry: 'retried', requeue: 'que
 /** A repeat is harmless only while the receiver remembers the first. */
 function ageNote(row: ListedRow, { action, table, keysKeptMs, nowMs }: ActOrder): string | undefined {
   if (action === 'bury') return undefined;
-  if (table === 'tallystick_inbox') return windowWarning({ id: row.id, sentAt: undefined }, keysKeptMs, nowMs);
+  if (table === 'tallystick_inbox') return rowWarning(row, keysKeptMs, nowMs);
   const ageMs = nowMs - row.createdAt;
   if (ageMs <= keysKeptMs) return undefined;
   const days = (ms: number): number => Math.floor(ms / 86_400_000);

@@ -324,6 +324,64 @@ describe.each(both)('the window of keys on $name', (backend) => {
     }
   });
 
+  test.each(['handle', 'hold'] as const)(
+    'begins anew for what comes again and again: one effect (oldMessages: %s)',
+    async (oldMessages) => {
+      const here = await inboxWorld(backend, { oldMessages });
+      here.inbox.handle('debit', ({ id }) => here.effect(id));
+      here.inbox.start();
+      const sentAt = here.time.now();
+      await here.receive({ id: 'never again', sentAt });
+      for (let day = 0; day <= 100; day += 10) {
+        for (const redelivered of [false, true]) expect(await here.receive({ sentAt, redelivered })).toBe('done');
+        here.time.advance(10 * DAY_MS);
+        await pass(here.time, 2000);
+      }
+      expect([here.effects(), here.rows()]).toEqual([['never again', 'M1'], ['done 0/0/0 -']]);
+      expect(here.inbox.counters).toMatchObject({ handled: 2, duplicates: 21, forgotten: 1, dead: 0 });
+      // Its key is there: nobody need ask whether it was handled before.
+      expect(here.alarms).toEqual([]);
+    },
+  );
+
+  test('is left as it is by what comes again within its first half, and by what has failed', async () => {
+    const here = await inboxWorld(backend, { attemptsMax: 1 });
+    here.inbox.handle('debit', ({ id }) => {
+      if (id === 'bad') throw new Error('no');
+    });
+    const dueAt = (): unknown[] =>
+      rowsOf(here.raw, 'select due_at from tallystick_inbox order by id').map((row) => row['due_at']);
+    for (const id of ['M1', 'bad']) await here.receive({ id });
+    const first = dueAt();
+    here.time.advance(14 * DAY_MS);
+    for (const id of ['M1', 'bad']) await here.receive({ id });
+    expect(dueAt()).toEqual(first);
+    here.time.advance(2 * DAY_MS);
+    for (const id of ['M1', 'bad']) await here.receive({ id });
+    expect(dueAt()[1]).toBe(first[1]);
+    expect(Number(dueAt()[0]) - Number(first[0])).toBeGreaterThanOrEqual(16 * DAY_MS);
+  });
+
+  test('a message that is held as too old and comes again is held once, and told once', async () => {
+    const here = await inboxWorld(backend, { oldMessages: 'hold' });
+    here.inbox.handle('debit', ({ id }) => here.effect(id));
+    const sentAt = here.time.now() - 31 * DAY_MS;
+    for (const redelivered of [false, true]) await here.receive({ sentAt, redelivered });
+    expect([here.effects(), here.rows()]).toEqual([[], ['dead 0/0/0 old']]);
+    expect(here.alarms.map(({ kind }) => kind)).toEqual(['old', 'dead']);
+  });
+
+  test('a manual retry of a message that is older by its own id is warned of, though it came yesterday', async () => {
+    const here = await inboxWorld(backend, { oldMessages: 'hold' });
+    here.time.advance(0x018f00000000 - here.time.now());
+    const made = here.time.now() - 40 * DAY_MS;
+    const id = `${made.toString(16).padStart(12, '0').toUpperCase()}70008000000000000001`;
+    await here.receive({ id });
+    here.time.advance(DAY_MS);
+    const { changed, warning } = await here.during(here.inbox.retry(id));
+    expect([changed, warning]).toEqual([true, expect.stringMatching(/41 days old.*30 days \(keepKeysMs\)/)]);
+  });
+
   test('a manual retry of a message that is older is warned of', async () => {
     const here = await inboxWorld(backend, { attemptsMax: 1 });
     here.inbox.handle('debit', () => {

@@ -263,4 +263,33 @@ describe.each(backends)('the monitor on $name', (backend) => {
       'it is 31 days old, and receivers keep keys for 30 days',
     );
   });
+
+  test('warns when a message in the inbox is older than its keys: by its own id, and else by when it came', async () => {
+    const here = await world(backend);
+    const monitor = createMonitor(here.app.handle, { clock: here.time, table: 'tallystick_inbox' });
+    const dayMs = 86_400_000;
+    here.time.advance(0x018f00000000 - here.time.now());
+    const uuid = (days: number): string =>
+      `${(here.time.now() - days * dayMs).toString(16).padStart(12, '0').toUpperCase()}70008000000000000001`;
+    const rows: readonly (readonly [id: string, cameDaysAgo: number])[] = [
+      ['foreign-1', 31],
+      ['foreign-2', 29],
+      [uuid(40), 1],
+      [uuid(29), 29],
+    ];
+    for (const [id, days] of rows) {
+      const at = here.time.now() - days * dayMs;
+      here.app.raw
+        .exec(`insert into tallystick_inbox (id, channel, shard, topic, mode, state, attempts, tries, due_at, created_at, changed_at,
+        body_bytes) values ('${id}', '', 0, 'orders', 'immediate', 'dead', 16, 16, 0, ${at}, ${at}, 0)`);
+    }
+    const { items } = await monitor.act('requeue', { ids: rows.map(([id]) => id) });
+    const notes = new Map(items.map(({ id, note }) => [id, note]));
+    expect(rows.map(([id]) => notes.get(id))).toEqual([
+      expect.stringContaining('it is 31 days old'),
+      undefined,
+      expect.stringContaining('it is 40 days old'),
+      undefined,
+    ]);
+  });
 });
