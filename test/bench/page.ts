@@ -168,7 +168,7 @@ function shown(value: Value, figure: number): string {
       return `${number(figure)}/s`;
     case 'p50Ms':
     case 'p99Ms':
-      return `${figure} ms`;
+      return `${number(figure)} ms`;
     case 'megabytes':
       return `${figure} MB`;
     case 'gigabytesPerSecond':
@@ -220,5 +220,5 @@ function cell(text: string): string {
 }
 
 function number(figure: number): string {
-  return figure.toLocaleString('en-US');
+  return figure.toLocaleString('en-US', { maximumFractionDigits: figure < 10 ? 3 : 1 });
 }
