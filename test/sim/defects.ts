@@ -39,12 +39,6 @@ export function huntDefect(defect: Defect, budget: number, firstSeed = 1): Hunt 
   return { caughtBy: undefined, schedules: budget, seed: undefined };
 }
 
-export function defectNamed(name: string): Defect {
-  const defect = DEFECTS.find((each) => each.name === name);
-  if (defect === undefined) throw new Error(`no defect ${name}; there are ${DEFECTS.map((each) => each.name).join(', ')}`);
-  return defect;
-}
-
 const CUTS = { powerCuts: 1, crashes: 4, trouble: 'none', rot: 'none' } as const;
 const BANKS = { play: 'broker', transactionProducers: 2, trouble: 'none', rot: 'none' } as const;
 

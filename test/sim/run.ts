@@ -13,7 +13,7 @@
 import { asked, oneOf, wholeNumber } from '../process/command-line.ts';
 import { Coverage, SOMETIMES } from './coverage.ts';
 import type { Defect } from './defect.ts';
-import { DEFECTS, defectNamed, huntDefect } from './defects.ts';
+import { DEFECTS, huntDefect } from './defects.ts';
 import type { Plan } from './plan.ts';
 import { runSchedule, type Outcome } from './schedule.ts';
 
@@ -37,9 +37,11 @@ const plan: Partial<Plan> | undefined =
 const first = wholeNumber(here, '--seed', values.seed ?? '1');
 const count = wholeNumber(here, '--seeds', values.seeds ?? (values.seed === undefined ? '1000' : '1'), 1);
 
-const defectNames = DEFECTS.map(({ name }) => name);
-const oneDefect = values.defect === undefined ? undefined : defectNamed(oneOf(here, '--defect', values.defect, defectNames));
-process.exitCode = values.defects ? huntAll() : runMany(oneDefect);
+if (values.defect !== undefined) {
+  const names = DEFECTS.map(({ name }) => name);
+  oneOf(here, '--defect', values.defect, names);
+}
+process.exitCode = values.defects ? huntAll() : runMany(DEFECTS.find(({ name }) => name === values.defect));
 
 function runMany(defect: Defect | undefined): number {
   const startedAtMs = performance.now();

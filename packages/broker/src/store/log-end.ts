@@ -92,7 +92,10 @@ export function* judge(end: LogEnd, witnesses: Witnesses): Steps<Verdict> {
   return isCut ? verdict('cut') : verdict('rotten', 'the machine has not been restarted since, so this is no torn write');
 }
 
-/** Zeros the tail and moves used files to `quarantine/`; a copy of the tail goes there too if asked for. Durable when the steps end. Answers where files were moved. */
+/**
+ * Zeros the tail and moves used files to `quarantine/`; a copy of the tail goes there too if asked for. Durable when the steps end. Answers
+ * where files were moved.
+ */
 export function* cleanBeyond(disk: Disk, end: LogEnd, keepsCopy: boolean): Steps<readonly string[]> {
   const { position, last, rest } = end;
   const moved: string[] = [];

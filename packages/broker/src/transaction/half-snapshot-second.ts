@@ -1,6 +1,5 @@
-import type { ByteReader } from '../byte-pages.ts';
-import { hex8, OPEN, PAGE_HALVES, type HalfFacts } from './half-page.ts';
-import { check, filled, type Renaming } from './half-snapshot.ts';
+import { hex8, OPEN, PAGE_HALVES } from './half-page.ts';
+import { check, filled, type FactsReader } from './half-snapshot.ts';
 
 /**
  * Facts of a page in a snapshot of the second version, whose makers had 24 digits of the key and whose ages counted from the page's
@@ -10,13 +9,7 @@ import { check, filled, type Renaming } from './half-snapshot.ts';
  *     blobs of columns: u32 position, u16 age, u8 its top, u16 maker, u32 last word of the key, u8 checks
  *     far positions, far times, odd keys: u32 count, u16 slot and value each
  */
-export function readSecondFacts(
-  reader: ByteReader,
-  facts: HalfFacts,
-  states: Uint8Array,
-  slots: Uint16Array | undefined,
-  rename: Renaming,
-): void {
+export const readSecondFacts: FactsReader = (reader, facts, states, slots, rename) => {
   const basePosition = reader.i64();
   const baseMs = reader.i64();
   const makerBytes = reader.blob();
@@ -48,6 +41,6 @@ export function readSecondFacts(
     facts.set(slot, position, ms, group, topic, key, 0, key.length);
     facts.checks[slot] = checks[n]!;
   }
-}
+};
 
 const MAKER_WORDS = 5;

@@ -142,13 +142,7 @@ function decodePage(reader: ByteReader, version: FactsReader, rename: Renaming):
 }
 
 /** The present version. */
-export function readFacts(
-  reader: ByteReader,
-  facts: HalfFacts,
-  states: Uint8Array,
-  slots: Uint16Array | undefined,
-  rename: Renaming,
-): void {
+export const readFacts: FactsReader = (reader, facts, states, slots, rename) => {
   facts.begin(reader.i64());
   const sourceBytes = reader.blob();
   const sources = filled(new Float64Array(sourceBytes.length >> 3), sourceBytes);
@@ -178,7 +172,7 @@ export function readFacts(
     if (states[slot] === OPEN) check(makerOf[slot]! < sourceOf.length, 'a half without a maker');
   for (let left = reader.u32(); left > 0; left--) facts.far.set(reader.u16(), reader.i64());
   for (let left = reader.u32(); left > 0; left--) facts.oddKeys.set(reader.u16(), reader.text());
-}
+};
 
 function decodeParked(reader: ByteReader): HalfRow {
   const offset = reader.i64();

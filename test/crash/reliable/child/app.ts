@@ -43,7 +43,7 @@ class App {
   private readonly ids = new MessageIds(systemClock, systemRandom());
   private readonly attempts = new WeakMap<object, Attempt>();
   private readonly rolledBack = new Set<number>();
-  private readonly contention = new Contention();
+  private readonly contention: Contention | undefined;
   private readonly early;
   private wake: (() => void)[] = [];
   private stopping = false;
@@ -51,6 +51,7 @@ class App {
   constructor(options: ChildOptions, line: Line) {
     this.options = options;
     this.line = line;
+    this.contention = options.contention ? new Contention() : undefined;
     this.pool = new pg.Pool({
       connectionString: options.a,
       max: options.workers + 1,
@@ -120,7 +121,7 @@ class App {
       this.pool,
       async (tx) => {
         this.attempts.set(tx, attempt);
-        await this.beforeOthers(tx, number);
+        await this.contention?.before(tx, number);
         const message = (attempt.debited = await this.debitOf(tx, attempt));
         await this.meetOthers(tx, number);
         await line.reached('after-business-write', number, serial);
@@ -154,14 +155,9 @@ class App {
     return debit(tx, transfer, serial);
   }
 
-  private async beforeOthers(tx: pg.PoolClient, number: number): Promise<void> {
-    if (this.options.contention) await this.contention.before(tx, number);
-  }
-
   private async meetOthers(tx: pg.PoolClient, number: number): Promise<void> {
-    if (!this.options.contention) return;
     try {
-      await this.contention.meet(tx, number);
+      await this.contention?.meet(tx, number);
     } catch (error) {
       const code = codeOf(error);
       const [way] = Object.entries(GIVES_WAY).find(([, state]) => state === code) ?? [];
