@@ -74,24 +74,30 @@ describe.each(LIBRARIES)('a handler in a transaction of $name', (library) => {
   });
 
   test('that outlives its time writes nothing any more, and the next message finds a connection', async () => {
-    const { world, inbox } = await consume({ handlerTimeoutMs: 50, attemptsMax: 1 });
+    const { world, inbox } = await consume({ attemptsMax: 1 });
     let over = (): void => undefined;
     const told = new Promise<void>((resolve) => (over = resolve));
     let late: Promise<unknown> | undefined;
-    inbox.handle('debit', async ({ id }, { tx }) => {
-      await world.run(tx as Database, `insert into effect values ('${id}')`);
-      if (id !== 'slow') return;
-      await told;
-      late = Promise.resolve(world.run(tx as Database, "insert into effect values ('late')")).catch(() => undefined);
-      await late;
-    });
+    const write = (tx: unknown, id: string): Promise<unknown> =>
+      Promise.resolve(world.run(tx as Database, `insert into effect values ('${id}')`));
+    inbox.handle(
+      'debit',
+      async (_, { tx }) => {
+        await write(tx, 'slow');
+        await told;
+        late = write(tx, 'late').catch(() => undefined);
+        await late;
+      },
+      { handlerTimeoutMs: 50 },
+    );
+    inbox.handle('credit', ({ id }, { tx }) => write(tx, id));
     expect(await inbox.receive(delivery('slow'))).toBe('done');
     over();
     await eventually(() => late !== undefined, Boolean);
     await late;
     expect(await world.rows(EFFECTS)).toEqual([]);
     expect(await world.rows(ROWS)).toEqual(['slow dead 1/1/1 timeout']);
-    expect(await inbox.receive(delivery('next'))).toBe('done');
+    expect(await inbox.receive(delivery('next', { type: 'credit' }))).toBe('done');
     expect(await world.rows(EFFECTS)).toEqual(['next']);
   });
 });
