@@ -76,6 +76,17 @@ export const DEFECTS: readonly Defect[] = [
     plan: CUTS,
   },
   {
+    name: 'write-through-that-lies',
+    sentence: 'a write that should carry its own sync is a plain write',
+    budget: 200,
+    disk: (disk) =>
+      withFiles(disk, (file) => ({
+        ...boundFile(file),
+        writeThrough: (chunks, position, done) => file.write(chunks, position, done),
+      })),
+    plan: { ...CUTS, flush: 'sync', writesThrough: true },
+  },
+  {
     name: 'truncate-at-corruption',
     sentence: 'recovery cuts the log off at the first unreadable group, whatever comes after it',
     budget: 400,

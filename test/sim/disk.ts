@@ -6,6 +6,7 @@
  *   kill          calls in flight: a write lands as a prefix of any length, another call happens or does not. The cache stays.
  *   power cut     as kill, then of each file every unsynced sector is kept or lost on its own, a size change likewise, and of each
  *                 folder's unsynced changes only a prefix is kept. The boot id changes.
+ *   write-through a write that is durable when it ends; interrupted, any sector of what landed may be durable already.
  *   failed sync   as Linux does it: the dirty mark is gone, the cache shows new bytes, the disk has the old ones.
  *
  * A call takes effect when it completes, not when it is made: who changes a buffer too early is found out. `onCall` sees each
@@ -21,6 +22,7 @@ export type DiskCallKind =
   | 'open'
   | 'create'
   | 'write'
+  | 'write-through'
   | 'read'
   | 'sync'
   | 'size'
@@ -60,6 +62,8 @@ export class SimDisk {
   full = false;
   /** A device that reports syncs done without doing them (a control: checkers must notice). */
   lyingSync = false;
+  /** Whether files opened from now on know writes through. */
+  writesThrough = true;
   /** Added to the latency of every sync. */
   syncStallMs = 0;
   calls = 0;
@@ -222,6 +226,13 @@ export class SimDisk {
     return undefined;
   }
 
+  writeNodeThrough(node: FileNode, chunks: readonly Uint8Array[], position: number, bytes: number): DiskError | undefined {
+    if (this.lyingSync) return this.writeNode(node, chunks, position, bytes);
+    if (this.full && position + bytes > node.size) return failure('ENOSPC', 'write');
+    node.writeThrough(chunks, position, bytes);
+    return undefined;
+  }
+
   makeFolder(path: string): DiskError | undefined {
     const parts = path === '' ? [] : path.split('/');
     for (let count = 1; count <= parts.length; count++) {
@@ -306,8 +317,8 @@ export class SimDisk {
   }
 
   #latency(kind: DiskCallKind, bytes: number): number {
-    const base = kind === 'sync' || kind === 'sync-folder' ? 0.1 + this.#random.unit() * 1.5 : 0.01 + this.#random.unit() * 0.1;
-    return (base + bytes / 1_000_000) * this.#slowness + (kind === 'sync' ? this.syncStallMs : 0);
+    const base = SYNCING.has(kind) ? 0.1 + this.#random.unit() * 1.5 : 0.01 + this.#random.unit() * 0.1;
+    return (base + bytes / 1_000_000) * this.#slowness + (kind === 'sync' || kind === 'write-through' ? this.syncStallMs : 0);
   }
 
   #drawKeep(): number {
@@ -331,6 +342,8 @@ interface FolderChange {
   readonly folders: readonly string[];
   readonly apply: (entries: Map<string, Node>) => void;
 }
+
+const SYNCING: ReadonlySet<DiskCallKind> = new Set(['sync', 'sync-folder', 'write-through']);
 
 const FOLDER = 'folder';
 type Node = FileNode | typeof FOLDER;
@@ -367,6 +380,23 @@ class FileNode {
     }
     this.#markDirty(position, at);
     this.size = Math.max(this.size, at);
+  }
+
+  /** The first `bytes` of a write-through, and which of its sectors are durable: all, or some (`random`). `stillDirty`: those that are not yet. */
+  writeThrough(
+    chunks: readonly Uint8Array[],
+    position: number,
+    bytes: number,
+    partly?: { readonly random: Prng; readonly stillDirty: boolean },
+  ): void {
+    this.write(chunks, position, bytes);
+    const share = partly === undefined ? 1 : partly.random.pick([0, 0.5, 1]);
+    for (let sector = Math.floor(position / SECTOR_BYTES); sector < Math.ceil((position + bytes) / SECTOR_BYTES); sector++) {
+      const isKept = partly === undefined || partly.random.chance(share);
+      if (isKept) this.#keep(sector, this.#cache, sector * SECTOR_BYTES);
+      if (isKept || !partly.stillDirty) this.#dirty.delete(sector);
+    }
+    if (partly === undefined) this.#durableSize = Math.max(this.#durableSize, position + bytes);
   }
 
   read(into: Uint8Array, position: number): number {
@@ -562,8 +592,10 @@ class MountedFile implements DiskFile {
   readonly #owner: SimProcess;
   readonly #node: FileNode;
   #closed = false;
+  readonly writeThrough?: NonNullable<DiskFile['writeThrough']>;
 
   constructor(disk: SimDisk, owner: SimProcess, path: string, node: FileNode) {
+    if (disk.writesThrough) this.writeThrough = (chunks, position, done) => this.#writeThrough(chunks, position, done);
     this.path = path;
     this.#disk = disk;
     this.#owner = owner;
@@ -579,6 +611,24 @@ class MountedFile implements DiskFile {
       position,
       bytes,
       { complete: () => this.#disk.writeNode(this.#node, chunks, position, bytes), fail: prefix, interrupt: prefix },
+      done,
+    );
+  }
+
+  #writeThrough(chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
+    let bytes = 0;
+    for (const chunk of chunks) bytes += chunk.length;
+    const partly = (stillDirty: boolean) => (random: Prng) =>
+      this.#node.writeThrough(chunks, position, random.pick([0, random.between(0, bytes), bytes]), { random, stillDirty });
+    this.#begin(
+      'write-through',
+      position,
+      bytes,
+      {
+        complete: () => this.#disk.writeNodeThrough(this.#node, chunks, position, bytes),
+        fail: partly(false),
+        interrupt: partly(true),
+      },
       done,
     );
   }

@@ -78,6 +78,7 @@ export class Machine {
     this.#boot = boot;
     this.#defect = defect;
     this.disk = new SimDisk(world, { slowness: plan.diskSlowness, writeBack: plan.writeBack });
+    this.disk.writesThrough = plan.writesThrough;
     this.disk.onCall = (call) => this.#onCall(call);
   }
 
@@ -218,17 +219,17 @@ export class Machine {
     const fail = this.#failCall;
     if (
       fail !== undefined &&
-      fail.kind === call.kind &&
+      isOf(call, fail.kind) &&
       fail.prepared === isPrepared(call.path) &&
       fail.left-- <= 0 &&
       this.state === 'up'
     ) {
       this.#failCall = undefined;
       if (fail.code !== 'ENOSPC' || !fail.prepared) this.errorInjected = true;
-      this.#coverage.hit(fail.code === 'ENOSPC' ? 'disk full met' : call.kind === 'sync' ? 'sync failed' : 'write failed');
+      this.#coverage.hit(fail.code === 'ENOSPC' ? 'disk full met' : fail.kind === 'sync' ? 'sync failed' : 'write failed');
       return fail.code;
     }
-    if (this.disk.full && (call.kind === 'create' || call.kind === 'write')) this.#coverage.hit('disk full met');
+    if (this.disk.full && (call.kind === 'create' || isOf(call, 'write'))) this.#coverage.hit('disk full met');
     return undefined;
   }
 }
@@ -241,13 +242,20 @@ function isPrepared(path: string): boolean {
   return !/^log\/\d{20}$/.test(path);
 }
 
+/** A write through is a write and a sync. */
+function isOf({ kind }: DiskCall, wanted: DiskCall['kind']): boolean {
+  return kind === wanted || (kind === 'write-through' && (wanted === 'write' || wanted === 'sync'));
+}
+
 /** What the store is doing when it makes this call. */
 export function classOf(call: {
   readonly kind: string;
   readonly path: string;
-}): 'write' | 'sync' | 'roll' | 'snapshot' | 'checkpoint' {
-  if (/^log\/\d{20}$/.test(call.path))
-    return call.kind === 'write' || call.kind === 'read' ? 'write' : call.kind === 'sync' ? 'sync' : 'roll';
+}): 'write' | 'write-through' | 'sync' | 'roll' | 'snapshot' | 'checkpoint' {
+  if (/^log\/\d{20}$/.test(call.path)) {
+    if (call.kind === 'write' || call.kind === 'read') return 'write';
+    return call.kind === 'write-through' || call.kind === 'sync' ? call.kind : 'roll';
+  }
   if (/snap/.test(call.path)) return 'snapshot';
   if (/checkpoint/.test(call.path)) return 'checkpoint';
   return 'roll';

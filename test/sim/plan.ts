@@ -36,6 +36,8 @@ export interface Plan {
   readonly orderlyStop: number;
   readonly diskSlowness: number;
   readonly writeBack: number;
+  /** Whether small writes may carry their own sync. */
+  readonly writesThrough: boolean;
   /** The log is kept this short; 0: nothing is deleted. */
   readonly storeMaxBytes: number;
   /** After this wait for a sync an append counts as uncertain. */
@@ -65,19 +67,25 @@ export interface Plan {
   readonly wallJumps: number;
 }
 
-export function drawPlan(seed: number): Plan {
+/** What the seed says, unless it is `given`. Only a log that is not synced at once may be pooled, whoever chose that. */
+export function drawPlan(seed: number, given: Partial<Plan> = {}): Plan {
   const random = new Prng(seed ^ 0x5eed);
   const plan = drawBase(seed, random);
-  return {
+  const drawn = {
     ...plan,
     storeMaxBytes: random.chance(0.15) ? 3 * plan.segmentBytes : 0,
     syncFlushTimeoutMs: plan.trouble === 'slow-sync' ? 60 : 2000,
     pooled: random.chance(0.4) && plan.flush === 'async',
     numbering: random.chance(0.35),
+    writesThrough: random.chance(0.5),
+    ...given,
   };
+  return { ...drawn, pooled: drawn.pooled && drawn.flush === 'async' };
 }
 
-function drawBase(seed: number, random: Prng): Plan {
+type Base = Omit<Plan, 'writesThrough'>;
+
+function drawBase(seed: number, random: Prng): Base {
   const sometimes = (share: number, low: number, high: number): number =>
     random.chance(share) ? low + random.unit() * (high - low) : 0;
   const flush = random.chance(0.75) ? 'sync' : 'async';

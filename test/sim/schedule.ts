@@ -52,7 +52,7 @@ export function runSchedule(seed: number, options: ScheduleOptions = {}): Outcom
   return withoutTheRealWorld(() => {
     const restore = options.defect?.plant?.();
     try {
-      return new Schedule({ ...drawPlan(seed), ...options.defect?.plan, ...options.plan }, options).run();
+      return new Schedule(drawPlan(seed, { ...options.defect?.plan, ...options.plan }), options).run();
     } finally {
       restore?.();
     }

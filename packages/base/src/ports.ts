@@ -48,6 +48,11 @@ export interface DiskFile {
   readonly path: string;
   /** Writes all chunks back to back at `position`; short writes are continued inside. `done` after the last byte was accepted. */
   write(chunks: readonly Uint8Array[], position: number, done: DiskDone): void;
+  /**
+   * As `write`; when `done` reports no error these bytes are on the disk, too (O_DSYNC). One call to the pool of threads where `write` and
+   * `sync` are two. Absent on files that cannot.
+   */
+  writeThrough?(chunks: readonly Uint8Array[], position: number, done: DiskDone): void;
   /** Reads up to `into.length` bytes at `position`; fewer only at the end of the file. */
   read(into: Uint8Array, position: number, done: (error: DiskError | undefined, bytesRead: number) => void): void;
   /** fdatasync: what was written before this call is on the disk when `done` reports no error. */

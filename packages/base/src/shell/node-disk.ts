@@ -61,6 +61,10 @@ export function nodeDisk(folder: string): Disk {
 class NodeFile implements DiskFile {
   readonly path: string;
   readonly #fd: number;
+  /** Of the same file, opened again with O_DSYNC; undefined: not open yet, or it cannot be had here. */
+  #throughFd: number | undefined;
+  #isThroughAsked = false;
+  #isClosed = false;
 
   constructor(path: string, fd: number) {
     this.path = path;
@@ -68,12 +72,32 @@ class NodeFile implements DiskFile {
   }
 
   write(chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
-    writev(this.#fd, chunks, position, (error, written) => {
+    this.#writeTo(this.#fd, chunks, position, done);
+  }
+
+  writeThrough(chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
+    if (this.#throughFd !== undefined) return this.#writeTo(this.#throughFd, chunks, position, done);
+    if (!this.#isThroughAsked) this.#openThrough();
+    this.write(chunks, position, (error) => (error === undefined ? this.sync(done) : done(error)));
+  }
+
+  /** By its descriptor, not by its name, which may have changed. What needs it meanwhile, or cannot have it, writes and syncs. */
+  #openThrough(): void {
+    this.#isThroughAsked = true;
+    open(`/proc/self/fd/${this.#fd}`, constants.O_RDWR | constants.O_DSYNC, (error, fd) => {
+      if (error) return;
+      if (this.#isClosed) close(fd, () => {});
+      else this.#throughFd = fd;
+    });
+  }
+
+  #writeTo(fd: number, chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
+    writev(fd, chunks, position, (error, written) => {
       if (error) return done(row(error));
       const rest = after(chunks, written);
       if (rest.length === 0) return done(undefined);
       if (written === 0) return done({ code: 'EIO', message: `${this.path}: a write of 0 bytes at ${position}` });
-      this.write(rest, position + written, done);
+      this.#writeTo(fd, rest, position + written, done);
     });
   }
 
@@ -108,7 +132,10 @@ class NodeFile implements DiskFile {
   }
 
   close(done: DiskDone): void {
-    close(this.#fd, (error) => done(row(error)));
+    this.#isClosed = true;
+    const closeOwn = (): void => close(this.#fd, (error) => done(row(error)));
+    if (this.#throughFd === undefined) closeOwn();
+    else close(this.#throughFd, closeOwn);
   }
 }
 

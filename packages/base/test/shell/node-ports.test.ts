@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,6 +52,23 @@ describe('the real disk', () => {
       return { size, read, text: into.toString(), short, none, names, after };
     });
     expect(seen).toEqual({ size: 13, read: 11, text: 'hello world.........', short: 4, none: 0, names: ['b'], after: [] });
+  });
+
+  it('writes through, also while its second descriptor is not open yet and after the file was renamed, and closes both', async () => {
+    const descriptors = (): number => readdirSync('/proc/self/fd').length;
+    const before = descriptors();
+    const seen = await done(function* () {
+      const file = yield* call<DiskFile>((end) => disk.open('made', 'create', end));
+      yield* call((end) => disk.rename('made', 'named', end));
+      const open: number[] = [];
+      for (let n = 0; n < 4; n++) {
+        yield* call((end) => file.writeThrough!([Buffer.from(`${n}`), Buffer.from('-')], 2 * n, end));
+        open.push(descriptors() - before);
+      }
+      yield* call((end) => file.close(end));
+      return { open, after: descriptors() - before, text: readFileSync(join(folder, 'named'), 'utf8') };
+    });
+    expect(seen).toEqual({ open: [expect.any(Number), 2, 2, 2], after: 0, text: '0-1-2-3-' });
   });
 
   it('writes more chunks than one system call takes', async () => {

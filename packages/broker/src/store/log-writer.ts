@@ -32,7 +32,7 @@ export interface LogWriterOwner {
 
 /**
  * Brings closed groups to the disk: at most one write of the log in flight, and at most one fdatasync beside it. The durable end
- * moves to where the written end was when the sync began. With a transient store pool what is appended is gathered before it is
+ * moves to where the written end was when the sync began; a small write with nothing unsynced before it may carry its own sync. With a transient store pool what is appended is gathered before it is
  * written, else it is written at once. Syncs are begun when someone waits for one, in synchronous mode always,
  * else every `syncIntervalMs`; writing waits while too much is unsynced. After an error nothing is ever written again.
  */
@@ -150,18 +150,37 @@ export class LogWriter {
       last = next;
     }
     const lastAt = last.closed;
-    this.#isWriting = true;
-    this.writeStartedMs = this.#clock.monotonic();
-    this.writes++;
-    segment.file!.write(chunks, from - segment.base, (error) => {
+    const file = segment.file!;
+    const isThrough = file.writeThrough !== undefined && this.#maySyncAtOnce(bytes);
+    const done = (error: DiskError | undefined): void => {
       this.#isWriting = false;
       this.writeStartedMs = undefined;
       if (this.#isStopped) return this.#ended();
       if (error !== undefined) return this.#fail('write', segment, error);
       this.#block = last;
       this.#blockAt = lastAt;
-      this.#wrote(segment, last.base + lastAt);
-    });
+      this.#wrote(segment, last.base + lastAt, isThrough);
+    };
+    this.#isWriting = true;
+    this.writes++;
+    if (isThrough) {
+      // It waits for the device as a sync does: how long says nothing about the page cache.
+      this.syncs++;
+      file.writeThrough!(chunks, from - segment.base, done);
+    } else {
+      this.writeStartedMs = this.#clock.monotonic();
+      file.write(chunks, from - segment.base, done);
+    }
+  }
+
+  /**
+   * Little to write, nothing unsynced before it, and everybody waits for the sync: write and sync are one call then, which spares a way to
+   * the pool of threads and back. More is written while the sync before it is still on its way.
+   */
+  #maySyncAtOnce(bytes: number): boolean {
+    return (
+      this.#options.flush === 'sync' && bytes <= THROUGH_BYTES_MAX && !this.#isSyncing && this.durableEnd === this.writtenEnd
+    );
   }
 
   /** Whether what has been gathered should be written now; if not, its time is running. */
@@ -179,11 +198,12 @@ export class LogWriter {
     return false;
   }
 
-  #wrote(segment: Segment, end: number): void {
+  #wrote(segment: Segment, end: number, isDurable: boolean): void {
     segment.isActive = true;
     segment.writtenEnd = end;
     this.writtenEnd = end;
-    if (this.#unsynced[this.#unsynced.length - 1] !== segment) this.#unsynced.push(segment);
+    if (isDurable) this.#setDurable(end);
+    else if (this.#unsynced[this.#unsynced.length - 1] !== segment) this.#unsynced.push(segment);
     // The next write and the sync go first: what the listeners do takes its time.
     this.pump();
     if (this.#options.flush === 'async') {
@@ -194,6 +214,7 @@ export class LogWriter {
       });
     }
     this.#owner.written(end);
+    if (isDurable) this.#tellDurable(end);
   }
 
   #sync(): void {
@@ -213,13 +234,21 @@ export class LogWriter {
       this.#isSyncing = false;
       if (this.#isStopped) return this.#ended();
       if (error !== undefined) return this.#fail('sync', segment, error);
-      this.durableEnd = end;
-      this.#builder.durableEnd = end;
+      this.#setDurable(end);
       this.pump();
-      this.#armMarker();
-      this.#owner.durable(end);
-      this.#runWhenDurable();
+      this.#tellDurable(end);
     });
+  }
+
+  #setDurable(end: number): void {
+    this.durableEnd = end;
+    this.#builder.durableEnd = end;
+  }
+
+  #tellDurable(end: number): void {
+    this.#armMarker();
+    this.#owner.durable(end);
+    this.#runWhenDurable();
   }
 
   #runWhenDurable(): void {
@@ -298,3 +327,6 @@ export class LogWriter {
 
 /** One write call carries about this much at most: it holds the disk, and the copy into the page cache, for some 2 ms. */
 const WRITE_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Of a write that is synced in the same call. */
+const THROUGH_BYTES_MAX = 16 * 1024;

@@ -37,6 +37,7 @@ describe('a record looked for in memory', () => {
 describe('a record of a store that syncs', () => {
   it('is not found while it is written and not synced', () => {
     const machine = new Machine(5, { flush: 'sync' });
+    machine.disk.writesThrough = false;
     machine.open();
     const half = machine.append('halves', 0, 'half');
     const record = new RecentRecord();

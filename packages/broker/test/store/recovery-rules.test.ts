@@ -450,7 +450,10 @@ describe('R7: a torn header of a new segment', () => {
 
 describe('R8: an unclean start writes the suffix again before it serves', () => {
   it('so that what a failed sync left in the page cache only is on the disk', () => {
-    const machine = filled(12, 5);
+    const machine = new Machine(12);
+    machine.disk.writesThrough = false;
+    machine.open();
+    fill(machine, 5);
     let failing = false;
     machine.disk.onCall = (call) => (failing && call.kind === 'sync' && call.path === FIRST ? 'EIO' : undefined);
     failing = true;

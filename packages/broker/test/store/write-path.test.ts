@@ -5,14 +5,14 @@ import type { GivenStoreOptions } from '../../src/store/options.ts';
 import { Machine, messageOf } from './machine.ts';
 
 interface Event {
-  readonly what: 'write' | 'wrote' | 'sync' | 'synced' | 'ack';
+  readonly what: 'write' | 'wrote' | 'through' | 'carried' | 'sync' | 'synced' | 'ack';
   readonly path: string;
   readonly from: number;
   readonly end: number;
 }
 
 /** A machine whose log's writes and syncs are noted as they begin and end. Temporary and reserve files do not count. */
-function watched(seed: number, options: GivenStoreOptions = {}): { machine: Machine; events: Event[] } {
+function watched(seed: number, options: GivenStoreOptions = {}, isThrough = false): { machine: Machine; events: Event[] } {
   const machine = new Machine(seed, { segmentBytes: 64 * 1024, reserveBytes: 64 * 1024, ...options });
   const events: Event[] = [];
   const mount = machine.disk.mount.bind(machine.disk);
@@ -33,6 +33,16 @@ function watched(seed: number, options: GivenStoreOptions = {}): { machine: Mach
           done(error);
         });
       },
+      ...(isThrough && {
+        writeThrough(chunks, position, done) {
+          const end = position + chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+          note('through', file, position, end);
+          file.writeThrough!(chunks, position, (error) => {
+            note('carried', file, position, end);
+            done(error);
+          });
+        },
+      }),
       sync(done) {
         note('sync', file);
         file.sync((error) => {
@@ -189,6 +199,63 @@ describe('the write path', () => {
       expect(readGroup(bytes, at, bytes.length, at, group)).toBeUndefined();
       expect(group.durableUpTo).toBe(at);
     }
+  });
+});
+
+describe('a write that carries its own sync', () => {
+  it('is one call for an append that comes alone', () => {
+    const { machine, events } = watched(7, { flush: 'sync' }, true);
+    machine.open();
+    events.length = 0;
+    for (let n = 0; n < 3; n++) {
+      machine.put('orders', 0, `${n}`);
+      expect(events.splice(0).map(({ what }) => what)).toEqual(['through', 'carried']);
+      const { writtenEnd, durableEnd } = machine.store.info();
+      expect(durableEnd).toBe(writtenEnd);
+    }
+    machine.powerCut(0);
+    machine.open();
+    expect(machine.readAll('orders', 0).map(({ body }) => body)).toEqual(['0', '1', '2']);
+  });
+
+  it('has no other write or sync beside it, and is followed by the acknowledgements', () => {
+    const { machine, events } = watched(8, { flush: 'sync' }, true);
+    machine.open();
+    events.length = 0;
+    load(machine, events, 400);
+    const bases = new Map<string, number>();
+    let open = 0;
+    let acks = 0;
+    events.forEach((event, at) => {
+      if (['write', 'sync', 'through'].includes(event.what)) open++;
+      if (['wrote', 'synced', 'carried'].includes(event.what)) open--;
+      if (event.what === 'through') expect(open).toBe(1);
+      if (event.what !== 'ack') return;
+      acks++;
+      const carried = events.findIndex((other) => other.what === 'carried' && covers(other, event, bases));
+      expect(carried).toBeGreaterThanOrEqual(0);
+      expect(at).toBeGreaterThan(carried);
+    });
+    expect(acks).toBe(400);
+    expect(new Set(events.map(({ path }) => path)).size).toBeGreaterThan(2);
+  });
+
+  it('is not for much, so that the next write needs not wait for the device', () => {
+    const { machine, events } = watched(9, { flush: 'sync' }, true);
+    machine.open();
+    events.length = 0;
+    const outcomes = Array.from({ length: 30 }, (_, n) => machine.append('orders', 0, `${n}:`.padEnd(1000, 'x')));
+    machine.until(() => outcomes.every(({ outcome }) => outcome === 'ok'));
+    expect(events.map(({ what }) => what)).toEqual(['write', 'wrote', 'sync', 'synced']);
+  });
+
+  it('is not for a log whose appends wait for no sync', () => {
+    const { machine, events } = watched(10, { flush: 'async' }, true);
+    machine.open();
+    events.length = 0;
+    const both = [machine.append('orders', 0, 'a'), machine.append('orders', 0, 'b', { level: 'synced' })];
+    machine.until(() => both.every(({ outcome }) => outcome === 'ok'));
+    expect(events.map(({ what }) => what)).toEqual(['write', 'wrote', 'sync', 'synced']);
   });
 });
 
