@@ -11,6 +11,7 @@ import { backoffMs, type Turn } from '@tallystick/base';
 import { fail } from '../errors.ts';
 import type { InboxOptions } from '../options.ts';
 import { LeaseKeeper } from '../relay/lease-keeper.ts';
+import { holderName } from '../relay/leases.ts';
 import { Looks } from '../looks.ts';
 import { comesBack, pause } from '../waits.ts';
 import type { Delivery } from '../transports/transport.ts';
@@ -67,7 +68,7 @@ export class Retries<Tx> {
     this.#ports = ports;
     const { consumer, owner, leaseMs, rangesMax } = ports.options;
     const { random } = ports;
-    this.owner = owner === '' ? `inbox-${random.u32().toString(16)}${random.u32().toString(16)}` : owner;
+    this.owner = holderName(owner === '' ? 'inbox' : owner, random);
     this.#scope = consumer === '' ? 'tallystick_inbox' : `tallystick_inbox:${consumer}`;
     const { turn, timers } = ports;
     this.#looks = new Looks({ turn, timers, running: () => this.#state === 'running', look: () => this.#look() });
