@@ -229,14 +229,15 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
         .where(headWith('id', 'consumer', ['dead', 'buried', 'retrying', 'waiting', 'delayed'])),
     ),
     /**
-     * A message that was handled has come again: its key is as young as a new one, if it was older than `olderThanMs`. `changed_at` still
-     * says when it was handled.
+     * A message that was handled, or buried, has come again: its key is as young as a new one, if it was older than `olderThanMs`. `changed_at`
+     * still says when that was. What older versions of this package buried has no such time, and stays as it is.
      */
     renew: prepared<Place | 'now' | 'olderThanMs'>(
       build
         .updateTable(head)
         .set({ due_at: now })
-        .where(headWith('id', 'consumer', ['done']))
+        .where(headWith('id', 'consumer', ['done', 'buried']))
+        .where('due_at', '>', 0)
         .where('due_at', '<', sql<number>`${now} - ${hole<number>('olderThanMs')}`),
     ),
     // Two statements instead of a delete with a limit, which two of three databases do not have; both walk the index of due rows.

@@ -198,7 +198,7 @@ export class InboxTable<Tx> {
     return (await this.#database.alone(run(statement))).changes > 0;
   }
 
-  /** A handled message has come again: a key older than `olderThanMs` becomes young, any other stays as it is. */
+  /** A handled or buried message has come again: a key older than `olderThanMs` becomes young, any other stays as it is. */
   *renew(id: string, olderThanMs: number): Steps<void> {
     yield* run(this.#statements.renew({ id, consumer: this.#consumer, now: this.#now, olderThanMs }));
   }
