@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createMonitor, transaction, windowWarning } from '../../src/index.ts';
+import { seededRandom } from '@tallystick/base/testing';
+import { createInbox, createMonitor, transaction, windowWarning, type AsyncHandle, type Handle } from '../../src/index.ts';
 import { backends, rowsOf } from '../support/backends.ts';
 import { delivery, inboxWorld, pass } from './inbox-world.ts';
 
@@ -239,6 +240,56 @@ describe.each(both)('retries on $name', (backend) => {
     here.raw.exec('alter table away rename to tallystick_inbox');
     expect(await here.receive({})).toBe('done');
     expect([here.effects(), here.alarms.map(({ kind }) => kind)]).toEqual([['M1'], ['database', 'database-over']]);
+  });
+});
+
+const asynchronous = both.filter(({ kind }) => kind === 'async');
+
+describe.each(asynchronous)('an attempt that takes several leases, on $name', (backend) => {
+  test('and fails while another process looks for what is due, has failed: it has not killed its process', async () => {
+    const here = await inboxWorld(backend, { leaseMs: 5000, deathsMax: 1, handlerTimeoutMs: 600_000, retryFirstMs: 100 });
+    const tried: string[] = [];
+    here.inbox.handle('debit', ({ id }) => void tried.push(id));
+    here.inbox.start();
+    await pass(here.time, 1000);
+    const { inbox } = here.another();
+    let fail = (): void => undefined;
+    inbox.handle('debit', () => new Promise((_, reject) => (fail = () => reject(new Error('late')))));
+    const received = inbox.receive(delivery({ redelivered: true }));
+    await pass(here.time, 30_000);
+    expect(tried).toEqual([]);
+    fail();
+    expect(await here.during(received)).toBe('done');
+    await pass(here.time, 30_000);
+    expect([tried, here.rows()]).toEqual([['M1'], ['done 1/1/2 -']]);
+    // SQLite has one writer.
+    expect(here.alarms.map(({ kind }) => kind)).toEqual(['database', 'database-over']);
+  });
+
+  test('whose beginning was written down without the answer coming back is no death', async () => {
+    const here = await inboxWorld(backend);
+    const handle = here.handle as AsyncHandle;
+    let lost = 0;
+    const execute: AsyncHandle['execute'] = async (sql, parameters) => {
+      const answer = await handle.execute(sql, parameters);
+      if (begun && sql === 'commit' && lost++ === 0) throw new Error('the connection was cut');
+      begun = sql.startsWith('update "tallystick_inbox" set "state" = ?, "started"');
+      return answer;
+    };
+    let begun = false;
+    const inbox = createInbox({ ...handle, execute } as Handle, {
+      ...{ clock: here.time, timers: here.time, turn: here.time, random: seededRandom(1) },
+      consumer: 'wallet',
+      deathsMax: 1,
+      onAlarm: (alarm) => here.alarms.push(alarm),
+    });
+    onTestFinished(() => here.during(inbox.stop()));
+    inbox.handle('debit', ({ id }) => here.effect(id));
+    expect(await here.receive({ redelivered: true }, inbox)).toBe('done');
+    expect([lost, here.rows()]).toEqual([1, ['retrying 0/1/1 unavailable']]);
+    here.time.advance(60_000);
+    await here.during(inbox.drain());
+    expect([here.effects(), here.rows()]).toEqual([['M1'], ['done 0/1/2 -']]);
   });
 });
 
