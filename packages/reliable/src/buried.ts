@@ -1,6 +1,7 @@
 /**
  * What a person has buried leaves in the end, head and body, the oldest first, a bounded number of rows at a time. A buried row is due for
- * forgetting by the time it was buried, so that the index of due rows finds it. When that is, the owner of the table says.
+ * forgetting by the time it was buried (in an inbox, by the time its message came again long after), so that the index of due rows finds
+ * it. When that is, the owner of the table says.
  */
 import type { Clock } from '@tallystick/base';
 import { sql, type SqlBool } from 'kysely';

@@ -71,7 +71,7 @@ export const RELAY_OPTIONS = {
   ),
   owner: textOption(
     '',
-    'Name of this relay in the lease table; a random one when empty. Two relays must never share one.',
+    'How the name of this relay in the lease table begins, for people; its end is random, so several may be called the same.',
     /^[\w.:-]{0,63}$/,
   ),
   sweepIntervalMs: integerOption(500, 1, 3_600_000, 'How often due rows are looked for when nothing wakes the relay.'),
@@ -227,7 +227,7 @@ export const INBOX_OPTIONS = {
   forgetRows: integerOption(1_000, 1, 100_000, 'Most keys forgotten in one transaction.'),
   owner: textOption(
     '',
-    'Name of this inbox in the lease table; a random one when empty. Two processes must never share one.',
+    'How the name of this inbox in the lease table begins, for people; its end is random, so several may be called the same.',
     /^[\w.:-]{0,63}$/,
   ),
   sweepIntervalMs: integerOption(1_000, 1, 3_600_000, 'How often due retries are looked for when nothing wakes the inbox.'),

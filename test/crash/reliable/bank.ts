@@ -67,7 +67,8 @@ export const BANK_A = `${ACCOUNTS}
   create function note_settling() returns trigger language plpgsql as $$
   begin
     insert into settling
-    select old.id, tg_op, case when tg_op = 'UPDATE' then new.state end, current_setting('application_name'), l.owner
+    select old.id, tg_op, case when tg_op = 'UPDATE' then new.state end, current_setting('application_name'),
+      regexp_replace(l.owner, '-[0-9a-f]{16}$', '')
     from (select 1) as one
     left join tallystick_lease l on l.scope = 'tallystick_outbox' and old.shard between l.first_shard and l.last_shard;
     return null;

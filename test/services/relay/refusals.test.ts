@@ -154,3 +154,26 @@ test('a failed message that another failed one of its key held back follows it a
   await drained(here);
   expect(here.broker.stored.map(({ body }) => Buffer.from(body).toString())).toEqual(['k 0', 'k 1']);
 });
+
+test('a confirmation that was written down without the answer coming back is counted once', async () => {
+  const here = await world();
+  const pool = poolTo(here.database.url);
+  let lost = 0;
+  pool.on('connect', (client) => {
+    const query = client.query.bind(client) as (...given: unknown[]) => Promise<unknown>;
+    const losing = async (...given: unknown[]): Promise<unknown> => {
+      const answer = await query(...given);
+      const text = typeof given[0] === 'string' ? given[0] : (given[0] as { text: string }).text;
+      if (text.includes('update "tallystick_outbox" as h') && lost++ === 0) throw new Error('the connection was cut');
+      return answer;
+    };
+    (client as { query: unknown }).query = losing;
+  });
+  await here.add({ body: '1' });
+  await here.pool.query('update tallystick_outbox set confirm_within = 60000');
+  const relay = here.relay({ db: pool });
+  await relay.drain();
+  const { rows } = await here.pool.query('select state, started from tallystick_outbox');
+  expect([lost, rows]).toEqual([2, [{ state: 'sent', started: 1 }]]);
+  await relay.stop();
+});

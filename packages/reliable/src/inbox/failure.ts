@@ -31,8 +31,13 @@ export interface Tried {
   readonly tries: number;
 }
 
-export function failureOf(row: Tried, error: unknown, options: HandlerOptions, random: number): Failure {
-  const outcome = outcomeOf(error);
+export function failureOf(
+  row: Tried,
+  error: unknown,
+  options: HandlerOptions,
+  random: number,
+  outcome = outcomeOf(error),
+): Failure {
   const attempts = row.attempts + (UNCOUNTED.includes(outcome) ? 0 : 1);
   const tries = row.tries + 1;
   const dead = attempts >= options.attemptsMax;

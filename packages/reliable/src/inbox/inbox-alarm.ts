@@ -16,7 +16,8 @@ export interface TroubledMessage {
  * - `stuck`: a message failed `stuckAfterTries` times without its fault and is tried on;
  * - `old`: a message came that is older than the keys that are kept, and its own is not there: it may be a repeat whose key is forgotten;
  * - `unconfirmed`: a sender asked for a confirmation and this inbox has nothing to send it with, or nothing to name the message by;
- * - `hanging`: a handler does not end, long after its time; the attempt has failed, but its connection is not free;
+ * - `hanging`: a handler does not end, long after its time; the attempt has failed, but its connection is not free. Or an open transaction
+ *   of another process holds the message for that long, so that it cannot be tried again here;
  * - `fenced`: another process has taken a range of shards while this one was away;
  * - `database`, `database-over`: the database refused the inbox's work; it goes on trying.
  */

@@ -4,8 +4,11 @@
  *
  * Fence: `started` counts the attempts begun, each beginning is a compare-and-set on it, and everything an attempt writes about its row
  * names the number it began with. So of two processes that try one row, the later beginner decides.
+ *
+ * Who is at work on a row keeps others off by the lock of its transaction, which has written the row; before and after that by the row's due
+ * time. Whoever suspects that nobody is waits for no lock (PostgreSQL; SQLite has one writer, and says that it is locked).
  */
-import { sql, type SqlBool } from 'kysely';
+import { sql, type RawBuilder, type SqlBool } from 'kysely';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared, type Prepared } from '../sql/statement.ts';
 import { bodyAs, headAs, headWith, type RowState } from '../sql/tables.ts';
@@ -24,6 +27,7 @@ const passingStatements = perDialect((dialect) => make(dialect, OPEN));
 
 type Place = 'id' | 'consumer';
 type Mine = Place | 'started';
+type Found = Mine | 'tries';
 type Seen = Place | 'shard' | 'topic' | 'type' | 'now';
 
 export interface Kept {
@@ -59,6 +63,18 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
     .updateTable(head)
     .where(headWith('id', 'consumer', OPEN))
     .where('started', '=', hole<number>('started'));
+  const among = (which: RawBuilder<SqlBool>) => sql<SqlBool>`${headWith('id', 'consumer', OPEN)} and ${which}`;
+  /** Rows, but for those that another transaction has locked. */
+  const unlocked = (which: RawBuilder<SqlBool>) =>
+    build
+      .updateTable(head)
+      .where(
+        dialect.name === 'postgres'
+          ? sql<SqlBool>`sequence = any(array(select sequence from ${sql.table(head)} where ${among(which)} for update skip locked))`
+          : among(which),
+      );
+  /** As it was read: no attempt has begun or ended since. */
+  const found = unlocked(sql<SqlBool>`started = ${hole('started')} and tries = ${hole('tries')}`);
   const seen = {
     id: hole<string>('id'),
     channel: hole<string>('consumer'),
@@ -192,8 +208,14 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
         .limit(hole<number>('limit')),
     ),
     /** An attempt begins; written in a transaction of its own, so that it is there even if the attempt takes the process with it. */
-    begin: prepared<Mine | 'now' | 'waitMs'>(
-      mine.set((of) => ({ state: 'retrying', started: of('started', '+', 1), due_at: inMs, changed_at: now })),
+    begin: prepared<Found | 'now' | 'waitMs'>(
+      found.set((of) => ({ state: 'retrying', started: of('started', '+', 1), due_at: inMs, changed_at: now })),
+    ),
+    /** Others shall not look at it for a while. Changes nothing when an attempt is at work. */
+    suspect: prepared<Found | 'now' | 'waitMs'>(found.set({ due_at: inMs })),
+    /** An attempt that was overtaken has ended after all. What ended after it has counted it already. */
+    endedLate: prepared<Mine>(
+      unlocked(sql<SqlBool>`started > ${hole('started')} and tries < started`).set((of) => ({ tries: of('tries', '+', 1) })),
     ),
     /** The row becomes the key of its message. */
     done: prepared<Mine | 'now'>(
@@ -229,14 +251,15 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
         .where(headWith('id', 'consumer', ['dead', 'buried', 'retrying', 'waiting', 'delayed'])),
     ),
     /**
-     * A message that was handled has come again: its key is as young as a new one, if it was older than `olderThanMs`. `changed_at` still
-     * says when it was handled.
+     * A message that was handled, or buried, has come again: its key is as young as a new one, if it was older than `olderThanMs`. `changed_at`
+     * still says when that was. What older versions of this package buried has no such time, and stays as it is.
      */
     renew: prepared<Place | 'now' | 'olderThanMs'>(
       build
         .updateTable(head)
         .set({ due_at: now })
-        .where(headWith('id', 'consumer', ['done']))
+        .where(headWith('id', 'consumer', ['done', 'buried']))
+        .where('due_at', '>', 0)
         .where('due_at', '<', sql<number>`${now} - ${hole<number>('olderThanMs')}`),
     ),
     // Two statements instead of a delete with a limit, which two of three databases do not have; both walk the index of due rows.

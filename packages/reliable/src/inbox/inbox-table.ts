@@ -152,10 +152,23 @@ export class InboxTable<Tx> {
     return rows[0] === undefined ? undefined : deliveryOf(row, rows[0]);
   }
 
-  /** Committed before the attempt begins. False: somebody else has begun, or a person has decided. */
-  async begin({ id, started }: KeptRow, visibleAfterMs: number): Promise<boolean> {
-    const statement = this.#statements.begin({ id, consumer: this.#consumer, started, now: this.#now, waitMs: visibleAfterMs });
-    return (await this.#database.alone(run(statement))).changes > 0;
+  /** Committed before the attempt begins. False: somebody else has begun, or is at work, or a person has decided. */
+  async begin(row: KeptRow, visibleAfterMs: number): Promise<boolean> {
+    return (await this.#database.alone(run(this.#statements.begin(this.#found(row, visibleAfterMs))))).changes > 0;
+  }
+
+  /** Whether the row is as it was read, and nobody's transaction holds it; if so it is not due for `waitMs`. */
+  async suspect(row: KeptRow, waitMs: number): Promise<boolean> {
+    return (await this.#database.alone(run(this.#statements.suspect(this.#found(row, waitMs))))).changes > 0;
+  }
+
+  #found({ id, started, tries }: KeptRow, waitMs: number) {
+    return { id, consumer: this.#consumer, started, tries, now: this.#now, waitMs };
+  }
+
+  /** The attempt that began as `started` has ended, but others have begun since: it was no death. */
+  async endedLate(id: string, started: number): Promise<void> {
+    await this.#database.alone(run(this.#statements.endedLate({ id, consumer: this.#consumer, started })));
   }
 
   /** Writes a failure down, unless somebody else has begun since. */
@@ -198,7 +211,7 @@ export class InboxTable<Tx> {
     return (await this.#database.alone(run(statement))).changes > 0;
   }
 
-  /** A handled message has come again: a key older than `olderThanMs` becomes young, any other stays as it is. */
+  /** A handled or buried message has come again: a key older than `olderThanMs` becomes young, any other stays as it is. */
   *renew(id: string, olderThanMs: number): Steps<void> {
     yield* run(this.#statements.renew({ id, consumer: this.#consumer, now: this.#now, olderThanMs }));
   }

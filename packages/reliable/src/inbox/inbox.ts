@@ -249,13 +249,14 @@ export class Inbox<R extends Database> {
   }
 
   /**
-   * A person wants a dead or waiting message tried again now, with a fresh account. `warning` when it, or its id, is older than the keys
+   * A person wants a dead or waiting message tried again now, with a fresh account. `warning` when it is older than the keys
    * that are kept: others may have forgotten it, and would take what it causes for new.
    */
   async retry(id: string): Promise<{ readonly changed: boolean; readonly warning: string | undefined }> {
     const row = await this.#table.row(id);
+    const sentAt = row && (await this.#table.delivery(row))?.sentAt;
     const changed = row !== undefined && (await this.#table.retry(id));
-    const warning = row && rowWarning(row, this.#options.keepKeysMs, this.#clock.now());
+    const warning = row && rowWarning({ ...row, sentAt }, this.#options.keepKeysMs, this.#clock.now());
     if (changed) this.wake();
     return { changed, warning };
   }
@@ -339,7 +340,7 @@ export class Inbox<R extends Database> {
   async #takeIn(delivery: KnownDelivery, rule: Rule<TransactionOf<R>>): Promise<Receipt> {
     const ordered = orderedKey(delivery, rule) !== undefined;
     const { row, isNew } = await this.#table.keep(delivery, ordered, UNTRIED);
-    if (row.state === 'done') return this.#again(delivery);
+    if (row.state === 'done' || row.state === 'buried') return this.#again(delivery);
     // What is there already is left to its schedule: this may be the delivery after a death.
     if (isNew && !(ordered && (await this.#table.isBehind(row)))) await this.#retries.tryNow(row);
     return 'done';

@@ -145,6 +145,11 @@ export function deliveryOf(row: KeptRow, body: Readonly<Record<string, unknown>>
   };
 }
 
+/** When its sender says that a kept message was made, from its stored headers. */
+export function sentAtFrom(headers: string | null): number | undefined {
+  return besideFrom(new Map(headersFromText(headers)).get(BESIDE)).sentAt;
+}
+
 function besideFrom(text: string | undefined): Beside {
   try {
     return (JSON.parse(text ?? '{}') ?? {}) as Beside;

@@ -4,21 +4,31 @@
  *
  * States: `new` → start() → `running` → stop() → `stopping` (handlers at work are waited for) → `stopped` (leases given back).
  *
- * An attempt is written down before it begins (`started`) and after it ended (`tries`). A difference is an attempt that took its
- * process with it. What is under that suspicion is tried alone, so that only the guilty collect more, and at `deathsMax` it is quarantined.
+ * An attempt is written down before it begins (`started`) and after it ended (`tries`). A difference that nobody is at work on any more is
+ * an attempt that took its process with it. What is under that suspicion is tried alone, so that only the guilty collect more, and at
+ * `deathsMax` it is quarantined. Found out after about a lease:
+ *
+ * ```
+ * begun                     nobody looks at it for a lease; for longer where its lock is waited for
+ * at work                   its transaction holds the row, however long
+ * rolled back just now      its end is not written: another begins only if that stays so, and quarantine looks again some seconds later
+ * overtaken nevertheless    its process had no connection for so long: it counts as ended once it has
+ * ```
  */
 import { backoffMs, type Turn } from '@tallystick/base';
 import { fail } from '../errors.ts';
 import type { InboxOptions } from '../options.ts';
 import { LeaseKeeper } from '../relay/lease-keeper.ts';
+import { holderName } from '../relay/leases.ts';
 import { Looks } from '../looks.ts';
 import { comesBack, pause } from '../waits.ts';
 import type { Delivery } from '../transports/transport.ts';
 import { attemptAt, type AttemptPorts } from './attempt.ts';
-import { failureOf, quarantined, refused, type Failure } from './failure.ts';
+import { Elsewhere } from './elsewhere.ts';
+import { failureOf, quarantined, refused, type Failure, type Tried } from './failure.ts';
 import { forgetOld } from './forgetting.ts';
 import type { Gate } from './gate.ts';
-import type { Handlers } from './handlers.ts';
+import type { Handlers, Rule } from './handlers.ts';
 import type { TroubledMessage } from './inbox-alarm.ts';
 import type { InboxTable } from './inbox-table.ts';
 import type { KeptRow } from './kept.ts';
@@ -57,6 +67,7 @@ export class Retries<Tx> {
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
   /** Messages that are being tried, or are about to be. */
   readonly #inHand = new Map<string, Promise<void>>();
+  readonly #elsewhere: Elsewhere;
   readonly #looks: Looks;
   #forgetAtMs = 0;
   #failures = 0;
@@ -67,8 +78,9 @@ export class Retries<Tx> {
     this.#ports = ports;
     const { consumer, owner, leaseMs, rangesMax } = ports.options;
     const { random } = ports;
-    this.owner = owner === '' ? `inbox-${random.u32().toString(16)}${random.u32().toString(16)}` : owner;
+    this.owner = holderName(owner === '' ? 'inbox' : owner, random);
     this.#scope = consumer === '' ? 'tallystick_inbox' : `tallystick_inbox:${consumer}`;
+    this.#elsewhere = new Elsewhere(ports.options.sweepIntervalMs);
     const { turn, timers } = ports;
     this.#looks = new Looks({ turn, timers, running: () => this.#state === 'running', look: () => this.#look() });
     const identity = { scope: this.#scope, owner: this.owner, leaseMs };
@@ -134,44 +146,77 @@ export class Retries<Tx> {
   }
 
   async #tryAgain(row: KeptRow): Promise<void> {
-    const { gate, handlers } = this.#ports;
+    const { gate, handlers, options, timers } = this.#ports;
     const deaths = row.started - row.tries;
-    if (deaths >= handlers.of(row.type).options.deathsMax) await this.#giveUp(row, quarantined(row, deaths));
-    else if (deaths > 0) await gate.alone(() => this.#attempt(row));
-    else await gate.shared(() => this.#attempt(row));
+    if (deaths === 0) return gate.shared(() => this.#attempt(row));
+    if (!(await this.#seemsDead(row))) return;
+    if (deaths < handlers.of(row.type).options.deathsMax) return gate.alone(() => this.#attempt(row));
+    await pause(Math.min(END_WRITTEN_MS, options.leaseMs), timers);
+    if (this.#active && (await this.#seemsDead(row))) await this.#giveUp(row, quarantined(row, deaths));
+  }
+
+  /** An attempt began and has not ended. Whether nobody is at work on it; who is, is left alone. */
+  async #seemsDead(row: KeptRow): Promise<boolean> {
+    const { table, handlers, clock, options, tell } = this.#ports;
+    if (await table.suspect(row, options.leaseMs)) return true;
+    const { handlerTimeoutMs } = handlers.of(row.type).options;
+    if (this.#elsewhere.leave(row.id, clock.monotonic(), handlerTimeoutMs + options.leaseMs)) {
+      const reason = `an open transaction holds it for longer than its handler may take (${handlerTimeoutMs} ms)`;
+      tell({ kind: 'hanging', id: row.id, reason: `${reason}; if that process is gone, end its session at the database` });
+    }
+    return false;
   }
 
   async #attempt(row: KeptRow): Promise<void> {
-    const { table, handlers, options, counters } = this.#ports;
+    const { table, handlers, counters, random } = this.#ports;
     if (this.#state === 'stopping' || this.#state === 'stopped') return;
     const delivery = await table.delivery(row);
     if (delivery === undefined) return this.#giveUp(row, refused('unreadable', 'its body is missing from the body table'));
-    if (!(await table.begin(row, options.leaseMs))) return;
     const started = row.started + 1;
     const rule = handlers.of(row.type);
+    // What an attempt that ended is not credited with would look like a death.
+    const past = { attempts: row.attempts, tries: row.started };
+    if (!(await this.#begin(row, rule, past))) return;
     const attempt = { delivery, rule, attempts: row.attempts, mark: () => table.settle(row, started) };
     const result = await attemptAt(attempt, this.#ports);
     if (result.kind === 'handled') counters.handled++;
-    if (result.kind !== 'failed') return;
-    // What an attempt that ended is not credited with would look like a death.
-    const past = { attempts: row.attempts, tries: row.started };
-    await this.#ended(row, started, failureOf(past, result.error, rule.options, this.#ports.random.u32()));
+    if (result.kind === 'handled') return;
+    if (result.kind === 'failed' && (await this.#ended(row, started, failureOf(past, result.error, rule.options, random.u32()))))
+      return;
+    await table.endedLate(row.id, started);
+  }
+
+  async #begin(row: KeptRow, { lock, options }: Rule<Tx>, past: Tried): Promise<boolean> {
+    const { table, database, random } = this.#ports;
+    const waitMs = lock === undefined ? 0 : options.lockWaitMs;
+    try {
+      return await table.begin(row, this.#ports.options.leaseMs + waitMs);
+    } catch (error) {
+      // It may be written all the same. An attempt that was begun, and never made, is no death.
+      if (!database.isConflict(error))
+        await this.#ended(row, row.started + 1, failureOf(past, error, options, random.u32(), 'unavailable'));
+      throw error;
+    }
   }
 
   async #giveUp(row: KeptRow, failure: Failure): Promise<void> {
     await this.#ended(row, row.started, failure);
   }
 
-  /** Writes the end of an attempt down, and goes on trying while the database refuses: unwritten it would count as a death. */
-  async #ended(row: KeptRow, started: number, failure: Failure): Promise<void> {
+  /**
+   * Writes the end of an attempt down, and goes on trying while the database refuses: unwritten it would count as a death. False: somebody has begun
+   * since, or a person has decided.
+   */
+  async #ended(row: KeptRow, started: number, failure: Failure): Promise<boolean> {
     const { table, timers, random } = this.#ports;
     for (let failures = 1; ; failures++) {
       try {
-        if (await table.failed(row.id, started, failure)) this.failed(row, failure);
-        return;
+        const written = await table.failed(row.id, started, failure);
+        if (written) this.failed(row, failure);
+        return written;
       } catch (error) {
         this.refused(error);
-        if (!this.#active) return;
+        if (!this.#active) return false;
         await pause(backoffMs(PAUSE, failures, random.u32()), timers);
       }
     }
@@ -208,11 +253,12 @@ export class Retries<Tx> {
   }
 
   async #beginDue(): Promise<number> {
-    const { table, options } = this.#ports;
+    const { table, options, clock } = this.#ports;
     const free = options.retriesAtOnce - this.#inHand.size;
     if (free <= 0 || this.#leases.held.size === 0) return 0;
-    const rows = await table.claim(this.#scope, this.owner, free + this.#inHand.size);
-    const due = rows.filter(({ id }) => !this.#inHand.has(id)).slice(0, free);
+    const elsewhere = this.#elsewhere.present(clock.monotonic());
+    const rows = await table.claim(this.#scope, this.owner, free + this.#inHand.size + elsewhere.size);
+    const due = rows.filter(({ id }) => !this.#inHand.has(id) && !elsewhere.has(id)).slice(0, free);
     for (const row of due) void this.#takeInHand(row);
     return due.length;
   }
@@ -253,5 +299,7 @@ export class Retries<Tx> {
   }
 }
 
+/** In which a process that lives has written down how an attempt ended. */
+const END_WRITTEN_MS = 5_000;
 const PAUSE = { firstMs: 10, maxMs: 5_000 };
 const CONFLICTS_BEFORE_ALARM = 8;

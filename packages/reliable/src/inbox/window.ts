@@ -14,14 +14,14 @@ export function windowWarning(message: Pick<Delivery, 'id' | 'sentAt'>, keepKeys
   return `it is ${days(ageMs)} old, and keys are kept for ${days(keepKeysMs)} (keepKeysMs): whether it was handled before may be forgotten`;
 }
 
-/** The same for a row of the inbox, which is as old as its id, or as its arrival where that is earlier or the id does not tell. */
+/** The same for a row of the inbox, which is as old as the earliest of its arrival, its id, and what its sender said. */
 export function rowWarning(
-  { id, createdAt }: Pick<KeptRow, 'id' | 'createdAt'>,
+  { id, createdAt, sentAt }: Pick<KeptRow, 'id' | 'createdAt'> & Pick<Delivery, 'sentAt'>,
   keepKeysMs: number,
   nowMs: number,
 ): string | undefined {
-  const made = madeAt({ id, sentAt: undefined }) ?? createdAt;
-  return windowWarning({ id, sentAt: Math.min(made, createdAt) }, keepKeysMs, nowMs);
+  const known = [sentAt, undefined].map((told) => madeAt({ id, sentAt: told }) ?? createdAt);
+  return windowWarning({ id, sentAt: Math.min(createdAt, ...known) }, keepKeysMs, nowMs);
 }
 
 function days(ms: number): string {

@@ -6,12 +6,13 @@
  * gone; one that is kept for its status, or waits for its consumer's confirmation, stays buried. A push
  * that was begun before a requeue and fails is not counted.
  */
+import { sentAtFrom } from '../inbox/kept.ts';
 import { rowWarning } from '../inbox/window.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import { atomically } from '../sql/session.ts';
 import { pieces, run, type Steps } from '../sql/statement.ts';
 import type { MessageTable, RowState } from '../sql/tables.ts';
-import { reasonText } from '../sql/values.ts';
+import { asTextOrNull, reasonText } from '../sql/values.ts';
 import { listedRow, type ListedRow } from './listed-row.ts';
 import { ACTIONS, type Action, type MonitorStatements } from './monitor-statements.ts';
 import { select, type Selection } from './selection.ts';
@@ -55,11 +56,17 @@ interface ActOrder {
   readonly nowMs: number;
 }
 
-export function* act(dialect: Dialect, statements: MonitorStatements, order: ActOrder): Steps<ActReport> {
-  const { action, selection, options, channel, nowMs } = order;
+/** With what the senders of the rows that are meant said about their age. */
+interface DatedOrder extends ActOrder {
+  readonly sentAt: ReadonlyMap<string, number | undefined>;
+}
+
+export function* act(dialect: Dialect, statements: MonitorStatements, given: ActOrder): Steps<ActReport> {
+  const { action, selection, options, channel, nowMs } = given;
   const states = selection.states ?? ACTIONS[action].filter((state) => DEFAULT_STATES[action].includes(state));
   const { rows, complete } = yield* select(statements, channel, selection, states, nowMs);
   const absent = absentOf(selection, rows);
+  const order: DatedOrder = { ...given, sentAt: yield* sentAtOf(statements, given, rows) };
   if (options.execute !== true) {
     const items = [...rows.map((row) => planned(row, order)), ...absent];
     return { action, executed: false, changed: items.filter(({ result }) => result === 'would change').length, complete, items };
@@ -78,6 +85,21 @@ export function* act(dialect: Dialect, statements: MonitorStatements, order: Act
   }
   const items = [...rows.map((row) => done(row, order, changed.has(row.id), after.get(row.id)?.state ?? 'gone')), ...absent];
   return { action, executed: true, changed: changed.size, complete, items };
+}
+
+/** Only the inbox keeps it, among the headers; asked for before anything is changed. */
+function* sentAtOf(
+  statements: MonitorStatements,
+  { action, table, channel }: ActOrder,
+  rows: readonly ListedRow[],
+): Steps<Map<string, number | undefined>> {
+  const sentAt = new Map<string, number | undefined>();
+  if (table !== 'tallystick_inbox' || action === 'bury') return sentAt;
+  for (const { id } of rows) {
+    const [found] = (yield* run(statements.preview({ channel, id, bytes: 0 }))).rows;
+    sentAt.set(id, sentAtFrom(asTextOrNull(found?.['headers'])));
+  }
+  return sentAt;
 }
 
 /** Without states and ids, what is meant is what is in trouble; what was sent or is planned has to be asked for. */
@@ -116,7 +138,7 @@ function absentOf({ ids }: Selection, rows: readonly ListedRow[]): ActItem[] {
     }));
 }
 
-function planned(row: ListedRow, order: ActOrder): ActItem {
+function planned(row: ListedRow, order: DatedOrder): ActItem {
   return item(row, order, isPossible(row, order) ? 'would change' : 'refused', row.state);
 }
 
@@ -124,11 +146,11 @@ function isPossible({ state }: ListedRow, { action }: ActOrder): boolean {
   return (ACTIONS[action] as readonly RowState[]).includes(state);
 }
 
-function done(row: ListedRow, order: ActOrder, changed: boolean, state: RowState | 'gone'): ActItem {
+function done(row: ListedRow, order: DatedOrder, changed: boolean, state: RowState | 'gone'): ActItem {
   return item(row, order, changed ? 'changed' : 'refused', state);
 }
 
-function item(row: ListedRow, order: ActOrder, result: ActItem['result'], state: ActItem['state']): ActItem {
+function item(row: ListedRow, order: DatedOrder, result: ActItem['result'], state: ActItem['state']): ActItem {
   const { id, topic, key, state: from } = row;
   const note = result === 'refused' ? refusal(row, order) : ageNote(row, order);
   return note === undefined ? { id, topic, key, from, state, result } : { id, topic, key, from, state, result, note };
@@ -142,9 +164,9 @@ function refusal(row: ListedRow, order: ActOrder): string {
 const PAST: Readonly<Record<Action, string>> = { retry: 'retried', requeue: 'queued anew', bury: 'buried' };
 
 /** A repeat is harmless only while the receiver remembers the first. */
-function ageNote(row: ListedRow, { action, table, keysKeptMs, nowMs }: ActOrder): string | undefined {
+function ageNote(row: ListedRow, { action, table, keysKeptMs, nowMs, sentAt }: DatedOrder): string | undefined {
   if (action === 'bury') return undefined;
-  if (table === 'tallystick_inbox') return rowWarning(row, keysKeptMs, nowMs);
+  if (table === 'tallystick_inbox') return rowWarning({ ...row, sentAt: sentAt.get(row.id) }, keysKeptMs, nowMs);
   const ageMs = nowMs - row.createdAt;
   if (ageMs <= keysKeptMs) return undefined;
   const days = (ms: number): number => Math.floor(ms / 86_400_000);

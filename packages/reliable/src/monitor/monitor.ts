@@ -128,7 +128,7 @@ export class Monitor<H extends Database> {
   }
 
   /**
-   * Deletes what was buried longer than `olderThanMs` ago, at most `rowsMax` messages in one transaction, the oldest first; returns how many.
+   * Deletes what was buried longer than `olderThanMs` ago, and came to the inbox no more since, at most `rowsMax` messages in one transaction, the oldest first; returns how many.
    * Relays and inboxes do the same, after `keepBuriedMs`.
    */
   forgetBuried(olderThanMs: number, rowsMax = 10_000): Answer<H, number> {

@@ -224,7 +224,7 @@ async function writeDown(decided: readonly Decided[], ports: FlightPorts): Promi
   const giveUpMs = clock.monotonic() + options.sweepAfterMs;
   for (let failures = 1; ; failures++) {
     try {
-      const { fenced, decidedElsewhere } = await write(decided, ports);
+      const { fenced, decidedElsewhere } = await write(decided, failures > 1, ports);
       // Written again because no answer came, a failure is not found as it was: it may have been written the first time.
       return settled(decided, fenced, failures === 1 ? decidedElsewhere : NONE_ELSEWHERE, ports);
     } catch (error) {
@@ -242,9 +242,9 @@ const LOCKED_WAIT = { firstMs: 5, maxMs: 250 };
 
 const NONE_ELSEWHERE: ReadonlySet<ClaimedRow> = new Set();
 
-async function write(decided: readonly Decided[], ports: FlightPorts): Promise<Unwritten> {
+async function write(decided: readonly Decided[], repeated: boolean, ports: FlightPorts): Promise<Unwritten> {
   const { options, scope, owner, clock, statements, postgres, database } = ports;
-  const order = { channel: options.channel, scope, owner, nowMs: clock.now() };
+  const order = { channel: options.channel, scope, owner, nowMs: clock.now(), repeated };
   if (decided.every(({ settlement }) => settlement.kind === 'left')) return { fenced: [], decidedElsewhere: NONE_ELSEWHERE };
   if (postgres !== undefined) return database.run(settleTogether(postgres, order, decided));
   const written = decided.filter(({ settlement }) => settlement.kind !== 'left');

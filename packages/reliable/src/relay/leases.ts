@@ -13,6 +13,7 @@
  * A clock that is set back leaves leases that end in a far future. Whoever sees one that ends later than any lease of the present could
  * shortens it to a lease's time from now: a living holder renews it as always, a dead one is replaced as always.
  */
+import type { Random } from '@tallystick/base';
 import { sql, type SqlBool } from 'kysely';
 import { SHARDS } from '../outbox/message-id.ts';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
@@ -41,6 +42,18 @@ const LEASE_MAX_MS = 3_600_000;
 export function aheadMaxMs(leaseMs: number): number {
   return Math.max(LEASE_MAX_MS, 10 * leaseMs);
 }
+
+/**
+ * A holder's name in the table: what it is called, as far as there is room, and a part that no other has. Two that were given one name would
+ * take each other's leases for their own, and neither would claim beside leases that it does not know of.
+ */
+export function holderName(called: string, random: Random): string {
+  const own = Array.from({ length: 2 }, () => random.u32().toString(16).padStart(8, '0')).join('');
+  return `${called.slice(0, OWNER_MAX - 1 - own.length)}-${own}`;
+}
+
+/** As the column of owners is wide. */
+const OWNER_MAX = 64;
 
 export interface LeasePlan {
   readonly renew: readonly LeaseSeen[];

@@ -110,9 +110,10 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
           update ${head} as h set state = ${of(0)}, attempts = coalesce(cast(${of(1)} as integer), h.attempts),
             tries = coalesce(cast(${of(2)} as integer), h.tries),
             due_at = cast(${of(3)} as bigint) + ${now}, last_outcome = ${of(4)}, last_error = ${of(5)}, changed_at = ${now},
-            started = h.started + case ${of(0)} when 'sent' then 1 else 0 end
+            started = h.started
+              + case when ${of(0)} = 'sent' and h.started = coalesce(cast(${of(9)} as integer), h.started) then 1 else 0 end
           where h.sequence = any(${hidden('sequences', 'bigint')}) and coalesce(h.state, '') in ${OPEN_STATES}
-            and h.tries = coalesce(cast(${of(6)} as integer), h.tries) and coalesce(h.id, '') = ${of(7)} and ${fence}
+            and h.state = coalesce(${of(8)}, h.state) and h.tries = coalesce(cast(${of(6)} as integer), h.tries) and coalesce(h.id, '') = ${of(7)} and ${fence}
           returning h.sequence, h.id, h.state),
         bodies as (delete from ${body} where id = any(array(select id from heads where state = 'confirmed'))
           and channel = ${hole('channel')})

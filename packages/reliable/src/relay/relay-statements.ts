@@ -20,10 +20,8 @@ export interface RelayStatements {
   readonly bodies: (values: Readonly<Record<'channel', SqlValue>>, ids: readonly string[]) => Statement;
   readonly deleteHeads: (values: Fenced, ids: readonly string[]) => Statement;
   readonly deleteBodies: (values: Fenced, ids: readonly string[]) => Statement;
-  /** `before`: the row's tries when it was claimed, where only that account is meant; else null. */
-  readonly changed: Prepared<
-    FencedNames | 'id' | 'before' | 'state' | 'attempts' | 'tries' | 'wait' | 'outcome' | 'reason' | 'now'
-  >;
+  /** What the row must be yet, or null: its tries (`before`) and its state (`from`). `counted`: its `started` beyond which this is not counted again. */
+  readonly changed: Prepared<FencedNames | 'id' | Found | 'state' | 'attempts' | 'tries' | 'wait' | 'outcome' | 'reason' | 'now'>;
   readonly fenceHolds: Prepared<FencedNames>;
   /** Settled rows that were kept for those who ask for their status, and are kept no longer: at most `limit`. */
   readonly forgetBodies: Prepared<ForgetNames>;
@@ -33,6 +31,7 @@ export interface RelayStatements {
 export type PageNames =
   'channel' | 'state' | 'scope' | 'owner' | 'held' | 'epochs' | 'now' | 'afterDue' | 'afterSequence' | 'limit';
 export type FencedNames = 'channel' | 'scope' | 'range' | 'owner' | 'epoch';
+type Found = 'before' | 'from' | 'counted';
 type Fenced = Readonly<Record<FencedNames, SqlValue>>;
 type ForgetNames = 'channel' | 'now' | 'limit';
 
@@ -152,9 +151,9 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
       sql`update ${head} set state = ${hole('state')}, attempts = coalesce(${hole('attempts')}, attempts),
         tries = coalesce(${hole('tries')}, tries),
         due_at = ${hole('wait')} + ${now}, last_outcome = ${hole('outcome')}, last_error = ${hole('reason')}, changed_at = ${now},
-        started = started + case ${hole('state')} when 'sent' then 1 else 0 end
+        started = started + case when ${hole('state')} = 'sent' and started = coalesce(${hole('counted')}, started) then 1 else 0 end
         where channel = ${hole('channel')} and id = ${hole('id')} and state in ${OPEN_STATES}
-          and tries = coalesce(${hole('before')}, tries) and exists (${fence})`,
+          and state = coalesce(${hole('from')}, state) and tries = coalesce(${hole('before')}, tries) and exists (${fence})`,
     ),
     fenceHolds: compiled(fence),
     forgetBodies: compiled(

@@ -27,6 +27,7 @@ import { afterLanding, batchRowsOf, released, type Brake, type Landing } from '.
 import { Claimer } from './claim.ts';
 import { fly, routeOf, type FlightPorts, type Landed, type RelayCounters } from './flight.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
+import { holderName } from './leases.ts';
 import { SWEEPS, type SweepKind } from './low-water.ts';
 import { postgresStatements } from './postgres-statements.ts';
 import { earliestOfKeys } from './overtaken.ts';
@@ -113,7 +114,7 @@ export class Relay {
     this.#brake = released(this.#options);
     const { channel, table, owner, deadKeys, leaseMs, rangesMax } = this.#options;
     const scope = channel === '' ? table : `${table}:${channel}`;
-    this.owner = owner === '' ? `relay-${this.#random.u32().toString(16)}${this.#random.u32().toString(16)}` : owner;
+    this.owner = holderName(owner === '' ? 'relay' : owner, this.#random);
     const ports = { clock: this.#clock, random: this.#random, timers: this.#timers };
     const tell = (alarm: Alarm): void => this.#tell(alarm);
     this.#database = new RelayDatabase(connectionsOf(db), this.#options, ports, tell);

@@ -21,6 +21,8 @@ export interface SettleOrder {
   readonly scope: string;
   readonly owner: string;
   readonly nowMs: number;
+  /** It was ordered before, and no answer came: it may be written already. */
+  readonly repeated: boolean;
 }
 
 /** What was not written: nothing of the ranges whose fence did not hold, and no failure of rows that somebody has decided about meanwhile. */
@@ -58,7 +60,7 @@ function* settleUnder(
     if (settlement.kind === 'deleted') gone.push(row);
     else if (settlement.kind !== 'left') changed.push({ row, settlement });
   }
-  const { channel, scope, owner } = order;
+  const { channel, scope, owner, repeated } = order;
   const fence = {
     channel,
     scope,
@@ -72,7 +74,7 @@ function* settleUnder(
     if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
   }
   if (changed.length === 0) return true;
-  const { rows } = yield* run(statements.changed({ ...fence, ...changes(changed) }));
+  const { rows } = yield* run(statements.changed({ ...fence, ...changes(changed, repeated) }));
   if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
   const written = new Set(asText(rows[0]?.['written']).split(',').map(Number));
   for (const { row, settlement } of changed)
@@ -93,10 +95,11 @@ interface Changed {
   readonly settlement: Exclude<Settlement, { readonly kind: 'deleted' | 'left' }>;
 }
 
-function changes(changed: readonly Changed[]) {
+function changes(changed: readonly Changed[], repeated: boolean) {
   const byRow = changed.map(({ row, settlement }) => {
     const { kind, attempts, tries, waitMs, outcome, reason } = settlement;
-    return [row.sequence, [kind, attempts, tries, waitMs, outcome, reason, accountOf(row, kind), row.id]];
+    const given = [kind, attempts, tries, waitMs, outcome, reason];
+    return [row.sequence, [...given, accountOf(row, kind), row.id, givenUpFrom(settlement), repeated ? row.started : null]];
   });
   return {
     sequences: sequencesOf(changed.map(({ row }) => row)),
@@ -107,6 +110,11 @@ function changes(changed: readonly Changed[]) {
 /** Of which account of tries a failure is one: where a person has begun a new one meanwhile, it counts for nothing. What was confirmed always counts. */
 function accountOf(row: ClaimedRow, kind: Settlement['kind']): number | null {
   return kind === 'retrying' || kind === 'dead' ? row.tries : null;
+}
+
+/** The state in which a message must be yet if nobody shall send it any more: a person may have wanted it tried again meanwhile. */
+function givenUpFrom({ outcome }: Changed['settlement']): string | null {
+  return outcome === 'unconfirmed' ? 'sent' : null;
 }
 
 /** Anywhere: one transaction of the caller. */
@@ -127,7 +135,8 @@ export function* settleApart(statements: RelayStatements, order: SettleOrder, de
       if (settlement.kind === 'deleted' || settlement.kind === 'left') continue;
       const { kind: state, attempts, tries, waitMs: wait, outcome, reason } = settlement;
       const before = accountOf(row, state);
-      const given = { ...fence, id: row.id, before, now: order.nowMs };
+      const found = { before, from: givenUpFrom(settlement), counted: order.repeated ? row.started : null };
+      const given = { ...fence, ...found, id: row.id, now: order.nowMs };
       const { changes: written } = yield* run(statements.changed({ ...given, state, attempts, tries, wait, outcome, reason }));
       if (written === 0 && before !== null) decidedElsewhere.add(row);
     }

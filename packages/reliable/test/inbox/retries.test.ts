@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createMonitor, transaction, windowWarning } from '../../src/index.ts';
+import { seededRandom } from '@tallystick/base/testing';
+import { createInbox, createMonitor, transaction, windowWarning, type AsyncHandle, type Handle } from '../../src/index.ts';
 import { backends, rowsOf } from '../support/backends.ts';
 import { delivery, inboxWorld, pass } from './inbox-world.ts';
 
@@ -242,6 +243,56 @@ describe.each(both)('retries on $name', (backend) => {
   });
 });
 
+const asynchronous = both.filter(({ kind }) => kind === 'async');
+
+describe.each(asynchronous)('an attempt that takes several leases, on $name', (backend) => {
+  test('and fails while another process looks for what is due, has failed: it has not killed its process', async () => {
+    const here = await inboxWorld(backend, { leaseMs: 5000, deathsMax: 1, handlerTimeoutMs: 600_000, retryFirstMs: 100 });
+    const tried: string[] = [];
+    here.inbox.handle('debit', ({ id }) => void tried.push(id));
+    here.inbox.start();
+    await pass(here.time, 1000);
+    const { inbox } = here.another();
+    let fail = (): void => undefined;
+    inbox.handle('debit', () => new Promise((_, reject) => (fail = () => reject(new Error('late')))));
+    const received = inbox.receive(delivery({ redelivered: true }));
+    await pass(here.time, 30_000);
+    expect(tried).toEqual([]);
+    fail();
+    expect(await here.during(received)).toBe('done');
+    await pass(here.time, 30_000);
+    expect([tried, here.rows()]).toEqual([['M1'], ['done 1/1/2 -']]);
+    // SQLite has one writer.
+    expect(here.alarms.map(({ kind }) => kind)).toEqual(['database', 'database-over']);
+  });
+
+  test('whose beginning was written down without the answer coming back is no death', async () => {
+    const here = await inboxWorld(backend);
+    const handle = here.handle as AsyncHandle;
+    let lost = 0;
+    const execute: AsyncHandle['execute'] = async (sql, parameters) => {
+      const answer = await handle.execute(sql, parameters);
+      if (begun && sql === 'commit' && lost++ === 0) throw new Error('the connection was cut');
+      begun = sql.startsWith('update "tallystick_inbox" set "state" = ?, "started"');
+      return answer;
+    };
+    let begun = false;
+    const inbox = createInbox({ ...handle, execute } as Handle, {
+      ...{ clock: here.time, timers: here.time, turn: here.time, random: seededRandom(1) },
+      consumer: 'wallet',
+      deathsMax: 1,
+      onAlarm: (alarm) => here.alarms.push(alarm),
+    });
+    onTestFinished(() => here.during(inbox.stop()));
+    inbox.handle('debit', ({ id }) => here.effect(id));
+    expect(await here.receive({ redelivered: true }, inbox)).toBe('done');
+    expect([lost, here.rows()]).toEqual([1, ['retrying 0/1/1 unavailable']]);
+    here.time.advance(60_000);
+    await here.during(inbox.drain());
+    expect([here.effects(), here.rows()]).toEqual([['M1'], ['done 0/1/2 -']]);
+  });
+});
+
 describe.each(both)('the window of keys on $name', (backend) => {
   test('is 30 days; old keys go by schedule in bounded steps, the oldest first', async () => {
     const here = await inboxWorld(backend, { forgetRows: 2, forgetIntervalMs: 60_000 });
@@ -287,11 +338,41 @@ describe.each(both)('the window of keys on $name', (backend) => {
     await createMonitor(here.handle, { table: 'tallystick_inbox', channel: 'wallet', clock: here.time }).bury('M1', 'of no use');
     here.inbox.start();
     await pass(here.time, 29 * DAY_MS, DAY_MS);
-    await here.receive({});
     expect(here.rows()).toEqual(['buried 1/1/1 failed']);
     await pass(here.time, 2 * DAY_MS, DAY_MS);
     expect(here.rows()).toEqual([]);
   });
+
+  test.each([false, true])(
+    'what a person has buried is kept while it comes again (redelivered: %s), and forgotten after that',
+    async (redelivered) => {
+      const here = await inboxWorld(backend, { attemptsMax: 1, keepBuriedMs: DAY_MS });
+      const tried: string[] = [];
+      here.inbox.handle('debit', ({ id }) => {
+        tried.push(id);
+        throw new Error('no');
+      });
+      const monitor = createMonitor(here.handle, { table: 'tallystick_inbox', channel: 'wallet', clock: here.time });
+      for (const id of ['M1', 'never again', 'undated']) {
+        await here.receive({ id });
+        await monitor.bury(id, 'of no use');
+      }
+      // As older versions buried it: it stays for ever.
+      here.raw.exec("update tallystick_inbox set due_at = 0 where id = 'undated'");
+      here.inbox.start();
+      for (let day = 0; day < 100; day += 20) {
+        await pass(here.time, 20 * DAY_MS, DAY_MS);
+        for (const id of ['M1', 'undated']) await here.receive({ id, redelivered });
+      }
+      const ids = (): unknown[] => rowsOf(here.raw, 'select id from tallystick_inbox').map(({ id }) => id);
+      expect([ids(), tried]).toEqual([
+        ['M1', 'undated'],
+        ['M1', 'never again', 'undated'],
+      ]);
+      await pass(here.time, 31 * DAY_MS, DAY_MS);
+      expect(ids()).toEqual(['undated']);
+    },
+  );
 
   test('what a person has buried is kept for 90 days, and then forgotten with its body', async () => {
     const here = await inboxWorld(backend, { attemptsMax: 1 });
@@ -380,6 +461,28 @@ describe.each(both)('the window of keys on $name', (backend) => {
     here.time.advance(DAY_MS);
     const { changed, warning } = await here.during(here.inbox.retry(id));
     expect([changed, warning]).toEqual([true, expect.stringMatching(/41 days old.*30 days \(keepKeysMs\)/)]);
+  });
+
+  test('a manual retry of a message that is older by what its sender says is warned of, though it came yesterday', async () => {
+    const here = await inboxWorld(backend, { attemptsMax: 1 });
+    here.inbox.handle('debit', () => {
+      throw new Error('no');
+    });
+    await here.receive({ sentAt: here.time.now() - 40 * DAY_MS });
+    await here.receive({ id: 'young', sentAt: here.time.now() + DAY_MS });
+    here.time.advance(DAY_MS);
+    await pass(here.time, 2000);
+    const monitor = createMonitor(here.handle, { table: 'tallystick_inbox', channel: 'wallet', clock: here.time });
+    const told = expect.stringMatching(/41 days old.*30 days \(keepKeysMs\)/) as unknown;
+    for (const execute of [false, true]) {
+      const { items } = await monitor.act('retry', { ids: ['M1', 'young'] }, { execute });
+      expect(items.map(({ note }) => note)).toEqual([told, undefined]);
+    }
+    for (const [id, warning] of [
+      ['M1', told],
+      ['young', undefined],
+    ])
+      expect(await here.during(here.inbox.retry(id as string))).toEqual({ changed: true, warning });
   });
 
   test('a manual retry of a message that is older is warned of', async () => {

@@ -1,7 +1,14 @@
 /** What a person decides about a message while a relay has handed it to the broker and waits for the answer. */
 import { describe, expect, test } from 'vitest';
-import { createMonitor, type Action, type ActReport, type NewMessage, type PublishResult } from '../../src/index.ts';
-import { backends, rowsOf, type Backend } from '../support/backends.ts';
+import {
+  createMonitor,
+  type Action,
+  type ActReport,
+  type AsyncHandle,
+  type NewMessage,
+  type PublishResult,
+} from '../../src/index.ts';
+import { backends, connect, rowsOf, type Backend } from '../support/backends.ts';
 import { world } from '../support/world.ts';
 
 /** One message, pushed in vain once; while it is pushed again the person acts, and then the broker answers. */
@@ -61,5 +68,35 @@ describe.each(backends)('a message in the air, on $name', (backend) => {
   test('that is requeued, confirmed and kept for its status, keeps its new account too', async () => {
     const { monitor, id } = await decided(backend, 'requeue', 'confirmed', { keepMs: 60_000 });
     expect(await monitor.show(id)).toMatchObject({ state: 'confirmed', attempts: 0, tries: 0 });
+  });
+});
+
+const asynchronous = backends.filter(({ kind }) => kind === 'async');
+
+describe.each(asynchronous)('a message whose consumer never confirmed it, on $name', (backend) => {
+  test('and that a person tries again just when the relay gives it up, is sent once more', async () => {
+    const here = await world(backend);
+    const [id] = await here.add({});
+    here.app.raw.exec('update tallystick_outbox set confirm_within = 5000');
+    const monitor = createMonitor(here.app.handle, { clock: here.time });
+    const handle = connect(backend, here.path).handle as AsyncHandle;
+    const reports: ActReport[] = [];
+    const execute: AsyncHandle['execute'] = async (sql, parameters) => {
+      const answer = await handle.execute(sql, parameters);
+      const isSpent = parameters.includes('sent') && answer.rows[0]?.['id'] === id;
+      if (isSpent && reports.length === 0) reports.push(await monitor.act('retry', { ids: [id!] }, { execute: true }));
+      return answer;
+    };
+    const relay = here.relay({ db: { ...handle, execute }, confirmAttemptsMax: 1 });
+    await relay.drain();
+    expect([here.states(), here.broker.stored.length]).toEqual([['sent'], 1]);
+    here.time.advance(5001);
+    await relay.drain();
+    expect(reports[0]!.items[0]).toMatchObject({ from: 'sent', state: 'retrying', result: 'changed' });
+    await relay.drain();
+    expect([here.states(), here.broker.stored.length, here.alarms]).toEqual([['sent'], 2, []]);
+    here.time.advance(5001);
+    await relay.drain();
+    expect([here.states(), here.alarms.map(({ kind }) => kind)]).toEqual([['dead'], ['dead']]);
   });
 });

@@ -487,6 +487,26 @@ describe.each(backends)('the relay on $name', (backend) => {
     expect(new Set(leases(here).map(({ owner }) => owner))).toEqual(new Set([left.owner, right.owner]));
   });
 
+  test('two relays that were given one name share the ranges too, and none takes the other’s lease for its own', async () => {
+    const here = await world(backend);
+    const owner = `${'a'.repeat(60)}.b`;
+    const [left, right] = [here.relay({ owner, rangesMax: 8 }), here.relay({ owner, rangesMax: 8 })];
+    await left.drain();
+    await right.drain();
+    await here.add(...Array.from({ length: 60 }, (_, n) => ({ key: `k${n % 20}`, body: `${n}` })));
+    await left.drain();
+    await right.drain();
+    expect(texts(here).sort((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 60 }, (_, n) => `${n}`));
+    expect(left.counters.confirmed).toBeGreaterThan(0);
+    expect(right.counters.confirmed).toBeGreaterThan(0);
+    expect(kinds(here)).toEqual([]);
+    expect(new Set(leases(here).map(({ owner }) => owner))).toEqual(new Set([left.owner, right.owner]));
+    expect([left.owner, right.owner].map((name) => [name.startsWith('a'.repeat(40)), name.length])).toEqual([
+      [true, 64],
+      [true, 64],
+    ]);
+  });
+
   test('stop() waits for what is in flight, settles it and gives the leases back', async () => {
     const here = await world(backend);
     await here.add({ body: 'in flight' });

@@ -45,6 +45,8 @@ describe('statements', () => {
         ...fence,
         id: 'a',
         before: 1,
+        from: null,
+        counted: null,
         state: 'dead',
         attempts: 1,
         tries: 1,

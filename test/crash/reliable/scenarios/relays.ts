@@ -102,13 +102,13 @@ async function overtaken(stage: Stage): Promise<void> {
     await stage.reaches('the others overtake', ({ made, effects }) => made >= stage.allowed && effects >= stage.transfers * 0.7);
 }
 
-/** Who holds each of the 16 ranges. */
+/** Who holds each of the 16 ranges: what it was called, without the end that is its own. */
 async function holders(stage: Stage): Promise<string[]> {
   return stage.servers.a.with(stage.databaseA, async (client) => {
     const { rows } = await client.query<{ owner: string }>(
       `select owner from tallystick_lease where scope = 'tallystick_outbox' order by first_shard`,
     );
-    return rows.map(({ owner }) => owner);
+    return rows.map(({ owner }) => owner.replace(/-[0-9a-f]{16}$/, ''));
   });
 }
 
