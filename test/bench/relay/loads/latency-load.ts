@@ -19,6 +19,9 @@ export interface Latency {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly count: number;
+  /** Of that, until the transaction was committed; bare there is none. */
+  readonly commitP50Ms?: number;
+  readonly commitP99Ms?: number;
 }
 
 const job = JSON.parse(process.argv[2]!) as LatencyJob;
@@ -28,6 +31,7 @@ const producer = client.producer({});
 const topic = job.bare ? 'bare' : 'relayed';
 const sentAt = new Map<string, number>();
 const took: number[] = [];
+const committed: number[] = [];
 const consumer = client.consumer({
   group: `latency-${topic}`,
   topics: new Map([[topic, '*']]),
@@ -53,10 +57,18 @@ for (let n = 0; n < total;) {
 for (const until = performance.now() + 30_000; took.length < total && performance.now() < until;)
   await new Promise((resolve) => setTimeout(resolve, 10));
 if (took.length < total) throw new Error(`${total - took.length} of ${total} messages did not arrive`);
-const sorted = took.slice(job.perSecond * WARM_UP).sort((a, b) => a - b);
-const at = (share: number): number => Number(sorted[Math.floor(sorted.length * share)]!.toFixed(2));
-process.stdout.write(`${JSON.stringify({ p50Ms: at(0.5), p99Ms: at(0.99), count: sorted.length } satisfies Latency)}\n`);
+const { count, p50Ms, p99Ms } = measured(took);
+const commits = measured(committed);
+const inside = commits.count === 0 ? {} : { commitP50Ms: commits.p50Ms, commitP99Ms: commits.p99Ms };
+process.stdout.write(`${JSON.stringify({ p50Ms, p99Ms, count, ...inside } satisfies Latency)}\n`);
 process.exit(0);
+
+/** After the warm-up. */
+function measured(times: readonly number[]): Latency {
+  const sorted = times.slice(job.perSecond * WARM_UP).sort((a, b) => a - b);
+  const at = (share: number): number => Number((sorted[Math.floor(sorted.length * share)] ?? 0).toFixed(2));
+  return { p50Ms: at(0.5), p99Ms: at(0.99), count: sorted.length };
+}
 
 function bodyOf(n: number): string {
   const mark = String(n).padStart(12, '0');
@@ -79,6 +91,9 @@ async function relayed(): Promise<(n: number) => void> {
   relay.start();
   return (n) => {
     const body = bodyOf(n);
-    void transaction(pool, (tx: pg.PoolClient) => outbox.in(tx).add({ topic, body }));
+    const began = performance.now();
+    void transaction(pool, (tx: pg.PoolClient) => outbox.in(tx).add({ topic, body })).then(() =>
+      committed.push(performance.now() - began),
+    );
   };
 }
