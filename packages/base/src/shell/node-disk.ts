@@ -23,10 +23,13 @@ import type { Disk, DiskDone, DiskError, DiskFile } from '../ports.ts';
 export function nodeDisk(folder: string): Disk {
   const full = (path: string): string => join(folder, path);
   const boot = bootId();
+  const through: Through = { of: undefined };
   return {
     open(path, mode, done) {
       const flags = mode === 'create' ? constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC : constants.O_RDWR;
-      open(full(path), flags, 0o644, (error, fd) => done(row(error), error ? (undefined as never) : new NodeFile(path, fd)));
+      open(full(path), flags, 0o644, (error, fd) =>
+        done(row(error), error ? (undefined as never) : new NodeFile(path, fd, through)),
+      );
     },
     makeFolder: (path, done) => mkdir(full(path), { recursive: true }, (error) => done(row(error))),
     list(path, done) {
@@ -58,17 +61,23 @@ export function nodeDisk(folder: string): Disk {
   };
 }
 
+/** Which file has a second descriptor, for writes through: one at most, however many are open. */
+interface Through {
+  of: NodeFile | undefined;
+}
+
 class NodeFile implements DiskFile {
   readonly path: string;
   readonly #fd: number;
   /** Of the same file, opened again with O_DSYNC; undefined: not open yet, or it cannot be had here. */
   #throughFd: number | undefined;
-  #isThroughAsked = false;
-  #isClosed = false;
+  readonly #through: Through;
+  #throughWrites = 0;
 
-  constructor(path: string, fd: number) {
+  constructor(path: string, fd: number, through: Through) {
     this.path = path;
     this.#fd = fd;
+    this.#through = through;
   }
 
   write(chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
@@ -76,19 +85,33 @@ class NodeFile implements DiskFile {
   }
 
   writeThrough(chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
-    if (this.#throughFd !== undefined) return this.#writeTo(this.#throughFd, chunks, position, done);
-    if (!this.#isThroughAsked) this.#openThrough();
-    this.write(chunks, position, (error) => (error === undefined ? this.sync(done) : done(error)));
+    if (this.#through.of !== this) this.#openThrough();
+    if (this.#throughFd === undefined)
+      return this.write(chunks, position, (error) => (error === undefined ? this.sync(done) : done(error)));
+    this.#throughWrites++;
+    this.#writeTo(this.#throughFd, chunks, position, (error) => {
+      this.#throughWrites--;
+      if (this.#through.of !== this) this.#closeThrough();
+      done(error);
+    });
   }
 
-  /** By its descriptor, not by its name, which may have changed. What needs it meanwhile, or cannot have it, writes and syncs. */
+  /** By its descriptor, not by its name, which may have changed. What is written meanwhile, or where it cannot be had, is written and synced. */
   #openThrough(): void {
-    this.#isThroughAsked = true;
+    const before = this.#through.of;
+    this.#through.of = this;
+    if (before !== undefined) before.#closeThrough();
     open(`/proc/self/fd/${this.#fd}`, constants.O_RDWR | constants.O_DSYNC, (error, fd) => {
       if (error) return;
-      if (this.#isClosed) close(fd, () => {});
-      else this.#throughFd = fd;
+      this.#throughFd = fd;
+      if (this.#through.of !== this) this.#closeThrough();
     });
+  }
+
+  #closeThrough(): void {
+    if (this.#throughFd === undefined || this.#throughWrites > 0) return;
+    close(this.#throughFd, () => {});
+    this.#throughFd = undefined;
   }
 
   #writeTo(fd: number, chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
@@ -132,10 +155,9 @@ class NodeFile implements DiskFile {
   }
 
   close(done: DiskDone): void {
-    this.#isClosed = true;
-    const closeOwn = (): void => close(this.#fd, (error) => done(row(error)));
-    if (this.#throughFd === undefined) closeOwn();
-    else close(this.#throughFd, closeOwn);
+    if (this.#through.of === this) this.#through.of = undefined;
+    this.#closeThrough();
+    close(this.#fd, (error) => done(row(error)));
   }
 }
 
