@@ -29,6 +29,7 @@ import { deadLetterScenarios } from './scenarios/dead-letters.ts';
 import { databaseScenarios } from './scenarios/databases.ts';
 import { drainScenarios } from './scenarios/drain.ts';
 import { failoverScenarios } from './scenarios/failover.ts';
+import { holderScenarios } from './scenarios/holders.ts';
 import { killScenarios } from './scenarios/kills.ts';
 import { relayScenarios } from './scenarios/relays.ts';
 import { windowScenarios } from './scenarios/windows.ts';
@@ -44,6 +45,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...relayScenarios,
   ...brokerScenarios,
   ...consumerScenarios,
+  ...holderScenarios,
   ...deadLetterScenarios,
   ...confirmationScenarios,
   ...backlogScenarios,
@@ -157,9 +159,13 @@ interface Planned {
   readonly defect: DefectName | undefined;
 }
 
-/** With two brokers each defect is shown to one of them, by turns: it is the harness that is tested here. */
+/** With two brokers each defect is shown to one of them, by turns, unless its scenario needs a certain one: it is the harness that is tested here. */
 function defectsFor(kind: BrokerKind, { brokers }: Settings): readonly (typeof DEFECTS)[number][] {
-  return DEFECTS.filter((_, n) => brokers[n % brokers.length] === kind);
+  return DEFECTS.filter(({ scenario }, n) => {
+    const needed = SCENARIOS.find(({ name }) => name === scenario)?.brokers;
+    const able = brokers.filter((broker) => needed?.includes(broker) ?? true);
+    return able[n % able.length] === kind;
+  });
 }
 
 async function runOne(servers: Servers, { scenario, transfers, defect }: Planned, settings: Settings): Promise<Result> {
