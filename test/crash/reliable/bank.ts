@@ -35,6 +35,13 @@ export function accountOf(n: number): string {
   return `account-${n}-é🧾`;
 }
 
+/** One in so many messages fails the first time it is handled, after its effect was written. */
+const FAILS_EVERY = 5;
+
+export function failsAtFirst(number: number): boolean {
+  return number % FAILS_EVERY === 0;
+}
+
 /** There are fewer branches than accounts, so that messages of several keys meet in one. */
 export function branchOf(account: string, branches: number): number {
   return Number(/\d+/.exec(account)?.[0]) % branches;

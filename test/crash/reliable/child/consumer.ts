@@ -14,15 +14,13 @@ import {
 } from '@tallystick/reliable';
 import { systemClock, systemRandom } from '@tallystick/base/node';
 import pg from 'pg';
-import { branchOf, causeOf, credit, creditUnderLock, type TransferMessage } from '../bank.ts';
+import { branchOf, causeOf, credit, creditUnderLock, failsAtFirst, type TransferMessage } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
 import { FENCE, guardsOf, isLockTaken, LOCK_TAKEN, noteAsDone } from './guards.ts';
 import type { ChildOptions, Line, WindowOptions } from './line.ts';
 import { confirming, type Voice } from './replies.ts';
 import { watchQueries } from './watch-queries.ts';
 
-/** One in so many messages fails the first time it is handled. */
-const FAILS_EVERY = 5;
 const QUERY_TIMEOUT_MS = 5000;
 const REPORT_EVERY_MS = 200;
 /** An acknowledgement is with the broker by then: our client tells its offsets every 200 ms. */
@@ -115,7 +113,7 @@ class Consumer {
       await line.reached('after-effect', message.number, delivery.id);
       if (options.poison.includes(message.number)) process.kill(process.pid, 'SIGKILL');
       if (doomed) throw new Error(causeOf(message.number));
-      if (message.number % FAILS_EVERY === 0 && attempts === 0) throw new Error('fails once on purpose');
+      if (failsAtFirst(message.number) && attempts === 0) throw new Error('fails once on purpose');
       await this.confirmEarly(delivery);
       if (options.defect === 'done-before-commit') await noteAsDone(this.beside, delivery.id);
     };
