@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { diesWithUs } from '../process/dies-with-us.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const BIN = join(ROOT, 'packages/cli/bin/tallystick.js');
@@ -24,15 +25,8 @@ export interface RunningBroker {
 export async function startBroker(flush: 'sync' | 'async'): Promise<RunningBroker> {
   const folder = mkdtempSync(join(tmpdir(), 'tallystick-bench-'));
   const port = await freePort();
-  const child = spawn(
-    process.execPath,
-    [BIN, 'broker', '--port', String(port), '--data', join(folder, 'data'), '--flush', flush],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
-  const kill = (): void => void child.kill('SIGKILL');
-  process.once('exit', kill);
+  const command = [BIN, 'broker', '--port', String(port), '--data', join(folder, 'data'), '--flush', flush];
+  const child = diesWithUs(spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'inherit'] }));
   await lineWith(child, /ready/i);
   return {
     address: `127.0.0.1:${port}`,
@@ -42,7 +36,6 @@ export async function startBroker(flush: 'sync' | 'async'): Promise<RunningBroke
       const exited = once(child, 'exit');
       child.kill('SIGTERM');
       await exited;
-      process.off('exit', kill);
       rmSync(folder, { recursive: true, force: true });
     },
   };

@@ -1,16 +1,16 @@
 /**
- * `npm run bench -- produce | transfer [--json] [--seconds N] [--only TEXT,…]`: measures the rows of rows.ts, each against a fresh
- * broker process, and prints one line per row; with --json the last line is one object `{rows: [...]}`.
- *
- * `npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT,…] [--soak MINUTES]`: the same work against us and every peer
- * that is on the machine; with --json the last line is one object that ends with `marks`.
- *
- * `npm run bench -- relay [--json] [--seconds N] [--rounds N] [--rows N] [--backlog N] [--only TEXT,…]`: the outbox relay on PostgreSQL
- * against its peers; with --json the last line is one object that ends with `marks`.
- *
+ * `npm run bench -- produce | transfer`: measures the rows of rows.ts, each against a fresh broker process, and prints one line per row;
+ * with --json the last line is one object `{rows: [...]}`.
+ * `npm run bench -- peers`: the same work against us and every peer that is on the machine.
+ * `npm run bench -- relay`: the outbox relay on PostgreSQL against its peers. With --json the last line of both is one object that ends with
+ * `marks`.
  * `npm run bench -- page [FILE …]`: takes results of `--json` runs into docs/benchmarks.json and writes docs/benchmarks.md from it.
+ *
+ *   --only TEXT,…   works with one of these in their name    --seconds N   of each measurement (6, of peers 2; at least 0.5)
+ *   --rounds N      of peers and relay (3)                   --json
+ *   --soak MINUTES  of peers: and full load for so long      --rows N, --backlog N   of relay (100,000, 10,000,000)
  */
-import { parseArgs } from 'node:util';
+import { askedWithWords, oneOf, refuse, someNumber, wholeNumber } from '../process/command-line.ts';
 import type { Measured } from './measure.ts';
 import { chosen, UnknownWork } from './only.ts';
 import { publish } from './page.ts';
@@ -19,15 +19,24 @@ import { measureIn, startBroker } from './processes.ts';
 import { relayBench } from './relay/relay.ts';
 import { type MeasuredRow, PRODUCE_ROWS, type Row, TRANSFER_ROWS } from './rows.ts';
 
-const USAGE = `usage: npm run bench -- produce|transfer [--json] [--seconds N (at least 0.5)] [--only TEXT,…]
-       npm run bench -- peers [--json] [--seconds N] [--rounds N] [--only TEXT,…] [--soak MINUTES]
-       npm run bench -- relay [--json] [--seconds N] [--rounds N] [--rows N] [--backlog N] [--only TEXT,…]
-       npm run bench -- page [FILE …]
-`;
 const PEERS_SECONDS = '2';
 const SECONDS = '6';
+/** What a short run may still measure. */
+const SECONDS_MIN = 0.5;
+const SOAK_MINUTES_MIN = 0.1;
+const ROWS_MIN = 10;
 
-const OPTIONS = {
+const WORKS = {
+  produce: () => runRows(PRODUCE_ROWS),
+  transfer: () => runRows(TRANSFER_ROWS),
+  peers: runPeers,
+  relay: runRelay,
+  page: async () => publish(files),
+};
+type Work = keyof typeof WORKS;
+
+const command = { file: import.meta.url };
+const { values, positionals } = askedWithWords(command, {
   json: { type: 'boolean' },
   seconds: { type: 'string' },
   rounds: { type: 'string', default: '3' },
@@ -35,29 +44,16 @@ const OPTIONS = {
   soak: { type: 'string' },
   rows: { type: 'string', default: '100000' },
   backlog: { type: 'string', default: '10000000' },
-  help: { type: 'boolean' },
-} as const;
-const { values, positionals } = given();
-const [work, ...files] = positionals;
-const seconds = Number(values.seconds ?? (work === 'peers' ? PEERS_SECONDS : SECONDS));
-const rounds = Number(values.rounds);
-const counts = [values.rows, values.backlog].map(Number);
-const soakMinutes = values.soak === undefined ? undefined : Number(values.soak);
-const areNumbersRight =
-  seconds >= 0.5 &&
-  Number.isInteger(rounds) &&
-  rounds >= 1 &&
-  counts.every((count) => Number.isInteger(count) && count >= 10) &&
-  (soakMinutes === undefined || soakMinutes > 0);
-
-if (values.help) process.stdout.write(USAGE);
-else if (work === 'page') publish(files);
-else if (files.length > 0 || !areNumbersRight) refuse();
-else if (work === 'peers') await runPeers().catch(tell);
-else if (work === 'relay') await runRelay().catch(tell);
-else if (work === 'produce') await runRows(PRODUCE_ROWS).catch(tell);
-else if (work === 'transfer') await runRows(TRANSFER_ROWS).catch(tell);
-else refuse();
+});
+const [word = '', ...files] = positionals;
+const work = oneOf(command, 'the work', word, Object.keys(WORKS) as Work[]);
+if (work !== 'page' && files.length > 0) refuse(command, `${work} takes nothing more, not "${files.join(' ')}"`);
+const seconds = someNumber(command, '--seconds', values.seconds ?? (work === 'peers' ? PEERS_SECONDS : SECONDS), SECONDS_MIN);
+const rounds = wholeNumber(command, '--rounds', values.rounds, 1);
+const rowsAsked = wholeNumber(command, '--rows', values.rows, ROWS_MIN);
+const backlog = wholeNumber(command, '--backlog', values.backlog, ROWS_MIN);
+const soakMinutes = values.soak === undefined ? undefined : someNumber(command, '--soak', values.soak, SOAK_MINUTES_MIN);
+await WORKS[work]().catch(tell);
 
 async function runPeers(): Promise<void> {
   const progress = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -67,8 +63,7 @@ async function runPeers(): Promise<void> {
 
 async function runRelay(): Promise<void> {
   const progress = (line: string): void => void process.stderr.write(`${line}\n`);
-  const { rows, backlog, only } = values;
-  const result = await relayBench({ seconds, rounds, rows: Number(rows), backlog: Number(backlog), only, progress });
+  const result = await relayBench({ seconds, rounds, rows: rowsAsked, backlog, only: values.only, progress });
   process.stdout.write(`${values.json ? JSON.stringify(result) : marksText(result.marks)}\n`);
 }
 
@@ -98,24 +93,8 @@ function label(row: Row): string {
   return `${row.work} ${row.flush.padEnd(5)} ${row.mode.padEnd(7)} ${row.header.padEnd(6)} ${row.bytes} B, ${row.inFlight} in flight`;
 }
 
-/** What was asked for; ends the process when that cannot be understood. */
-function given() {
-  try {
-    return parseArgs({ allowPositionals: true, options: OPTIONS });
-  } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n${USAGE}`);
-    process.exit(2);
-  }
-}
-
 /** A work that does not exist is the caller's mistake; everything else is ours, with its stack. */
 function tell(error: unknown): void {
   if (!(error instanceof UnknownWork)) throw error;
-  process.stderr.write(`${error.message}\n`);
-  process.exitCode = 2;
-}
-
-function refuse(): void {
-  process.stderr.write(USAGE);
-  process.exitCode = 2;
+  refuse(command, error.message);
 }

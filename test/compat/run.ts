@@ -27,11 +27,14 @@ interface Check {
   detail: string;
 }
 
-const values = asked(import.meta.url, {
-  address: { type: 'string' },
-  format: { type: 'string' },
-  'name-servers': { type: 'boolean' },
-});
+const values = asked(
+  { file: import.meta.url },
+  {
+    address: { type: 'string' },
+    format: { type: 'string' },
+    'name-servers': { type: 'boolean' },
+  },
+);
 
 const checks: Check[] = [];
 let incomplete = false;

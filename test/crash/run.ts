@@ -4,7 +4,7 @@
  * is read through the wire and judged against the history by the same rules as in simulation.
  *
  *   --cycles N   kills (200)      --flush async   the other flush mode     --seed K   chance of moments and sizes
- *   --defect D   ack-before-write | drop-a-write: must fail                --json     end with one JSON object
+ *   --defect D   with that defect built in: must fail                      --json          end with one JSON object
  *   --keep       leave the store and the history behind (a failing run always does)
  *
  * A class of interrupted work that was never hit fails the run, because it would prove nothing.
@@ -22,8 +22,9 @@ import { build } from 'esbuild';
 import { systemTimers, tcpDialer } from '@tallystick/base/node';
 import type { QueueRead } from '../checkers/ledger.ts';
 import { Probe, readQueue } from '../checkers/probe.ts';
-import { asked, oneOf, wholeNumber } from '../process/command-line.ts';
+import { asked, type Command, oneOf, wholeNumber } from '../process/command-line.ts';
 import { Prng } from '../sim/prng.ts';
+import { DEFECTS } from './defects.ts';
 import { History, readHistory } from './history.ts';
 import { GROUP, Load, QUEUES, TOPIC } from './load.ts';
 
@@ -39,7 +40,8 @@ const NOTED = ['append', 'sync', 'roll', 'snapshot', 'checkpoint', 'other'];
 const READY_LIMIT_MS = 20_000;
 const REST_LIMIT_MS = 60_000;
 
-const values = asked(import.meta.url, {
+const command: Command = { file: import.meta.url, tables: { '--defect': DEFECTS } };
+const values = asked(command, {
   cycles: { type: 'string', default: '200' },
   seed: { type: 'string', default: '1' },
   flush: { type: 'string', default: 'sync' },
@@ -48,10 +50,13 @@ const values = asked(import.meta.url, {
   keep: { type: 'boolean', default: false },
 });
 
-const cycles = wholeNumber(import.meta.url, '--cycles', values.cycles, 1);
-const random = new Prng(wholeNumber(import.meta.url, '--seed', values.seed));
-oneOf(import.meta.url, '--flush', values.flush, ['sync', 'async']);
-if (values.defect !== undefined) oneOf(import.meta.url, '--defect', values.defect, ['ack-before-write', 'drop-a-write']);
+const cycles = wholeNumber(command, '--cycles', values.cycles, 1);
+const random = new Prng(wholeNumber(command, '--seed', values.seed));
+oneOf(command, '--flush', values.flush, ['sync', 'async']);
+if (values.defect !== undefined) {
+  const names = DEFECTS.map(({ name }) => name);
+  oneOf(command, '--defect', values.defect, names);
+}
 const here = dirname(fileURLToPath(import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'tallystick-crash-'));
 const statusPath = join(folder, 'in-flight');

@@ -1,8 +1,8 @@
 /**
- * `npm run overload [-- --seconds N --case NAME --json]`: real processes under more load than they can take; all cases by default.
- * Ends with 1 when a sentence did not hold, or when a run that had to fail did not.
+ * `npm run overload`: real processes under more load than they can take; all cases by default. Ends with 1 when a sentence did not hold, or
+ * when a run that had to fail did not.
  *
- *   --seconds N    length of each flood (60), or of each row of the guide (20)     --json          end with one JSON object
+ *   --seconds N    length of each flood (60; at least 2), or of each row of the guide (20)     --json   end with one JSON object
  *   --broker JSON  options for the brokers, to try them out                       --case NAME     one case, or one cause
  *   --times-shown  what fails by the clock alone is shown and does not fail the run, unless it holds with much to spare: for machines that
  *                  have other work too
@@ -10,8 +10,8 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import type { GivenBrokerOptions } from '@tallystick/broker';
+import { asked, type Command, oneOf, refuse, someNumber } from '../process/command-line.ts';
 import { controls } from './controls.ts';
 import { failed, toldLines, type CaseResult, type Check } from './checks.ts';
 import { causes, CAUSE_NAMES } from './causes.ts';
@@ -27,29 +27,47 @@ const OPTIONS = {
   write: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
   'times-shown': { type: 'boolean', default: false },
-  help: { type: 'boolean', default: false },
 } as const;
+/** Floods no longer than this are for machines that have other work too. */
+const SHORT_S = 10;
 const BEGIN = '<!-- npm run overload -- --guide -->';
 const END = '<!-- end -->';
 
-const CASES: Record<string, (failed?: readonly string[]) => Promise<readonly CaseResult[]>> = {
-  'disk-bound': async () => [await diskBound(seconds, given)],
-  'cpu-bound': async () => [await cpuBound(seconds <= 10 ? Math.min(seconds, 6) : seconds, given)],
-  metastable: async () => [await metastable(Math.min(20, Math.max(5, seconds / 2)), given)],
-  causes: (names) => causes(names),
-  controls: async () => [await controls(Math.min(seconds, 4))],
-};
-for (const name of CAUSE_NAMES) CASES[name] = () => causes([name]);
-
-const USAGE = `usage: npm run overload [-- --seconds N (at least 2)] [--case ${Object.keys(CASES).join(' | ')}] [--broker JSON] [--times-shown] [--json]
-       npm run overload -- --guide [--write] [--seconds N]
-`;
-const { values, given } = asked();
-const seconds = Number(values.seconds ?? (values.guide ? '20' : '60'));
-if (values.help) {
-  process.stdout.write(USAGE);
-  process.exit(0);
+interface Case {
+  readonly name: string;
+  readonly sentence: string;
+  /** `names`: of its results that are wanted; all by default. */
+  readonly run: (names?: readonly string[]) => Promise<readonly CaseResult[]>;
 }
+
+const ALL: readonly Case[] = [
+  {
+    name: 'disk-bound',
+    sentence: 'a disk that is offered ten times what it takes',
+    run: async () => [await diskBound(seconds, given)],
+  },
+  {
+    name: 'cpu-bound',
+    sentence: 'a processor that is offered twice its best',
+    run: async () => [await cpuBound(seconds <= SHORT_S ? Math.min(seconds, 6) : seconds, given)],
+  },
+  {
+    name: 'metastable',
+    sentence: 'a little too much, then a little less than can be served',
+    run: async () => [await metastable(Math.min(20, Math.max(5, seconds / 2)), given)],
+  },
+  { name: 'causes', sentence: 'each cause of busy by itself', run: (names) => causes(names) },
+  { name: 'controls', sentence: 'builds that must fail', run: async () => [await controls(Math.min(seconds, 4))] },
+];
+const CAUSES = CAUSE_NAMES.map((name): Case => ({ name, sentence: 'that cause alone', run: () => causes([name]) }));
+const CASES = [...ALL, ...CAUSES];
+
+const command: Command = { file: import.meta.url, tables: { '--case': CASES } };
+const values = asked(command, OPTIONS);
+const given = brokerOptions(values.broker);
+const seconds = someNumber(command, '--seconds', values.seconds ?? (values.guide ? '20' : '60'), 2);
+const names = CASES.map(({ name }) => name);
+const wanted = values.case === undefined ? undefined : oneOf(command, '--case', values.case, names);
 
 if (values.guide) {
   const lines: string[] = [];
@@ -61,24 +79,17 @@ if (values.guide) {
   process.exit(0);
 }
 
-const chosen = Object.entries(CASES).filter(([name]) =>
-  values.case === undefined ? !CAUSE_NAMES.includes(name) : name === values.case,
-);
-if (chosen.length === 0 || !(seconds >= 2)) {
-  process.stderr.write(USAGE);
-  process.exit(2);
-}
-
+const chosen = wanted === undefined ? ALL : CASES.filter(({ name }) => name === wanted);
 const results: CaseResult[] = [];
-for (const [name, work] of chosen) {
+for (const { name, run } of chosen) {
   const startMs = performance.now();
-  const found = [...(await work())];
+  const found = [...(await run())];
   for (const result of found) tell(result);
   // Other work on the machine can cost time, but no message: what failed by the clock alone is run once more, and that counts.
   const late = found.filter((result) => failed(result).some(counts) && failed(result).every(({ isTimed }) => isTimed));
   if (late.length > 0 && name !== 'controls') {
     say(`once more, because only times failed: ${late.map((result) => result.name).join(', ')}`);
-    for (const result of await work(late.map((each) => each.name))) {
+    for (const result of await run(late.map((each) => each.name))) {
       tell(result);
       found[found.findIndex((each) => each.name === result.name)] = result;
     }
@@ -92,14 +103,11 @@ else say(bad.length === 0 ? `${results.length} cases hold` : `${bad.length} of $
 if (bad.length > 0) say(`repeat: npm run overload -- --seconds ${seconds} --case ${bad[0]!.name}`);
 process.exitCode = bad.length > 0 ? 1 : 0;
 
-/** What was asked for; ends the process when that cannot be understood. */
-function asked() {
+function brokerOptions(text: string): GivenBrokerOptions {
   try {
-    const { values: found } = parseArgs({ options: OPTIONS });
-    return { values: found, given: JSON.parse(found.broker) as GivenBrokerOptions };
-  } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n${USAGE}`);
-    process.exit(2);
+    return JSON.parse(text) as GivenBrokerOptions;
+  } catch {
+    return refuse(command, `--broker takes JSON, not "${text}"`);
   }
 }
 

@@ -53,12 +53,13 @@ const controlCyclesMax = 6;
 const preload = fileURLToPath(new URL('./preload.js', import.meta.url));
 const bin = fileURLToPath(new URL('../../packages/cli/bin/tallystick.js', import.meta.url));
 
-const values = asked(import.meta.url, {
+const command = { file: import.meta.url };
+const values = asked(command, {
   cycles: { type: 'string', default: '10' },
   seed: { type: 'string', default: '1' },
   required: { type: 'boolean', default: false },
 });
-const cyclesWanted = wholeNumber(import.meta.url, '--cycles', values.cycles, 1);
+const cyclesWanted = wholeNumber(command, '--cycles', values.cycles, 1);
 
 const impossible = whyImpossible();
 if (impossible === undefined) await main();
@@ -69,7 +70,7 @@ else {
 
 async function main(): Promise<void> {
   const began = Date.now();
-  const random = seededRandom(wholeNumber(import.meta.url, '--seed', values.seed));
+  const random = seededRandom(wholeNumber(command, '--seed', values.seed));
   const real = await cycles(sync, cyclesWanted, random);
   const fast = await cycles(async, asyncCycles, random);
   const early = await cycles(control, controlCyclesMax, random);

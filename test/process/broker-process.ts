@@ -1,11 +1,13 @@
 /**
  * A broker as its users run it: `tallystick broker` in a process of its own, on a folder and a free port. Starting waits for the
- * ready line; a process that ends first fails the start with what it printed. Whoever starts one stops or kills it.
+ * ready line; a process that ends first fails the start with what it printed. Whoever starts one stops or kills it; it
+ * dies with its starter at the latest.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { diesWithUs } from './dies-with-us.ts';
 
 const bin = fileURLToPath(new URL('../../packages/cli/bin/tallystick.js', import.meta.url));
 
@@ -31,10 +33,8 @@ export class BrokerProcess {
     const port = given.port ?? (await freePort());
     const [file, ...before] = given.command ?? [process.execPath, bin];
     const args = [...before, 'broker', '--port', String(port), '--data', given.data, ...(given.flags ?? [])];
-    const child = spawn(file ?? process.execPath, args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...given.environment },
-    });
+    const env = { ...process.env, ...given.environment };
+    const child = diesWithUs(spawn(file ?? process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env }));
     const output: string[] = [];
     const ready = new Promise<void>((resolve, reject) => {
       const read = (chunk: Buffer): void => {

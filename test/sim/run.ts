@@ -10,7 +10,7 @@
  * Exit status 1: a rule was broken, a seed did not repeat, a defect went unseen, or a full run (1,000 schedules or more) never met
  * some situation that it is meant to meet.
  */
-import { asked, oneOf, wholeNumber } from '../process/command-line.ts';
+import { asked, type Command, oneOf, wholeNumber } from '../process/command-line.ts';
 import { Coverage, SOMETIMES } from './coverage.ts';
 import type { Defect } from './defect.ts';
 import { DEFECTS, huntDefect } from './defects.ts';
@@ -20,7 +20,7 @@ import { runSchedule, type Outcome } from './schedule.ts';
 const FULL_RUN = 1000;
 const FAILURES_SHOWN = 5;
 
-const here = import.meta.url;
+const here: Command = { file: import.meta.url, tables: { '--defect': DEFECTS } };
 const values = asked(here, {
   seeds: { type: 'string' },
   seed: { type: 'string' },

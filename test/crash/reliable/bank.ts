@@ -1,7 +1,8 @@
 /**
  * Two banks in two databases. A debits in the transaction that adds the message; B credits in the transaction of its inbox. Each keeps a
  * ledger (its journal) that lets an outsider recompute every balance and the order per account. No unique key in B's journal: what comes twice
- * must be seen, not prevented. A's audit notes who settled a message and who held the lease then.
+ * must be seen, not prevented. A's audit notes who settled a message and who held the lease then. B's branches have a total each, which is
+ * read and written back by whoever holds the branch's lock: without the lock, or without its fence, an entry is missing from it.
  */
 import type { PgRunner } from './child/pg-runner.ts';
 
@@ -32,6 +33,18 @@ export function transferOf(number: number, keys: number, seed: number): Transfer
 
 export function accountOf(n: number): string {
   return `account-${n}-é🧾`;
+}
+
+/** One in so many messages fails the first time it is handled, after its effect was written. */
+const FAILS_EVERY = 5;
+
+export function failsAtFirst(number: number): boolean {
+  return number % FAILS_EVERY === 0;
+}
+
+/** There are fewer branches than accounts, so that messages of several keys meet in one. */
+export function branchOf(account: string, branches: number): number {
+  return Number(/\d+/.exec(account)?.[0]) % branches;
 }
 
 export function noteOf(number: number): string {
@@ -79,11 +92,13 @@ export const BANK_A = `${ACCOUNTS}
 export const BANK_B = `${ACCOUNTS}
   create table journal (
     place bigint generated always as identity primary key, serial text not null, number integer not null, account text not null,
-    amount bigint not null, key_sequence bigint not null, applied bigint not null, note text not null
+    amount bigint not null, key_sequence bigint not null, applied bigint not null, note text not null, branch integer
   );
+  create table branch (id integer primary key, total bigint not null);
   create index journal_serial on journal (serial);
   create table arrival (serial text not null, number integer not null);
   create table attempt (serial text not null, number integer not null);
+  create table noted_as_done (serial text primary key);
 `;
 
 export function openingRows(keys: number): string {
@@ -111,14 +126,38 @@ export async function debit(tx: PgRunner, transfer: Transfer, serial: string): P
   return { number, account, amount: String(amount), keySequence, note };
 }
 
-export async function credit(tx: PgRunner, message: TransferMessage, serial: string): Promise<void> {
+/** `branch`: whose total it becomes part of. */
+export async function credit(tx: PgRunner, message: TransferMessage, serial: string, branch?: number): Promise<void> {
   const { number, account, amount, keySequence, note } = message;
   const { rows } = await tx.query(
     'update account set balance = balance + $1, changes = changes + 1 where id = $2 returning changes',
     [amount, account],
   );
   await tx.query(
-    'insert into journal (serial, number, account, amount, key_sequence, applied, note) values ($1, $2, $3, $4, $5, $6, $7)',
-    [serial, number, account, amount, keySequence, Number(rows[0]?.['changes']), note],
+    'insert into journal (serial, number, account, amount, key_sequence, applied, note, branch) values ($1, $2, $3, $4, $5, $6, $7, $8)',
+    [serial, number, account, amount, keySequence, Number(rows[0]?.['changes']), note, branch ?? null],
   );
+}
+
+/** The same, and its part of the branch's total, as a program does it that has the branch to itself. */
+export async function creditUnderLock(
+  tx: PgRunner,
+  message: TransferMessage,
+  serial: string,
+  branch: number,
+  decided: () => Promise<void> | undefined,
+): Promise<void> {
+  const { rows } = await tx.query('select total from branch where id = $1', [branch]);
+  const total = String(BigInt((rows[0]?.['total'] as string | undefined) ?? 0) + BigInt(message.amount));
+  await decided();
+  await credit(tx, message, serial, branch);
+  await tx.query('insert into branch (id, total) values ($1, $2) on conflict (id) do update set total = excluded.total', [
+    branch,
+    total,
+  ]);
+}
+
+export async function isCredited(tx: PgRunner, serial: string): Promise<boolean> {
+  const { rowCount } = await tx.query('select 1 from journal where serial = $1 limit 1', [serial]);
+  return rowCount === 1;
 }

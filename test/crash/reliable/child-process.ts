@@ -1,16 +1,14 @@
 /** A child as the harness holds it: armed, awaited at a step, stopped, continued, killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Arm, ChildOptions, FromChild, ToChild } from './child/line.ts';
 import type { Role, StepName } from './steps.ts';
+import { diesWithUs } from '../../process/dies-with-us.ts';
 import { within } from './until.ts';
 
 const READY_WITHIN_MS = 30_000;
 const STOP_WITHIN_MS = 8000;
-// Each child is killed when the harness ends.
-process.setMaxListeners(0);
 const OUTPUT_KEPT = 4000;
 
 export interface Reached {
@@ -33,23 +31,21 @@ export class Child {
   expectedToEnd = false;
   output = '';
   readonly #process: ChildProcess;
+  readonly #ended: Promise<unknown>;
   readonly #reached = new Map<StepName, Reached>();
   #waiting: { readonly step: StepName; readonly tell: (reached: Reached) => void }[] = [];
 
   private constructor(child: ChildProcess, name: string, role: Role) {
     this.#process = child;
+    this.#ended = new Promise((resolve) => child.once('exit', resolve));
     this.name = name;
     this.role = role;
   }
 
   static async start(program: string, options: ChildOptions, told: Told): Promise<Child> {
-    const node = spawn(process.execPath, ['--enable-source-maps', program, JSON.stringify(options)], {
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    });
+    const command = ['--enable-source-maps', program, JSON.stringify(options)];
+    const node = diesWithUs(spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }));
     const child = new Child(node, options.name, options.role);
-    const kill = (): void => void node.kill('SIGKILL');
-    process.once('exit', kill);
-    node.once('exit', () => process.off('exit', kill));
     for (const stream of [node.stdout!, node.stderr!])
       stream.on('data', (chunk: Buffer) => (child.output = (child.output + chunk.toString()).slice(-OUTPUT_KEPT)));
     const ready = new Promise<void>((resolve, reject) => {
@@ -130,7 +126,7 @@ export class Child {
 
   /** Whether it has ended, by itself, at the latest in so many ms. */
   async endsWithin(ms: number): Promise<boolean> {
-    if (this.alive) await Promise.race([once(this.#process, 'exit'), sleep(ms)]);
+    if (this.alive) await Promise.race([this.#ended, sleep(ms)]);
     return !this.alive;
   }
 
@@ -150,9 +146,8 @@ export class Child {
   async #end(act: () => void): Promise<void> {
     this.expectedToEnd = true;
     if (!this.alive) return;
-    const ended = once(this.#process, 'exit');
     act();
-    await ended;
+    await this.#ended;
   }
 
   #tell(message: ToChild): void {

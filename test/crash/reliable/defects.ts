@@ -120,6 +120,30 @@ export const DEFECTS = [
     invariant: 'one-serial',
     sentence: 'a relay that sends a message again gives it a new serial',
   },
+  {
+    name: 'lock-not-fenced',
+    scenario: 'holder-stopped',
+    invariant: 'branches-explained',
+    sentence: 'the consumer commits without asking whether the lock is still its own',
+  },
+  {
+    name: 'lock-too-fine',
+    scenario: 'holder-stopped',
+    invariant: 'branches-explained',
+    sentence: 'the consumer locks the message, and not the branch whose total it reads and writes back',
+  },
+  {
+    name: 'done-before-commit',
+    scenario: 'kill-consumer',
+    invariant: 'nothing-lost',
+    sentence: 'the business says that a message is done as soon as its effect is written, before it is committed',
+  },
+  {
+    name: 'effect-not-looked-for',
+    scenario: 'effect-known',
+    invariant: 'one-effect',
+    sentence: 'the business says of no message that it is done, and its key is forgotten',
+  },
 ] as const satisfies readonly DefectRow[];
 
 export type DefectName = (typeof DEFECTS)[number]['name'];

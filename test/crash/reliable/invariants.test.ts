@@ -15,8 +15,13 @@ function sound(): { -readonly [K in keyof Reading]: Reading[K] } {
   return {
     accountsA: [{ id: 'a', balance: OPENING - 20n }],
     accountsB: [{ id: 'a', balance: OPENING + 20n }],
+    branches: [{ id: 0, total: 10n }],
     ledgerA: debits,
-    ledgerB: debits.map((row): CreditRow => ({ ...row, applied: row.keySequence })),
+    ledgerB: debits.map((row): CreditRow => ({
+      ...row,
+      applied: row.keySequence,
+      branch: row.number === 1 ? 0 : null,
+    })),
     outbox: new Map(),
     outboxBodies: 0,
     deadInInbox: [],
@@ -40,6 +45,7 @@ test('a sound reading violates nothing', () => {
 test.each<[InvariantName, (reading: ReturnType<typeof sound>) => void]>([
   ['sum-exact', (of) => (of.accountsB = [{ id: 'a', balance: OPENING + 21n }])],
   ['balances-explained', (of) => (of.accountsA = [{ id: 'a', balance: OPENING - 19n }])],
+  ['branches-explained', (of) => (of.branches = [{ id: 0, total: 0n }])],
   ['made-once', (of) => (of.ledgerA = [of.ledgerA[0]!])],
   ['made-once', (of) => (of.ledgerA = [...of.ledgerA, { ...of.ledgerA[0]!, serial: 'S3' }])],
   ['nothing-lost', (of) => (of.ledgerB = [of.ledgerB[0]!])],

@@ -7,6 +7,8 @@ import { noteOf, OPENING } from './bank.ts';
 export const INVARIANTS = {
   'sum-exact': 'the balances of both banks add up to the money there was at the beginning (money)',
   'balances-explained': 'every balance is its opening and the amounts of its ledger (money)',
+  'branches-explained':
+    'the total of a branch, read and written back under its lock, is that of its entries (money, fencing of locks)',
   'made-once':
     'every planned transfer was made once: a lost answer to COMMIT neither loses nor repeats it (money, honest outcome)',
   'nothing-lost': 'what bank A committed has its effect in bank B (outbox)',
@@ -56,11 +58,19 @@ export interface LedgerRow {
 export interface CreditRow extends LedgerRow {
   /** How many changes its account has seen, this one included. */
   readonly applied: number;
+  /** Whose total it is part of, if any's. */
+  readonly branch: number | null;
+}
+
+export interface BranchRow {
+  readonly id: number;
+  readonly total: bigint;
 }
 
 export interface Reading {
   readonly accountsA: readonly AccountRow[];
   readonly accountsB: readonly AccountRow[];
+  readonly branches: readonly BranchRow[];
   readonly ledgerA: readonly LedgerRow[];
   readonly ledgerB: readonly CreditRow[];
   /** State → rows. */
@@ -101,6 +111,10 @@ export function judge(reading: Reading, expected: Expected): Violation[] {
     );
   for (const seen of [...unexplained(reading.accountsA, ledgerA, -1n), ...unexplained(reading.accountsB, ledgerB, 1n)])
     violated('balances-explained', seen);
+  for (const { id, total } of reading.branches) {
+    const entries = sum(ledgerB.filter(({ branch }) => branch === id).map(({ amount }) => amount));
+    if (total !== entries) violated('branches-explained', `branch ${id}: entries ${entries}, total ${total}`);
+  }
 
   const timesMade = countBy(ledgerA.map(({ number }) => number));
   const wrong = Array.from({ length: expected.transfers }, (_, n) => n + 1).filter((number) => timesMade.get(number) !== 1);

@@ -73,6 +73,11 @@ export async function readAll({ serverA, serverB, a, b }: Databases): Promise<Re
     ledgerB: (await rows(client, 'select * from journal order by place')).map((row): CreditRow => ({
       ...ledgerRow(row),
       applied: Number(row['applied']),
+      branch: row['branch'] as number | null,
+    })),
+    branches: (await rows(client, 'select id, total from branch order by id')).map((row) => ({
+      id: Number(row['id']),
+      total: BigInt(row['total'] as string),
     })),
     deadInInbox: await ids(client, `select id from tallystick_inbox where state = 'dead'`),
     heldAsOld: await ids(client, `select id from tallystick_inbox where state = 'dead' and last_outcome = 'old'`),

@@ -29,6 +29,7 @@ import { deadLetterScenarios } from './scenarios/dead-letters.ts';
 import { databaseScenarios } from './scenarios/databases.ts';
 import { drainScenarios } from './scenarios/drain.ts';
 import { failoverScenarios } from './scenarios/failover.ts';
+import { holderScenarios } from './scenarios/holders.ts';
 import { killScenarios } from './scenarios/kills.ts';
 import { relayScenarios } from './scenarios/relays.ts';
 import { windowScenarios } from './scenarios/windows.ts';
@@ -44,6 +45,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...relayScenarios,
   ...brokerScenarios,
   ...consumerScenarios,
+  ...holderScenarios,
   ...deadLetterScenarios,
   ...confirmationScenarios,
   ...backlogScenarios,
@@ -157,9 +159,13 @@ interface Planned {
   readonly defect: DefectName | undefined;
 }
 
-/** With two brokers each defect is shown to one of them, by turns: it is the harness that is tested here. */
+/** With two brokers each defect is shown to one of them, by turns, unless its scenario needs a certain one: it is the harness that is tested here. */
 function defectsFor(kind: BrokerKind, { brokers }: Settings): readonly (typeof DEFECTS)[number][] {
-  return DEFECTS.filter((_, n) => brokers[n % brokers.length] === kind);
+  return DEFECTS.filter(({ scenario }, n) => {
+    const needed = SCENARIOS.find(({ name }) => name === scenario)?.brokers;
+    const able = brokers.filter((broker) => needed?.includes(broker) ?? true);
+    return able[n % able.length] === kind;
+  });
 }
 
 async function runOne(servers: Servers, { scenario, transfers, defect }: Planned, settings: Settings): Promise<Result> {
@@ -271,7 +277,7 @@ function writeLedger(content: object): void {
 }
 
 function settingsOf(args: readonly string[]): Settings | undefined {
-  const file = import.meta.url;
+  const command = { file: import.meta.url };
   const options = {
     transfers: { type: 'string' },
     broker: { type: 'string', default: 'both' },
@@ -287,8 +293,8 @@ function settingsOf(args: readonly string[]): Settings | undefined {
     'side-by-side': { type: 'string', default: '2' },
     list: { type: 'boolean', default: false },
   } as const;
-  const values = asked(file, options, args);
-  const number = (option: string, text: string, min = 1): number => wholeNumber(file, option, text, min);
+  const values = asked(command, options, args);
+  const number = (option: string, text: string, min = 1): number => wholeNumber(command, option, text, min);
   if (values.list) {
     for (const { name, sentence } of SCENARIOS) console.log(`${name.padEnd(20)} ${sentence}`);
     for (const { name, sentence, scenario, invariant } of DEFECTS)
@@ -297,12 +303,12 @@ function settingsOf(args: readonly string[]): Settings | undefined {
   }
   const only = values.only.split(',').filter((name) => name !== '');
   const unknown = only.filter((name) => !SCENARIOS.some((scenario) => scenario.name === name));
-  if (unknown.length > 0) refuse(file, `no scenario ${unknown.join(', ')}; --list names them`);
+  if (unknown.length > 0) refuse(command, `no scenario ${unknown.join(', ')}; --list names them`);
   return {
     transfers: number('--transfers', values.transfers ?? (values.full ? '20000' : '2000')),
-    brokers: values.broker === 'both' ? ['ours', 'rabbitmq'] : [oneOf(file, '--broker', values.broker, ['ours', 'rabbitmq'])],
+    brokers: values.broker === 'both' ? ['ours', 'rabbitmq'] : [oneOf(command, '--broker', values.broker, ['ours', 'rabbitmq'])],
     only,
-    controls: oneOf(file, '--controls', values.controls, ['with', 'without', 'only']),
+    controls: oneOf(command, '--controls', values.controls, ['with', 'without', 'only']),
     outageMs: number('--outage', values.outage ?? (values.full ? '600' : '30')) * 1000,
     backlog: number('--backlog', values.backlog ?? (values.full ? '1000000' : '100000')),
     full: values.full,

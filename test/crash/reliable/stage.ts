@@ -55,6 +55,8 @@ export interface Spawn {
 
 export const KEYS = 23;
 export const LEASE_MS = 900;
+/** Few enough that accounts meet, enough that locks of the killed are not in everybody's way. */
+export const BRANCHES = 11;
 const WORKERS = 6;
 /** How long a child may take to come to a step; with a defect in it, it may never. */
 const STEP_WITHIN_MS = { sound: 30_000, defect: 4000 };
@@ -85,6 +87,8 @@ export class Stage {
   doomed: DoomedOptions | undefined;
   /** Later messages of a key pass its dead one. */
   passDead = false;
+  /** Consumers have all three guards, with a lock for each of so many branches; 0: only the unique key. */
+  branches = 0;
   allowed = 0;
   readonly #children = new Set<Child>();
   readonly #databases: Databases;
@@ -156,6 +160,7 @@ export class Stage {
       window: spawn.window ?? this.window,
       bulk,
       gentle: spawn.gentle ?? false,
+      branches: this.branches,
       rangesMax: spawn.rangesMax,
     };
     const child = await Child.start(servers.program, childOptions, {

@@ -11,6 +11,8 @@ export interface StepRow {
   readonly sentence: string;
   /** Comes about only where messages are settled by their consumer's confirmation. */
   readonly confirmation?: true;
+  /** Comes about only where the consumer's handler has all three guards. */
+  readonly guarded?: true;
 }
 
 export const STEPS = [
@@ -26,29 +28,52 @@ export const STEPS = [
   { name: 'before-settle', role: 'relay', number: 4, sentence: 'the settling statement is the next thing that leaves' },
   { name: 'after-settle', role: 'relay', number: 5, sentence: 'the rows are settled' },
   { name: 'after-delivery', role: 'consumer', number: 1, sentence: 'a message has come, nothing has begun' },
-  { name: 'after-effect', role: 'consumer', number: 2, sentence: 'the credit is written in the open transaction' },
-  { name: 'before-effect-commit', role: 'consumer', number: 3, sentence: 'COMMIT of the effect is the next thing that leaves' },
-  { name: 'before-ack', role: 'consumer', number: 4, sentence: 'the effect is committed, the message is not acknowledged' },
-  { name: 'in-retry', role: 'consumer', number: 5, sentence: 'the message failed once and is handled again' },
+  {
+    name: 'lock-taken',
+    role: 'consumer',
+    number: 2,
+    sentence: 'the business lock is taken, no transaction has begun',
+    guarded: true,
+  },
+  { name: 'key-written', role: 'consumer', number: 3, sentence: 'the key is written in the open transaction', guarded: true },
+  { name: 'looked', role: 'consumer', number: 4, sentence: 'the business has looked and found no effect', guarded: true },
+  {
+    name: 'decided',
+    role: 'consumer',
+    number: 5,
+    sentence: 'what the lock protects is read, nothing of the effect is written',
+    guarded: true,
+  },
+  { name: 'after-effect', role: 'consumer', number: 6, sentence: 'the credit is written in the open transaction' },
+  {
+    name: 'before-fence',
+    role: 'consumer',
+    number: 7,
+    sentence: 'the statement that fences the lock is the next thing that leaves',
+    guarded: true,
+  },
+  { name: 'before-effect-commit', role: 'consumer', number: 8, sentence: 'COMMIT of the effect is the next thing that leaves' },
+  { name: 'before-ack', role: 'consumer', number: 9, sentence: 'the effect is committed, the message is not acknowledged' },
+  { name: 'in-retry', role: 'consumer', number: 10, sentence: 'the message failed once and is handled again' },
   // By message to a topic of the sender's.
   {
     name: 'confirmation-claimed',
     role: 'consumer',
-    number: 6,
+    number: 11,
     sentence: 'effect and confirmation are committed, the confirmation has not left',
     confirmation: true,
   },
   {
     name: 'confirmation-published',
     role: 'consumer',
-    number: 7,
+    number: 12,
     sentence: 'the confirmation is on its way, no broker has confirmed it',
     confirmation: true,
   },
   {
     name: 'confirmation-unsettled',
     role: 'consumer',
-    number: 8,
+    number: 13,
     sentence: 'the broker has the confirmation, the consumer’s own outbox still holds it',
     confirmation: true,
   },
@@ -56,28 +81,28 @@ export const STEPS = [
   {
     name: 'request-claimed',
     role: 'consumer',
-    number: 9,
+    number: 14,
     sentence: 'effect and request are committed, the request has not left',
     confirmation: true,
   },
   {
     name: 'request-sent',
     role: 'consumer',
-    number: 10,
+    number: 15,
     sentence: 'the request is on its way, no answer has been read',
     confirmation: true,
   },
   {
     name: 'request-unsettled',
     role: 'consumer',
-    number: 11,
+    number: 16,
     sentence: 'the request is answered, the consumer’s own table still holds it',
     confirmation: true,
   },
   {
     name: 'before-repeat-commit',
     role: 'consumer',
-    number: 12,
+    number: 17,
     sentence: 'the message came again: COMMIT of its repeated confirmation is the next thing that leaves',
     confirmation: true,
   },
@@ -115,7 +140,7 @@ export type StepName = (typeof STEPS)[number]['name'];
 /** Those that are killed step by step. */
 export type SteppedRole = (typeof STEPS)[number]['role'];
 
-/** The steps that come about with every message. */
-export function stepsOf(role: SteppedRole): readonly (StepRow & { readonly name: StepName })[] {
-  return STEPS.filter((step) => step.role === role && !('confirmation' in step));
+/** The steps that come about with every message; `guarded`: under all three guards. */
+export function stepsOf(role: SteppedRole, guarded = false): readonly (StepRow & { readonly name: StepName })[] {
+  return STEPS.filter((step) => step.role === role && !('confirmation' in step) && (guarded || !('guarded' in step)));
 }

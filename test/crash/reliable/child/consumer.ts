@@ -7,24 +7,30 @@ import {
   createInbox,
   MessageIds,
   type Delivery,
+  type Handler,
   type Inbox,
   type Receipt,
   type Transport,
 } from '@tallystick/reliable';
 import { systemClock, systemRandom } from '@tallystick/base/node';
 import pg from 'pg';
-import { causeOf, credit, type TransferMessage } from '../bank.ts';
+import { branchOf, causeOf, credit, creditUnderLock, failsAtFirst, type TransferMessage } from '../bank.ts';
 import { brokerEnds } from './brokers.ts';
+import { FENCE, guardsOf, isLockTaken, LOCK_TAKEN, noteAsDone } from './guards.ts';
 import type { ChildOptions, Line, WindowOptions } from './line.ts';
 import { confirming, type Voice } from './replies.ts';
 import { watchQueries } from './watch-queries.ts';
 
-/** One in so many messages fails the first time it is handled. */
-const FAILS_EVERY = 5;
 const QUERY_TIMEOUT_MS = 5000;
 const REPORT_EVERY_MS = 200;
 /** An acknowledgement is with the broker by then: our client tells its offsets every 200 ms. */
 const ACKNOWLEDGED_WITHIN_MS = 500;
+
+const COMMIT = /^\s*commit\b/i;
+/** Of the whole transaction. */
+const ROLLBACK = /^\s*rollback\s*$/i;
+const CONFIRMS = /insert into "?tallystick_(?:outbox|call)"?\b/i;
+const CARES = new RegExp([COMMIT, ROLLBACK, CONFIRMS, LOCK_TAKEN, FENCE].map(({ source }) => source).join('|'), 'i');
 
 interface AtWork {
   readonly number: number;
@@ -96,19 +102,22 @@ class Consumer {
       outbox: voice?.outbox,
       onAlarm: (alarm) => line.count(`alarm-inbox-${alarm.kind}`, JSON.stringify(alarm)),
     });
-    this.inbox.handle('*', async (delivery, { tx, attempts }) => {
+    const guards = guardsOf(options, line, this.beside, messageOf);
+    const handler: Handler<pg.PoolClient> = async (delivery, { tx, attempts }) => {
       const message = messageOf(delivery);
       this.atWork.set(tx, { number: message.number, serial: delivery.id });
       const doomed = options.doomed?.numbers.includes(message.number) === true;
       if (doomed) await this.beside.query('insert into attempt (serial, number) values ($1, $2)', [delivery.id, message.number]);
       if (attempts > 0) await line.reached('in-retry', message.number, delivery.id);
-      await credit(options.defect === 'effect-beside-transaction' ? this.beside : tx, message, delivery.id);
+      await this.creditIn(tx, message, delivery.id);
       await line.reached('after-effect', message.number, delivery.id);
       if (options.poison.includes(message.number)) process.kill(process.pid, 'SIGKILL');
       if (doomed) throw new Error(causeOf(message.number));
-      if (message.number % FAILS_EVERY === 0 && attempts === 0) throw new Error('fails once on purpose');
+      if (failsAtFirst(message.number) && attempts === 0) throw new Error('fails once on purpose');
       await this.confirmEarly(delivery);
-    });
+      if (options.defect === 'done-before-commit') await noteAsDone(this.beside, delivery.id);
+    };
+    this.inbox.handle('*', handler, guards);
     pool.on('error', () => undefined);
     pool.on('connect', (client) => this.watch(client));
     this.report();
@@ -126,6 +135,15 @@ class Consumer {
     const receipt = await (this.options.defect === 'no-inbox' ? this.handleUnseen(delivery) : this.inbox.receive(delivery));
     await this.line.reached('before-ack', number, delivery.id);
     return receipt;
+  }
+
+  private async creditIn(tx: pg.PoolClient, message: TransferMessage, serial: string): Promise<void> {
+    if (this.options.defect === 'effect-beside-transaction') return credit(this.beside, message, serial);
+    const { branches } = this.options;
+    if (branches === 0) return credit(tx, message, serial);
+    return creditUnderLock(tx, message, serial, branchOf(message.account, branches), () =>
+      this.line.reached('decided', message.number, serial),
+    );
   }
 
   /** The defect: nobody asks whether this message has been seen. */
@@ -168,19 +186,39 @@ class Consumer {
   private watch(client: pg.PoolClient): void {
     client.on('error', () => undefined);
     watchQueries(client, {
-      cares: /^\s*commit\b|insert into "?tallystick_(?:outbox|call)"?\b/i,
+      cares: CARES,
       before: (sql) => {
-        if (!/^\s*commit\b/i.test(sql)) {
-          this.confirming.add(client);
-          return undefined;
-        }
-        const work = this.atWork.get(client);
-        this.atWork.delete(client);
-        const repeats = this.confirming.delete(client) && work === undefined;
-        if (repeats) return this.line.reached('before-repeat-commit', 0, '');
-        return work === undefined ? undefined : this.line.reached('before-effect-commit', work.number, work.serial);
+        if (LOCK_TAKEN.test(sql)) return undefined;
+        if (FENCE.test(sql)) return this.atStep(client, 'before-fence');
+        if (ROLLBACK.test(sql)) return void this.atWork.delete(client);
+        if (COMMIT.test(sql)) return this.atCommit(client);
+        return void this.confirming.add(client);
+      },
+      answered: (sql, _status, asked) => {
+        if (LOCK_TAKEN.test(sql)) return isLockTaken(asked) ? this.line.reached('lock-taken', 0, '') : undefined;
+        if (FENCE.test(sql) && this.atWork.has(client) && asked.changes === 0) this.line.count('fenced');
+        return undefined;
+      },
+      retold: (sql, result) => {
+        const isUnfenced = this.options.defect === 'lock-not-fenced' && FENCE.test(sql) && this.atWork.has(client);
+        return isUnfenced ? { ...result, rowCount: 1 } : result;
       },
     });
+  }
+
+  private atCommit(client: pg.PoolClient): Promise<void> | undefined {
+    const isWork = this.atWork.has(client);
+    const repeats = this.confirming.delete(client) && !isWork;
+    if (repeats) return this.line.reached('before-repeat-commit', 0, '');
+    const arrived = this.atStep(client, 'before-effect-commit');
+    this.atWork.delete(client);
+    return arrived;
+  }
+
+  /** Of the transaction in which a handler has been at work. */
+  private atStep(client: pg.PoolClient, step: 'before-fence' | 'before-effect-commit'): Promise<void> | undefined {
+    const work = this.atWork.get(client);
+    return work === undefined ? undefined : this.line.reached(step, work.number, work.serial);
   }
 
   private report(): void {

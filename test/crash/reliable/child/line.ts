@@ -44,6 +44,8 @@ export interface ChildOptions {
   readonly bulk: boolean;
   /** The relay is told to spare the database. */
   readonly gentle: boolean;
+  /** Of so many branches; the consumer's handler has the first two guards, too: a lock on the branch, and the business's own look. 0: it has neither. */
+  readonly branches: number;
   /** How many of the 16 ranges the relay takes at most; absent: all. */
   readonly rangesMax: number | undefined;
 }

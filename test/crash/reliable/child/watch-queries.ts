@@ -9,8 +9,20 @@ export interface QueryWatch {
   before?(sql: string): Promise<void> | undefined;
   /** It has left; its answer has not been read. */
   sent?(sql: string): Promise<void> | undefined;
+  /** What the program is told instead, for a defect that takes one answer for another. */
+  retold?(sql: string, result: Answer): Answer;
   /** `status`: of the transaction, as PostgreSQL says it: I, T or E. */
-  answered?(sql: string, status: string | null): Promise<void> | undefined;
+  answered?(sql: string, status: string | null, asked: Asked): Promise<void> | undefined;
+}
+
+interface Answer {
+  readonly rowCount: number | null;
+}
+
+export interface Asked {
+  readonly values: readonly unknown[];
+  /** Rows that it wrote or read. */
+  readonly changes: number;
 }
 
 type Query = (...args: unknown[]) => unknown;
@@ -21,6 +33,8 @@ export function watchQueries(client: pg.ClientBase, watch: QueryWatch): void {
     const sql = typeof first === 'string' ? first : (first as { text?: unknown } | null)?.text;
     const submits = typeof (first as { submit?: unknown } | null)?.submit === 'function';
     if (typeof sql !== 'string' || submits || !watch.cares.test(sql)) return query(first, ...rest);
+    const given = typeof first === 'string' ? rest[0] : (first as { values?: unknown }).values;
+    const values = Array.isArray(given) ? (given as unknown[]) : [];
     const at = rest.findIndex((argument) => typeof argument === 'function');
     const callback = at < 0 ? undefined : (rest.splice(at, 1)[0] as (error: unknown, result?: unknown) => void);
     const work = (async () => {
@@ -29,9 +43,9 @@ export function watchQueries(client: pg.ClientBase, watch: QueryWatch): void {
       // It may be rejected while the harness holds us; whoever awaits `answer` below is told.
       answer.catch(() => undefined);
       await watch.sent?.(sql);
-      const result = await answer;
-      await watch.answered?.(sql, client.getTransactionStatus());
-      return result;
+      const result = (await answer) as Answer;
+      await watch.answered?.(sql, client.getTransactionStatus(), { values, changes: result.rowCount ?? 0 });
+      return watch.retold?.(sql, result) ?? result;
     })();
     if (callback === undefined) return work;
     work.then(

@@ -6,7 +6,7 @@ import { freePort } from '../../../process/broker-process.ts';
 import type { Child } from '../child-process.ts';
 import type { DefectName } from '../defects.ts';
 import type { Scenario } from '../scenario.ts';
-import type { Stage } from '../stage.ts';
+import { BRANCHES, type Stage } from '../stage.ts';
 import type { SteppedRole, StepName } from '../steps.ts';
 
 const WITHIN_MS = 1200;
@@ -52,6 +52,7 @@ const confirmation: Scenario = {
   share: 2,
   faults: [...KILLS.map(({ role, step }) => `killed ${role} ${step}`), 'confirmation lost', 'sent again'],
   async run(stage) {
+    stage.branches = BRANCHES;
     stage.confirmation = {
       withinMs: WITHIN_MS,
       replies: `${stage.topic}-replies`,

@@ -1,6 +1,7 @@
 /** A consumer group whose members come, go and die. */
 import type { Child } from '../child-process.ts';
 import type { Scenario } from '../scenario.ts';
+import { BRANCHES } from '../stage.ts';
 
 const rebalance: Scenario = {
   name: 'rebalance',
@@ -8,6 +9,7 @@ const rebalance: Scenario = {
   share: 2,
   faults: ['consumer joined', 'consumer left', 'consumer killed'],
   async run(stage) {
+    stage.branches = BRANCHES;
     const { consumer } = await stage.spawnAll();
     const members: Child[] = [consumer];
     const acts = ['join', 'join', 'leave', 'join', 'kill', 'leave', 'join', 'kill'] as const;
@@ -34,6 +36,7 @@ const poison: Scenario = {
   share: 1.5,
   faults: ['killed by a message'],
   async run(stage) {
+    stage.branches = BRANCHES;
     const step = Math.floor(stage.transfers / (POISONED + 1));
     for (let n = 1; n <= POISONED; n++) stage.poison.add(n * step);
     const { consumer } = await stage.spawnAll();

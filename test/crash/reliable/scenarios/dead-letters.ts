@@ -1,6 +1,7 @@
 /** Messages that can never be handled: each gets the attempts it may have, over deaths of its process, and ends once. */
 import { judgeDeadLetters, readDeadLetters } from '../dead-letters.ts';
 import type { Scenario } from '../scenario.ts';
+import { BRANCHES } from '../stage.ts';
 
 const DOOMED_EVERY = 10;
 const ATTEMPTS_MAX = 4;
@@ -17,6 +18,7 @@ const deadLetters: Scenario = {
       { length: Math.max(1, Math.floor(stage.transfers / DOOMED_EVERY)) },
       (_, n) => 1 + n * DOOMED_EVERY,
     );
+    stage.branches = BRANCHES;
     stage.doomed = { numbers, attemptsMax: ATTEMPTS_MAX };
     let kills = 0;
     let { consumer } = await stage.spawnAll();

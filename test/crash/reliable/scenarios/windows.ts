@@ -2,12 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child } from '../child-process.ts';
 import type { Scenario } from '../scenario.ts';
-import type { Stage } from '../stage.ts';
+import { BRANCHES, type Stage } from '../stage.ts';
 
 const WINDOW_MS = 5000;
 /** So few that each has a key of its own: all of them leave in one go. */
 const TOGETHER = 8;
 const WINDOW = { keepKeysMs: WINDOW_MS, redeliveryMs: WINDOW_MS, forgetIntervalMs: 100, oldMessages: 'hold' } as const;
+/** Who says that nothing comes again, and forgets as early. */
+const NO_WINDOW = { keepKeysMs: 50, redeliveryMs: 0, forgetIntervalMs: 50, oldMessages: 'handle' } as const;
 /** With a defect nothing more may come. */
 const WITHIN_MS = { sound: 30_000, defect: 4000 };
 
@@ -23,10 +25,7 @@ const forgottenKeys: Scenario = {
     await refuseShortWindow(stage);
     const { relay } = await stage.spawnAll();
     stage.allow(0.4);
-    await stage.reaches(
-      'the first keys age',
-      ({ made, effects, open }) => made >= stage.allowed && effects >= made && open === 0,
-    );
+    await nothingOnItsWay(stage);
     await sleep(WINDOW_MS / 2);
 
     // Inside the window: the first keys are forgotten, those that come again are not.
@@ -39,10 +38,7 @@ const forgottenKeys: Scenario = {
     stage.fault('absorbed late', absorbed() - before);
     if (stage.options.defect !== undefined) return;
     stage.allow((stage.transfers - TOGETHER) / stage.transfers);
-    await stage.reaches(
-      'nothing is on its way',
-      ({ made, effects, open }) => made >= stage.allowed && effects >= made && open === 0,
-    );
+    await nothingOnItsWay(stage);
 
     // After it: nobody can tell whether it was handled, so a person has to.
     await pushedNotSettled(stage, heir);
@@ -56,6 +52,30 @@ const forgottenKeys: Scenario = {
   },
 };
 
+const effectKnown: Scenario = {
+  name: 'effect-known',
+  sentence: 'keys are forgotten at once, then a dead relay’s messages come again: the business itself knows their effects',
+  share: 1,
+  faults: ['keys forgotten', 'known by its effect'],
+  async run(stage) {
+    stage.branches = BRANCHES;
+    stage.window = NO_WINDOW;
+    const { relay } = await stage.spawnAll();
+    stage.allow(0.5);
+    await nothingOnItsWay(stage);
+    await pushedNotSettled(stage, relay);
+    await comes(stage, 'all keys are forgotten', async () => (await keysIn(stage)) === 0);
+    stage.fault('keys forgotten', stage.counts.get('key-forgotten') ?? 0);
+    await stage.spawn('relay');
+    const known = (): number => stage.counts.get('already-done') ?? 0;
+    await comes(stage, 'a repeat is known, or has its effect again', async () => {
+      const { effects, distinctEffects } = await stage.progress();
+      return known() > 0 || effects > distinctEffects;
+    });
+    stage.fault('known by its effect', known());
+  },
+};
+
 /** A consumer that would forget before the last redelivery does not even start. */
 async function refuseShortWindow(stage: Stage): Promise<void> {
   try {
@@ -66,6 +86,13 @@ async function refuseShortWindow(stage: Stage): Promise<void> {
     if (/keepKeysMs must be at least redeliveryMs \(5001\)/.test(String(error))) stage.fault('short window refused');
     else throw error;
   }
+}
+
+async function nothingOnItsWay(stage: Stage): Promise<void> {
+  await stage.reaches(
+    'nothing is on its way',
+    ({ made, effects, open }) => made >= stage.allowed && effects >= made && open === 0,
+  );
 }
 
 /** A few more transfers leave and have their effects; the relay dies before it has settled them. */
@@ -88,4 +115,4 @@ function comes(stage: Stage, what: string, holds: () => boolean | Promise<boolea
   return stage.comesTrue(what, holds, stage.options.defect === undefined ? WITHIN_MS.sound : WITHIN_MS.defect);
 }
 
-export const windowScenarios: readonly Scenario[] = [forgottenKeys];
+export const windowScenarios: readonly Scenario[] = [forgottenKeys, effectKnown];

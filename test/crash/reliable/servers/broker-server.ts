@@ -31,7 +31,6 @@ export class OurServer implements BrokerServer {
   private constructor(port: number) {
     this.#port = port;
     this.endpoint = `127.0.0.1:${port}`;
-    process.once('exit', () => this.#process?.child.kill('SIGKILL'));
   }
 
   static async make(): Promise<OurServer> {

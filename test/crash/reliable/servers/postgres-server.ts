@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { freePort } from '../../../process/broker-process.ts';
+import { diesWithUs } from '../../../process/dies-with-us.ts';
 import { until } from '../until.ts';
 
 const VERSIONS = '/usr/lib/postgresql';
@@ -179,16 +180,12 @@ export class PostgresServer {
       log_min_messages: 'warning',
     };
     const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-    const postmaster = spawn(join(this.#bin, 'postgres'), ['-D', this.#data, ...flags], {
-      stdio: ['ignore', log, log],
-      cwd: this.folder,
-      ...this.#user,
-    });
+    const command = ['-D', this.#data, ...flags];
+    const postmaster = diesWithUs(
+      spawn(join(this.#bin, 'postgres'), command, { stdio: ['ignore', log, log], cwd: this.folder, ...this.#user }),
+    );
     closeSync(log);
     this.#postmaster = postmaster;
-    const kill = (): void => void postmaster.kill('SIGKILL');
-    process.once('exit', kill);
-    postmaster.once('exit', () => process.off('exit', kill));
   }
 
   async #answers(): Promise<boolean> {
