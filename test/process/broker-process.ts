@@ -1,6 +1,6 @@
 /**
- * A broker as its users run it: `tallystick broker` in a process of its own, on a folder and a free port. Starting waits for the
- * ready line; a process that ends first fails the start with what it printed. Whoever starts one stops or kills it.
+ * A broker as its users run it: `tallystick broker` in a process of its own, on a folder and, unless one is given, whatever port is free.
+ * Starting waits for the ready line, which says where it listens; a process that ends first fails the start with what it printed. Whoever starts one stops or kills it.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -28,7 +28,7 @@ export class BrokerProcess {
     command?: readonly string[];
     environment?: Readonly<Record<string, string>>;
   }): Promise<BrokerProcess> {
-    const port = given.port ?? (await freePort());
+    const port = given.port ?? 0;
     const [file, ...before] = given.command ?? [process.execPath, bin];
     const args = [...before, 'broker', '--port', String(port), '--data', given.data, ...(given.flags ?? [])];
     const child = spawn(file ?? process.execPath, args, {
@@ -36,10 +36,11 @@ export class BrokerProcess {
       env: { ...process.env, ...given.environment },
     });
     const output: string[] = [];
-    const ready = new Promise<void>((resolve, reject) => {
+    const ready = new Promise<string>((resolve, reject) => {
       const read = (chunk: Buffer): void => {
         output.push(chunk.toString());
-        if (/\bready\b/i.test(output.join(''))) resolve();
+        const address = /^ready on (\S+)\n/m.exec(output.join(''))?.[1];
+        if (address !== undefined) resolve(address);
       };
       child.stdout.on('data', read);
       child.stderr.on('data', read);
@@ -48,8 +49,7 @@ export class BrokerProcess {
         reject(new Error(`the broker ended (${signal ?? code}) before it was ready:\n${output.join('')}`)),
       );
     });
-    await ready;
-    return new BrokerProcess(`127.0.0.1:${port}`, child, output);
+    return new BrokerProcess(await ready, child, output);
   }
 
   /** Everything it printed so far. */
