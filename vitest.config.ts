@@ -9,5 +9,6 @@ export default defineConfig({
     include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
     exclude: [...defaultExclude, 'test/services/**'],
     testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 });

@@ -3,14 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Broker, type BrokerSettings } from '@tallystick/broker';
-import {
-  Client,
-  type ClientSettings,
-  type ConsumedMessage,
-  IndefiniteError,
-  type SendError,
-  type Verdict,
-} from '@tallystick/client';
+import { Client, type ClientSettings, IndefiniteError, type SendError, type Verdict } from '@tallystick/client';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -33,6 +26,9 @@ function clientOf(to: Broker, options: ClientSettings = {}): Client {
   cleanups.push(() => client.close());
   return client;
 }
+
+/** As long as a machine may take that has other things to do. */
+const WITHIN_MS = 40_000;
 
 const QUICK = { commitIntervalMs: 50, rebalanceIntervalMs: 200, rebalanceRetryMs: 50 };
 
@@ -57,7 +53,7 @@ describe('client and broker', () => {
       },
     });
     await consumer.start();
-    await vi.waitFor(() => expect([...byKey.values()].flat().length).toBe(300), 10_000);
+    await vi.waitFor(() => expect([...byKey.values()].flat().length).toBe(300), WITHIN_MS);
     for (const list of byKey.values()) expect(list).toEqual([...list].sort((a, b) => a - b));
   });
 
@@ -123,10 +119,10 @@ describe('client and broker', () => {
         Array.from({ length: to - from }, (_, n) => producer.send({ topic: 'shared', value: `${from + n}`, queueId: n % 4 })),
       );
     await send(0, 40);
-    await vi.waitFor(() => expect(new Set(got).size).toBe(40), 10_000);
+    await vi.waitFor(() => expect(new Set(got).size).toBe(40), WITHIN_MS);
     await first.close();
     await send(40, 80);
-    await vi.waitFor(() => expect(new Set(got).size).toBe(80), 10_000);
+    await vi.waitFor(() => expect(new Set(got).size).toBe(80), WITHIN_MS);
     expect(second.core.assigned.filter(({ topic }) => topic === 'shared').length).toBe(4);
   });
 
@@ -144,7 +140,7 @@ describe('client and broker', () => {
         handler: (message) => void got.push(message.value.toString()),
       });
       await consumer.start();
-      await vi.waitFor(() => expect(got).toEqual(expected), 5000);
+      await vi.waitFor(() => expect(got).toEqual(expected), WITHIN_MS);
       await consumer.close();
     };
     await producer.send({ topic: 't', value: 'a', queueId: 0 });
@@ -167,7 +163,7 @@ describe('client and broker', () => {
     });
     await consumer.start();
     await producer.send({ topic: 't', value: 'new' });
-    await vi.waitFor(() => expect(got).toEqual(['new']), 5000);
+    await vi.waitFor(() => expect(got).toEqual(['new']), WITHIN_MS);
   });
 
   it('deliver only the wanted tags', async () => {
@@ -183,7 +179,7 @@ describe('client and broker', () => {
       handler: (message) => void got.push(message.value.toString()),
     });
     await consumer.start();
-    await vi.waitFor(() => expect(got).toEqual(['Aa', 'C']), 5000);
+    await vi.waitFor(() => expect(got).toEqual(['Aa', 'C']), WITHIN_MS);
   });
 
   it('deliver a failed message again, and bury it when it failed too often', async () => {
@@ -207,7 +203,7 @@ describe('client and broker', () => {
     await vi.waitFor(async () => {
       const letters = await client.admin().readAll('%DLQ%g');
       expect(letters.map(({ id }) => id)).toEqual([sent.messageId]);
-    }, 10_000);
+    }, WITHIN_MS);
     expect(tries).toEqual([0, 1, 2]);
   });
 
@@ -230,24 +226,26 @@ describe('client and broker', () => {
     });
     await consumer.start();
     for (const value of ['bad', 'good']) await producer.send({ topic: 't', value, queueId: 0 });
-    await vi.waitFor(() => expect(seen).toEqual(['bad', 'bad', 'good']), 5000);
-    await vi.waitFor(async () => expect((await client.admin().readAll('%DLQ%g')).length).toBe(1), 5000);
+    await vi.waitFor(() => expect(seen).toEqual(['bad', 'bad', 'good']), WITHIN_MS);
+    await vi.waitFor(async () => expect((await client.admin().readAll('%DLQ%g')).length).toBe(1), WITHIN_MS);
   });
 
   it('deliver a delayed message after its time', async () => {
     const client = clientOf(await broker({ delayLevelsMs: [150] }));
-    const got: ConsumedMessage[] = [];
+    const got: [string, number][] = [];
     const consumer = client.consumer({
       ...QUICK,
       group: 'g',
       topics: { t: '*' },
       from: 'first',
-      handler: (message) => void got.push(message),
+      handler: (message) => void got.push([message.value.toString(), performance.now()]),
     });
     await consumer.start();
+    const sentMs = performance.now();
     await client.producer().send({ topic: 't', value: 'later', delayLevel: 1 });
-    expect(got).toEqual([]);
-    await vi.waitFor(() => expect(got.map(({ value }) => value.toString())).toEqual(['later']), 5000);
+    await vi.waitFor(() => expect(got.map(([value]) => value)).toEqual(['later']), WITHIN_MS);
+    // Timers and clocks count whole milliseconds each in their own way.
+    expect(got[0]![1] - sentMs).toBeGreaterThan(145);
   });
 
   it('show a half message after its commit, never after its rollback', async () => {
@@ -294,7 +292,7 @@ describe('client and broker', () => {
     expect(results.map(({ verdict }) => verdict)).toEqual(['commit', 'rollback']);
     await vi.waitFor(
       async () => expect((await client.admin().readAll('t')).map(({ value }) => value.toString())).toEqual(['a']),
-      5000,
+      WITHIN_MS,
     );
     expect(ran).toEqual([
       ['a', 1],
@@ -328,9 +326,9 @@ describe('client and broker', () => {
     await bank(client).start();
     await vi.waitFor(
       async () => expect((await client.admin().readAll('t')).map(({ id }) => id)).toEqual([kept.messageId]),
-      10_000,
+      WITHIN_MS,
     );
-    await vi.waitFor(() => expect(new Set(checked)).toEqual(new Set([kept.messageId, dropped.messageId])), 5000);
+    await vi.waitFor(() => expect(new Set(checked)).toEqual(new Set([kept.messageId, dropped.messageId])), WITHIN_MS);
   });
 
   it('publish an outbox batch with one outcome per message, in order', async () => {
@@ -358,7 +356,8 @@ describe('client and broker', () => {
     const one = await broker();
     const client = clientOf(one);
     const producer = client.producer({ deliveryTimeoutMs: 500, requestTimeoutMs: 300 });
-    await producer.send({ topic: 't', value: 'before' });
+    // The limits are for what nobody answers; what is answered may take more than one try.
+    await vi.waitFor(() => producer.send({ topic: 't', value: 'before' }), WITHIN_MS);
     await one.stop();
     const error = await producer.send({ topic: 't', value: 'after' }).then(
       () => undefined,

@@ -79,7 +79,7 @@ describe('a broker that has forgotten a producer', () => {
       () => 'sent',
       (error: SendError) => error.outcome,
     );
-    await vi.waitFor(async () => expect(await values()).toEqual(['a0', 'PAY']), 10_000);
+    await vi.waitFor(async () => expect(await values()).toEqual(['a0', 'PAY']), 40_000);
     await other.producer({ idempotence: true }).send({ topic: 't', value: 'other', queueId: 0 });
     for (const wire of wires) wire.close(false);
     expect(await paid).toBe('unknown');

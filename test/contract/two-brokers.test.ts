@@ -58,7 +58,7 @@ describe('two brokers', () => {
           queues.findIndex(({ brokerName, queueId }) => `${brokerName} ${queueId}` === value.toString()),
       },
     });
-    await vi.waitFor(() => partitioned.send({ topic: 't', value: 'broker-c 1' }), 10_000);
+    await vi.waitFor(() => partitioned.send({ topic: 't', value: 'broker-c 1' }), 40_000);
     await partitioned.send({ topic: 't', value: 'broker-m 0' });
     await producer.send({ topic: 't', value: 'M', queueId: 1, brokerName: 'broker-m' });
     await producer.send({ topic: 't', value: 'C', queueId: 1, brokerName: 'broker-c' });
@@ -70,6 +70,6 @@ describe('two brokers', () => {
     const half = await transactions.half({ topic: 't', value: 'half', queueId: 0, brokerName: 'broker-c' });
     await half.commit();
     expect(await valuesIn(m)).toEqual(['M@1', 'broker-m 0@0']);
-    await vi.waitFor(async () => expect(await valuesIn(c)).toEqual(['C@1', 'broker-c 1@1', 'half@0']), 10_000);
+    await vi.waitFor(async () => expect(await valuesIn(c)).toEqual(['C@1', 'broker-c 1@1', 'half@0']), 40_000);
   });
 });

@@ -29,6 +29,8 @@ export class Load {
   readonly #history: History;
   readonly #random: Prng;
   readonly #truths = new Map<string, 'commit' | 'rollback'>();
+  /** Halves that were acknowledged and are to be seen in the end. */
+  readonly committed = new Set<string>();
   readonly #stops: (() => Promise<void>)[] = [];
   #loops: Promise<void>[] = [];
 
@@ -154,6 +156,7 @@ export class Load {
       this.#history.write({ op: 'confirm', id, queueId: -1, offset: -1, position: -1 });
       const verdict = this.#random.chance(0.3) ? 'rollback' : 'commit';
       this.#truths.set(id, verdict);
+      if (verdict === 'commit') this.committed.add(id);
       this.#history.write({ op: 'decide', id, truth: verdict });
       if (this.#random.chance(0.2)) return;
       if (verdict === 'commit') void half.commit();

@@ -144,7 +144,7 @@ async function finish(port: number, load: Load, history: History): Promise<strin
   let broker = startBroker(port, undefined);
   if (!(await broker.ready)) return [`the last start failed: ${broker.errors().trim()}`];
   await load.settle();
-  const first = await waitForRest(port);
+  const first = await waitForRest(port, load);
   await load.stop();
   broker.process.kill('SIGKILL');
   await broker.ended;
@@ -163,14 +163,16 @@ async function finish(port: number, load: Load, history: History): Promise<strin
 }
 
 /** Open halves end by check-back: all is quiet when two readings a little apart are equal and every committed half shows. */
-async function waitForRest(port: number): Promise<QueueRead[]> {
+async function waitForRest(port: number, load: Load): Promise<QueueRead[]> {
   const limitMs = performance.now() + REST_LIMIT_MS;
   let before = await readAll(port);
   for (;;) {
     await sleep(2000);
     const now = await readAll(port);
-    const quiet = now.every((read, n) => read.maxOffset === before[n]?.maxOffset);
-    if (quiet || performance.now() > limitMs) return now;
+    const ids = new Set(now.flatMap(({ records }) => records.map(({ id }) => id)));
+    const isQuiet =
+      now.every((read, n) => read.maxOffset === before[n]?.maxOffset) && [...load.committed].every((id) => ids.has(id));
+    if (isQuiet || performance.now() > limitMs) return now;
     before = now;
   }
 }
@@ -204,7 +206,7 @@ async function noteOffsets(port: number, history: History): Promise<void> {
 }
 
 async function withProbe<T>(port: number, use: (probe: Probe) => Promise<T>): Promise<T> {
-  const probe = new Probe(tcpDialer(), systemTimers(), `127.0.0.1:${port}`, 5000);
+  const probe = new Probe(tcpDialer(), systemTimers(), `127.0.0.1:${port}`, 60_000);
   try {
     return await use(probe);
   } finally {

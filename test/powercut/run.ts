@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Random } from '@tallystick/base';
 import { seededRandom } from '@tallystick/base/testing';
-import { BrokerProcess, freePort } from '../process/broker-process.ts';
+import { BrokerProcess } from '../process/broker-process.ts';
 import { asked, wholeNumber } from '../process/command-line.ts';
 import { Acknowledged, Load, missing } from './load.ts';
 import { LoopDisk, whyImpossible } from './loop-disk.ts';
@@ -90,11 +90,9 @@ async function cycles(build: Build, count: number, random: Random): Promise<Figu
   const figures: Figures = { cuts: 0, acknowledged: 0, lost: 0, allowed: 0, refused: 0 };
   const disk = LoopDisk.make(diskMebibytes);
   const data = join(disk.folder, 'data');
-  const port = await freePort();
   const start = (boot: number): Promise<BrokerProcess> =>
     BrokerProcess.start({
       data,
-      port,
       flags: ['--segment-bytes', String(segmentBytes), ...build.flags],
       command: [process.execPath, '--import', preload, bin],
       environment: { ...build.environment, BOOT_ID: `boot-${boot}` },

@@ -1,7 +1,7 @@
 /**
- * A broker as its users run it: `tallystick broker` in a process of its own, on a folder and a free port. Starting waits for the
- * ready line; a process that ends first fails the start with what it printed. Whoever starts one stops or kills it; it
- * dies with its starter at the latest.
+ * A broker as its users run it: `tallystick broker` in a process of its own, on a folder and, unless one is given, whatever port is free.
+ * Starting waits for the ready line, which says where it listens; a process that ends first fails the start with what it printed. Whoever
+ * starts one stops or kills it; it dies with its starter at the latest.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,16 +30,17 @@ export class BrokerProcess {
     command?: readonly string[];
     environment?: Readonly<Record<string, string>>;
   }): Promise<BrokerProcess> {
-    const port = given.port ?? (await freePort());
+    const port = given.port ?? 0;
     const [file, ...before] = given.command ?? [process.execPath, bin];
     const args = [...before, 'broker', '--port', String(port), '--data', given.data, ...(given.flags ?? [])];
     const env = { ...process.env, ...given.environment };
     const child = diesWithUs(spawn(file ?? process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env }));
     const output: string[] = [];
-    const ready = new Promise<void>((resolve, reject) => {
+    const ready = new Promise<string>((resolve, reject) => {
       const read = (chunk: Buffer): void => {
         output.push(chunk.toString());
-        if (/\bready\b/i.test(output.join(''))) resolve();
+        const address = /^ready on (\S+)\n/m.exec(output.join(''))?.[1];
+        if (address !== undefined) resolve(address);
       };
       child.stdout.on('data', read);
       child.stderr.on('data', read);
@@ -48,8 +49,7 @@ export class BrokerProcess {
         reject(new Error(`the broker ended (${signal ?? code}) before it was ready:\n${output.join('')}`)),
       );
     });
-    await ready;
-    return new BrokerProcess(`127.0.0.1:${port}`, child, output);
+    return new BrokerProcess(await ready, child, output);
   }
 
   /** Everything it printed so far. */

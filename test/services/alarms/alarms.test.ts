@@ -5,16 +5,10 @@ import { createAlarms, createOutbox, createRelay, transaction, verifyWebhook, ty
 import { Pool } from 'pg';
 import postgres from 'postgres';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { limitByHand } from '../support/limit-by-hand.ts';
+import { until } from '../support/live.ts';
 import { freshDatabase } from '../support/services.ts';
 import { silencer } from '../support/silencer.ts';
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const end = Date.now() + 30_000;
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`not in 30 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 async function receiver(secret: string) {
   const notices: AlarmNotice[] = [];
@@ -45,10 +39,14 @@ describe('alarms on PostgreSQL', () => {
     watched.on('error', () => undefined);
     const pool = new Pool({ connectionString: database.url, max: 1 });
     const told: string[] = [];
+    const databaseAfterMs = 123_456;
+    const limit = limitByHand(databaseAfterMs);
+    wire.onSwallowed = () => limit.strike();
     const alarms = createAlarms({
       db: watched,
       everyMs: 50,
-      databaseAfterMs: 200,
+      databaseAfterMs,
+      timers: limit.timers,
       onAlarm: ({ kind, event }) => told.push(`${kind} ${event}`),
     });
     onTestFinished(async () => {

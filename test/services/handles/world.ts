@@ -84,10 +84,10 @@ export function capabilitiesOf(library: LibraryUnderTest): HandleCapabilities {
 export const IDS = 'select id from tallystick_outbox order by sequence';
 export const EFFECTS = 'select id from effect order by id';
 
-/** Waits until `holds`, at most ten seconds. */
+/** Waits until `holds`, at most a minute. */
 export async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  for (const end = Date.now() + 10_000; !(await holds());) {
-    if (Date.now() > end) throw new Error(`not within ten seconds: ${what}`);
+  for (const end = Date.now() + 60_000; !(await holds());) {
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -2,6 +2,7 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createInbox, createMonitor, createRelay, type Inbox, type InboxAlarm, type OutgoingMessage } from '@tallystick/reliable';
 import { Pool } from 'pg';
+import { limitByHand } from '../support/limit-by-hand.ts';
 import { silencer } from '../support/silencer.ts';
 import { bank, delivery, eventually, ROWS, type Bank } from './bank.ts';
 
@@ -54,10 +55,14 @@ describe('a message that fails', () => {
     const pool = new Pool({ connectionString: wire.url, max: 2 });
     pool.on('error', () => undefined);
     const alarms: InboxAlarm[] = [];
+    const databaseAfterMs = 123_456;
+    const limit = limitByHand(databaseAfterMs);
+    wire.onSwallowed = () => limit.strike();
     const inbox = createInbox(pool, {
       consumer: 'wallet',
       durability: 'trust',
-      databaseAfterMs: 200,
+      databaseAfterMs,
+      timers: limit.timers,
       sweepIntervalMs: 50,
       retryFirstMs: 50,
       leaseMs: 3_000,
@@ -134,7 +139,13 @@ describe('a message that fails', () => {
     const received = first.receive(delivery('M1'));
     await begun;
     let pool: Pool | undefined;
-    const second = await here.inbox({ retriesAtOnce: 2, databaseAfterMs: 400 }, (own) => (pool = own));
+    // The limit never strikes: what is refused is refused by the server, before it would.
+    const limit = { databaseAfterMs: 400, timers: limitByHand(400).timers };
+    let patience: string[] = [];
+    const second = await here.inbox({ retriesAtOnce: 2, ...limit }, (own) => {
+      pool = own;
+      patience = lockLimits(own);
+    });
     const limits: string[] = [];
     second.handle('debit', async ({ id }, { tx }) => {
       const { rows } = await tx.query<{ lock_timeout: string }>('show lock_timeout');
@@ -144,6 +155,7 @@ describe('a message that fails', () => {
     for (const redelivered of [false, true, false, true])
       expect(await second.receive(delivery('M1', { redelivered }))).toBe('again');
     expect([pool!.idleCount, here.alarms]).toEqual([pool!.totalCount, []]);
+    expect(new Set(patience)).toEqual(new Set(['200']));
     // What the key may wait is not what a handler's own statements may.
     expect(await second.receive(delivery('M2'))).toBe('done');
     expect(limits).toEqual(['0']);
@@ -225,23 +237,29 @@ describe('a call that a handler makes', () => {
 });
 
 describe('keys', () => {
-  /** A message comes again after `laterMs`, when the schedule has forgotten what is older than `keepKeysMs`. */
-  async function repeated(here: Bank, keepKeysMs: number, laterMs: number): Promise<string[]> {
-    const inbox = await here.inbox({ keepKeysMs, redeliveryMs: 0, forgetIntervalMs: 20, oldMessages: 'handle' });
+  /** A message comes again when the schedule has forgotten what is older than a minute; both are `ageMs` older by then. Their effects. */
+  async function repeated(here: Bank, ageMs: { readonly M1: number; readonly other: number }): Promise<string[]> {
+    const inbox = await here.inbox({ keepKeysMs: 60_000, redeliveryMs: 0, forgetIntervalMs: 20, oldMessages: 'handle' });
     inbox.handle('debit', ({ id }, { tx }) => tx.query('insert into effect values ($1)', [id]));
+    for (const [id, ms] of Object.entries(ageMs)) {
+      await inbox.receive(delivery(id));
+      await here.pool.query('update tallystick_inbox set due_at = due_at - $1 where id = $2', [ms, id]);
+    }
     inbox.start();
-    await inbox.receive(delivery('M1'));
-    await new Promise((resolve) => setTimeout(resolve, laterMs));
+    await eventually(
+      () => here.rows('select id from tallystick_inbox'),
+      (ids) => !ids.includes('other'),
+    );
     await inbox.receive(delivery('M1'));
     return here.rows(effects);
   }
 
   test('outlive the time in which messages come again: a repeat inside it has no effect', async () => {
-    expect(await repeated(await bank(), 60_000, 600)).toEqual(['M1']);
+    expect(await repeated(await bank(), { M1: 0, other: 61_000 })).toEqual(['M1', 'other']);
   });
 
   test('and a window that is shorter lets the effect happen twice, which is why it is refused', async () => {
-    expect(await repeated(await bank(), 100, 600)).toEqual(['M1', 'M1']);
+    expect(await repeated(await bank(), { M1: 62_000, other: 61_000 })).toEqual(['M1', 'M1', 'other']);
     const here = await bank();
     await expect(here.inbox({ keepKeysMs: 100 })).rejects.toThrow(/keepKeysMs must be at least redeliveryMs/);
   });
@@ -275,7 +293,10 @@ describe('keys', () => {
 
   test('are no outage to other deliveries while an open transaction makes them young', async () => {
     const here = await bank();
-    const inbox = await here.inbox({ databaseAfterMs: 400 });
+    // As above.
+    const limit = { databaseAfterMs: 400, timers: limitByHand(400).timers };
+    let patience: string[] = [];
+    const inbox = await here.inbox(limit, (own) => (patience = lockLimits(own)));
     inbox.handle('debit', ({ id }, { tx }) => tx.query('insert into effect values ($1)', [id]));
     for (const id of ['M1', 'M2']) await inbox.receive(delivery(id));
     await here.pool.query('update tallystick_inbox set due_at = due_at - $1', [20 * 86_400_000]);
@@ -296,6 +317,7 @@ describe('keys', () => {
       'done',
     ]);
     expect(here.alarms).toEqual([]);
+    expect(new Set(patience)).toEqual(new Set(['200']));
     const young = 'select id from tallystick_inbox where due_at > extract(epoch from now()) * 1000 - 60000 order by id';
     expect([await here.rows(young), await here.rows(effects)]).toEqual([
       ['M1', 'M2'],
@@ -303,6 +325,22 @@ describe('keys', () => {
     ]);
   });
 });
+
+/** How long the statements of a pool let the server wait for locks, ms, as they come. */
+function lockLimits(pool: Pool): string[] {
+  const limits: string[] = [];
+  pool.on('connect', (client) => {
+    const query = client.query.bind(client) as (...given: unknown[]) => unknown;
+    const noted = (...given: unknown[]): unknown => {
+      const [text, values] = given as [unknown, unknown[] | undefined];
+      const hole = typeof text === 'string' ? /set_config\('lock_timeout', \$(\d+)/.exec(text) : null;
+      if (hole !== null) limits.push(String(values![Number(hole[1]) - 1]));
+      return query(...given);
+    };
+    Object.assign(client, { query: noted });
+  });
+  return limits;
+}
 
 test('behind pgbouncer in transaction mode everything is the same', async () => {
   const here = await bank();

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { createLocks, transaction, type HeldLock } from '@tallystick/reliable';
 import type { Pool } from 'pg';
+import { limitByHand } from '../support/limit-by-hand.ts';
 import { bank, delivery, eventually, ROWS, type Bank } from './bank.ts';
 
 const soon = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -147,12 +148,15 @@ describe('a handler', () => {
 
   /** A handler that outlives its time and writes afterwards; what of it is in the database in the end. */
   async function runaway(here: Bank, prepare?: (pool: Pool) => void): Promise<string[]> {
-    const inbox = await here.inbox({ handlerTimeoutMs: 50, attemptsMax: 1 }, prepare);
+    const handlerTimeoutMs = 123_456;
+    const limit = limitByHand(handlerTimeoutMs);
+    const inbox = await here.inbox({ handlerTimeoutMs, timers: limit.timers, attemptsMax: 1 }, prepare);
     let late: Promise<unknown> | undefined;
     let over = (): void => undefined;
     const told = new Promise<void>((resolve) => (over = resolve));
     inbox.handle('debit', async (_, { tx }) => {
       await tx.query("insert into effect values ('in time')");
+      limit.strike();
       await told;
       late = tx.query("insert into effect values ('late')").catch(() => undefined);
       await late;

@@ -3,6 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { createInbox, type Database, type Inbox, type InboxSettings } from '@tallystick/reliable';
 import { LIBRARIES } from '../handles/libraries/index.ts';
 import { worldOf, type World } from '../handles/world.ts';
+import { limitByHand } from '../support/limit-by-hand.ts';
 import { delivery, eventually, ROWS } from './bank.ts';
 
 const EFFECTS = 'select id from effect order by id';
@@ -74,22 +75,21 @@ describe.each(LIBRARIES)('a handler in a transaction of $name', (library) => {
   });
 
   test('that outlives its time writes nothing any more, and the next message finds a connection', async () => {
-    const { world, inbox } = await consume({ attemptsMax: 1 });
+    const handlerTimeoutMs = 123_456;
+    const limit = limitByHand(handlerTimeoutMs);
+    const { world, inbox } = await consume({ attemptsMax: 1, handlerTimeoutMs, timers: limit.timers });
     let over = (): void => undefined;
     const told = new Promise<void>((resolve) => (over = resolve));
     let late: Promise<unknown> | undefined;
     const write = (tx: unknown, id: string): Promise<unknown> =>
       Promise.resolve(world.run(tx as Database, `insert into effect values ('${id}')`));
-    inbox.handle(
-      'debit',
-      async (_, { tx }) => {
-        await write(tx, 'slow');
-        await told;
-        late = write(tx, 'late').catch(() => undefined);
-        await late;
-      },
-      { handlerTimeoutMs: 50 },
-    );
+    inbox.handle('debit', async (_, { tx }) => {
+      await write(tx, 'slow');
+      limit.strike();
+      await told;
+      late = write(tx, 'late').catch(() => undefined);
+      await late;
+    });
     inbox.handle('credit', ({ id }, { tx }) => write(tx, id));
     expect(await inbox.receive(delivery('slow'))).toBe('done');
     over();

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import { until } from '../support/live.ts';
 import { silencer } from '../support/silencer.ts';
-import { drained, world } from './support.ts';
+import { drained, world, type World } from './support.ts';
 
 const REFUSES = `create function tallystick_refuses() returns trigger language plpgsql as
   $$ begin raise exception 'no deletes today' using errcode = '42501'; end $$;
@@ -33,10 +33,8 @@ function pushes(stored: readonly { readonly id: string }[]): number {
 
 test('a settling that runs into statement_timeout again and again is told once, and its end', async () => {
   const here = await world();
-  const pool = poolTo(`${here.database.url}?options=-c%20statement_timeout%3D50`);
   await here.add({ body: '1' });
-  const other = await here.pool.connect();
-  here.broker.before = async () => void (await other.query('begin; lock table tallystick_outbox in exclusive mode'));
+  const { pool, unlock } = await lockedFromFirstPush(here);
   const relay = here.relay({ db: pool, leaseMs: 600_000 });
   relay.start();
   await until('it is told', () => here.alarms.length > 0);
@@ -44,33 +42,59 @@ test('a settling that runs into statement_timeout again and again is told once, 
     ['database'],
     { kind: 'database', error: expect.objectContaining({ code: '57014' }) as unknown },
   ]);
-  await other.query('commit');
-  other.release();
+  await unlock();
   await until('its end is told', () => here.alarms.length > 1);
   expect(here.alarms.map(({ kind }) => kind)).toEqual(['database', 'database-over']);
   expect([await here.left(), here.broker.stored.length]).toEqual([0, 1]);
   await relay.stop();
 });
 
-test('what was pushed and cannot be written down for several leases is not pushed again: its leases are renewed meanwhile', async () => {
+test('what was pushed and cannot be written down for longer than a lease is not pushed again: its leases are renewed meanwhile', async () => {
   const here = await world();
-  const pool = poolTo(`${here.database.url}?options=-c%20statement_timeout%3D50`);
   await here.add({ body: '1' });
-  const other = await here.pool.connect();
-  here.broker.before = async () => void (await other.query('begin; lock table tallystick_outbox in exclusive mode'));
-  const relay = here.relay({ db: pool, leaseMs: 1000 });
+  const { pool, unlock } = await lockedFromFirstPush(here);
+  // Two thirds of it are the longest pause of this process that costs no lease.
+  const leaseMs = 6000;
+  const relay = here.relay({ db: pool, leaseMs });
   relay.start();
   await until('it is told', () => here.alarms.length > 0);
   const leasedUntil = async (): Promise<number> =>
     Number((await here.pool.query<{ at: string }>('select min(expires_at) as at from tallystick_lease')).rows[0]!.at);
   const first = await leasedUntil();
-  await until('three leases have passed', async () => (await leasedUntil()) > first + 3000);
-  await other.query('commit');
-  other.release();
+  await until('a lease has passed', async () => (await leasedUntil()) > first + leaseMs);
+  await unlock();
   await until('it is written down', async () => (await here.left()) === 0);
   expect([here.broker.stored.length, here.alarms.map(({ kind }) => kind)]).toEqual([1, ['database', 'database-over']]);
   await relay.stop();
 });
+
+/** From the first push on nothing can be written to the outbox until `unlock()`; only meanwhile have the pool's statements a time limit. */
+async function lockedFromFirstPush(here: World): Promise<{ readonly pool: pg.Pool; readonly unlock: () => Promise<void> }> {
+  const other = await here.pool.connect();
+  let state: 'before' | 'locked' | 'after' = 'before';
+  here.broker.before = async () => {
+    if (state !== 'before') return;
+    await other.query('begin; lock table tallystick_outbox in exclusive mode');
+    state = 'locked';
+  };
+  const pool = poolTo(here.database.url);
+  pool.on('connect', (client) => {
+    const query = client.query.bind(client) as (...given: unknown[]) => unknown;
+    const limited = (...given: unknown[]): unknown => {
+      void (query(`set statement_timeout = ${state === 'locked' ? 50 : 0}`) as Promise<unknown>).catch(() => undefined);
+      return query(...given);
+    };
+    Object.assign(client, { query: limited });
+  });
+  return {
+    pool,
+    unlock: async () => {
+      state = 'after';
+      await other.query('commit');
+      other.release();
+    },
+  };
+}
 
 test('connections to a server that has become read-only are left', async () => {
   const here = await world();

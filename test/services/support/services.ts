@@ -86,7 +86,7 @@ async function connectionsGone(client: Client, name: string): Promise<void> {
   }
 }
 
-const GOODBYE_MS = 500;
+const GOODBYE_MS = 5_000;
 
 /** The database that fresh ones are copied from: one per layout of the tables, made by whoever needs it first. */
 async function ensureTemplate(): Promise<string> {

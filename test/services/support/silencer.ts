@@ -5,6 +5,8 @@ export interface Silencer {
   /** Of the wire. */
   readonly url: string;
   silence(): void;
+  /** Somebody has said something that the silence has swallowed: an answer to it will not come. */
+  onSwallowed: () => void;
 }
 
 /** A wire to the server that can fall silent: connections that are open then stay open and carry nothing; later ones are whole. */
@@ -19,7 +21,10 @@ export async function silencer(database: string): Promise<Silencer> {
       [near, far],
       [far, near],
     ] as const) {
-      from.on('data', (bytes) => void (silent.has(near) || to.write(bytes)));
+      from.on('data', (bytes) => {
+        if (silent.has(near)) wire.onSwallowed();
+        else to.write(bytes);
+      });
       from.on('error', () => to.destroy());
       from.on('close', () => to.destroy());
     }
@@ -31,10 +36,12 @@ export async function silencer(database: string): Promise<Silencer> {
   });
   const url = new URL(database);
   url.port = String((server.address() as net.AddressInfo).port);
-  return {
+  const wire: Silencer = {
     url: url.href,
     silence() {
       for (const socket of open) silent.add(socket);
     },
+    onSwallowed: () => undefined,
   };
+  return wire;
 }

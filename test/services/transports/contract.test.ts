@@ -11,7 +11,15 @@ import {
   type Receipt,
   type Transport,
 } from '@tallystick/reliable';
-import { MEMORY, RABBITMQ, RABBITMQ_PRIVATE, RABBITMQ_QUORUM, RABBITMQ_QUORUM_PRIVATE, TALLYSTICK } from './support/backends.ts';
+import {
+  MEMORY,
+  RABBITMQ,
+  RABBITMQ_PRIVATE,
+  RABBITMQ_QUORUM,
+  RABBITMQ_QUORUM_PRIVATE,
+  TALLYSTICK,
+  TALLYSTICK_PRIVATE,
+} from './support/backends.ts';
 import { gate, until, type Backend, type BrokerWorld } from './support/world.ts';
 
 const ids = new MessageIds(systemClock, systemRandom());
@@ -256,7 +264,7 @@ describe.each([MEMORY, RABBITMQ, RABBITMQ_QUORUM, TALLYSTICK])('$name', ({ capab
   });
 });
 
-describe.each([TALLYSTICK, RABBITMQ_PRIVATE, RABBITMQ_QUORUM_PRIVATE])(
+describe.each([TALLYSTICK_PRIVATE, RABBITMQ_PRIVATE, RABBITMQ_QUORUM_PRIVATE])(
   '$name: the process is killed',
   ({ capabilities, open }: Backend) => {
     let world: BrokerWorld;

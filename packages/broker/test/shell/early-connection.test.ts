@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, connect, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
@@ -9,10 +10,9 @@ const folder = mkdtempSync(join(tmpdir(), 'tallystick-early-'));
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 it('answers what a client sent while the broker was still recovering', async () => {
-  const port = await freePort();
-  const broker = new Broker({ dataDir: join(folder, 'data'), port });
+  const broker = new Broker({ dataDir: join(folder, 'data'), port: 0 });
   const starting = broker.start();
-  const socket = await connected(port);
+  const socket = await connected(broker);
   const answered = new Promise<Buffer>((resolve) => socket.once('data', resolve));
   socket.write(frame({ code: 206, language: 'JAVA', version: 479, opaque: 7, flag: 0, extFields: {} }));
   await starting;
@@ -30,22 +30,11 @@ function frame(header: object): Buffer {
   return bytes;
 }
 
-/** Connects as soon as somebody listens. */
-async function connected(port: number): Promise<Socket> {
-  for (;;) {
-    const socket = await new Promise<Socket | undefined>((resolve) => {
-      const attempt = connect(port, '127.0.0.1', () => resolve(attempt));
-      attempt.once('error', () => resolve(undefined));
-    });
-    if (socket !== undefined) return socket;
-  }
-}
-
-async function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
+/** Connects as soon as it listens. */
+async function connected(broker: Broker): Promise<Socket> {
+  while (broker.address === undefined) await new Promise((resolve) => setImmediate(resolve));
+  const [, port] = broker.address.split(':');
+  const socket = connect(Number(port), '127.0.0.1');
+  await once(socket, 'connect');
+  return socket;
 }

@@ -41,10 +41,11 @@ function add(): void {
 async function relay(): Promise<void> {
   const relay = createRelay({
     db,
-    leaseMs: 1000,
+    // Renewed after seconds: a process that is stopped while it writes leaves the database locked.
+    leaseMs: 30_000,
     transport: {
       publish: (batch) => {
-        // Once its look has ended: a process that is stopped while it writes leaves the database locked.
+        // Once its look has ended, for the same reason.
         setImmediate(() => process.send?.(batch.map(({ id }) => id)));
         return new Promise((resolve) => process.once('message', () => resolve(batch.map(() => ({ outcome: 'confirmed' })))));
       },

@@ -221,7 +221,7 @@ test('outbox, relay and inbox with telemetry: one trace from the request to the 
   add();
   const relay = createRelay({ db: openRaw(path), transport: broker, telemetry });
   await relay.drain();
-  await expect.poll(() => finished().map(({ name }) => name)).toContain('process orders');
+  await expect.poll(() => finished().map(({ name }) => name), { timeout: 40_000 }).toContain('process orders');
   await subscription.stop();
   await relay.stop();
   const byName = new Map(finished().map((span) => [span.name, span]));

@@ -42,6 +42,16 @@ const call = (url: string, more: Partial<OutgoingMessage> = {}, headers: [string
 const answering = (status: number, headers: Record<string, string> = {}, body = '') =>
   serve((_, response) => response.writeHead(status, headers).end(body));
 
+/** A fetch whose limit strikes only what comes behind the status, however late that is. */
+const limitedBehindStatus: typeof fetch = async (url, init) => {
+  const limit = init!.signal!;
+  const abort = new AbortController();
+  const answer = await fetch(url, { ...init, signal: abort.signal });
+  if (limit.aborted) abort.abort(limit.reason);
+  else limit.addEventListener('abort', () => abort.abort(limit.reason));
+  return answer;
+};
+
 describe('calls over HTTP', () => {
   it('sends method, headers, body and the id as idempotency key', async () => {
     const { origin, seen } = await answering(204);
@@ -135,7 +145,7 @@ describe('calls over HTTP', () => {
 
   it('takes a status for what it says when the answer never ends, and shows no control characters', async () => {
     const { origin } = await serve((_, response) => void response.writeHead(400).write('\u001b[2Jno\u0000'));
-    const [answer] = await httpTransport({ allow: [origin], timeoutMs: 1_000 }).publish([call(origin)]);
+    const [answer] = await httpTransport({ allow: [origin], timeoutMs: 50, fetch: limitedBehindStatus }).publish([call(origin)]);
     expect(answer!.outcome).toBe('rejected');
     const endless = await serve((_, response) => void response.writeHead(400).write('\u001b[2J'.repeat(10_000)));
     const [cut] = await httpTransport({ allow: [endless.origin] }).publish([call(endless.origin)]);

@@ -17,5 +17,5 @@ const broker = new Broker({
   },
 });
 await broker.start();
-process.stdout.write('ready\n');
+process.stdout.write(`ready on ${broker.address}\n`);
 process.on('SIGTERM', () => void broker.stop().then(() => process.exit(0)));

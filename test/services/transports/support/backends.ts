@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Client } from '@tallystick/client';
+import { Client, type ProducerSettings } from '@tallystick/client';
 import {
   memoryBroker,
   rabbitSubscriber,
@@ -122,7 +122,6 @@ function rabbitWorld(url: string, { queueType, declared }: Queues, drop: () => P
           return connection;
         },
         againFirstMs: 10,
-        stopAfterMs: 1_000,
         onReport: () => undefined,
       });
       closing.push(() => (dead ? Promise.resolve() : subscriber.close()));
@@ -141,7 +140,8 @@ function rabbitWorld(url: string, { queueType, declared }: Queues, drop: () => P
   };
 }
 
-export const TALLYSTICK: Backend = {
+/** `sending`: limits on sends. */
+const ours = (sending: ProducerSettings): Backend => ({
   name: 'our broker',
   capabilities: { unroutable: true, survivesKill: true, tellsRedelivery: false, largeBytes: 4 * 1024 * 1024, keysApart: false },
   async open() {
@@ -154,7 +154,7 @@ export const TALLYSTICK: Backend = {
       });
     let broker = await start();
     const client = (): Client => new Client({ address: broker.address, onReport: () => undefined });
-    const sending = client();
+    const sender = client();
     const consuming = new Set<Client>();
     const consumer = (): Promise<Consumer> => {
       const own = client();
@@ -170,13 +170,11 @@ export const TALLYSTICK: Backend = {
       return Promise.resolve({ subscriber, die });
     };
     return {
-      transport: tallystickTransport(
-        sending.producer({ maxBlockMs: 3_000, deliveryTimeoutMs: 4_000, requestTimeoutMs: 2_000, idempotence: true }),
-      ),
+      transport: tallystickTransport(sender.producer({ ...sending, idempotence: true })),
       consumer,
       async queue() {
         const topic = name();
-        await sending.admin().createTopic(topic, 1);
+        await sender.admin().createTopic(topic, 1);
         return topic;
       },
       kill: async () => void (await broker.end('SIGKILL')),
@@ -185,10 +183,15 @@ export const TALLYSTICK: Backend = {
         broker = await start(port);
       },
       async close() {
-        for (const one of [sending, ...consuming]) await one.close();
+        for (const one of [sender, ...consuming]) await one.close();
         await broker.end('SIGKILL');
         rmSync(data, { recursive: true, force: true });
       },
     };
   },
-};
+});
+
+export const TALLYSTICK = ours({});
+
+/** What is sent to a dead broker is answered soon. */
+export const TALLYSTICK_PRIVATE = ours({ maxBlockMs: 3_000, deliveryTimeoutMs: 4_000, requestTimeoutMs: 2_000 });

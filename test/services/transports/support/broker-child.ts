@@ -4,4 +4,4 @@ import { Broker } from '@tallystick/broker';
 const given = (flag: string): string => process.argv[process.argv.indexOf(flag) + 1]!;
 const broker = new Broker({ port: Number(given('--port')), dataDir: given('--data'), flush: 'sync', autoCreateTopics: false });
 await broker.start();
-process.stdout.write('ready\n');
+process.stdout.write(`ready on ${broker.address}\n`);
