@@ -7,7 +7,8 @@
  * unique key      the message's id, written in the transaction of the effect: the last guard, and the only one that cannot fail
  * ```
  *
- * Inside: key, alreadyDone, handler (with what it emits and calls), the confirmation that the sender asked for, the end of the lock.
+ * Inside: key, alreadyDone, handler (with what it emits and calls), the confirmation that the sender asked for, what comes last, the end of
+ * the lock.
  * Attempts know nothing of retries; what becomes of a failed message is decided by the inbox.
  */
 import { backoffMs, type Clock, type Random, type Timers } from '@tallystick/base';
@@ -36,6 +37,8 @@ export interface Attempt<Tx> {
   readonly attempts: number;
   /** Writes the key; only `marked` goes on. */
   mark(): Steps<'marked' | 'duplicate' | 'behind'>;
+  /** The last of its writes but the end of its lock. */
+  last?(): Steps<void>;
 }
 
 /** What handlers may do beside their own SQL. */
@@ -132,6 +135,7 @@ function* steps<Tx>(inside: Inside<Tx>): Steps<Done> {
   }
   open.yes = false;
   yield* run({ call: () => ports.effects.confirm(tx, delivery) });
+  if (attempt.last !== undefined) yield* attempt.last();
   if (ticket !== undefined) yield* endLock(session.dialect, ticket);
   return 'handled';
 }

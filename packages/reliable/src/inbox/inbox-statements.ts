@@ -12,9 +12,9 @@ import { sql, type RawBuilder, type SqlBool } from 'kysely';
 import { perDialect, type Dialect } from '../sql/dialect.ts';
 import { hole, prepared, type Prepared } from '../sql/statement.ts';
 import { bodyAs, headAs, headWith, type RowState } from '../sql/tables.ts';
-
-/** States in which a message waits for an attempt. */
-const OPEN: RowState[] = ['waiting', 'delayed', 'retrying'];
+import { IN_ORDER, pageRows, type PageNames } from '../relay/relay-statements.ts';
+import { KEPT_COLUMNS, type Kept } from './kept.ts';
+import { OPEN, standsBehind } from './standing-behind.ts';
 
 export type InboxStatements = ReturnType<typeof make>;
 
@@ -22,35 +22,13 @@ export type InboxStatements = ReturnType<typeof make>;
 export const inboxStatements: (dialect: Dialect, deadKeys: 'hold' | 'pass') => InboxStatements = (dialect, deadKeys) =>
   (deadKeys === 'hold' ? holdingStatements : passingStatements)(dialect);
 
-const holdingStatements = perDialect((dialect) => make(dialect, [...OPEN, 'dead']));
+const holdingStatements = perDialect((dialect) => make(dialect, ['dead', ...OPEN]));
 const passingStatements = perDialect((dialect) => make(dialect, OPEN));
 
 type Place = 'id' | 'consumer';
 type Mine = Place | 'started';
 type Found = Mine | 'tries';
 type Seen = Place | 'shard' | 'topic' | 'type' | 'now';
-
-export interface Kept {
-  readonly id: string;
-  readonly consumer: string;
-  readonly shard: number;
-  /** Null unless later messages of the key shall wait. */
-  readonly key: string | null;
-  readonly topic: string;
-  readonly tag: string | null;
-  readonly type: string;
-  readonly businessKey: string | null;
-  readonly state: string;
-  readonly attempts: number;
-  readonly tries: number;
-  readonly started: number;
-  /** From now. */
-  readonly waitMs: number;
-  readonly outcome: string | null;
-  readonly reason: string | null;
-  readonly bytes: number;
-  readonly now: number;
-}
 
 function make(dialect: Dialect, holding: readonly RowState[]) {
   const { build } = dialect;
@@ -92,6 +70,8 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
   };
   const see = prepared<Seen>(dialect.ignoreTaken(build.insertInto(head).values(seen)), 'insert');
   const { lockWait } = dialect;
+  const columns = sql.join(KEPT_COLUMNS.map((column) => sql.ref(`h.${column}`)));
+  const read = sql`${columns}, case when ${standsBehind(dialect, holding)} then 1 else 0 end as behind`;
   return {
     /** The key of a message that is handled in this transaction; changes nothing when it is there. A `done` row is due for forgetting by its age. */
     see,
@@ -172,40 +152,10 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
         .where('sequence', '<', hole<number>('sequence'))
         .limit(1),
     ),
-    /** One page of due rows in ranges this owner holds; of each key only the first that is not settled. */
-    claim: prepared<'consumer' | 'state' | 'scope' | 'owner' | 'now' | 'limit'>(
-      build
-        .selectFrom(`${head} as h`)
-        // SQLite keeps the order of a cross join: heads in index order, then the few leases. Otherwise it would sort.
-        .crossJoin('tallystick_lease as l')
-        .selectAll('h')
-        .where('h.channel', '=', hole<string>('consumer'))
-        .where('h.state', '=', hole<RowState>('state'))
-        .where('h.due_at', '<=', now)
-        .where('l.scope', '=', hole<string>('scope'))
-        .where('l.owner', '=', hole<string>('owner'))
-        .where('l.expires_at', '>', now)
-        .whereRef('l.first_shard', '<=', 'h.shard')
-        .whereRef('l.last_shard', '>=', 'h.shard')
-        .where((of) =>
-          of.or([
-            of('h.message_key', 'is', null),
-            of.not(
-              of.exists(
-                of
-                  .selectFrom(`${head} as e`)
-                  .select(sql<number>`1`.as('one'))
-                  .whereRef('e.message_key', '=', 'h.message_key')
-                  .whereRef('e.channel', '=', 'h.channel')
-                  .where('e.state', 'in', holding)
-                  .whereRef('e.sequence', '<', 'h.sequence'),
-              ),
-            ),
-          ]),
-        )
-        .orderBy('h.due_at')
-        .orderBy('h.sequence')
-        .limit(hole<number>('limit')),
+    /** One page of due rows of a state, in the order (due_at, sequence), after a position; of each whether it stands behind another. */
+    due: prepared<PageNames>(
+      { compile: () => sql`${pageRows(dialect, 'tallystick_inbox', read)} ${IN_ORDER}`.compile(build) },
+      'read',
     ),
     /** An attempt begins; written in a transaction of its own, so that it is there even if the attempt takes the process with it. */
     begin: prepared<Found | 'now' | 'waitMs'>(

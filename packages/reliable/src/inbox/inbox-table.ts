@@ -2,8 +2,10 @@
 import type { Clock } from '@tallystick/base';
 import { fail } from '../errors.ts';
 import { shardOf } from '../outbox/message-id.ts';
+import type { Position } from '../relay/low-water.ts';
 import { sqlStateOf } from '../sql/sql-state.ts';
 import { run, type Statement, type StatementResult, type Steps } from '../sql/statement.ts';
+import type { RowState } from '../sql/tables.ts';
 import { asNumber } from '../sql/values.ts';
 import type { Delivery } from '../transports/transport.ts';
 import type { Failure } from './failure.ts';
@@ -20,6 +22,7 @@ import {
   type KeptRow,
   type KnownDelivery,
 } from './kept.ts';
+import { letNextGo, putOff } from './standing-behind.ts';
 
 /** What a message's row begins with. */
 export interface Beginning {
@@ -42,6 +45,23 @@ export const UNTRIED: Beginning = {
   reason: null,
 };
 
+/** Where a look reads on. */
+export interface DuePage {
+  readonly scope: string;
+  readonly owner: string;
+  /** Range → epoch. */
+  readonly held: ReadonlyMap<number, number>;
+  readonly state: RowState;
+  readonly from: Position;
+  readonly limit: number;
+}
+
+export interface DueRow {
+  readonly row: KeptRow;
+  /** An earlier message of its key is not settled. */
+  readonly behind: boolean;
+}
+
 /** A transaction that has not ended has written the key: another delivery of the message is at work elsewhere. */
 export class AtWorkElsewhere extends Error {}
 
@@ -49,12 +69,14 @@ export class InboxTable<Tx> {
   readonly #database: InboxDatabase<Tx>;
   readonly #statements: InboxStatements;
   readonly #consumer: string;
+  readonly #deadKeys: 'hold' | 'pass';
   readonly #clock: Clock;
 
   constructor(database: InboxDatabase<Tx>, consumer: string, deadKeys: 'hold' | 'pass', clock: Clock) {
     this.#database = database;
     this.#statements = inboxStatements(database.dialect, deadKeys);
     this.#consumer = consumer;
+    this.#deadKeys = deadKeys;
     this.#clock = clock;
   }
 
@@ -101,6 +123,12 @@ export class InboxTable<Tx> {
     return 'marked';
   }
 
+  /** Its effect is about to be committed: the next message of its key is due by then. */
+  *letNextGo({ orderKey, sequence }: KeptRow): Steps<void> {
+    if (orderKey === undefined) return;
+    yield* letNextGo(this.#database.dialect, { channel: this.#consumer, key: orderKey, sequence }, this.#now);
+  }
+
   /** Takes a message in; the row that is there afterwards, and whether it is new. Throws AtWorkElsewhere. */
   keep(
     delivery: KnownDelivery,
@@ -127,11 +155,9 @@ export class InboxTable<Tx> {
   }
 
   /** Whether an earlier message of its key is not settled. */
-  async isBehind({ sequence, key }: KeptRow): Promise<boolean> {
+  async isBehind({ sequence, orderKey: key }: KeptRow): Promise<boolean> {
     if (key === undefined) return false;
-    const { rows } = await this.#database.run(
-      run(this.#statements.heldBefore({ consumer: this.#consumer, key: keyText(key), sequence })),
-    );
+    const { rows } = await this.#database.run(run(this.#statements.heldBefore({ consumer: this.#consumer, key, sequence })));
     return rows.length > 0;
   }
 
@@ -172,37 +198,45 @@ export class InboxTable<Tx> {
   }
 
   /** Writes a failure down, unless somebody else has begun since. */
-  async failed(id: string, started: number, { state, attempts, tries, waitMs, outcome, reason }: Failure): Promise<boolean> {
-    const statement = this.#statements.failed({
-      id,
-      consumer: this.#consumer,
-      started,
+  failed(row: KeptRow, started: number, failure: Failure): Promise<boolean> {
+    const letsGo = failure.state === 'dead' && this.#deadKeys === 'pass';
+    const written = this.#failed(row, started, failure, letsGo);
+    return letsGo ? this.#database.atomically(written) : this.#database.alone(written);
+  }
+
+  *#failed(row: KeptRow, started: number, failure: Failure, letsGo: boolean): Steps<boolean> {
+    const { state, attempts, tries, waitMs, outcome, reason } = failure;
+    const place = { id: row.id, consumer: this.#consumer, started };
+    const statement = this.#statements.failed({ ...place, state, attempts, tries, waitMs, outcome, reason, now: this.#now });
+    if ((yield* run(statement)).changes === 0) return false;
+    if (letsGo) yield* this.letNextGo(row);
+    return true;
+  }
+
+  /** Due rows of a state in the order in which they fall due, while the leases named are `owner`'s; of each whether it stands behind another. */
+  async due({ scope, owner, held, state, from, limit }: DuePage): Promise<DueRow[]> {
+    let epochs = 0;
+    for (const epoch of held.values()) epochs += epoch;
+    const statement = this.#statements.due({
+      channel: this.#consumer,
       state,
-      attempts,
-      tries,
-      waitMs,
-      outcome,
-      reason,
+      scope,
+      owner,
+      held: held.size,
+      epochs,
       now: this.#now,
+      afterDue: from.dueAt,
+      afterSequence: from.sequence,
+      limit,
     });
-    return (await this.#database.alone(run(statement))).changes > 0;
+    const { rows } = await this.#database.run(run(statement));
+    return rows.map((row) => ({ row: keptRow(row), behind: asNumber(row['behind']) !== 0 }));
   }
 
-  /** Due rows of the ranges that `owner` holds, in the order in which they should be tried. */
-  claim(scope: string, owner: string, limit: number): Promise<KeptRow[]> {
-    return this.#database.run(this.#claim(scope, owner, limit));
-  }
-
-  *#claim(scope: string, owner: string, limit: number): Steps<KeptRow[]> {
-    const claimed: KeptRow[] = [];
-    for (const state of CLAIMED) {
-      const { rows } = yield* run(
-        this.#statements.claim({ consumer: this.#consumer, state, scope, owner, now: this.#now, limit }),
-      );
-      claimed.push(...rows.map(keptRow));
-      if (claimed.length >= limit) break;
-    }
-    return claimed;
+  /** These stand behind others of their keys. */
+  async putOff(rows: readonly KeptRow[]): Promise<void> {
+    const { dialect } = this.#database;
+    await this.#database.alone(putOff(dialect, rows, this.#now));
   }
 
   /** A person wants it tried again now. */
@@ -243,6 +277,3 @@ function* keyOf(statement: Statement): Steps<StatementResult> {
 }
 
 const LOCK_NOT_AVAILABLE = '55P03';
-
-/** Failed messages first (they hold their keys up), then those whose time has come, then those that waited behind them. */
-const CLAIMED = ['retrying', 'delayed', 'waiting'] as const;

@@ -338,11 +338,10 @@ export class Inbox<R extends Database> {
 
   /** Keeps a message before it is tried. */
   async #takeIn(delivery: KnownDelivery, rule: Rule<TransactionOf<R>>): Promise<Receipt> {
-    const ordered = orderedKey(delivery, rule) !== undefined;
-    const { row, isNew } = await this.#table.keep(delivery, ordered, UNTRIED);
+    const { row, isNew } = await this.#table.keep(delivery, orderedKey(delivery, rule) !== undefined, UNTRIED);
     if (row.state === 'done' || row.state === 'buried') return this.#again(delivery);
     // What is there already is left to its schedule: this may be the delivery after a death.
-    if (isNew && !(ordered && (await this.#table.isBehind(row)))) await this.#retries.tryNow(row);
+    if (isNew && !(await this.#table.isBehind(row))) await this.#retries.tryNow(row);
     return 'done';
   }
 

@@ -8,21 +8,65 @@ import { ID_PATTERN, shardOf } from '../outbox/message-id.ts';
 import { asBytes, asNumber, asText, asTextOrNull } from '../sql/values.ts';
 import type { Delivery } from '../transports/transport.ts';
 import type { Failure } from './failure.ts';
-import type { Kept } from './inbox-statements.ts';
 
 /** A row that waits for an attempt. */
 export interface KeptRow {
   readonly sequence: number;
+  readonly shard: number;
   readonly id: string;
   readonly state: string;
   readonly type: string | undefined;
   readonly topic: string;
   readonly key: string | undefined;
+  /** The key in whose order it stands. */
+  readonly orderKey: string | undefined;
   readonly tag: string | undefined;
   readonly attempts: number;
   readonly tries: number;
   readonly started: number;
+  readonly dueAt: number;
   readonly createdAt: number;
+}
+
+/** What is read of a row. */
+export const KEPT_COLUMNS = [
+  'sequence',
+  'shard',
+  'id',
+  'state',
+  'message_type',
+  'topic',
+  'business_key',
+  'message_key',
+  'tag',
+  'attempts',
+  'tries',
+  'started',
+  'due_at',
+  'created_at',
+] as const;
+
+/** The head of a row that is to be kept. */
+export interface Kept {
+  readonly id: string;
+  readonly consumer: string;
+  readonly shard: number;
+  /** Null unless later messages of the key shall wait. */
+  readonly key: string | null;
+  readonly topic: string;
+  readonly tag: string | null;
+  readonly type: string;
+  readonly businessKey: string | null;
+  readonly state: string;
+  readonly attempts: number;
+  readonly tries: number;
+  readonly started: number;
+  /** From now. */
+  readonly waitMs: number;
+  readonly outcome: string | null;
+  readonly reason: string | null;
+  readonly bytes: number;
+  readonly now: number;
 }
 
 /** A delivery under the id by which the inbox knows it. */
@@ -45,7 +89,7 @@ interface Beside {
 
 const TEXT_MAX = { topic: 255, key: 255, tag: 255, type: 64 };
 
-/** The head of a row that is to be kept. `ordered`: later messages of its key shall wait for it. */
+/** `ordered`: later messages of its key shall wait for it. */
 export function headOf(
   delivery: Delivery,
   place: { readonly consumer: string; readonly now: number },
@@ -113,15 +157,18 @@ export function keptRow(row: Readonly<Record<string, unknown>>): KeptRow {
   const type = asText(row['message_type']);
   return {
     sequence: asNumber(row['sequence']),
+    shard: asNumber(row['shard']),
     id: asText(row['id']),
     state: asText(row['state']),
     type: type === '' ? undefined : type,
     topic: asText(row['topic']),
     key: asTextOrNull(row['business_key']) ?? undefined,
+    orderKey: asTextOrNull(row['message_key']) ?? undefined,
     tag: asTextOrNull(row['tag']) ?? undefined,
     attempts: asNumber(row['attempts']),
     tries: asNumber(row['tries']),
     started: asNumber(row['started']),
+    dueAt: asNumber(row['due_at']),
     createdAt: asNumber(row['created_at']),
   };
 }

@@ -7,6 +7,7 @@
  * that was begun before a requeue and fails is not counted.
  */
 import { sentAtFrom } from '../inbox/kept.ts';
+import { letNextGo } from '../inbox/standing-behind.ts';
 import { rowWarning } from '../inbox/window.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import { atomically } from '../sql/session.ts';
@@ -74,7 +75,7 @@ export function* act(dialect: Dialect, statements: MonitorStatements, given: Act
   const changed = new Set<string>();
   const after = new Map<string, ListedRow>();
   for (const piece of pieces(rows)) {
-    yield* atomically(dialect, change(statements, order, piece, changed));
+    yield* atomically(dialect, change(dialect, statements, order, piece, changed));
     const back = yield* run(
       statements.byIds(
         { channel },
@@ -110,17 +111,34 @@ const DEFAULT_STATES: Readonly<Record<Action, readonly RowState[]>> = {
 };
 
 function* change(
+  dialect: Dialect,
   statements: MonitorStatements,
-  { action, options, channel, nowMs: now }: ActOrder,
+  order: ActOrder,
   rows: readonly ListedRow[],
   changed: Set<string>,
 ): Steps<void> {
-  const reason = reasonText(options.reason ?? 'buried by a person');
-  for (const { id } of rows) {
-    const statement =
-      action === 'bury' ? statements.bury({ channel, id, reason, now }) : statements[action]({ channel, id, now });
-    if ((yield* run(statement)).changes > 0) changed.add(id);
+  const { action, options, channel, nowMs: now } = order;
+  for (const row of rows) {
+    const done =
+      action === 'bury'
+        ? yield* bury(dialect, statements, order, row, options.reason ?? 'buried by a person')
+        : (yield* run(statements[action]({ channel, id: row.id, now }))).changes > 0;
+    if (done) changed.add(row.id);
   }
+}
+
+/** The next message of an inbox's key is due by then; a relay finds it by itself. */
+export function* bury(
+  dialect: Dialect,
+  statements: MonitorStatements,
+  { table, channel, nowMs: now }: Pick<ActOrder, 'table' | 'channel' | 'nowMs'>,
+  { id, key, sequence }: Pick<ListedRow, 'id' | 'key' | 'sequence'>,
+  reason: string,
+): Steps<boolean> {
+  const { changes } = yield* run(statements.bury({ channel, id, reason: reasonText(reason), now }));
+  if (changes === 0) return false;
+  if (table === 'tallystick_inbox' && key !== null) yield* letNextGo(dialect, { channel, key, sequence }, now);
+  return true;
 }
 
 function absentOf({ ids }: Selection, rows: readonly ListedRow[]): ActItem[] {

@@ -11,8 +11,8 @@ import type { Answer, Database } from '../sql/handles.ts';
 import { atomically, type Session } from '../sql/session.ts';
 import { run, type Steps } from '../sql/statement.ts';
 import type { MessageTable, RowState } from '../sql/tables.ts';
-import { asBytes, asNumber, asTextOrNull, reasonText } from '../sql/values.ts';
-import { act, type ActOptions, type ActReport } from './act.ts';
+import { asBytes, asNumber, asTextOrNull } from '../sql/values.ts';
+import { act, bury, type ActOptions, type ActReport } from './act.ts';
 import { listedRow, type ListedRow } from './listed-row.ts';
 import { monitorStatementsOf, type Action, type MonitorStatements } from './monitor-statements.ts';
 import { bodyPreview, type BodyPreview } from './preview.ts';
@@ -123,8 +123,13 @@ export class Monitor<H extends Database> {
 
   /** A dead, retrying, delayed or unconfirmed message shall not leave; later messages of its key go on. The row stays, with the reason. */
   bury(id: string, reason: string): Answer<H, boolean> {
-    const why = reasonText(reason);
-    return this.#read((statements, now) => changed(statements.bury({ channel: this.#channel, id, reason: why, now })));
+    const order = { table: this.#table, channel: this.#channel };
+    return this.#answer(
+      this.#reach.perform((session) => {
+        const statements = this.#statements(session);
+        return withTime(statements, this.#clock, (_, nowMs) => burySteps(session, statements, { ...order, nowMs }, id, reason));
+      }),
+    );
   }
 
   /**
@@ -154,6 +159,17 @@ const TROUBLED: readonly RowState[] = ['dead', 'retrying'];
 
 function* changed(statement: Parameters<typeof run>[0]): Steps<boolean> {
   return (yield* run(statement)).changes > 0;
+}
+
+function* burySteps(
+  { dialect }: Session,
+  statements: MonitorStatements,
+  order: Pick<ActOrder, 'table' | 'channel' | 'nowMs'>,
+  id: string,
+  reason: string,
+): Steps<boolean> {
+  const row = (yield* run(statements.byIds({ channel: order.channel }, [id]))).rows[0];
+  return row !== undefined && (yield* bury(dialect, statements, order, listedRow(row), reason));
 }
 
 function* countSteps(statements: MonitorStatements, channel: string, nowMs: number): Steps<Counts> {

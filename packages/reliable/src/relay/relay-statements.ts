@@ -68,21 +68,33 @@ function holds(of: string, deadKeys: 'hold' | 'pass'): RawBuilder<unknown> {
   );
 }
 
-/**
- * Whether an earlier failed message holds the row's key. On PostgreSQL by places in the order of the one index that has it: what the planner
- * believes about the table cannot lead it to another.
- */
+/** Whether an earlier failed message holds the row's key. */
 export function isHeld(dialect: Dialect, table: MessageTable, deadKeys: 'hold' | 'pass'): RawBuilder<unknown> {
+  if (dialect.name !== 'postgres')
+    return sql`exists (select 1 from ${sql.table(table)} as e where e.message_key = h.message_key and e.channel = h.channel
+      and ${holds('e', deadKeys)} and e.sequence < h.sequence)`;
+  const among = (state: RowState): RawBuilder<unknown> => earlierOfKey(dialect, table, state, holds('e', deadKeys));
+  return deadKeys === 'pass' ? among('retrying') : sql`(${among('retrying')} or ${among('dead')})`;
+}
+
+/**
+ * Whether there is an earlier message of the key of row `h` in a state; `also`: what else has to be true of it. On PostgreSQL the first by places
+ * in the order of the one index that has them: what the planner believes about the table cannot lead it to another, nor to the table itself.
+ */
+export function earlierOfKey(
+  dialect: Dialect,
+  table: MessageTable,
+  state: RowState,
+  also: RawBuilder<unknown> = sql`1 = 1`,
+): RawBuilder<unknown> {
   const head = sql.table(table);
   if (dialect.name !== 'postgres')
     return sql`exists (select 1 from ${head} as e where e.message_key = h.message_key and e.channel = h.channel
-      and ${holds('e', deadKeys)} and e.sequence < h.sequence)`;
-  const among = (state: RowState): RawBuilder<unknown> => {
-    const place = sql.raw('(e.message_key, e.channel, e.state, e.sequence)');
-    return sql`exists (select 1 from ${head} as e where ${place} >= (h.message_key, h.channel, ${sql.lit(state)}, 0)
-      and ${place} < (h.message_key, h.channel, ${sql.lit(state)}, h.sequence) and ${holds('e', deadKeys)})`;
-  };
-  return deadKeys === 'pass' ? among('retrying') : sql`(${among('retrying')} or ${among('dead')})`;
+      and e.state = ${sql.lit(state)} and e.sequence < h.sequence and ${also})`;
+  const place = sql.raw('(e.message_key, e.channel, e.state, e.sequence)');
+  return sql`(select e.sequence from ${head} as e where ${place} >= (h.message_key, h.channel, ${sql.lit(state)}, 0)
+    and ${place} < (h.message_key, h.channel, ${sql.lit(state)}, h.sequence) and ${also}
+    order by e.message_key, e.channel, e.state, e.sequence limit 1) is not null`;
 }
 
 /** The present by the clock that decides, read once per statement: a volatile function would be asked for each row, and no index could use it. */

@@ -83,7 +83,10 @@ const headColumns = {
   tries: column<number>('count'),
   last_outcome: column<string | null>('word', true),
   last_error: column<string | null>('sentence', true),
-  /** 0 for `waiting`. Of a `done` or `buried` row: since when it is so, or when its message came again long after. */
+  /**
+   * Outbox: 0 for `waiting`. Inbox: what stands behind an earlier message of its key is put off by it (standing-behind.ts). Of a `done` or `buried` row:
+   * since when it is so, or when its message came again long after.
+   */
   due_at: column<number>('big'),
   created_at: column<number>('big'),
   changed_at: column<number>('big'),
