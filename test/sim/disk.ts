@@ -28,6 +28,7 @@ export type DiskCallKind =
   | 'size'
   | 'truncate'
   | 'close'
+  | 'allocate'
   | 'folder'
   | 'list'
   | 'rename'
@@ -64,6 +65,8 @@ export class SimDisk {
   lyingSync = false;
   /** Whether files opened from now on know writes through. */
   writesThrough = true;
+  /** Whether files can be given their space without being written. */
+  allocates = true;
   /** Added to the latency of every sync. */
   syncStallMs = 0;
   calls = 0;
@@ -230,6 +233,15 @@ export class SimDisk {
     if (this.lyingSync) return this.writeNode(node, chunks, position, bytes);
     if (this.full && position + bytes > node.size) return failure('ENOSPC', 'write');
     node.writeThrough(chunks, position, bytes);
+    return undefined;
+  }
+
+  allocateFile(path: string, bytes: number): DiskError | undefined {
+    const node = this.#cached.get(path);
+    if (node === undefined || node === FOLDER) return failure('ENOENT', path);
+    if (!this.allocates) return failure('ENOTSUP', path);
+    if (this.full && bytes > node.size) return failure('ENOSPC', path);
+    node.resize(Math.max(node.size, bytes));
     return undefined;
   }
 
@@ -531,6 +543,11 @@ class MountedDisk implements Disk {
       return undefined;
     };
     this.#begin(mode, at, 0, perhaps(complete), (error) => done(error, file as DiskFile));
+  }
+
+  allocate(path: string, bytes: number, done: (isAllocated: boolean) => void): void {
+    const complete = (): DiskError | undefined => this.#disk.allocateFile(plain(path), bytes);
+    this.#begin('allocate', plain(path), 0, perhaps(complete), (error) => done(error === undefined));
   }
 
   makeFolder(path: string, done: DiskDone): void {

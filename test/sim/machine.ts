@@ -79,6 +79,7 @@ export class Machine {
     this.#defect = defect;
     this.disk = new SimDisk(world, { slowness: plan.diskSlowness, writeBack: plan.writeBack });
     this.disk.writesThrough = plan.writesThrough;
+    this.disk.allocates = plan.allocates;
     this.disk.onCall = (call) => this.#onCall(call);
   }
 

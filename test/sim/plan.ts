@@ -38,6 +38,8 @@ export interface Plan {
   readonly writeBack: number;
   /** Whether small writes may carry their own sync. */
   readonly writesThrough: boolean;
+  /** Whether files can be given their space without being written. */
+  readonly allocates: boolean;
   /** The log is kept this short; 0: nothing is deleted. */
   readonly storeMaxBytes: number;
   /** After this wait for a sync an append counts as uncertain. */
@@ -78,12 +80,13 @@ export function drawPlan(seed: number, given: Partial<Plan> = {}): Plan {
     pooled: random.chance(0.4) && plan.flush === 'async',
     numbering: random.chance(0.35),
     writesThrough: random.chance(0.5),
+    allocates: random.chance(0.5),
     ...given,
   };
   return { ...drawn, pooled: drawn.pooled && drawn.flush === 'async' };
 }
 
-type Base = Omit<Plan, 'writesThrough'>;
+type Base = Omit<Plan, 'writesThrough' | 'allocates'>;
 
 function drawBase(seed: number, random: Prng): Base {
   const sometimes = (share: number, low: number, high: number): number =>

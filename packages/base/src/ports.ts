@@ -67,6 +67,12 @@ export interface DiskFile {
 export interface Disk {
   /** Opens a file for reading and writing; `create` makes it (empty) or truncates an existing one, `open` fails with ENOENT. */
   open(path: string, mode: 'open' | 'create', done: (error: DiskError | undefined, file: DiskFile) => void): void;
+  /**
+   * Gives an empty file that may be open the length `bytes` and its space on the disk without writing it: it reads as zeros, and no write within it
+   * lacks space. False: it has neither, or only in part, whatever the reason; zeros can be written instead. Durable after a sync of the file.
+   * Absent on disks that cannot.
+   */
+  allocate?(path: string, bytes: number, done: (isAllocated: boolean) => void): void;
   /** Makes a folder and its parents; not an error when present. */
   makeFolder(path: string, done: DiskDone): void;
   /** Names in a folder, sorted; an absent folder is empty. */

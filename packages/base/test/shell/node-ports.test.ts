@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,6 +52,25 @@ describe('the real disk', () => {
       return { size, read, text: into.toString(), short, none, names, after };
     });
     expect(seen).toEqual({ size: 13, read: 11, text: 'hello world.........', short: 4, none: 0, names: ['b'], after: [] });
+  });
+
+  it('allocates a file without writing it, and says when it cannot', async () => {
+    const allocated = (path: string, bytes: number): Promise<boolean> =>
+      new Promise((resolve) => disk.allocate!(path, bytes, resolve));
+    const kept = process.env['PATH'];
+    writeFileSync(join(folder, 'a'), '');
+    expect(await allocated('a', 1024 * 1024)).toBe(true);
+    const { size, blocks } = statSync(join(folder, 'a'));
+    expect([size, blocks * 512 >= size]).toEqual([1024 * 1024, true]);
+    expect(readFileSync(join(folder, 'a')).every((byte) => byte === 0)).toBe(true);
+    expect(await allocated('no-folder/a', 1024)).toBe(false);
+    process.env['PATH'] = folder;
+    try {
+      expect(await allocated('a', 2 * 1024 * 1024)).toBe(false);
+    } finally {
+      process.env['PATH'] = kept;
+    }
+    expect(statSync(join(folder, 'a')).size).toBe(1024 * 1024);
   });
 
   it('writes through, also while the second descriptor is not open yet and after the file was renamed; only the newest file has one', async () => {

@@ -6,7 +6,7 @@ import { SEGMENT_HEADER_BYTES, segmentPath } from './segment-header.ts';
  * One file of the log.
  *
  *   planned    groups are encoded for it, but there is no file yet (the next one was not ready in time); `size` is the reserve's
- *   prepared   the file is there, zeroed and synced, its header says prepared
+ *   prepared   the file is there with all its space, reads as zeros and is synced, its header says prepared
  *   active     its first write, which carries the real header, has returned
  *
  * moved by: Segments (planned → prepared), LogWriter (prepared → active). A segment before the newest active one is sealed.

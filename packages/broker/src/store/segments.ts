@@ -7,7 +7,7 @@ import { Segment } from './segment.ts';
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_PREPARED, segmentPath } from './segment-header.ts';
 
 /**
- * The files of the log in order, and the making of new ones: zeros and a header under a temporary name, synced, renamed, the folder
+ * The files of the log in order, and the making of new ones: space and a header under a temporary name, synced, renamed, the folder
  * synced; only then may a group be written there. One segment is prepared ahead. A smaller file, the reserve, stands by for the time
  * when the disk is full: it takes the place of the next segment, so that what settles earlier promises can still be written.
  */
@@ -140,7 +140,7 @@ export class Segments {
 
   *#make(temporary: string, path: string, base: number, size: number): Steps<DiskFile> {
     const file = yield* call<DiskFile>((done) => this.#disk.open(temporary, 'create', done));
-    const failed = (yield* this.#fill(file, base, size)) ?? (yield* this.#publish(temporary, path));
+    const failed = (yield* this.#fill(temporary, file, base, size)) ?? (yield* this.#publish(temporary, path));
     if (failed !== undefined) {
       yield* attempt((done) => file.close(done));
       yield* attempt((done) => this.#disk.remove(temporary, done));
@@ -154,7 +154,12 @@ export class Segments {
     return error ?? (yield* attempt<void, DiskError>((done) => this.#disk.syncFolder('log', done))).error;
   }
 
-  *#fill(file: DiskFile, base: number, size: number): Steps<DiskError | undefined> {
+  /** Space for all of it, without writing where the disk can do that: zeros would be written twice, once here and once as data. */
+  *#fill(path: string, file: DiskFile, base: number, size: number): Steps<DiskError | undefined> {
+    if (yield* this.#allocated(path, size)) {
+      const { error } = yield* attempt<void, DiskError>((done) => file.write([this.#preparedHeader(base, size)], 0, done));
+      return error ?? (yield* attempt<void, DiskError>((done) => file.sync(done))).error;
+    }
     for (let at = 0; at < size;) {
       const end = Math.min(size, at + FILL_BYTES);
       const chunks = zeros(end - at);
@@ -168,6 +173,12 @@ export class Segments {
       if (synced.error !== undefined) return synced.error;
     }
     return undefined;
+  }
+
+  *#allocated(path: string, size: number): Steps<boolean> {
+    const disk = this.#disk;
+    if (disk.allocate === undefined) return false;
+    return yield* call<boolean>((done) => disk.allocate!(path, size, (isAllocated) => done(undefined, isAllocated)));
   }
 
   #preparedHeader(base: number, size: number): Buffer {

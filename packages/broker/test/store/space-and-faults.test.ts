@@ -242,7 +242,8 @@ describe('a failing disk', () => {
     const machine = new Machine(6);
     machine.open();
     machine.append('orders', 0, body(0));
-    machine.disk.onCall = (call) => (call.kind === 'sync' && call.path.startsWith('log/') ? 'EIO' : undefined);
+    machine.disk.onCall = ({ kind, path }) =>
+      (kind === 'sync' || kind === 'write-through') && path.startsWith('log/') ? 'EIO' : undefined;
     let closed: unknown = null;
     machine.store.close((error) => {
       closed = error;

