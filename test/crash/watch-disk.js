@@ -5,7 +5,7 @@
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 
-const CLASSES = ['append', 'sync', 'roll', 'snapshot', 'checkpoint', 'other'];
+const CLASSES = ['append', 'sync', 'through', 'roll', 'snapshot', 'checkpoint', 'other'];
 const statusPath = process.env.CRASH_STATUS;
 const [killClass, killCount] = (process.env.CRASH_AT ?? ':').split(':');
 const defect = process.env.CRASH_DEFECT;
@@ -15,6 +15,8 @@ if (statusPath !== undefined) watch(fs.openSync(statusPath, 'w'));
 function watch(statusFd) {
   const inFlight = new Uint8Array(CLASSES.length + 1);
   const paths = new Map();
+  /** Opened once more, for writes that carry their own sync. */
+  const through = new Set();
   const writeSync = fs.writeSync;
   let left = Number(killCount || 0);
   // Given when the clients are back and wait for answers.
@@ -49,12 +51,18 @@ function watch(statusFd) {
     };
   };
 
-  const ofFd = (kind) => (args) => classOf(paths.get(args[0]) ?? '', kind);
+  const ofFd = (kind) => (args) => classOf(paths.get(args[0]) ?? '', kind === 'write' && through.has(args[0]) ? 'through' : kind);
   const ofPath = (kind) => (args) => classOf(String(args[1] ?? args[0]), kind);
   wrap(
     'open',
     (args) => classOf(String(args[0]), 'open'),
-    (args, [error, fd]) => error || paths.set(fd, String(args[0])),
+    (args, [error, fd]) => {
+      if (error) return;
+      const again = /^\/proc\/self\/fd\/(\d+)$/.exec(String(args[0]));
+      paths.set(fd, again === null ? String(args[0]) : (paths.get(Number(again[1])) ?? ''));
+      if (again === null) through.delete(fd);
+      else through.add(fd);
+    },
   );
   wrap('writev', ofFd('write'));
   wrap('write', ofFd('write'));
@@ -73,7 +81,7 @@ function classOf(path, call) {
   if (/snap/.test(path)) return 'snapshot';
   if (/checkpoint/.test(path)) return 'checkpoint';
   if (/[/\\]log[/\\]\d{20}$/.test(path) && call !== 'rename' && call !== 'open')
-    return call === 'sync' ? 'sync' : call === 'write' ? 'append' : 'roll';
+    return call === 'sync' || call === 'through' ? call : call === 'write' ? 'append' : 'roll';
   return /[/\\](log|index)([/\\]|$)/.test(path) ? 'roll' : 'other';
 }
 

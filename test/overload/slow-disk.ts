@@ -153,6 +153,7 @@ export class SlowDisk implements Disk {
   }
 }
 
+/** Knows no writes that carry their sync: each mood is about writes or about syncs. */
 class SlowFile implements DiskFile {
   readonly #disk: SlowDisk;
   readonly #file: DiskFile;

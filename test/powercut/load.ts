@@ -7,7 +7,6 @@ import { Client, type ConsumedMessage } from '@tallystick/client';
 export const topics = ['plain-a', 'plain-b'] as const;
 export const transactionTopic = 'transactions';
 
-const inFlightMax = 256;
 /** Reading ends when nothing new has come for so long. */
 const quietAfterMs = 20_000;
 
@@ -28,6 +27,7 @@ export class Load {
   readonly #client: Client;
   readonly #acknowledged: Acknowledged;
   readonly #cycle: string;
+  readonly #inFlightMax: number;
   #sent = 0;
   #inFlight = 0;
   #running = true;
@@ -36,10 +36,11 @@ export class Load {
   /** Called once when so many plain messages and so many commits have been acknowledged in all. */
   #goal: { plain: number; commits: number; reached: () => void } | undefined;
 
-  constructor(address: string, acknowledged: Acknowledged, cycle: string) {
+  constructor(address: string, acknowledged: Acknowledged, cycle: string, inFlightMax: number) {
     this.#client = new Client({ address });
     this.#acknowledged = acknowledged;
     this.#cycle = cycle;
+    this.#inFlightMax = inFlightMax;
   }
 
   /** Starts and resolves when so many plain messages and transactions of this cycle have been acknowledged. */
@@ -50,7 +51,7 @@ export class Load {
     });
     const producer = this.#client.producer();
     const send = (): void => {
-      while (this.#running && this.#inFlight < inFlightMax) {
+      while (this.#running && this.#inFlight < this.#inFlightMax) {
         const n = this.#sent++;
         const topic = topics[n % topics.length] ?? topics[0];
         const text = `${this.#cycle}:${n}:${'x'.repeat((n * 37) % 900)}`;

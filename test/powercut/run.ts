@@ -2,8 +2,8 @@
  * `npm run powercut`: a real power cut under a real broker. Per cycle: broker on a loop-mounted ext4, load from our client, then
  * SIGSTOP (it acknowledges nothing more), drain the acknowledgements on their way, cut the power, SIGKILL, mount again, start the
  * broker, and read: every acknowledged message must be there. The order matters: acknowledgements that arrive while the power goes
- * would look lost. With `--flush async` plain messages may be lost, committed transactions may not. A build that acknowledges before
- * the sync is the control: it must lose, or the cut was none.
+ * would look lost. With `--flush async` plain messages may be lost, committed transactions may not. Builds that acknowledge before
+ * the sync are the controls, with few and with many messages in flight: each must lose, or the cuts prove nothing.
  *
  *   npm run powercut -- [--cycles 10] [--seed 1] [--required]      --required: a machine that cannot do this is a failure
  */
@@ -23,11 +23,22 @@ interface Build {
   environment: Readonly<Record<string, string>>;
   /** Acknowledged messages outside transactions may be missing. */
   plainMayBeLost: boolean;
+  /** Plain messages in flight at most, cycle by cycle in turn: with few of them each write of the log carries its own sync. */
+  inFlight: readonly number[];
 }
 
-const sync: Build = { name: 'sync', flags: [], environment: {}, plainMayBeLost: false };
-const async: Build = { name: 'async', flags: ['--flush', 'async'], environment: {}, plainMayBeLost: true };
-const control: Build = { name: 'control', flags: [], environment: { ACK_BEFORE_SYNC: '1' }, plainMayBeLost: false };
+const FEW = 3;
+const MANY = 256;
+
+const sync: Build = { name: 'sync', flags: [], environment: {}, plainMayBeLost: false, inFlight: [MANY, FEW] };
+const async: Build = { name: 'async', flags: ['--flush', 'async'], environment: {}, plainMayBeLost: true, inFlight: [MANY] };
+const controls: readonly Build[] = [FEW, MANY].map((inFlight) => ({
+  name: `control, ${inFlight} in flight`,
+  flags: [],
+  environment: { ACK_BEFORE_SYNC: '1' },
+  plainMayBeLost: false,
+  inFlight: [inFlight],
+}));
 
 interface Figures {
   cuts: number;
@@ -48,7 +59,7 @@ const plainMax = 10_000;
 const commitsMin = 2;
 const commitsMax = 8;
 const asyncCycles = 3;
-/** The control ends with its first loss. */
+/** A control ends with its first loss. */
 const controlCyclesMax = 6;
 const preload = fileURLToPath(new URL('./preload.js', import.meta.url));
 const bin = fileURLToPath(new URL('../../packages/cli/bin/tallystick.js', import.meta.url));
@@ -73,14 +84,15 @@ async function main(): Promise<void> {
   const random = seededRandom(wholeNumber(command, '--seed', values.seed));
   const real = await cycles(sync, cyclesWanted, random);
   const fast = await cycles(async, asyncCycles, random);
-  const early = await cycles(control, controlCyclesMax, random);
+  const early: Figures[] = [];
+  for (const control of controls) early.push(await cycles(control, controlCyclesMax, random));
   const seconds = ((Date.now() - began) / 1000).toFixed(0);
   console.log(
-    `power cut: ${words(real)}; flush async: ${words(fast)}; control (acknowledges before the sync): ${words(early)}; ${seconds} s`,
+    `power cut: ${words(real)}; flush async: ${words(fast)}; controls (acknowledge before the sync): ${early.map(words).join('; ')}; ${seconds} s`,
   );
   const broken = [real, fast].some(({ lost, refused, acknowledged }) => lost > 0 || refused > 0 || acknowledged === 0);
-  const blind = early.lost === 0 && early.refused === 0;
-  if (blind) console.log('the control lost nothing: these cuts prove nothing');
+  const blind = early.some(({ lost, refused }) => lost === 0 && refused === 0);
+  if (blind) console.log('a control lost nothing: these cuts prove nothing');
   if (broken || blind) console.log(`again: npm run powercut -- --cycles ${values.cycles} --seed ${values.seed}`);
   // Sockets of clients whose broker was killed may linger.
   process.exit(broken || blind ? 1 : 0);
@@ -101,9 +113,14 @@ async function cycles(build: Build, count: number, random: Random): Promise<Figu
   let broker: BrokerProcess | undefined;
   try {
     broker = await start(0);
-    for (let cycle = 1; cycle <= count && !(build === control && figures.lost + figures.refused > 0); cycle++) {
+    for (let cycle = 1; cycle <= count && !(controls.includes(build) && figures.lost + figures.refused > 0); cycle++) {
       const before = { all: acknowledged.count, commits: acknowledged.commits.size };
-      const load = new Load(broker.address, acknowledged, `${build.name}:${cycle}`);
+      const load = new Load(
+        broker.address,
+        acknowledged,
+        `${build.name}:${cycle}`,
+        build.inFlight[cycle % build.inFlight.length]!,
+      );
       await load.until(between(random, plainMin, plainMax), between(random, commitsMin, commitsMax));
       broker.child.kill('SIGSTOP');
       await load.drain();

@@ -102,7 +102,7 @@ class NodeFile implements DiskFile {
   }
 
   writeThrough(chunks: readonly Uint8Array[], position: number, done: DiskDone): void {
-    if (this.#through.of !== this) this.#openThrough();
+    if (this.#through.of !== this && constants.O_DSYNC !== undefined) this.#openThrough();
     if (this.#throughFd === undefined)
       return this.write(chunks, position, (error) => (error === undefined ? this.sync(done) : done(error)));
     this.#throughWrites++;
@@ -120,6 +120,7 @@ class NodeFile implements DiskFile {
     if (before !== undefined) before.#closeThrough();
     open(`/proc/self/fd/${this.#fd}`, constants.O_RDWR | constants.O_DSYNC, (error, fd) => {
       if (error) return;
+      if (this.#throughFd !== undefined) return close(fd, () => {});
       this.#throughFd = fd;
       if (this.#through.of !== this) this.#closeThrough();
     });

@@ -34,7 +34,7 @@ export const FLOW_OPTIONS = {
     1000,
     1,
     HOUR_MS,
-    'The page cache is busy while a write of the log (not a sync) takes longer; time in which the process itself stood still does not count.',
+    'The page cache is busy while a write of the log (not a sync, nor one that carries its sync) takes longer; time in which the process itself stood still does not count.',
   ),
   sendThreadPoolQueueCapacity: capacity(10_000, 'Sends (10, 310, 320) and messages given back (36)'),
   pullThreadPoolQueueCapacity: capacity(100_000, 'Pulls (11, 361)'),

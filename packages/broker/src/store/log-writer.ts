@@ -32,8 +32,8 @@ export interface LogWriterOwner {
 
 /**
  * Brings closed groups to the disk: at most one write of the log in flight, and at most one fdatasync beside it. The durable end
- * moves to where the written end was when the sync began; a small write with nothing unsynced before it may carry its own sync. With a transient store pool what is appended is gathered before it is
- * written, else it is written at once. Syncs are begun when someone waits for one, in synchronous mode always,
+ * moves to where the written end was when the sync began; a small write with nothing unsynced before it may carry its own sync. With a
+ * transient store pool what is appended is gathered before it is written, else it is written at once. Syncs are begun when someone waits for one, in synchronous mode always,
  * else every `syncIntervalMs`; writing waits while too much is unsynced. After an error nothing is ever written again.
  */
 export class LogWriter {
@@ -49,7 +49,7 @@ export class LogWriter {
   #block: Block | undefined;
   #blockAt = 0;
   #isWriting = false;
-  /** Monotonic ms at which the write in flight was begun; undefined when none is. */
+  /** Monotonic ms at which the write in flight was begun; undefined when none is, or one that carries its sync. */
   writeStartedMs: number | undefined;
   #isSyncing = false;
   #isStopped = false;

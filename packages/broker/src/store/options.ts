@@ -16,7 +16,7 @@ export const STORE_OPTIONS = {
   flush: choiceOption<'sync' | 'async'>(
     'sync',
     ['sync', 'async'],
-    'When an append counts as done: after an fdatasync, or once written to the page cache.',
+    'When an append counts as done: once synced to the disk, or once written to the page cache.',
   ),
   segmentBytes: integerOption(64 * MIB, 8 * KIB, 1024 * MIB, 'Size of one file of the log.'),
   groupBytes: integerOption(

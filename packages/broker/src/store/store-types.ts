@@ -29,7 +29,7 @@ export interface StoreSettings {
   readonly floor?: (() => number) | undefined;
 }
 
-/** 'flush': as the store's flush option says. 'synced': always after a covering fdatasync. */
+/** 'flush': as the store's flush option says. 'synced': always after a covering sync. */
 export type AckLevel = 'flush' | 'synced';
 
 /**
