@@ -34,16 +34,17 @@ const holderStopped: Scenario = {
     await Promise.all([stage.spawn('relay'), stage.spawn('app')]);
     if (!(await bothHaveWork(stage, holder, other))) return;
     const stops = defect === undefined ? STOPS : EXPOSING;
+    const seen = defect === undefined ? 'lock or total' : 'total';
     for (const [n, step] of stops.entries()) {
       const untilShare = 0.3 + (0.5 * (n + 1)) / stops.length;
       const reached = await stoppedAt(stage, holder, step);
       if (reached === undefined) return;
-      const before = await branchAt(stage, reached);
+      const before = await branchAt(stage, reached, seen);
       await stage.comesTrue(
         'another has worked under its lock',
         async () => {
           stage.allow(Math.min(untilShare, (stage.allowed + 1) / stage.transfers));
-          return (await branchAt(stage, reached)) !== before;
+          return (await branchAt(stage, reached, seen)) !== before;
         },
         defect === undefined ? WITHIN_MS.sound : WITHIN_MS.defect,
       );
@@ -92,15 +93,18 @@ function fencedSoFar(stage: Stage): number {
   return stage.counts.get('fenced') ?? 0;
 }
 
-/** The lock and the total of the message's branch, as others see them. */
-async function branchAt(stage: Stage, { number }: Reached): Promise<string> {
+/**
+ * The total of the message's branch, and who has its lock, as others see them. A defect does harm once the other has committed; where the
+ * holder has written the total already, nobody commits before it has ended, and the lock alone shows that another is there.
+ */
+async function branchAt(stage: Stage, { number }: Reached, seen: 'lock or total' | 'total'): Promise<string> {
   const branch = branchOf(accountOf(number % KEYS), SHARED);
   return stage.servers.b.with(stage.databaseB, async (client) => {
     const { rows } = await client.query(
       `select total, (select owner from tallystick_lease where scope = 'lock:branch-' || id) as owner from branch where id = $1`,
       [branch],
     );
-    return JSON.stringify(rows);
+    return JSON.stringify(seen === 'total' ? rows[0].total : rows);
   });
 }
 
