@@ -165,14 +165,20 @@ export class Retries<Tx> {
 
   /** An attempt began and has not ended. Whether nobody is at work on it; who is, is left alone. */
   async #seemsDead(row: KeptRow): Promise<boolean> {
-    const { table, handlers, clock, options, tell } = this.#ports;
+    const { table, options } = this.#ports;
     if (await table.suspect(row, options.leaseMs)) return true;
+    this.#leave(row);
+    return false;
+  }
+
+  /** Somebody is at work on it, or holds its row: other messages shall not wait for that. */
+  #leave(row: KeptRow): void {
+    const { handlers, clock, options, tell } = this.#ports;
     const { handlerTimeoutMs } = handlers.of(row.type).options;
-    if (this.#elsewhere.leave(row.id, clock.monotonic(), handlerTimeoutMs + options.leaseMs)) {
+    if (this.#elsewhere.leave(row, clock.monotonic(), handlerTimeoutMs + options.leaseMs)) {
       const reason = `an open transaction holds it for longer than its handler may take (${handlerTimeoutMs} ms)`;
       tell({ kind: 'hanging', id: row.id, reason: `${reason}; if that process is gone, end its session at the database` });
     }
-    return false;
   }
 
   async #attempt(row: KeptRow): Promise<void> {
@@ -184,7 +190,7 @@ export class Retries<Tx> {
     const rule = handlers.of(row.type);
     // What an attempt that ended is not credited with would look like a death.
     const past = { attempts: row.attempts, tries: row.started };
-    if (!(await this.#begin(row, rule, past))) return;
+    if (!(await this.#begin(row, rule, past))) return this.#leave(row);
     const attempt = {
       delivery,
       rule,
@@ -271,8 +277,9 @@ export class Retries<Tx> {
     const { options, clock } = this.#ports;
     const free = options.retriesAtOnce - this.#inHand.size;
     if (free <= 0 || this.#leases.held.size === 0) return 0;
-    const elsewhere = this.#elsewhere.present(clock.monotonic());
-    const isInHand = (id: string): boolean => this.#inHand.has(id) || elsewhere.has(id);
+    const nowMs = clock.monotonic();
+    this.#elsewhere.forget(nowMs);
+    const isInHand = (row: KeptRow): boolean => this.#inHand.has(row.id) || this.#elsewhere.has(row, nowMs);
     const { rows, unfinished, putOff } = await this.#due.take({ rowsMax: free, held: this.#leases.held, isInHand });
     for (const row of rows) void this.#takeInHand(row);
     this.#unfinished = unfinished;
