@@ -12,7 +12,8 @@
  * begun                     nobody looks at it for a lease; for longer where its lock is waited for
  * at work                   its transaction holds the row, however long
  * rolled back just now      its end is not written: another begins only if that stays so, and quarantine looks again some seconds later
- * overtaken nevertheless    its process had no connection for so long: it counts as ended once it has
+ * overtaken nevertheless    its process had no connection for so long: it counts as ended once it has; or, where the attempt that overtook it
+ *                           holds the row by then, once that one has, and as another death if that one's process dies
  * ```
  */
 import { backoffMs, type Turn } from '@tallystick/base';
