@@ -169,6 +169,7 @@ function through(pool: Pool, ask: (text: string, query: () => Promise<unknown>) 
   });
 }
 
+const SUSPECTS = /^update "tallystick_inbox" set "due_at"/;
 const BEGINS = /^update "tallystick_inbox" set "state" = \$1, "started"/;
 
 test('a message that no attempt is at, and whose row somebody holds, is looked at now and then, told of, and tried once it is free', async () => {
@@ -250,4 +251,44 @@ test('an attempt that was overtaken while it waited for a connection is no death
   goOn();
   expect(await received).toBe('done');
   expect(await here.rows(ROWS)).toEqual(['M retrying 0/1/2 -']);
+});
+
+test('an attempt that waits for a connection for several leases is quarantined by nobody', async () => {
+  const here = await bank();
+  const settings = { leaseMs: 300, deathsMax: 1, databaseAfterMs: 600_000, stopAfterMs: 600_000 };
+  let suspected = false;
+  const watcher = await here.inbox(settings, (pool) =>
+    through(pool, async (text, query) => {
+      const answer = await query();
+      if (SUSPECTS.test(text)) suspected = true;
+      return answer;
+    }),
+  );
+  watcher.handle('debit', () => undefined);
+  let goOn = (): void => undefined;
+  const starved = new Promise<void>((resolve) => (goOn = resolve));
+  let began = false;
+  const worker = await here.inbox(settings, (pool) =>
+    through(pool, async (text, query) => {
+      if (began && text.startsWith('begin')) await starved;
+      const answer = await query();
+      if (BEGINS.test(text)) began = true;
+      return answer;
+    }),
+  );
+  worker.handle('debit', ({ id }, { tx }) => tx.query('insert into effect (name) values ($1)', [id]));
+  const received = worker.receive(delivery('M', { redelivered: true }));
+  await eventually(() => began, Boolean);
+  watcher.start();
+  await eventually(() => suspected, Boolean);
+  await new Promise((resolve) => setTimeout(resolve, 5 * settings.leaseMs));
+  goOn();
+  expect(await received).toBe('done');
+  // It does not wait until it would have looked again.
+  await watcher.stop();
+  expect([await here.rows(ROWS), await here.rows('select name from effect'), here.alarms]).toEqual([
+    ['M done 0/0/1 -'],
+    ['M'],
+    [],
+  ]);
 });

@@ -11,7 +11,8 @@
  * ```
  * begun                     nobody looks at it for a lease; for longer where its lock is waited for
  * at work                   its transaction holds the row, however long
- * rolled back just now      its end is not written: another begins only if that stays so, and quarantine looks again some seconds later
+ * rolled back just now      its end is not written: another begins only if that stays so, and quarantine looks again some seconds after
+ *                           its process has given up whatever it waits for (databaseAfterMs)
  * overtaken nevertheless    its process had no connection for so long: it counts as ended once it has; or, where the attempt that overtook it
  *                           holds the row by then, once that one has, and as another death if that one's process dies
  * ```
@@ -68,6 +69,9 @@ export class Retries<Tx> {
   readonly #due: DueRows<Tx>;
 
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
+  #sayStopping = (): void => undefined;
+  /** Resolves when it is to stop. */
+  readonly #stopping = new Promise<void>((resolve) => (this.#sayStopping = resolve));
   /** Messages that are being tried, or are about to be. */
   readonly #inHand = new Map<string, Promise<void>>();
   readonly #elsewhere: Elsewhere;
@@ -125,6 +129,7 @@ export class Retries<Tx> {
   async #stop(): Promise<void> {
     if (this.#state === 'stopped') return;
     this.#state = 'stopping';
+    this.#sayStopping();
     await this.#looks.end();
     const ended = await comesBack(Promise.all(this.#inHand.values()), this.#ports.options.stopAfterMs, this.#ports.timers);
     if (ended) await this.#leases.release();
@@ -160,7 +165,8 @@ export class Retries<Tx> {
     if (deaths === 0) return gate.shared(() => this.#attempt(row));
     if (!(await this.#seemsDead(row))) return;
     if (deaths < handlers.of(row.type).options.deathsMax) return gate.alone(() => this.#attempt(row));
-    await pause(Math.min(END_WRITTEN_MS, options.leaseMs), timers);
+    const unwrittenMs = options.databaseAfterMs + Math.min(END_WRITTEN_MS, options.leaseMs);
+    if (await comesBack(this.#stopping, unwrittenMs, timers)) return;
     if (this.#active && (await this.#seemsDead(row))) await this.#giveUp(row, quarantined(row, deaths));
   }
 
@@ -325,7 +331,10 @@ export class Retries<Tx> {
   }
 }
 
-/** In which a process that lives has written down how an attempt ended. */
+/**
+ * In which a process that lives has taken its message's row, or has written down how the attempt ended, after a connection or an answer that did
+ * not come was given up (databaseAfterMs). Two such in a row are more than is waited for.
+ */
 const END_WRITTEN_MS = 5_000;
 const PAUSE = { firstMs: 10, maxMs: 5_000 };
 /** Between two looks that read much in vain: a backlog of other processes that is walked over costs the database a tenth of its time. */
