@@ -11,6 +11,8 @@ const inbox = createInbox(pool, {
   consumer: 'wallet',
   deathsMax: Number(deathsMax),
   leaseMs: 300,
+  // Quarantine waits for as long.
+  databaseAfterMs: 10_000,
   sweepIntervalMs: 20,
   onAlarm: (alarm) => process.send?.({ alarm: alarm.kind, id: 'row' in alarm ? alarm.row.id : undefined }),
 });

@@ -4,7 +4,7 @@
  */
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createLocks, type Inbox } from '@tallystick/reliable';
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { bank, delivery, eventually, ROWS, type Bank } from './bank.ts';
 
 const LEASE_MS = 2000;
@@ -57,6 +57,25 @@ async function overdue(here: Bank, id: string): Promise<void> {
   );
 }
 
+/** A message that is due, at which `started` attempts began and none has ended. */
+async function retrying(here: Bank, id: string, started: number): Promise<void> {
+  await here.pool.query(
+    `insert into tallystick_inbox (id, channel, shard, topic, mode, state, attempts, tries, started, due_at, created_at,
+      changed_at, body_bytes, message_type) values ($1, 'wallet', 0, 'payments', 'deferred', 'retrying', 0, 0, $2, 1, 1, 1, 2, 'debit')`,
+    [id, started],
+  );
+  await here.pool.query("insert into tallystick_inbox_body (id, channel, body) values ($1, 'wallet', '{}')", [id]);
+}
+
+/** An open transaction that has locked the message's row. */
+async function holds(here: Bank, id: string): Promise<PoolClient> {
+  const holder = await here.pool.connect();
+  onTestFinished(() => holder.release(true));
+  await holder.query('begin');
+  await holder.query('select 1 from tallystick_inbox where id = $1 for update', [id]);
+  return holder;
+}
+
 describe('a message whose handler is at work for several leases', () => {
   test('is left to it, and keeps neither deliveries nor retries of the process waiting that would try it again', async () => {
     const { here, watcher, tried, worker, end } = await two(1);
@@ -96,13 +115,8 @@ describe('a message whose handler is at work for several leases', () => {
     const watcher = await here.inbox(settings);
     watcher.handle('debit', () => undefined);
     watcher.start();
-    await here.pool
-      .query(`insert into tallystick_inbox (id, channel, shard, topic, mode, state, attempts, tries, started, due_at, created_at,
-      changed_at, body_bytes, message_type) values ('S', 'wallet', 0, 'payments', 'deferred', 'retrying', 0, 0, 1, 1, 1, 1, 2, 'debit')`);
-    await here.pool.query("insert into tallystick_inbox_body (id, channel, body) values ('S', 'wallet', '{}')");
-    const gone = await here.pool.connect();
-    onTestFinished(() => gone.release(true));
-    await gone.query("begin; select 1 from tallystick_inbox where id = 'S' for update");
+    await retrying(here, 'S', 1);
+    const gone = await holds(here, 'S');
     await eventually(
       () => here.alarms.length,
       (count) => count > 0,
@@ -155,7 +169,46 @@ function through(pool: Pool, ask: (text: string, query: () => Promise<unknown>) 
   });
 }
 
+const SUSPECTS = /^update "tallystick_inbox" set "due_at"/;
 const BEGINS = /^update "tallystick_inbox" set "state" = \$1, "started"/;
+
+test('a message that no attempt is at, and whose row somebody holds, is looked at now and then, told of, and tried once it is free', async () => {
+  const here = await bank();
+  const sweepIntervalMs = 500;
+  let looks = 0;
+  const settings = { leaseMs: LEASE_MS, handlerTimeoutMs: 500, sweepIntervalMs };
+  const inbox = await here.inbox(settings, (pool) =>
+    through(pool, async (text, query) => {
+      if (BEGINS.test(text)) looks++;
+      return query();
+    }),
+  );
+  inbox.handle('debit', ({ id }, { tx }) => tx.query('insert into effect (name) values ($1)', [id]));
+  await retrying(here, 'held', 0);
+  await retrying(here, 'free', 0);
+  const holder = await holds(here, 'held');
+  const sinceMs = performance.now();
+  expect(await inbox.drain()).toBe(1);
+  inbox.start();
+  expect(await inbox.receive(delivery('new', { redelivered: true }))).toBe('done');
+  await eventually(
+    () => here.alarms.length,
+    (count) => count > 0,
+  );
+  const elapsedMs = performance.now() - sinceMs;
+  expect(elapsedMs).toBeGreaterThanOrEqual(LEASE_MS);
+  // Two beginnings of the others, and one of its own.
+  expect(looks).toBeLessThanOrEqual(3 + elapsedMs / sweepIntervalMs);
+  await holder.query('rollback');
+  await eventually(
+    () => here.rows(ROWS),
+    (rows) => rows.every((row) => row.includes(' done ')),
+  );
+  expect(await here.rows('select name from effect order by name')).toEqual(['free', 'held', 'new']);
+  expect(here.alarms).toEqual([
+    { kind: 'hanging', id: 'held', reason: expect.stringMatching(/an open transaction holds it/) as string },
+  ]);
+});
 
 test('an attempt whose beginning was written down without the answer coming back has not killed its process', async () => {
   const here = await bank();
@@ -198,4 +251,44 @@ test('an attempt that was overtaken while it waited for a connection is no death
   goOn();
   expect(await received).toBe('done');
   expect(await here.rows(ROWS)).toEqual(['M retrying 0/1/2 -']);
+});
+
+test('an attempt that waits for a connection for several leases is quarantined by nobody', async () => {
+  const here = await bank();
+  const settings = { leaseMs: 300, deathsMax: 1, databaseAfterMs: 600_000, stopAfterMs: 600_000 };
+  let suspected = false;
+  const watcher = await here.inbox(settings, (pool) =>
+    through(pool, async (text, query) => {
+      const answer = await query();
+      if (SUSPECTS.test(text)) suspected = true;
+      return answer;
+    }),
+  );
+  watcher.handle('debit', () => undefined);
+  let goOn = (): void => undefined;
+  const starved = new Promise<void>((resolve) => (goOn = resolve));
+  let began = false;
+  const worker = await here.inbox(settings, (pool) =>
+    through(pool, async (text, query) => {
+      if (began && text.startsWith('begin')) await starved;
+      const answer = await query();
+      if (BEGINS.test(text)) began = true;
+      return answer;
+    }),
+  );
+  worker.handle('debit', ({ id }, { tx }) => tx.query('insert into effect (name) values ($1)', [id]));
+  const received = worker.receive(delivery('M', { redelivered: true }));
+  await eventually(() => began, Boolean);
+  watcher.start();
+  await eventually(() => suspected, Boolean);
+  await new Promise((resolve) => setTimeout(resolve, 5 * settings.leaseMs));
+  goOn();
+  expect(await received).toBe('done');
+  // It does not wait until it would have looked again.
+  await watcher.stop();
+  expect([await here.rows(ROWS), await here.rows('select name from effect'), here.alarms]).toEqual([
+    ['M done 0/0/1 -'],
+    ['M'],
+    [],
+  ]);
 });

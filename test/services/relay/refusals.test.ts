@@ -179,25 +179,53 @@ test('a failed message that another failed one of its key held back follows it a
   expect(here.broker.stored.map(({ body }) => Buffer.from(body).toString())).toEqual(['k 0', 'k 1']);
 });
 
-test('a confirmation that was written down without the answer coming back is counted once', async () => {
-  const here = await world();
-  const pool = poolTo(here.database.url);
-  let lost = 0;
+/** A pool on which the answer to the first settlement that changes rows is lost; `meanwhile` happens before it is ordered again. */
+function losingAnswer(
+  url: string,
+  meanwhile?: () => Promise<unknown>,
+): { readonly pool: pg.Pool; readonly settlements: () => number } {
+  const pool = poolTo(url);
+  let settlements = 0;
   pool.on('connect', (client) => {
     const query = client.query.bind(client) as (...given: unknown[]) => Promise<unknown>;
     const losing = async (...given: unknown[]): Promise<unknown> => {
       const answer = await query(...given);
       const text = typeof given[0] === 'string' ? given[0] : (given[0] as { text: string }).text;
-      if (text.includes('update "tallystick_outbox" as h') && lost++ === 0) throw new Error('the connection was cut');
-      return answer;
+      if (!text.includes('update "tallystick_outbox" as h') || settlements++ > 0) return answer;
+      await meanwhile?.();
+      throw new Error('the connection was cut');
     };
     (client as { query: unknown }).query = losing;
   });
+  return { pool, settlements: () => settlements };
+}
+
+test('a confirmation that was written down without the answer coming back is counted once', async () => {
+  const here = await world();
+  const { pool, settlements } = losingAnswer(here.database.url);
   await here.add({ body: '1' });
   await here.pool.query('update tallystick_outbox set confirm_within = 60000');
   const relay = here.relay({ db: pool });
   await relay.drain();
   const { rows } = await here.pool.query('select state, started from tallystick_outbox');
-  expect([lost, rows]).toEqual([2, [{ state: 'sent', started: 1 }]]);
+  expect([settlements(), rows]).toEqual([2, [{ state: 'sent', started: 1 }]]);
+  await relay.stop();
+});
+
+test.each([
+  ['is told of as dead', undefined, 1, 'dead'],
+  ['and that a person wanted tried again before it was written once more, is not', 'retrying', 0, 'retrying'],
+])('a message that was given up without the answer coming back %s', async (_, wanted, dead, state) => {
+  const here = await world();
+  const again = `update tallystick_outbox set state = $1, started = 0, due_at = 4000000000000`;
+  const meanwhile = wanted === undefined ? undefined : () => here.pool.query(again, [wanted]);
+  const { pool, settlements } = losingAnswer(here.database.url, meanwhile);
+  await here.add({ body: '1' });
+  await here.pool.query("update tallystick_outbox set state = 'sent', started = 3, confirm_within = 60000");
+  const relay = here.relay({ db: pool, confirmAttemptsMax: 3 });
+  await relay.drain();
+  const { rows } = await here.pool.query('select state from tallystick_outbox');
+  expect([settlements(), rows]).toEqual([2, [{ state }]]);
+  expect([relay.counters.dead, here.alarms.filter(({ kind }) => kind === 'dead').length]).toEqual([dead, dead]);
   await relay.stop();
 });

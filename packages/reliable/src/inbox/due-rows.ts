@@ -20,8 +20,8 @@ export interface Wanted {
   readonly rowsMax: number;
   /** Range → epoch, as this process believes it. */
   readonly held: ReadonlyMap<number, number>;
-  /** Whether a row is in hand already. */
-  isInHand(id: string): boolean;
+  /** Whether a row is in hand already, or left alone. */
+  isInHand(row: KeptRow): boolean;
 }
 
 export interface Taken {
@@ -72,7 +72,7 @@ export class DueRows<Tx> {
       for (const { row, behind: isBehind } of page) {
         if (rows.length >= wanted.rowsMax) break;
         from = row;
-        if (wanted.held.has(rangeOf(row.shard)) && !wanted.isInHand(row.id)) (isBehind ? behind : rows).push(row);
+        if (wanted.held.has(rangeOf(row.shard)) && !wanted.isInHand(row)) (isBehind ? behind : rows).push(row);
       }
       if (behind.length > 0) await this.#table.putOff(behind);
       this.#putOff += behind.length;

@@ -1,9 +1,16 @@
 /**
  * Messages that are due here and at work in another process: its open transaction holds their rows. They are left alone for a while each, so that
  * a look passes over them and finds others; one that is at work for too long is to be told of, once: its process may be gone without the
- * database having noticed.
+ * database having noticed. A row at which an attempt has begun or ended since is another matter, and is neither left alone nor told of for it.
  */
+import type { KeptRow } from './kept.ts';
+
+/** A row as it was read. */
+export type ReadRow = Pick<KeptRow, 'id' | 'started' | 'tries'>;
+
 interface AtWork {
+  readonly started: number;
+  readonly tries: number;
   readonly sinceMs: number;
   untilMs: number;
   told: boolean;
@@ -18,8 +25,9 @@ export class Elsewhere {
   }
 
   /** A message was found at work. Answers whether that is to be told: it has been so for `tellAfterMs`, and was not told of. */
-  leave(id: string, nowMs: number, tellAfterMs: number): boolean {
-    const found = this.#found.get(id) ?? { sinceMs: nowMs, untilMs: 0, told: false };
+  leave(row: ReadRow, nowMs: number, tellAfterMs: number): boolean {
+    const { id, started, tries } = row;
+    const found = this.#of(row) ?? { started, tries, sinceMs: nowMs, untilMs: 0, told: false };
     this.#found.set(id, found);
     found.untilMs = nowMs + this.#leaveMs;
     if (found.told || nowMs - found.sinceMs < tellAfterMs) return false;
@@ -27,14 +35,20 @@ export class Elsewhere {
     return true;
   }
 
-  /** What is to be left alone now. Forgets what was not found at work again soon after that. */
-  present(nowMs: number): ReadonlySet<string> {
-    const present = new Set<string>();
-    for (const [id, { untilMs }] of this.#found) {
-      if (nowMs < untilMs) present.add(id);
-      else if (nowMs >= untilMs + FOUND_AGAIN * this.#leaveMs) this.#found.delete(id);
-    }
-    return present;
+  /** Whether it is to be left alone now. */
+  has(row: ReadRow, nowMs: number): boolean {
+    const found = this.#of(row);
+    return found !== undefined && nowMs < found.untilMs;
+  }
+
+  /** Forgets what was not found at work again soon after it had been left alone. */
+  forget(nowMs: number): void {
+    for (const [id, { untilMs }] of this.#found) if (nowMs >= untilMs + FOUND_AGAIN * this.#leaveMs) this.#found.delete(id);
+  }
+
+  #of({ id, started, tries }: ReadRow): AtWork | undefined {
+    const found = this.#found.get(id);
+    return found?.started === started && found.tries === tries ? found : undefined;
   }
 }
 

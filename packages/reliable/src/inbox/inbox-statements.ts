@@ -3,7 +3,9 @@
  * unique key is on the sender's id and the consumer, so a message is in one of the two and never in both.
  *
  * Fence: `started` counts the attempts begun, each beginning is a compare-and-set on it, and everything an attempt writes about its row
- * names the number it began with. So of two processes that try one row, the later beginner decides.
+ * names the number it began with. So of two processes that try one row, the later beginner decides. A beginning that was not answered is given
+ * up under the number that it would have written. Another process may have begun that very number: until its transaction has written the row,
+ * its attempt is taken for ended, and the next may begin beside it. Work is lost then, and the effect is still one.
  *
  * Who is at work on a row keeps others off by the lock of its transaction, which has written the row; before and after that by the row's due
  * time. Whoever suspects that nobody is waits for no lock (PostgreSQL; SQLite has one writer, and says that it is locked).
@@ -163,7 +165,7 @@ function make(dialect: Dialect, holding: readonly RowState[]) {
     ),
     /** Others shall not look at it for a while. Changes nothing when an attempt is at work. */
     suspect: prepared<Found | 'now' | 'waitMs'>(found.set({ due_at: inMs })),
-    /** An attempt that was overtaken has ended after all. What ended after it has counted it already. */
+    /** An attempt that was overtaken has ended after all. What ended after it has counted it already; what holds the row will, if it ends. */
     endedLate: prepared<Mine>(
       unlocked(sql<SqlBool>`started > ${hole('started')} and tries < started`).set((of) => ({ tries: of('tries', '+', 1) })),
     ),

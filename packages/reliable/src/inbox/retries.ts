@@ -11,8 +11,10 @@
  * ```
  * begun                     nobody looks at it for a lease; for longer where its lock is waited for
  * at work                   its transaction holds the row, however long
- * rolled back just now      its end is not written: another begins only if that stays so, and quarantine looks again some seconds later
- * overtaken nevertheless    its process had no connection for so long: it counts as ended once it has
+ * rolled back just now      its end is not written: another begins only if that stays so, and quarantine looks again some seconds after
+ *                           its process has given up whatever it waits for (databaseAfterMs)
+ * overtaken nevertheless    its process had no connection for so long: it counts as ended once it has; or, where the attempt that overtook it
+ *                           holds the row by then, once that one has, and as another death if that one's process dies
  * ```
  */
 import { backoffMs, type Turn } from '@tallystick/base';
@@ -67,6 +69,9 @@ export class Retries<Tx> {
   readonly #due: DueRows<Tx>;
 
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
+  #sayStopping = (): void => undefined;
+  /** Resolves when it is to stop. */
+  readonly #stopping = new Promise<void>((resolve) => (this.#sayStopping = resolve));
   /** Messages that are being tried, or are about to be. */
   readonly #inHand = new Map<string, Promise<void>>();
   readonly #elsewhere: Elsewhere;
@@ -124,6 +129,7 @@ export class Retries<Tx> {
   async #stop(): Promise<void> {
     if (this.#state === 'stopped') return;
     this.#state = 'stopping';
+    this.#sayStopping();
     await this.#looks.end();
     const ended = await comesBack(Promise.all(this.#inHand.values()), this.#ports.options.stopAfterMs, this.#ports.timers);
     if (ended) await this.#leases.release();
@@ -159,20 +165,27 @@ export class Retries<Tx> {
     if (deaths === 0) return gate.shared(() => this.#attempt(row));
     if (!(await this.#seemsDead(row))) return;
     if (deaths < handlers.of(row.type).options.deathsMax) return gate.alone(() => this.#attempt(row));
-    await pause(Math.min(END_WRITTEN_MS, options.leaseMs), timers);
+    const unwrittenMs = options.databaseAfterMs + Math.min(END_WRITTEN_MS, options.leaseMs);
+    if (await comesBack(this.#stopping, unwrittenMs, timers)) return;
     if (this.#active && (await this.#seemsDead(row))) await this.#giveUp(row, quarantined(row, deaths));
   }
 
   /** An attempt began and has not ended. Whether nobody is at work on it; who is, is left alone. */
   async #seemsDead(row: KeptRow): Promise<boolean> {
-    const { table, handlers, clock, options, tell } = this.#ports;
+    const { table, options } = this.#ports;
     if (await table.suspect(row, options.leaseMs)) return true;
+    this.#leave(row);
+    return false;
+  }
+
+  /** Somebody is at work on it, or holds its row: other messages shall not wait for that. */
+  #leave(row: KeptRow): void {
+    const { handlers, clock, options, tell } = this.#ports;
     const { handlerTimeoutMs } = handlers.of(row.type).options;
-    if (this.#elsewhere.leave(row.id, clock.monotonic(), handlerTimeoutMs + options.leaseMs)) {
+    if (this.#elsewhere.leave(row, clock.monotonic(), handlerTimeoutMs + options.leaseMs)) {
       const reason = `an open transaction holds it for longer than its handler may take (${handlerTimeoutMs} ms)`;
       tell({ kind: 'hanging', id: row.id, reason: `${reason}; if that process is gone, end its session at the database` });
     }
-    return false;
   }
 
   async #attempt(row: KeptRow): Promise<void> {
@@ -184,7 +197,7 @@ export class Retries<Tx> {
     const rule = handlers.of(row.type);
     // What an attempt that ended is not credited with would look like a death.
     const past = { attempts: row.attempts, tries: row.started };
-    if (!(await this.#begin(row, rule, past))) return;
+    if (!(await this.#begin(row, rule, past))) return this.#leave(row);
     const attempt = {
       delivery,
       rule,
@@ -271,8 +284,9 @@ export class Retries<Tx> {
     const { options, clock } = this.#ports;
     const free = options.retriesAtOnce - this.#inHand.size;
     if (free <= 0 || this.#leases.held.size === 0) return 0;
-    const elsewhere = this.#elsewhere.present(clock.monotonic());
-    const isInHand = (id: string): boolean => this.#inHand.has(id) || elsewhere.has(id);
+    const nowMs = clock.monotonic();
+    this.#elsewhere.forget(nowMs);
+    const isInHand = (row: KeptRow): boolean => this.#inHand.has(row.id) || this.#elsewhere.has(row, nowMs);
     const { rows, unfinished, putOff } = await this.#due.take({ rowsMax: free, held: this.#leases.held, isInHand });
     for (const row of rows) void this.#takeInHand(row);
     this.#unfinished = unfinished;
@@ -317,7 +331,10 @@ export class Retries<Tx> {
   }
 }
 
-/** In which a process that lives has written down how an attempt ended. */
+/**
+ * In which a process that lives has taken its message's row, or has written down how the attempt ended, after a connection or an answer that did
+ * not come was given up (databaseAfterMs). Two such in a row are more than is waited for.
+ */
 const END_WRITTEN_MS = 5_000;
 const PAUSE = { firstMs: 10, maxMs: 5_000 };
 /** Between two looks that read much in vain: a backlog of other processes that is walked over costs the database a tenth of its time. */

@@ -6,6 +6,7 @@
 import { backoffMs, type Clock, type Random, type Timers } from '@tallystick/base';
 import type { RelayOptions } from '../options.ts';
 import { sqlStateOf } from '../sql/sql-state.ts';
+import { run } from '../sql/statement.ts';
 import type { OutgoingMessage, PublishOutcome, Transport } from '../transports/transport.ts';
 import type { Alarm, TroubledRow } from './alarm.ts';
 import { Waves, type ClaimedRow } from './batch.ts';
@@ -225,8 +226,7 @@ async function writeDown(decided: readonly Decided[], ports: FlightPorts): Promi
   for (let failures = 1; ; failures++) {
     try {
       const { fenced, decidedElsewhere } = await write(decided, failures > 1, ports);
-      // Written again because no answer came, a failure is not found as it was: it may have been written the first time.
-      return settled(decided, fenced, failures === 1 ? decidedElsewhere : NONE_ELSEWHERE, ports);
+      return settled(decided, fenced, failures === 1 ? decidedElsewhere : await livingAgain(decidedElsewhere, ports), ports);
     } catch (error) {
       const passes =
         database.isLocked(error) || (ports.postgres !== undefined && isPassing(error) && clock.monotonic() < giveUpMs);
@@ -241,6 +241,21 @@ async function writeDown(decided: readonly Decided[], ports: FlightPorts): Promi
 const LOCKED_WAIT = { firstMs: 5, maxMs: 250 };
 
 const NONE_ELSEWHERE: ReadonlySet<ClaimedRow> = new Set();
+
+/**
+ * Written again because no answer came, a failure is not found as it was: it may have been written the first time. What was given up is dead
+ * then, unless a person has wanted it tried again.
+ */
+async function livingAgain(rows: ReadonlySet<ClaimedRow>, ports: FlightPorts): Promise<ReadonlySet<ClaimedRow>> {
+  const { database, statements, options } = ports;
+  const living = new Set<ClaimedRow>();
+  for (const row of rows) {
+    if (!isSpent(row, options)) continue;
+    const found = await database.run(run(statements.dead({ channel: options.channel, id: row.id })));
+    if (found.rows.length === 0) living.add(row);
+  }
+  return living;
+}
 
 async function write(decided: readonly Decided[], repeated: boolean, ports: FlightPorts): Promise<Unwritten> {
   const { options, scope, owner, clock, statements, postgres, database } = ports;

@@ -22,6 +22,7 @@ export interface RelayStatements {
   readonly deleteBodies: (values: Fenced, ids: readonly string[]) => Statement;
   /** What the row must be yet, or null: its tries (`before`) and its state (`from`). `counted`: its `started` beyond which this is not counted again. */
   readonly changed: Prepared<FencedNames | 'id' | Found | 'state' | 'attempts' | 'tries' | 'wait' | 'outcome' | 'reason' | 'now'>;
+  readonly dead: Prepared<'channel' | 'id'>;
   readonly fenceHolds: Prepared<FencedNames>;
   /** Settled rows that were kept for those who ask for their status, and are kept no longer: at most `limit`. */
   readonly forgetBodies: Prepared<ForgetNames>;
@@ -167,6 +168,7 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
         where channel = ${hole('channel')} and id = ${hole('id')} and state in ${OPEN_STATES}
           and state = coalesce(${hole('from')}, state) and tries = coalesce(${hole('before')}, tries) and exists (${fence})`,
     ),
+    dead: compiled(sql`select id from ${head} where channel = ${hole('channel')} and id = ${hole('id')} and state = 'dead'`),
     fenceHolds: compiled(fence),
     forgetBodies: compiled(
       sql`delete from ${body} where channel = ${hole('channel')}

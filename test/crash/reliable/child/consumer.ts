@@ -96,6 +96,8 @@ class Consumer {
       // Killed from outside again and again, a message must not look like poison where none is.
       ...(options.doomed === undefined ? {} : { attemptsMax: options.doomed.attemptsMax }),
       deathsMax: options.poison.length > 0 ? 2 : 100,
+      // Quarantine waits for as long.
+      ...(options.poison.length > 0 ? { databaseAfterMs: 2000 } : {}),
       deadKeys: options.passDead ? 'pass' : 'hold',
       stopAfterMs: 3000,
       ...windowOf(options),
