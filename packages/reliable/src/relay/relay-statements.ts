@@ -2,7 +2,7 @@ import { sql, type RawBuilder } from 'kysely';
 import { RANGE_SHARDS } from './leases.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import { hole, prepared, preparedList, type Prepared, type SqlValue, type Statement, type Often } from '../sql/statement.ts';
-import { bodyOf, type MessageTable, type RowState } from '../sql/tables.ts';
+import { bodyOf, headWith, type MessageTable, type RowState } from '../sql/tables.ts';
 
 /**
  * Every statement of a relay, built in one place. All that change or claim rows carry the fence: the lease rows of the ranges must still
@@ -168,7 +168,7 @@ export function relayStatements(dialect: Dialect, table: MessageTable, deadKeys:
         where channel = ${hole('channel')} and id = ${hole('id')} and state in ${OPEN_STATES}
           and state = coalesce(${hole('from')}, state) and tries = coalesce(${hole('before')}, tries) and exists (${fence})`,
     ),
-    dead: compiled(sql`select id from ${head} where channel = ${hole('channel')} and id = ${hole('id')} and state = 'dead'`),
+    dead: compiled(sql`select id from ${head} where ${headWith('id', 'channel', ['dead'])}`),
     fenceHolds: compiled(fence),
     forgetBodies: compiled(
       sql`delete from ${body} where channel = ${hole('channel')}
