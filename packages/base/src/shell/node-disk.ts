@@ -73,9 +73,14 @@ function allocate(path: string, bytes: number, done: (isAllocated: boolean) => v
     if (!isTold) done(isAllocated);
     isTold = true;
   };
-  spawn('fallocate', ['-l', String(bytes), '--', path], { stdio: 'ignore' })
-    .once('error', () => tell(false))
-    .once('close', (code) => tell(code === 0));
+  try {
+    spawn('fallocate', ['-l', String(bytes), '--', path], { stdio: 'ignore' })
+      .once('error', () => tell(false))
+      .once('close', (code) => tell(code === 0));
+  } catch {
+    // A machine that is out of memory has no process for it; zeros need none.
+    setImmediate(tell, false);
+  }
 }
 
 /** Which file has a second descriptor, for writes through: one at most, however many are open. */
@@ -113,7 +118,10 @@ class NodeFile implements DiskFile {
     });
   }
 
-  /** By its descriptor, not by its name, which may have changed. What is written meanwhile, or where it cannot be had, is written and synced. */
+  /**
+   * By its descriptor, not by its name, which may have changed. What comes before it is open, or where it cannot be had, is written and
+   * synced in two calls.
+   */
   #openThrough(): void {
     const before = this.#through.of;
     this.#through.of = this;

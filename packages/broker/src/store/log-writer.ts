@@ -33,8 +33,9 @@ export interface LogWriterOwner {
 /**
  * Brings closed groups to the disk: at most one write of the log in flight, and at most one fdatasync beside it. The durable end
  * moves to where the written end was when the sync began; a small write with nothing unsynced before it may carry its own sync. With a
- * transient store pool what is appended is gathered before it is written, else it is written at once. Syncs are begun when someone waits for one, in synchronous mode always,
- * else every `syncIntervalMs`; writing waits while too much is unsynced. After an error nothing is ever written again.
+ * transient store pool what is appended is gathered before it is written, else it is written at once. Syncs are begun when someone waits
+ * for one, in synchronous mode always, else every `syncIntervalMs`; writing waits while too much is unsynced. After an error nothing is
+ * ever written again.
  */
 export class LogWriter {
   readonly #builder: GroupBuilder;

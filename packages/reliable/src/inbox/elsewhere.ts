@@ -5,8 +5,8 @@
  */
 import type { KeptRow } from './kept.ts';
 
-/** A row as it was read. */
-export type ReadRow = Pick<KeptRow, 'id' | 'started' | 'tries'>;
+/** A row at which an attempt may be at work, as it was read. */
+export type Suspect = Pick<KeptRow, 'id' | 'started' | 'tries'>;
 
 interface AtWork {
   readonly started: number;
@@ -25,7 +25,7 @@ export class Elsewhere {
   }
 
   /** A message was found at work. Answers whether that is to be told: it has been so for `tellAfterMs`, and was not told of. */
-  leave(row: ReadRow, nowMs: number, tellAfterMs: number): boolean {
+  leave(row: Suspect, nowMs: number, tellAfterMs: number): boolean {
     const { id, started, tries } = row;
     const found = this.#of(row) ?? { started, tries, sinceMs: nowMs, untilMs: 0, told: false };
     this.#found.set(id, found);
@@ -36,7 +36,7 @@ export class Elsewhere {
   }
 
   /** Whether it is to be left alone now. */
-  has(row: ReadRow, nowMs: number): boolean {
+  has(row: Suspect, nowMs: number): boolean {
     const found = this.#of(row);
     return found !== undefined && nowMs < found.untilMs;
   }
@@ -46,7 +46,7 @@ export class Elsewhere {
     for (const [id, { untilMs }] of this.#found) if (nowMs >= untilMs + FOUND_AGAIN * this.#leaveMs) this.#found.delete(id);
   }
 
-  #of({ id, started, tries }: ReadRow): AtWork | undefined {
+  #of({ id, started, tries }: Suspect): AtWork | undefined {
     const found = this.#found.get(id);
     return found?.started === started && found.tries === tries ? found : undefined;
   }
