@@ -275,16 +275,14 @@ function valuesFor(source: string, name: string, state: string): Record<string, 
     window: 2 * LIMIT,
     holding: JSON.stringify({ k5: 5, k6: 600_000 }),
     bytes: 4 * 1024 * 1024,
+    share: 4 * 1024,
     afterDue: 0,
     afterSequence: ROWS / 2,
     due: 0,
     after: inOrderOfKeys ? 1 : ROWS / 2,
     key: inOrderOfKeys ? 'k1' : 'k5',
     id: name.startsWith('keep') ? 'new' : batch.ids[0]!,
-    ids:
-      source === 'relay on PostgreSQL' && name === 'settle'
-        ? JSON.stringify(Object.fromEntries(batch.sequences.map((one, n) => [one, batch.ids[n]!])))
-        : list(batch.ids),
+    ids: list(batch.ids),
     sequences: list(inOrderOfKeys ? Object.keys(standing) : batch.sequences),
     changes: JSON.stringify(
       Object.fromEntries(

@@ -79,6 +79,8 @@ export class Claimer {
   /** Share of the rows of the last pages that were read in vain. */
   #vain = 0;
   #rowsBefore = 0;
+  /** The last page had a body larger than its share of the batch. */
+  #hasLarge = false;
   readonly #earliest: EarliestOfKeys;
   /** Whether numbers only grow; else a mark says nothing once the row it stands at is gone. */
   readonly #growing: boolean;
@@ -412,9 +414,15 @@ export class Claimer {
     if (this.#holding === undefined) return pageOf(objects(yield* run(this.#statements.pageOfMany(values)), as), limit);
     if (postgres === undefined || wanted !== 'whole' || this.#vain > VAIN_MAX)
       return pageOf(objects(yield* run(this.#statements.page(values)), as), limit);
-    const statement = postgres.pageWithBodies({ ...values, bytes: order.bytesMax });
+    // As long as none is larger than its share, nothing has to be added up (a tenth of a claim); the share of what is read now bounds it all the same.
+    const share = Math.floor(order.bytesMax / limit);
+    const statement = this.#hasLarge
+      ? postgres.pageWithBodies({ ...values, bytes: order.bytesMax })
+      : postgres.pageWithSmallBodies({ ...values, share });
     const result = yield* run({ ...statement, copies: this.#rowsBefore >= COPY_ROWS });
-    return pageOf(result.value === undefined ? objects(result, as) : copied(result.value as readonly Buffer[], as), limit);
+    const rows = result.value === undefined ? objects(result, as) : copied(result.value as readonly Buffer[], as);
+    this.#hasLarge = rows.some(({ row }) => row.bodyBytes > share);
+    return pageOf(rows, limit);
   }
 
   *#freePage(postgres: PostgresStatements, values: PageValues, as: ReadAs): Steps<Page> {

@@ -10,12 +10,12 @@ import { bodyOf, type MessageTable } from '../sql/tables.ts';
 import { claimedColumns, IN_ORDER, isHeld, nowOnce, OPEN_STATES, pageRows, type PageNames } from './relay-statements.ts';
 
 export interface PostgresStatements {
+  /** Heads, with their bodies as long as those have no more than `bytes` together. */
   readonly pageWithBodies: Prepared<PageNames | 'bytes'>;
-  /**
-   * Heads and bodies of confirmed messages go; answers how many of the leases named still hold. Unless all do, nothing is changed. `ids`: JSON,
-   * sequence → id.
-   */
-  readonly settle: Prepared<LeaseNames | 'sequences' | 'ids'>;
+  /** Heads, with each body of at most `share` bytes. */
+  readonly pageWithSmallBodies: Prepared<PageNames | 'share'>;
+  /** Heads and bodies of confirmed messages go; answers how many of the leases named still hold. Unless all do, nothing is changed. */
+  readonly settle: Prepared<LeaseNames | 'ids'>;
   /** Rows get a new state, each its own, unless a person has decided meanwhile; the bodies of those that are `confirmed` go. Answers as `settle`, and
    * which were `written`. */
   readonly changed: Prepared<LeaseNames | 'sequences' | 'changes'>;
@@ -62,8 +62,6 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
    */
   const of = (place: number): RawBuilder<unknown> =>
     sql`((select changes from given) -> cast(h.sequence as text) ->> ${sql.raw(String(place))})`;
-  // Beside its number: a standby that was promoted without the last commits gives their numbers again.
-  const idGiven = sql`((select cast(cast(${hole('ids')} as text) as jsonb)) ->> cast(h.sequence as text))`;
   // Heads are fetched for those that are free, by primary key; what the planner believes about the table changes nothing.
   const freeRows = (free: RawBuilder<unknown>): RawBuilder<unknown> => sql`with seen as materialized (
       ${pageRows(dialect, table, sql`h.sequence, ${free} as free`)} order by h.due_at, h.sequence limit ${hole('window')})
@@ -71,6 +69,14 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
     left join ${head} as p on p.sequence = any(array(
       select s.sequence from seen as s where s.free order by s.sequence limit ${hole('limit')}))
     order by p.sequence`;
+  // Bodies are looked up row by row, in the order of the heads, whatever the planner believes about the tables. What asks for its own process
+  // (once) is not given to several, which would read and sort the whole table, where one reads along the index.
+  const withBodies = (more: RawBuilder<unknown>, wanted: RawBuilder<unknown>): RawBuilder<unknown> => sql`select
+      ${claimedColumns('p')}, b.headers, b.body from (
+        ${pageRows(dialect, table, sql`${claimedColumns('h')}${more}`)} and pg_backend_pid() <> 0 ${IN_ORDER}) as p
+      left join lateral (select c.headers, c.body from ${body} as c where c.id = p.id and c.channel = ${hole('channel')}
+        and ${wanted} limit 1) as b on true
+      order by p.due_at, p.sequence`;
   // A text first: a driver that is asked for JSON itself would make JSON of the text (postgres.js).
   const holder = sql`((select cast(cast(${hole('holding')} as text) as jsonb)) ->> h.message_key)`;
   return {
@@ -81,24 +87,23 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
         from (select txid_current_snapshot() as now) as s`,
       'read',
     ),
-    // The sum stops the bodies, not the heads: a page always says how far it has looked. Bodies are looked up row by row, in the order of
-    // the heads, whatever the planner believes about the tables.
+    // The sum stops the bodies, not the heads: a page always says how far it has looked.
     pageWithBodies: compiled(
-      sql`select ${claimedColumns('p')}, b.headers, b.body from (
-          ${pageRows(dialect, table, sql`${claimedColumns('h')}, sum(h.body_bytes) over (order by h.due_at, h.sequence rows unbounded preceding) as bytes`)}
-          ${IN_ORDER}) as p
-        left join lateral (select c.headers, c.body from ${body} as c where c.id = p.id and c.channel = ${hole('channel')}
-          and (p.bytes <= cast(${hole('bytes')} as bigint) or p.bytes = p.body_bytes) limit 1) as b on true
-        order by p.due_at, p.sequence`,
+      withBodies(
+        sql`, sum(h.body_bytes) over (order by h.due_at, h.sequence rows unbounded preceding) as bytes`,
+        sql`(p.bytes <= cast(${hole('bytes')} as bigint) or p.bytes = p.body_bytes)`,
+      ),
       'read',
     ),
-    // Until somebody analyses it again, the planner takes a table with a sudden backlog for almost empty. So a row is named by its primary
-    // key alone, beside no condition that has an index of its own, and by a list of hidden length: else each batch walks all rows, comparing
-    // each with the whole list. 60,000 rows: 4 s instead of 10 ms; 1 M rows: 34 s. So it is with bodies.
+    pageWithSmallBodies: compiled(withBodies(sql``, sql`p.body_bytes <= cast(${hole('share')} as bigint)`), 'read'),
+    // Until somebody analyses it again, the planner takes a table with a sudden backlog for almost empty. So a row is named by its id, its
+    // body by the same, beside no condition that has an index of its own, and by a list of hidden length: else each batch walks all rows,
+    // comparing each with the whole list. 60,000 rows: 4 s instead of 10 ms; 1 M rows: 34 s. Never by its number alone: a standby that
+    // was promoted without the last commits gives their numbers again.
     settle: compiled(
       sql`with ${held},
         heads as (
-          delete from ${head} as h where h.sequence = any(${hidden('sequences', 'bigint')}) and coalesce(h.id, '') = ${idGiven}
+          delete from ${head} as h where h.id = any(${hidden('ids', 'text')}) and coalesce(h.channel, '') = ${hole('channel')}
             and ${fence} returning h.id),
         bodies as (delete from ${body} where id = any(array(select id from heads)) and channel = ${hole('channel')})
         select leases from held`,

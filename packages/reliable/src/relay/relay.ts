@@ -86,6 +86,9 @@ export class Relay {
   #owing = true;
   /** A look is under way; whether something has landed since it began. */
   #underWay: { landed: boolean } | undefined;
+  readonly #turn: Turn;
+  /** What waits for the end of this turn before it flies. */
+  #turnEnd: Promise<void> | undefined;
   readonly #looks: Looks;
   /** Looks in a row that found nothing, with nothing in the air. */
   #idle = 0;
@@ -105,8 +108,9 @@ export class Relay {
     this.#clock = clock ?? systemClock;
     this.#random = random ?? systemRandom();
     this.#timers = timers ?? systemTimers();
+    this.#turn = turn ?? systemTurn();
     this.#looks = new Looks({
-      turn: turn ?? systemTurn(),
+      turn: this.#turn,
       timers: this.#timers,
       running: () => this.#state === 'running',
       look: () => this.#look(),
@@ -268,7 +272,7 @@ export class Relay {
         seen = false;
         continue;
       }
-      this.#takeOff(rows);
+      this.#takeOff(rows, seen || this.#state === 'new');
       launched++;
       if (seen) break;
     }
@@ -316,18 +320,31 @@ export class Relay {
     return found > 0 ? 0 : pauseMs;
   }
 
-  #takeOff(rows: readonly ClaimedRow[]): void {
+  #takeOff(rows: readonly ClaimedRow[], atOnce: boolean): void {
     this.counters.batches++;
     for (const { id, key } of rows) {
       this.#flying.ids.add(id);
       if (key !== null) this.#flying.keys.add(key);
     }
-    const flight = fly(rows, this.#ports).then((landed) => {
+    // Else the next claim is asked for first: the database makes its rows ready while these are handed over. None flies before an earlier one.
+    const flown =
+      atOnce && this.#turnEnd === undefined ? fly(rows, this.#ports) : this.#turnEnds().then(() => fly(rows, this.#ports));
+    const flight = flown.then((landed) => {
       this.#flights.delete(flight);
       if (this.#claiming) this.#landed.push(() => this.#land(rows, landed));
       else this.#land(rows, landed);
     });
     this.#flights.add(flight);
+  }
+
+  #turnEnds(): Promise<void> {
+    this.#turnEnd ??= new Promise((resolve) =>
+      this.#turn.atEnd(() => {
+        this.#turnEnd = undefined;
+        resolve();
+      }),
+    );
+    return this.#turnEnd;
   }
 
   #land(rows: readonly ClaimedRow[], { settled, failed }: Landed): void {

@@ -70,7 +70,7 @@ function* settleUnder(
     leases: leases.size,
   };
   if (gone.length > 0) {
-    const { rows } = yield* run(statements.settle({ ...fence, sequences: sequencesOf(gone), ids: idsBySequence(gone) }));
+    const { rows } = yield* run(statements.settle({ ...fence, ids: listText(gone.map(({ id }) => id)) }));
     if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
   }
   if (changed.length === 0) return true;
@@ -80,14 +80,6 @@ function* settleUnder(
   for (const { row, settlement } of changed)
     if (accountOf(row, settlement.kind) !== null && !written.has(row.sequence)) decidedElsewhere.add(row);
   return true;
-}
-
-function sequencesOf(rows: readonly ClaimedRow[]): string {
-  return listText(rows.map(({ sequence }) => sequence));
-}
-
-function idsBySequence(rows: readonly ClaimedRow[]): string {
-  return JSON.stringify(Object.fromEntries(rows.map(({ sequence, id }) => [sequence, id])));
 }
 
 interface Changed {
@@ -102,7 +94,7 @@ function changes(changed: readonly Changed[], repeated: boolean) {
     return [row.sequence, [...given, accountOf(row, kind), row.id, givenUpFrom(settlement), repeated ? row.started : null]];
   });
   return {
-    sequences: sequencesOf(changed.map(({ row }) => row)),
+    sequences: listText(changed.map(({ row }) => row.sequence)),
     changes: JSON.stringify(Object.fromEntries(byRow)),
   };
 }
