@@ -100,7 +100,7 @@ function relayParts({ machine, settings, tookSeconds, results, marks }: RelayRes
   const given = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
   return [
     '## The outbox relay',
-    `\`npm run bench -- relay\`: messages of 1 KiB wait in a full table of PostgreSQL; each relay drains its own table through the same client to the same broker, and time ends when the database says that nothing is left. Each peer in the best of its ways that lose nothing. One PostgreSQL for all, durable as it comes. Machine: ${machine.cpu}, ${machine.cores} cores (database, broker and relay share them), ${machine.memoryGiB} GiB, ${machine.system}, data on ${machine.fileSystem}, Node ${machine.node}; ${machine.date}, ${Math.round(tookSeconds / 60)} minutes. Settings: ${given.join(', ')}.`,
+    `\`npm run bench -- relay\`: messages of 1 KiB wait in a full table of PostgreSQL; each relay drains its own table through the same client to the same broker, and time ends when the database says that nothing is left; it begins a second or more after the drain (twice as many rows go before those that are measured, a fifth of them with the slow peers, whose cost a row grows with the backlog). Each peer in the best of its ways that lose nothing. One PostgreSQL for all, durable as it comes. Machine: ${machine.cpu}, ${machine.cores} cores (database, broker and relay share them), ${machine.memoryGiB} GiB, ${machine.system}, data on ${machine.fileSystem}, Node ${machine.node}; ${machine.date}, ${Math.round(tookSeconds / 60)} minutes. Settings: ${given.join(', ')}.`,
     `### Marks of the relay\n\nOf ${marks.length} marks ${held} are held.`,
     table(
       ['work', 'against', 'ours', 'theirs', 'ratio', 'mark', '', 'durability'],
