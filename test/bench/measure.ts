@@ -25,7 +25,8 @@ export interface LoopOptions {
  *
  * @param options sizes and times of the loop
  * @param start begins operation `n`; calls `done` once, with an error if it failed
- * @returns rate and latency; rejects with the first error of any operation, so a figure never hides a failure
+ * @returns rate and latency; rejects with the first error of any operation, so a figure never hides a failure, and when nothing was completed
+ *   in the window
  */
 export function closedLoop(options: LoopOptions, start: (n: number, done: (error?: Error) => void) => void): Promise<Measured> {
   const latencies = new LatencyHistogram();
@@ -35,8 +36,6 @@ export function closedLoop(options: LoopOptions, start: (n: number, done: (error
   let next = 0;
   let open = 0;
   let completed = 0;
-  let firstCountedAt = 0;
-  let lastCountedAt = 0;
   let failed = false;
 
   return new Promise((resolve, reject) => {
@@ -54,15 +53,14 @@ export function closedLoop(options: LoopOptions, start: (n: number, done: (error
         }
         const now = performance.now();
         if (now >= countFrom && now < stopAt) {
-          if (completed === 0) firstCountedAt = now;
-          lastCountedAt = now;
           completed += 1;
           latencies.add(now - startedAt);
         }
         if (now < stopAt) launch();
         else if (open === 0) {
+          if (completed === 0) return reject(new Error(`nothing was completed in ${options.windowMs} ms: measure for longer`));
           resolve({
-            perSecond: Math.round((completed / Math.max(1, lastCountedAt - firstCountedAt)) * 1000),
+            perSecond: Math.round((completed / options.windowMs) * 1000),
             p50Ms: latencies.at(0.5),
             p99Ms: latencies.at(0.99),
             completed,

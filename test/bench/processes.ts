@@ -33,10 +33,14 @@ export async function startBroker(flush: 'sync' | 'async'): Promise<RunningBroke
     folder,
     pid: child.pid,
     async stop() {
-      const exited = once(child, 'exit');
-      child.kill('SIGTERM');
-      await exited;
+      const ended = child.signalCode ?? child.exitCode;
+      if (ended === null) {
+        const exited = once(child, 'exit');
+        child.kill('SIGTERM');
+        await exited;
+      }
       rmSync(folder, { recursive: true, force: true });
+      if (ended !== null) throw new Error(`the broker ended with ${ended} before it was stopped`);
     },
   };
 }

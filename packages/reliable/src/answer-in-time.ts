@@ -30,7 +30,7 @@ export function useInTime<T>(connections: Connections, steps: (session: Session)
   return answeredInTime(limit, (asking, givenUp) => {
     asking(true);
     return connections.use((session) => {
-      if (givenUp.aborted) return undefined as T;
+      if (givenUp.is) return undefined as T;
       asking(false);
       return work(session);
     });
@@ -40,21 +40,42 @@ export function useInTime<T>(connections: Connections, steps: (session: Session)
 /** Whether from now on an answer of the database is waited for. Throws, once, when the work was given up meanwhile: it shall undo itself. */
 export type Asking = (asked: boolean) => void;
 
+/** Whether nobody waits any more. The signal is made when somebody asks for it: it costs as much as all else that a statement needs here. */
+export class GivenUp {
+  #error: Error | undefined;
+  #abort: AbortController | undefined;
+
+  get is(): boolean {
+    return this.#error !== undefined;
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#error !== undefined) this.#abort.abort(this.#error);
+    return this.#abort.signal;
+  }
+
+  giveUp(error: Error): void {
+    this.#error = error;
+    this.#abort?.abort(error);
+  }
+}
+
 /** The same for work that says itself when it asks, and is told by `givenUp`. */
 export function answeredInTime<T>(
   { databaseAfterMs, timers }: AnswerLimit,
-  work: (asking: Asking, givenUp: AbortSignal) => Promise<T>,
+  work: (asking: Asking, givenUp: GivenUp) => Promise<T>,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     let timer: Timer | undefined;
     let state: 'asking' | 'given up' | 'undoing' | 'ended' = 'asking';
     const silent = (): Error => fail('NO_ANSWER', `for ${databaseAfterMs} ms (databaseAfterMs)`);
-    const abort = new AbortController();
+    const givenUp = new GivenUp();
     const giveUp = (): void => {
       state = 'given up';
       const error = silent();
       reject(error);
-      abort.abort(error);
+      givenUp.giveUp(error);
     };
     const asking = (asked: boolean): void => {
       if (timer !== undefined) timers.cancel(timer);
@@ -69,7 +90,7 @@ export function answeredInTime<T>(
       state = 'ended';
       asking(false);
     };
-    work(asking, abort.signal).then(resolve, reject).finally(end);
+    work(asking, givenUp).then(resolve, reject).finally(end);
   });
 }
 

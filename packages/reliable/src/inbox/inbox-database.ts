@@ -2,7 +2,7 @@
  * The inbox's side of the database: transactions for handlers, and single steps of its own between them. Over a pool these run side by
  * side; a single connection (a synchronous handle, a client) does one thing at a time, because the transaction open on it is everybody's.
  */
-import { answeredInTime, useInTime, watched, type AnswerLimit, type Asking } from '../answer-in-time.ts';
+import { answeredInTime, useInTime, watched, type AnswerLimit, type Asking, type GivenUp } from '../answer-in-time.ts';
 import { connectionsOf, type Connections } from '../sql/connections.ts';
 import type { Dialect } from '../sql/dialect.ts';
 import type { Database } from '../sql/handles.ts';
@@ -66,13 +66,13 @@ export class InboxDatabase<Tx> {
    * for so long; nothing is done then, however late one comes. The connection of what is given up is closed where it is known.
    */
   transaction<T>(steps: (tx: Tx, session: Session) => Steps<T>): Promise<T> {
-    const work = async (asking: Asking, givenUp: AbortSignal): Promise<T> => {
+    const work = async (asking: Asking, givenUp: GivenUp): Promise<T> => {
       asking(true);
       const inside = (tx: unknown): T | Promise<T> => {
         const session = sessionOf(tx as Database);
         return perform(session, watched(steps(tx as Tx, session), asking));
       };
-      const answer: unknown = transactionUntil(this.#db, inside, givenUp);
+      const answer: unknown = transactionUntil(this.#db, inside, givenUp.signal);
       return (await answer) as T;
     };
     return this.#inTurn(() => answeredInTime(this.#limit, work));

@@ -11,7 +11,7 @@ import type { LibraryRoot } from './handles/library.ts';
 import { recogniseRoot } from './handles/recognise.ts';
 import { Turns } from './handles/turns.ts';
 import { isRefusal, sqlStateOf } from './sql-state.ts';
-import { sessionOf, type Session } from './session.ts';
+import { sessionLent, sessionOf, type Session } from './session.ts';
 
 export interface Connections {
   readonly dialect: Dialect;
@@ -58,7 +58,7 @@ class LentConnections implements Connections {
     const { handle, giveBack } = await this.#root.borrow();
     let broken = false;
     try {
-      return await work(sessionOf(handle));
+      return await work(sessionLent(handle));
     } catch (error) {
       // What the server itself refused has left the connection whole; anything else may not have. One that has become read-only has been
       // replaced by another, which only a new connection finds.

@@ -89,7 +89,13 @@ function recogniseSession(handle: Database): Session {
   throw fail('UNKNOWN_HANDLE');
 }
 
+/** What speaks about its key keeps it alive until the whole heap is collected, so nothing that is made for one piece of work stands here. */
 const sessions = new WeakMap<object, Session>();
+
+/** Of a connection that a pool has lent for one piece of work. */
+export function sessionLent(handle: AsyncHandle): Session {
+  return new AsyncHandleSession(handle);
+}
 
 /** Does the steps on the session: returns on a synchronous one, returns a promise on an asynchronous one. */
 export function perform<T>(session: Session, steps: Steps<T>): T | Promise<T> {
