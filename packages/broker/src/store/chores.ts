@@ -21,11 +21,13 @@ export class Chores {
 
   /**
    * Does the steps before all that have not begun. After one of its kind one that waits is let through: each may ask for the next when
-   * it ends, and the others would never have their turn.
+   * it ends, and the others would never have their turn. So are those that {@link BEHIND_MAX} others wait behind: each full segment keeps
+   * its queue entries in memory until its index file is written, so a log that outruns that has to wait for it.
    */
   addFirst(steps: () => Steps<void>, done: (error: ChoreError | undefined) => void): void {
     if (this.#isStopped) return done(new Error('the store is closing'));
-    this.#waiting.splice(this.#isFirstBegun ? 1 : 0, 0, { steps, done, isFirst: true });
+    const before = Math.max(this.#isFirstBegun ? 1 : 0, this.#waiting.length - BEHIND_MAX);
+    this.#waiting.splice(before, 0, { steps, done, isFirst: true });
     this.#next();
   }
 
@@ -62,3 +64,6 @@ interface Chore {
   readonly done: (error: ChoreError | undefined) => void;
   readonly isFirst: boolean;
 }
+
+/** Chores that may wait for one that comes before others. */
+const BEHIND_MAX = 8;

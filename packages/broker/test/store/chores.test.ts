@@ -43,3 +43,41 @@ it('chores that somebody waits for and that ask for the next one when they end l
   while (ends.length > 0) ends.shift()!();
   expect(begun).toHaveLength(13);
 });
+
+it('however often somebody waits, no more than eight others fall behind: what they hold is memory', () => {
+  const chores = new Chores();
+  const begun: string[] = [];
+  const ends: (() => void)[] = [];
+  const work = (name: string) =>
+    function* (): Steps<void> {
+      begun.push(name);
+      yield* call<void>((done) => ends.push(() => done(undefined, undefined)));
+    };
+  for (let n = 0; n < 13; n++) chores.add(work(`index ${n}`), () => {});
+  // One has begun, twelve wait.
+  chores.addFirst(work('segment'), () => {});
+  while (ends.length > 0) ends.shift()!();
+  expect(begun.indexOf('segment')).toBe(5);
+  // Two full segments for each that is made ready: they never fall further behind.
+  let waiting = 0;
+  let most = 0;
+  let made = 0;
+  const index = () =>
+    function* (): Steps<void> {
+      waiting--;
+      yield* call<void>((done) => ends.push(() => done(undefined, undefined)));
+    };
+  const urgent = (): void => {
+    if (made++ === 100) return;
+    for (let n = 0; n < 2; n++) {
+      waiting++;
+      chores.add(index(), () => {});
+    }
+    most = Math.max(most, waiting);
+    chores.addFirst(work('segment'), urgent);
+  };
+  urgent();
+  while (ends.length > 0) ends.shift()!();
+  expect(waiting).toBe(0);
+  expect(most).toBeLessThanOrEqual(10);
+});
