@@ -29,8 +29,8 @@ export const FAST_DISK: DiskMood = { bytesPerSecond: 0, cacheBytes: 0, syncMs: 0
 /**
  * A real disk behind a device of our choosing: capacity, page cache, slow syncs, hanging, failing. The device is a clock, not a
  * queue: `#busyUntilMs` says when everything written so far will be on it. A timer that comes late costs no capacity as long as the cache
- * holds what the device does meanwhile. Only files of the log that are in use are slow: making a segment ahead (zeros under a
- * temporary name) and snapshots would use up a capacity that is set per message.
+ * holds what the device does meanwhile. Only files of the log that are in use are slow: making a segment ahead (under a temporary name)
+ * and snapshots would use up a capacity that is set per message.
  */
 export class SlowDisk implements Disk {
   readonly #disk: Disk;
@@ -88,6 +88,11 @@ export class SlowDisk implements Disk {
 
   remove(path: string, done: DiskDone): void {
     this.#disk.remove(path, done);
+  }
+
+  allocate(path: string, bytes: number, done: (isAllocated: boolean) => void): void {
+    if (this.#disk.allocate === undefined) done(false);
+    else this.#disk.allocate(path, bytes, done);
   }
 
   syncFolder(path: string, done: DiskDone): void {

@@ -1,8 +1,8 @@
 import { run, type Steps } from '@tallystick/base';
 
 /**
- * The store's housekeeping, one thing at a time: preparing segments, snapshots, index files, retention. One at a time keeps libuv's
- * pool free for the log and for readers.
+ * The store's housekeeping, one thing at a time in each of two lanes: preparing segments, snapshots and retention in one, index files in the
+ * other. One at a time keeps libuv's pool free for the log and for readers.
  */
 export class Chores {
   readonly #waiting: Chore[] = [];
@@ -21,14 +21,19 @@ export class Chores {
 
   /**
    * Does the steps before all that have not begun. After one of its kind one that waits is let through: each may ask for the next when
-   * it ends, and the others would never have their turn. So are those that {@link BEHIND_MAX} others wait behind: each full segment keeps
-   * its queue entries in memory until its index file is written, so a log that outruns that has to wait for it.
+   * it ends, and the others would never have their turn. So are those that {@link BEHIND_MAX} others wait behind: what waits to be written
+   * is held in memory.
    */
   addFirst(steps: () => Steps<void>, done: (error: ChoreError | undefined) => void): void {
     if (this.#isStopped) return done(new Error('the store is closing'));
     const before = Math.max(this.#isFirstBegun ? 1 : 0, this.#waiting.length - BEHIND_MAX);
     this.#waiting.splice(before, 0, { steps, done, isFirst: true });
     this.#next();
+  }
+
+  /** So many wait that whatever makes more of them has to wait, too. */
+  get isBehind(): boolean {
+    return this.#waiting.length > BEHIND_MAX;
   }
 
   /** Turns away what has not begun and takes nothing more; `done` when the present one has ended. */
@@ -65,5 +70,5 @@ interface Chore {
   readonly isFirst: boolean;
 }
 
-/** Chores that may wait for one that comes before others. */
+/** Chores that may wait. */
 const BEHIND_MAX = 8;

@@ -28,11 +28,14 @@ export interface HousekeepingParts extends LogSpaceParts {
 
 /**
  * What the store does beside appending and reading: keeps files ready for the log to go on in ({@link LogSpace}), takes snapshots and
- * writes index files when a segment is full, deletes old segments. All of it one thing at a time.
+ * writes index files when a segment is full, deletes old segments. All of it one thing at a time, but for index files: until it has one
+ * each full segment keeps its queue entries in memory, and making a segment ready can take as long as filling one. So they do not wait for
+ * that, and a log that outruns them waits for them.
  */
 export class Housekeeping {
   readonly #parts: HousekeepingParts;
   readonly #chores = new Chores();
+  readonly #indexing = new Chores();
   readonly space: LogSpace;
   #isStopped = false;
   #isRetiring = false;
@@ -49,7 +52,7 @@ export class Housekeeping {
 
   constructor(parts: HousekeepingParts) {
     this.#parts = parts;
-    this.space = new LogSpace(parts, this.#chores);
+    this.space = new LogSpace(parts, this.#chores, () => this.#indexing.isBehind);
   }
 
   /** Begins after recovery. */
@@ -66,7 +69,12 @@ export class Housekeeping {
     this.#isStopped = true;
     this.space.stop();
     if (this.#retentionTimer !== undefined) this.#parts.timers.cancel(this.#retentionTimer);
-    this.#chores.stop(done);
+    let lanes = 2;
+    const ended = (): void => {
+      if (--lanes === 0) done();
+    };
+    this.#chores.stop(ended);
+    this.#indexing.stop(ended);
   }
 
   // Snapshots and index files.
@@ -175,9 +183,10 @@ export class Housekeeping {
       sealed.push(segment);
       yield* log.takeOver(segment);
     };
-    this.#chores.add(steps, (error) => {
+    this.#indexing.add(steps, (error) => {
       if (error === undefined) {
         this.coolIndexes();
+        this.space.keepAhead();
         return this.#retireOldest(false);
       }
       if (!segment.isIndexed) this.#unindexed.push(segment);
@@ -201,7 +210,9 @@ export class Housekeeping {
     const steps = function* (this: Housekeeping): Steps<void> {
       isMade = yield* this.#makeIndexAgain(segmentBase);
     }.bind(this);
-    yield* call((done) => this.#chores.add(steps, done));
+    // In both lanes: no other index file is written and no segment deleted meanwhile.
+    const alone = (): Steps<void> => call((done) => this.#indexing.add(steps, done));
+    yield* call((done) => this.#chores.add(alone, done));
     return isMade;
   }
 

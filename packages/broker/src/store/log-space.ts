@@ -31,6 +31,7 @@ export interface LogSpaceParts {
 export class LogSpace {
   readonly #parts: LogSpaceParts;
   readonly #chores: Chores;
+  readonly #mustWait: () => boolean;
   /** A file could not be prepared for want of space or of a descriptor. */
   isExhausted = false;
   /** Used share of the file system, 0 to 1, as it was last seen. */
@@ -45,9 +46,11 @@ export class LogSpace {
   /** The reserve could not be opened; until then it is not tried again. */
   #reserveTimer: Timer | undefined;
 
-  constructor(parts: LogSpaceParts, chores: Chores) {
+  /** `mustWait`: whether the log has outrun what follows it, and gets no new file until `keepAhead` is called again. */
+  constructor(parts: LogSpaceParts, chores: Chores, mustWait: () => boolean) {
     this.#parts = parts;
     this.#chores = chores;
+    this.#mustWait = mustWait;
   }
 
   start(): void {
@@ -63,7 +66,7 @@ export class LogSpace {
 
   /** Called when the log has grown: prepares what will be needed next. */
   keepAhead(): void {
-    if (this.#isStopped || this.#isPreparing || this.#fullTimer !== undefined) return;
+    if (this.#isStopped || this.#isPreparing || this.#fullTimer !== undefined || this.#mustWait()) return;
     const work = this.#spaceWork();
     if (work === undefined) return this.#setFull(false, this.#isScarce);
     this.#isPreparing = true;
