@@ -2,7 +2,8 @@ import { run, type Steps } from '@tallystick/base';
 
 /**
  * The store's housekeeping, one thing at a time in each of two lanes: preparing segments, snapshots and retention in one, index files in the
- * other. One at a time keeps libuv's pool free for the log and for readers.
+ * other. With the log's write and sync that can be all four threads of libuv's pool for a moment, while the disk is slow; one lane less
+ * lets index files fall behind.
  */
 export class Chores {
   readonly #waiting: Chore[] = [];

@@ -52,7 +52,7 @@ export class Housekeeping {
 
   constructor(parts: HousekeepingParts) {
     this.#parts = parts;
-    this.space = new LogSpace(parts, this.#chores, () => this.#indexing.isBehind);
+    this.space = new LogSpace(parts, this.#chores, () => this.#indexing.isBehind || this.#unindexed.length > UNINDEXED_MAX);
   }
 
   /** Begins after recovery. */
@@ -210,9 +210,10 @@ export class Housekeeping {
     const steps = function* (this: Housekeeping): Steps<void> {
       isMade = yield* this.#makeIndexAgain(segmentBase);
     }.bind(this);
-    // In both lanes: no other index file is written and no segment deleted meanwhile.
-    const alone = (): Steps<void> => call((done) => this.#indexing.add(steps, done));
-    yield* call((done) => this.#chores.add(alone, done));
+    // In both lanes, so that no other index file is written and no segment deleted meanwhile; in this order, because nothing may wait for the
+    // index files in hand while it keeps segments from being made ready.
+    const alone = (): Steps<void> => call((done) => this.#chores.add(steps, done));
+    yield* call((done) => this.#indexing.add(alone, done));
     return isMade;
   }
 
@@ -312,3 +313,5 @@ export class Housekeeping {
 
 /** Bytes of log between two snapshots, per byte of snapshot. */
 const LOG_PER_SNAPSHOT = 4;
+/** Segments that may be without an index file because there is no space for it, before the log waits for space. */
+const UNINDEXED_MAX = 8;

@@ -70,7 +70,7 @@ export class LogSpace {
     const work = this.#spaceWork();
     if (work === undefined) return this.#setFull(false, this.#isScarce);
     this.#isPreparing = true;
-    // Before snapshots and index files, which nobody waits for: sends wait for a segment that is not ready.
+    // Before snapshots and retention, which nobody waits for: sends wait for a segment that is not ready.
     this.#chores.addFirst(work, (error) => {
       this.#isPreparing = false;
       if (this.#isStopped) return;

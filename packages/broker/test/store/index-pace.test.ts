@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest';
-import type { Disk } from '@tallystick/base';
+import type { Disk, DiskError } from '@tallystick/base';
 import type { SimProcess } from '../../../../test/sim/world.ts';
 import { Machine, type Outcome } from './machine.ts';
 
 const BYTES = 1000;
 
-/** The same disk, on which opening an index file to be written takes until `go`. */
-function heldIndexes(machine: Machine): { go(): void; opens: number } {
+/** The same disk, on which opening an index file to be written takes until `go`, or fails until then. */
+function heldIndexes(machine: Machine, error?: DiskError): { go(): void; opens: number } {
   const waiting: (() => void)[] = [];
   const gate = {
     opens: 0,
@@ -23,6 +23,7 @@ function heldIndexes(machine: Machine): { go(): void; opens: number } {
       if (path !== 'index/writing') return disk.open(path, how, done);
       gate.opens++;
       if (gate.isOpen) disk.open(path, how, done);
+      else if (error !== undefined) machine.world.after(1, () => done(error, undefined as never));
       else waiting.push(() => disk.open(path, how, done));
     };
     return new Proxy(disk, {
@@ -55,6 +56,24 @@ it('a log that outruns its index files waits for them, and goes on when they are
   for (let n = 0; n < 300; n++) expect(machine.put('orders', 0, `${n}:`.padEnd(BYTES, 'y')).outcome).toBe('ok');
   expect(machine.store.info().segments).toBeGreaterThan(20);
   expect(machine.readAll('orders', 0)).toHaveLength(before + 300);
+  expect(machine.failures).toEqual([]);
+  machine.close();
+});
+
+it('nor does it leave them behind when there is no space for them alone', () => {
+  const machine = new Machine(3);
+  const gate = heldIndexes(machine, { code: 'ENOSPC', message: 'no space left' });
+  machine.open();
+  for (let n = 0; n < 3000; n++) {
+    machine.append('orders', 0, `${n}:`.padEnd(BYTES, 'x'));
+    machine.run(50);
+  }
+  expect(machine.store.info().segments).toBeLessThan(16);
+  expect(gate.opens).toBeGreaterThan(50);
+  gate.go();
+  machine.run(30_000);
+  for (let n = 0; n < 300; n++) expect(machine.put('orders', 0, `${n}:`.padEnd(BYTES, 'y')).outcome).toBe('ok');
+  expect(machine.store.info().segments).toBeGreaterThan(20);
   expect(machine.failures).toEqual([]);
   machine.close();
 });

@@ -421,7 +421,8 @@ export class Claimer {
       : postgres.pageWithSmallBodies({ ...values, share });
     const result = yield* run({ ...statement, copies: this.#rowsBefore >= COPY_ROWS });
     const rows = result.value === undefined ? objects(result, as) : copied(result.value as readonly Buffer[], as);
-    this.#hasLarge = rows.some(({ row }) => row.bodyBytes > share);
+    // A state in which nothing is says nothing about what is to come.
+    if (rows.length > 0) this.#hasLarge = rows.some(({ row }) => row.bodyBytes > share);
     return pageOf(rows, limit);
   }
 
