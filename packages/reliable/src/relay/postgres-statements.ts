@@ -98,8 +98,8 @@ export function postgresStatements(dialect: Dialect, table: MessageTable, deadKe
     pageWithSmallBodies: compiled(withBodies(sql``, sql`p.body_bytes <= cast(${hole('share')} as bigint)`), 'read'),
     // Until somebody analyses it again, the planner takes a table with a sudden backlog for almost empty. So a row is named by its id, its
     // body by the same, beside no condition that has an index of its own, and by a list of hidden length: else each batch walks all rows,
-    // comparing each with the whole list. 60,000 rows: 4 s instead of 10 ms; 1 M rows: 34 s. Never by its number alone: a standby that
-    // was promoted without the last commits gives their numbers again.
+    // comparing each with the whole list. 60,000 rows: 4 s instead of 10 ms; 1 M rows: 34 s. Never by its number: a standby that was
+    // promoted without the last commits gives their numbers again. An id is one message for ever, so one that was confirmed may go whenever it is there.
     settle: compiled(
       sql`with ${held},
         heads as (
