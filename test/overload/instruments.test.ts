@@ -88,3 +88,22 @@ test('held writes end when the disk goes on, in their order; a failing one fails
   expect(await write(file, 10, 20)).toMatchObject({ code: 'EIO' });
   expect(await write(file, 10, 20)).toBeUndefined();
 });
+
+test('what the real disk can do, the slow one can: a store that found no `allocate` would fill its files with zeros', async () => {
+  const real = nodeDisk(mkdtempSync(join(tmpdir(), 'tallystick-slow-disk-')));
+  const asked: unknown[] = [];
+  real.allocate = (path, bytes, done) => {
+    asked.push(path, bytes);
+    done(true);
+  };
+  const disk = new SlowDisk(real, FAST_DISK);
+  // How full the machine's disk is, is not the test's matter.
+  for (const member of membersOf(real)) if (member !== 'space') expect(disk).toHaveProperty(member);
+  expect(await new Promise((resolve) => disk.allocate('log/preparing', 4096, resolve))).toBe(true);
+  expect(asked).toEqual(['log/preparing', 4096]);
+});
+
+function membersOf(thing: object): string[] {
+  const names = [thing, Object.getPrototypeOf(thing) as object].flatMap((holder) => Object.getOwnPropertyNames(holder));
+  return names.filter((name) => typeof thing[name as keyof typeof thing] === 'function' && name !== 'constructor');
+}

@@ -18,7 +18,7 @@ import {
 } from '@tallystick/reliable';
 import { createSchemaTable, migrationTo, newestVersion, recordVersion } from '../../packages/reliable/src/sql/migration-text.ts';
 import { LIBRARIES } from './handles/libraries/index.ts';
-import { connected, until, Writers } from './support/live.ts';
+import { connected, until, WAITING_FOR_LOCK, Writers } from './support/live.ts';
 import { emptyDatabase, withClient } from './support/services.ts';
 
 const NEWEST = newestVersion(TABLES);
@@ -62,9 +62,11 @@ async function insertAsVersionOne(client: Client, n: number): Promise<void> {
   await client.query(sql, values);
 }
 
-async function waitingForTurn(client: Client): Promise<number> {
+/** Advisory locks of this database: others of the same server migrate, too. */
+async function turns(client: Client, which: 'waited for' | 'held'): Promise<number> {
   const found = await client.query(
-    "select 1 from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())",
+    "select 1 from pg_locks where locktype = 'advisory' and granted = $1 and database = (select oid from pg_database where datname = current_database())",
+    [which === 'held'],
   );
   return found.rows.length;
 }
@@ -151,7 +153,7 @@ describe('the layout', () => {
     onTestFinished(() => pool.end());
     expect(await migrate(pool)).toEqual({ from: 1, to: NEWEST });
     expect(await invalidIndexes(client)).toEqual([]);
-    expect((await client.query("select 1 from pg_locks where locktype = 'advisory'")).rows).toEqual([]);
+    expect(await turns(client, 'held')).toBe(0);
   });
 });
 
@@ -192,7 +194,7 @@ describe('while others write', () => {
     running.catch(() => undefined);
     const watching = await connected(url);
     await until('the migration waits for a lock', async () => {
-      const { rows } = await watching.query('select 1 from pg_locks where not granted');
+      const { rows } = await watching.query(WAITING_FOR_LOCK);
       return rows.length > 0;
     });
     try {
@@ -285,7 +287,7 @@ describe('several at once', () => {
     await client.query('select pg_advisory_xact_lock(7214563380911)');
     const waiting = await connected(url);
     const migrated = migrate(waiting, { lockWaitMs: 10_000 });
-    await until('it waits for its turn', async () => (await waitingForTurn(client)) === 1);
+    await until('it waits for its turn', async () => (await turns(client, 'waited for')) === 1);
     await client.query(migrationSql(postgres));
     await client.query('commit');
     expect(await migrated).toEqual({ from: 0, to: NEWEST });

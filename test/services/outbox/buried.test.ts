@@ -1,7 +1,7 @@
 /** What a person has buried goes in the end, while another person takes it back: one of the two, whole. */
 import { createMonitor, type AsyncHandle } from '@tallystick/reliable';
 import { expect, test } from 'vitest';
-import { connected, until } from '../support/live.ts';
+import { connected, until, WAITING_FOR_LOCK } from '../support/live.ts';
 import { pgHandle } from '../support/pg-handle.ts';
 import { world } from '../relay/support.ts';
 
@@ -35,9 +35,7 @@ test('a message that is taken back while it is being forgotten is gone, head and
   const acted = person.act('requeue', { states: ['buried'] }, { execute: true }).finally(() => (over = true));
   const looker = await connected(here.database.url);
   await until('the other person waits, or has done it', async () => {
-    const { rows } = await looker.query(
-      `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
-    );
+    const { rows } = await looker.query(WAITING_FOR_LOCK);
     return over || rows.length > 0;
   });
   goOn();

@@ -13,6 +13,7 @@ import {
 import fc from 'fast-check';
 import pg from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { WAITING_FOR_LOCK } from '../support/live.ts';
 import { emptyDatabase, freshDatabase } from '../support/services.ts';
 
 async function failure(call: () => unknown): Promise<{ code?: string; message?: string }> {
@@ -366,11 +367,7 @@ describe('a consumer’s confirmation', () => {
     await relay.query('begin');
     await relay.query(`update tallystick_outbox set state = 'sent', due_at = 1 where id = $1`, [id]);
     const confirmed = outbox.confirm(id);
-    await expect
-      .poll(async () => (await rowsOf(pool, `select count(*)::int as n from pg_locks where not granted`))[0]!['n'], {
-        timeout: 10_000,
-      })
-      .toBeGreaterThan(0);
+    await expect.poll(async () => (await rowsOf(pool, WAITING_FOR_LOCK)).length, { timeout: 10_000 }).toBeGreaterThan(0);
     await relay.query('commit');
     relay.release();
     expect(await confirmed).toBe('confirmed');

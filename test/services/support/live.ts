@@ -11,6 +11,9 @@ export async function until(what: string, condition: () => boolean | Promise<boo
     if (performance.now() - began > WITHIN_MS) throw new Error(`never: ${what}`);
 }
 
+/** A row for each connection of this database that waits for a lock: other tests use the same server. */
+export const WAITING_FOR_LOCK = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+
 /** A connection that is closed when the test ends. */
 export async function connected(url: string): Promise<Client> {
   const client = new Client({ connectionString: url });

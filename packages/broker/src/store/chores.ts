@@ -32,9 +32,9 @@ export class Chores {
     this.#next();
   }
 
-  /** So many wait that whatever makes more of them has to wait, too. */
-  get isBehind(): boolean {
-    return this.#waiting.length > BEHIND_MAX;
+  /** How many have not begun. */
+  get waiting(): number {
+    return this.#waiting.length;
   }
 
   /** Turns away what has not begun and takes nothing more; `done` when the present one has ended. */
@@ -71,5 +71,5 @@ interface Chore {
   readonly isFirst: boolean;
 }
 
-/** Chores that may wait. */
+/** Chores that may wait behind those that come first. */
 const BEHIND_MAX = 8;

@@ -52,7 +52,7 @@ export class Housekeeping {
 
   constructor(parts: HousekeepingParts) {
     this.#parts = parts;
-    this.space = new LogSpace(parts, this.#chores, () => this.#indexing.isBehind || this.#unindexed.length > UNINDEXED_MAX);
+    this.space = new LogSpace(parts, this.#chores, () => this.#indexing.waiting + this.#unindexed.length > UNINDEXED_MAX);
   }
 
   /** Begins after recovery. */
@@ -313,5 +313,5 @@ export class Housekeeping {
 
 /** Bytes of log between two snapshots, per byte of snapshot. */
 const LOG_PER_SNAPSHOT = 4;
-/** Segments that may be without an index file because there is no space for it, before the log waits for space. */
+/** Full segments that may wait for their index files, for their turn or for space, before the log waits for them. */
 const UNINDEXED_MAX = 8;
