@@ -56,7 +56,7 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
   }
 
   storedOffset(key: QueueKey, done: CallDone<number | undefined>): void {
-    const fields = { ...this.#queueFields(key), consumerGroup: this.#owner.group, setZeroIfNotFound: false };
+    const fields = { consumerGroup: this.#owner.group, setZeroIfNotFound: false, ...this.#queueFields(key) };
     this.#askQueue(key, RequestCode.QUERY_CONSUMER_OFFSET, fields, (error, reply) => {
       if (error?.responseCode === ResponseCode.QUERY_NOT_FOUND) done(undefined, undefined);
       else if (error !== undefined) done(error, undefined);
@@ -75,7 +75,7 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
   commit(key: QueueKey, offset: number, answered: boolean, done: (error: unknown) => void): void {
     const connection = this.#connectionOf(key);
     if (connection === undefined) return done(fail('NO_ROUTE', key.brokerName));
-    const fields = { ...this.#queueFields(key), consumerGroup: this.#owner.group, commitOffset: offset };
+    const fields = { consumerGroup: this.#owner.group, commitOffset: offset, ...this.#queueFields(key) };
     if (answered) return this.#ask(connection, RequestCode.UPDATE_CONSUMER_OFFSET, fields, undefined, (error) => done(error));
     if (connection.peer === undefined) return done(fail('NO_CONNECTION', connection.address));
     connection.oneway(RequestCode.UPDATE_CONSUMER_OFFSET, fields);
@@ -110,8 +110,8 @@ export class BrokerCalls implements GroupCalls<ReceivedMessage> {
       return this.#later(() => done(fail('NO_ROUTE', key.brokerName), none));
     const { options } = this.#owner;
     const fields = {
-      ...this.#queueFields(key),
       consumerGroup: this.#owner.group,
+      ...this.#queueFields(key),
       queueOffset: offset,
       maxMsgNums: options.pullBatchMessages,
       sysFlag: PullFlag.SUSPEND | PullFlag.SUBSCRIPTION | (commitOffset > 0 ? PullFlag.COMMIT_OFFSET : 0),

@@ -590,7 +590,7 @@ function ownRecord(record: ProducerRecord): ProducerRecord {
   const value = ownData(record.value);
   const headers = given === undefined ? undefined : new Map<string, HeaderValue>();
   for (const [name, header] of entriesOf(given)) headers!.set(name, ownData(header));
-  return { ...record, topic, key, value, headers, tag, queueId, brokerName, id, delayLevel, timestamp };
+  return { id, ...record, topic, key, value, headers, tag, queueId, brokerName, delayLevel, timestamp };
 }
 
 function ownData(data: Uint8Array | string): Uint8Array | string {

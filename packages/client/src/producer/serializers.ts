@@ -61,7 +61,7 @@ export class Serialization {
       field = 'value';
       const value = checked(this.#value.serialize(topic, headers, record.value));
       if (value === undefined) throw new TypeError('gave nothing, and there is no message without a value');
-      return { ...record, key, value, headers };
+      return { tag: record.tag, ...record, key, value, headers };
     } catch (thrown) {
       const { name } = field === 'key' ? this.#key : this.#value;
       const why = thrown instanceof Error ? thrown.message : String(thrown);

@@ -67,7 +67,7 @@ export class DueRows<Tx> {
     const pass = this.#passes.get(state) ?? FIRST;
     let { from } = pass;
     for (const limit of PAGES) {
-      const page = await this.#table.due({ ...this.#identity, held: wanted.held, state, from, limit });
+      const page = await this.#table.due({ held: wanted.held, state, from, limit, ...this.#identity });
       const behind: KeptRow[] = [];
       for (const { row, behind: isBehind } of page) {
         if (rows.length >= wanted.rowsMax) break;

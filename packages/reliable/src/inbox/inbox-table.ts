@@ -99,7 +99,7 @@ export class InboxTable<Tx> {
       const { rows } = yield* run(this.#statements.keyHeld({ consumer, key: keyText(orderedKey) }));
       if (rows.length > 0) return 'behind';
     }
-    const seen = this.#statements.seeBriefly({ ...this.#seen(delivery), lockMs: this.#lockMs });
+    const seen = this.#statements.seeBriefly({ lockMs: this.#lockMs, ...this.#seen(delivery) });
     return (yield* keyOf(seen)).changes === 0 ? 'duplicate' : 'marked';
   }
 
@@ -117,7 +117,7 @@ export class InboxTable<Tx> {
   /** The row becomes the key of its message, unless somebody else has begun, or a person has decided. */
   *settle({ id }: KeptRow, started: number): Steps<'marked' | 'duplicate'> {
     const place = { id, consumer: this.#consumer };
-    const { changes } = yield* run(this.#statements.done({ ...place, started, now: this.#now }));
+    const { changes } = yield* run(this.#statements.done({ started, now: this.#now, ...place }));
     if (changes === 0) return 'duplicate';
     yield this.#statements.dropBody(place);
     return 'marked';
@@ -148,7 +148,7 @@ export class InboxTable<Tx> {
     const { waitBriefly } = this.#statements;
     if (waitBriefly !== undefined) yield waitBriefly({ lockMs: this.#lockMs });
     const { changes } = yield* keyOf(this.#statements.keep({ ...head }));
-    if (changes > 0) yield this.#statements.keepBody({ ...place, headers: besideText(delivery), body: delivery.body });
+    if (changes > 0) yield this.#statements.keepBody({ headers: besideText(delivery), body: delivery.body, ...place });
     const { rows } = yield* run(this.#statements.row(place));
     if (rows[0] === undefined) throw new Error(`inbox: the row of ${delivery.id} was there and is gone`);
     return { row: keptRow(rows[0]), isNew: changes > 0 };
@@ -207,7 +207,7 @@ export class InboxTable<Tx> {
   *#failed(row: KeptRow, started: number, failure: Failure, letsGo: boolean): Steps<boolean> {
     const { state, attempts, tries, waitMs, outcome, reason } = failure;
     const place = { id: row.id, consumer: this.#consumer, started };
-    const statement = this.#statements.failed({ ...place, state, attempts, tries, waitMs, outcome, reason, now: this.#now });
+    const statement = this.#statements.failed({ state, attempts, tries, waitMs, outcome, reason, now: this.#now, ...place });
     if ((yield* run(statement)).changes === 0) return false;
     if (letsGo) yield* this.letNextGo(row);
     return true;

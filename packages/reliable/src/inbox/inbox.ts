@@ -285,7 +285,7 @@ export class Inbox<R extends Database> {
     const rule = this.#handlers.of(given.type);
     const { id, fault } = nameOf(given, rule);
     if (fault !== undefined) return this.#refuse(given, fault);
-    const delivery: KnownDelivery = id === given.id ? given : { ...given, id, serial: given.id };
+    const delivery: KnownDelivery = id === given.id ? given : { serial: given.id, ...given, id };
     const warning = windowWarning(given, this.#options.keepKeysMs, this.#clock.now());
     if (warning !== undefined) {
       // What is in the table is not forgotten.
@@ -331,9 +331,7 @@ export class Inbox<R extends Database> {
 
   async #confirmAlone(delivery: KnownDelivery): Promise<void> {
     const { effects } = this.#ports;
-    await this.#database.transaction(function* (tx): Steps<void> {
-      yield* run({ call: () => effects.confirm(tx, delivery) });
-    });
+    await this.#database.transaction((tx) => run({ call: () => effects.confirm(tx, delivery) }));
   }
 
   /** Keeps a message before it is tried. */

@@ -103,9 +103,9 @@ export function headOf(
 ): Kept {
   const key = delivery.key === undefined ? null : keyText(delivery.key);
   return {
+    id: delivery.id,
     ...past,
     ...place,
-    id: delivery.id,
     shard: shardOf(key, delivery.id),
     key: ordered ? key : null,
     businessKey: key,

@@ -80,7 +80,7 @@ export class Locks {
   async with<T>(name: string, settings: LockSettings, fn: (lock: HeldLock) => T | Promise<T>): Promise<T> {
     const ticket = await this.acquire(name, resolveOptions('lock', LOCK_OPTIONS, settings));
     try {
-      return await fn({ ...ticket, verify: (tx) => verifyInside(tx, ticket) });
+      return await fn({ verify: (tx) => verifyInside(tx, ticket), ...ticket });
     } finally {
       await this.release(ticket);
     }
@@ -94,7 +94,7 @@ export class Locks {
     const untilMs = this.#clock.monotonic() + lockWaitMs;
     for (let asked = 1; ; asked++) {
       const epoch = await this.#take(ticket, lockHoldMs);
-      if (epoch !== undefined) return { ...ticket, epoch };
+      if (epoch !== undefined) return { epoch, ...ticket };
       const leftMs = untilMs - this.#clock.monotonic();
       if (leftMs <= 0) throw fail('LOCK_BUSY', `${name} (waited ${lockWaitMs} ms: lockWaitMs)`);
       await pause(Math.min(leftMs, backoffMs(ASK_AGAIN, asked, this.#random.u32())), this.#timers);

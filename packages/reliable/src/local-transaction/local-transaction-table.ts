@@ -203,7 +203,7 @@ function absentKey({ bizType, bizNo }: Key): Key {
 
 /** In the user's transaction. */
 function* recordSteps(dialect: Dialect, key: Key, nowMs: number): Steps<void> {
-  const { changes } = yield* run(localTransactionStatements(dialect).record({ ...key, outcome: 'commit', checks: 0, at: nowMs }));
+  const { changes } = yield* run(localTransactionStatements(dialect).record({ outcome: 'commit', checks: 0, at: nowMs, ...key }));
   if (changes > 0) return;
   const found = yield* outcomeOf(dialect, key);
   throw fail(found === 'commit' ? 'ALREADY_RECORDED' : 'FENCED', `${key.bizType} ${key.bizNo}`);
@@ -215,11 +215,11 @@ function* absentSteps(dialect: Dialect, key: Key, absentMax: number, nowMs: numb
   const counter = absentKey(key);
   // A transaction that records and stays open holds the key: then the answer is "ask again", not a wait as long as it.
   if (dialect.waitBriefly !== undefined) yield plain(dialect.waitBriefly);
-  yield statements.startCounting({ ...counter, at: nowMs });
-  yield statements.count({ ...counter, at: nowMs });
+  yield statements.startCounting({ at: nowMs, ...counter });
+  yield statements.count({ at: nowMs, ...counter });
   const checks = asNumber((yield* run(statements.find({ ...counter }))).rows[0]?.['checks']);
   if (checks < absentMax) return (yield* outcomeOf(dialect, key)) ?? 'unknown';
-  const { changes } = yield* run(statements.fence({ ...key, checks, at: nowMs }));
+  const { changes } = yield* run(statements.fence({ checks, at: nowMs, ...key }));
   yield statements.stopCounting({ ...counter });
   // Whoever inserted first is right: a local commit that was on its way, or another check.
   return changes > 0 ? 'rollback' : ((yield* outcomeOf(dialect, key)) ?? 'unknown');

@@ -86,7 +86,7 @@ export function writeApart(dialect: Dialect, row: CheckedMessage, { table, chann
   const delayed = dueAt > nowMs;
   const { head, body } = apart(dialect)[table];
   const values = valuesOf(row, channel, row.message.body, null);
-  return [head({ ...values, state: delayed ? 'delayed' : 'waiting', due: delayed ? dueAt : 0, now: nowMs }), body(values)];
+  return [head({ state: delayed ? 'delayed' : 'waiting', due: delayed ? dueAt : 0, now: nowMs, ...values }), body(values)];
 }
 
 const apart = perDialect((dialect) => ({

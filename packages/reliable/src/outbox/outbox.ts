@@ -244,13 +244,6 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     const volatile = fleeting.length === 0 ? undefined : this.#volatileQueue();
     const { telemetry } = this.#settings;
     const traces = telemetry === undefined ? [] : rows.map(({ message }) => traced(telemetry, message));
-    const steps = function* (this: Outbox<H, Types>): Steps<void> {
-      let whole = false;
-      // Before anything is written, because it may refuse.
-      if (volatile !== undefined) whenCommitted(session, () => (whole ? fleeting : []), volatile);
-      if (stored.length > 0) yield* this.#writing.write(tx, session, stored);
-      whole = true;
-    };
     const written = (): readonly string[] => {
       this.counters.added += ids.length;
       alone('telemetry', () => {
@@ -265,11 +258,26 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
       throw error;
     };
     try {
-      const adding = performInside(session, () => steps.call(this));
+      const adding = performInside(session, () => this.#write(tx, session, stored, fleeting, volatile));
       return adding instanceof Promise ? adding.then(written, refused) : written();
     } catch (error) {
       return refused(error);
     }
+  }
+
+  /** A generator made for each message would cost a hidden class for each. */
+  *#write(
+    tx: Handle,
+    session: Session,
+    stored: readonly CheckedMessage[],
+    fleeting: readonly OutgoingMessage[],
+    volatile: VolatileQueue | undefined,
+  ): Steps<void> {
+    let whole = false;
+    // Before anything is written, because it may refuse.
+    if (volatile !== undefined) whenCommitted(session, () => (whole ? fleeting : []), volatile);
+    if (stored.length > 0) yield* this.#writing.write(tx, session, stored);
+    whole = true;
   }
 
   #checked(given: NewMessage): CheckedMessage {

@@ -417,9 +417,9 @@ export class Claimer {
     // As long as none is larger than its share, nothing has to be added up (a tenth of a claim); the share of what is read now bounds it all the same.
     const share = Math.floor(order.bytesMax / limit);
     const statement = this.#hasLarge
-      ? postgres.pageWithBodies({ ...values, bytes: order.bytesMax })
-      : postgres.pageWithSmallBodies({ ...values, share });
-    const result = yield* run({ ...statement, copies: this.#rowsBefore >= COPY_ROWS });
+      ? postgres.pageWithBodies({ bytes: order.bytesMax, ...values })
+      : postgres.pageWithSmallBodies({ share, ...values });
+    const result = yield* run({ copies: this.#rowsBefore >= COPY_ROWS, ...statement });
     const rows = result.value === undefined ? objects(result, as) : copied(result.value as readonly Buffer[], as);
     // A state in which nothing is says nothing about what is to come.
     if (rows.length > 0) this.#hasLarge = rows.some(({ row }) => row.bodyBytes > share);
@@ -431,8 +431,8 @@ export class Claimer {
     const window = Math.max(values.limit, Math.min(this.#window, holding === undefined ? WINDOW_OF_MANY_MAX : WINDOW_MAX));
     const { rows } = yield* run(
       holding === undefined
-        ? postgres.freeOfMany({ ...values, window })
-        : postgres.free({ ...values, window, holding: JSON.stringify(Object.fromEntries(holding)) }),
+        ? postgres.freeOfMany({ window, ...values })
+        : postgres.free({ window, holding: JSON.stringify(Object.fromEntries(holding)), ...values }),
     );
     const free = rows.filter(({ id }) => id !== null).map((row) => rowOfObject(row, as));
     const seen = asNumber(rows[0]!['looked']);

@@ -83,7 +83,7 @@ export async function fly(rows: readonly ClaimedRow[], ports: FlightPorts): Prom
       if (ports.wanted() === 'gone') break;
       const confirmMs = ports.clock.monotonic() - tookOffMs;
       const goOn = ports.felt(
-        { ...felt(wave, outcomes, keepsOrder), tookOffMs, confirmMs, databaseMs: ports.database.slowestMs() },
+        { tookOffMs, confirmMs, databaseMs: ports.database.slowestMs(), ...felt(wave, outcomes, keepsOrder) },
         outcomes,
       );
       for (const { row, settlement } of await settle(wave, outcomes, ports)) {

@@ -41,7 +41,7 @@ function earliestOnPostgres({ build }: Dialect, table: MessageTable): EarliestOf
           where ${place} >= (k.key, ${hole('channel')}, 'waiting', 0) and ${place} <= (k.key, ${hole('channel')}, 'waiting', ${hole('upTo')})
           order by h.message_key, h.channel, h.state, h.sequence limit 1) as f`.compile(build),
   });
-  return (values, keys) => compiled({ ...values, keys: listText(keys) });
+  return (values, keys) => compiled({ keys: listText(keys), ...values });
 }
 
 /** Keys of the batch that have an earlier message, not in the batch, at or below `upTo`; with its number. */

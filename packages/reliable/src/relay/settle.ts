@@ -70,7 +70,7 @@ function* settleUnder(
     leases: leases.size,
   };
   if (gone.length > 0) {
-    const { rows } = yield* run(statements.settle({ ...fence, ids: listText(gone.map(({ id }) => id)) }));
+    const { rows } = yield* run(statements.settle({ ids: listText(gone.map(({ id }) => id)), ...fence }));
     if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
   }
   if (changed.length === 0) return true;
@@ -128,8 +128,8 @@ export function* settleApart(statements: RelayStatements, order: SettleOrder, de
       const { kind: state, attempts, tries, waitMs: wait, outcome, reason } = settlement;
       const before = accountOf(row, state);
       const found = { before, from: givenUpFrom(settlement), counted: order.repeated ? row.started : null };
-      const given = { ...fence, ...found, id: row.id, now: order.nowMs };
-      const { changes: written } = yield* run(statements.changed({ ...given, state, attempts, tries, wait, outcome, reason }));
+      const given = { id: row.id, now: order.nowMs, ...fence, ...found };
+      const { changes: written } = yield* run(statements.changed({ state, attempts, tries, wait, outcome, reason, ...given }));
       if (written === 0 && before !== null) decidedElsewhere.add(row);
     }
     for (const ids of pieces(idsOf('deleted'))) yield statements.deleteHeads(fence, ids);

@@ -35,23 +35,25 @@ class LentConnections implements Connections {
   readonly areLent = true;
   readonly dialect: Dialect;
   readonly #root: LibraryRoot;
-  readonly #lent = new Set<Promise<unknown>>();
   #closed = false;
+  /** How much work has a connection, or waits for one. */
+  #lent = 0;
+  #allBack: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
 
   constructor(root: LibraryRoot) {
     this.#root = root;
     this.dialect = dialectNamed(root.dialect);
   }
 
-  use<T>(work: (session: Session) => T | Promise<T>): Promise<T> {
-    if (this.#closed) return Promise.reject(fail('CLOSED'));
-    const used = this.#use(work);
-    const ended: Promise<unknown> = used.then(
-      () => this.#lent.delete(ended),
-      () => this.#lent.delete(ended),
-    );
-    this.#lent.add(ended);
-    return used;
+  async use<T>(work: (session: Session) => T | Promise<T>): Promise<T> {
+    if (this.#closed) throw fail('CLOSED');
+    this.#lent++;
+    try {
+      return await this.#use(work);
+    } finally {
+      if (--this.#lent === 0) this.#allBack?.();
+    }
   }
 
   async #use<T>(work: (session: Session) => T | Promise<T>): Promise<T> {
@@ -69,9 +71,10 @@ class LentConnections implements Connections {
     }
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.#closed = true;
-    await Promise.all(this.#lent);
+    this.#closing ??= this.#lent === 0 ? Promise.resolve() : new Promise((resolve) => (this.#allBack = resolve));
+    return this.#closing;
   }
 }
 
