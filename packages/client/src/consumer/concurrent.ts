@@ -26,7 +26,6 @@ export class ConcurrentRunner<M> implements Runner<M> {
   readonly #owner: RunnerOwner<M>;
   /** Queues with messages to start, each once, served in turn. */
   #ready: ProcessQueue<M>[] = [];
-  readonly #listed = new Set<ProcessQueue<M>>();
   readonly #all = new Set<ProcessQueue<M>>();
   #scheduled = false;
   #stopped = false;
@@ -45,17 +44,13 @@ export class ConcurrentRunner<M> implements Runner<M> {
 
   offer(queue: ProcessQueue<M>): void {
     this.#all.add(queue);
-    if (queue.waiting > 0 && !this.#listed.has(queue)) {
-      this.#listed.add(queue);
-      this.#ready.push(queue);
-    }
+    if (queue.waiting > 0 && !this.#ready.includes(queue)) this.#ready.push(queue);
     this.#schedule();
   }
 
   stop(): void {
     this.#stopped = true;
     this.#ready = [];
-    this.#listed.clear();
   }
 
   sweep(nowMs: number): void {
@@ -83,7 +78,6 @@ export class ConcurrentRunner<M> implements Runner<M> {
       if (queue === undefined) return;
       const held = queue.dropped ? undefined : queue.take(nowMs);
       if (held !== undefined && queue.waiting > 0) this.#ready.push(queue);
-      else this.#listed.delete(queue);
       if (held !== undefined) this.#start(held);
     }
     this.#schedule();

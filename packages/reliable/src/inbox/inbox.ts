@@ -33,6 +33,7 @@ import { INBOX_OPTIONS, type InboxOptions } from '../options.ts';
 import { nameFault } from '../outbox/message.ts';
 import { MessageIds } from '../outbox/message-id.ts';
 import { Upkeep } from '../upkeep.ts';
+import { Underway } from '../underway.ts';
 import { comesBack } from '../waits.ts';
 import { assertDurable, durably } from '../sql/durability.ts';
 import { isSyncHandle, type Answer, type Database, type Handle, type SyncHandle, type TransactionOf } from '../sql/handles.ts';
@@ -101,7 +102,7 @@ export class Inbox<R extends Database> {
   readonly #upkeep: Upkeep;
   readonly #traced: (delivery: Delivery) => Promise<Receipt>;
   readonly #atWork = new WeakMap<object, string>();
-  readonly #receiving = new Set<Promise<unknown>>();
+  readonly #receiving = new Underway();
   /** The database's settings have been looked at. */
   #known: boolean;
   #stopping: Promise<void> | undefined;
@@ -212,13 +213,12 @@ export class Inbox<R extends Database> {
   readonly receive = (delivery: Delivery): Promise<Receipt> => {
     if (this.#stopping !== undefined) return Promise.resolve('again');
     this.#keepUp();
-    const received = this.#traced(delivery).then(
-      (receipt) => (this.#retries.worked(), receipt),
-      (error: unknown): Receipt => (this.#retries.refused(error), 'again'),
+    return this.#receiving.run(() =>
+      this.#traced(delivery).then(
+        (receipt) => (this.#retries.worked(), receipt),
+        (error: unknown): Receipt => (this.#retries.refused(error), 'again'),
+      ),
     );
-    this.#receiving.add(received);
-    void received.then(() => this.#receiving.delete(received));
-    return received;
   };
 
   /** Begins to try again what failed, at once and then on schedule, and to forget old keys. Throws INBOX_STATE when started before. */
@@ -244,7 +244,7 @@ export class Inbox<R extends Database> {
 
   async #stop(): Promise<void> {
     this.#upkeep.stop();
-    await comesBack(Promise.all(this.#receiving), this.#options.stopAfterMs, this.#timers);
+    await comesBack(this.#receiving.ended(), this.#options.stopAfterMs, this.#timers);
     await this.#retries.stop();
   }
 

@@ -78,7 +78,7 @@ export class Relay {
   /** Routes that were told to lead nowhere. */
   readonly #lost = new Set<string>();
   readonly #flying = { ids: new Set<string>(), keys: new Set<string>() };
-  readonly #flights = new Set<Promise<void>>();
+  readonly #flights: Promise<void>[] = [];
   /** Landed while a claim was under way; a claim must know all that was in the air since it began. */
   readonly #landed: (() => void)[] = [];
   #claiming = false;
@@ -173,9 +173,9 @@ export class Relay {
     const before = this.counters.confirmed;
     // The last looks go from the very beginning of every state to its end.
     let whole = false;
-    for (let launched = 1; launched > 0 || this.#flights.size > 0 || !whole;) {
-      if (this.#flights.size > 0) await Promise.race(this.#flights);
-      whole = launched === 0 || this.#flights.size === 0;
+    for (let launched = 1; launched > 0 || this.#flights.length > 0 || !whole;) {
+      if (this.#flights.length > 0) await Promise.race(this.#flights);
+      whole = launched === 0 || this.#flights.length === 0;
       if (whole) {
         this.#claimer.forget();
         this.#leases.seeSoon();
@@ -236,7 +236,7 @@ export class Relay {
     this.#underWay = undefined;
     this.#owing = !seen;
     if ((!seen && look.landed) || this.#unfinished) this.wake();
-    this.#idle = launched === 0 && this.#flights.size === 0 ? this.#idle + 1 : 0;
+    this.#idle = launched === 0 && this.#flights.length === 0 ? this.#idle + 1 : 0;
     this.#schedule();
     return launched;
   }
@@ -249,7 +249,7 @@ export class Relay {
     const mayFly =
       this.#active &&
       this.#leases.held.size > 0 &&
-      this.#flights.size < (failures > 0 || refusesFlights ? 1 : batchesMax) &&
+      this.#flights.length < (failures > 0 || refusesFlights ? 1 : batchesMax) &&
       this.#clock.monotonic() >= Math.max(untilMs, this.#database.pausedUntilMs);
     if (!mayFly) return 0;
     return refusesFlights ? 1 : batchRowsOf(this.#brake, this.#options, this.#flying.ids.size);
@@ -330,11 +330,11 @@ export class Relay {
     const flown =
       atOnce && this.#turnEnd === undefined ? fly(rows, this.#ports) : this.#turnEnds().then(() => fly(rows, this.#ports));
     const flight = flown.then((landed) => {
-      this.#flights.delete(flight);
+      this.#flights.splice(this.#flights.indexOf(flight), 1);
       if (this.#claiming) this.#landed.push(() => this.#land(rows, landed));
       else this.#land(rows, landed);
     });
-    this.#flights.add(flight);
+    this.#flights.push(flight);
   }
 
   #turnEnds(): Promise<void> {
@@ -351,6 +351,11 @@ export class Relay {
     for (const { id, key } of rows) {
       this.#flying.ids.delete(id);
       if (key !== null) this.#flying.keys.delete(key);
+    }
+    // Each table of a set leads to the next one: from one that has grown old the collector would come to all that was ever in flight.
+    if (this.#flying.ids.size === 0) {
+      this.#flying.ids = new Set();
+      this.#flying.keys = new Set();
     }
     if (settled.length < rows.length) {
       const done = new Set(settled);

@@ -12,6 +12,7 @@ import { recogniseRoot } from './handles/recognise.ts';
 import { Turns } from './handles/turns.ts';
 import { isRefusal, sqlStateOf } from './sql-state.ts';
 import { sessionLent, sessionOf, type Session } from './session.ts';
+import { Underway } from '../underway.ts';
 
 export interface Connections {
   readonly dialect: Dialect;
@@ -35,25 +36,16 @@ class LentConnections implements Connections {
   readonly areLent = true;
   readonly dialect: Dialect;
   readonly #root: LibraryRoot;
+  readonly #lent = new Underway();
   #closed = false;
-  /** How much work has a connection, or waits for one. */
-  #lent = 0;
-  #allBack: (() => void) | undefined;
-  #closing: Promise<void> | undefined;
 
   constructor(root: LibraryRoot) {
     this.#root = root;
     this.dialect = dialectNamed(root.dialect);
   }
 
-  async use<T>(work: (session: Session) => T | Promise<T>): Promise<T> {
-    if (this.#closed) throw fail('CLOSED');
-    this.#lent++;
-    try {
-      return await this.#use(work);
-    } finally {
-      if (--this.#lent === 0) this.#allBack?.();
-    }
+  use<T>(work: (session: Session) => T | Promise<T>): Promise<T> {
+    return this.#closed ? Promise.reject(fail('CLOSED')) : this.#lent.run(() => this.#use(work));
   }
 
   async #use<T>(work: (session: Session) => T | Promise<T>): Promise<T> {
@@ -73,8 +65,7 @@ class LentConnections implements Connections {
 
   close(): Promise<void> {
     this.#closed = true;
-    this.#closing ??= this.#lent === 0 ? Promise.resolve() : new Promise((resolve) => (this.#allBack = resolve));
-    return this.#closing;
+    return this.#lent.ended();
   }
 }
 

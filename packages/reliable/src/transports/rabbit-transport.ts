@@ -66,7 +66,7 @@ export class RabbitTransport implements Transport {
   readonly #link: RabbitLink | undefined;
   readonly #waiting: BoundedQueue<Sending>;
   /** Sent and not settled, in the order of sending, by id. */
-  readonly #sent = new Map<string, Sending>();
+  #sent = new Map<string, Sending>();
   #sentBytes = 0;
   readonly #spareHeaders = new SpareHeaders();
   #channelState: 'none' | 'opening' | 'open' = 'none';
@@ -262,7 +262,10 @@ export class RabbitTransport implements Transport {
     const { way } = one;
     if (way !== undefined && --way.count === 0 && way !== this.#way && !way.gone) this.#end(way);
     tellAll(one, outcome);
-    if (this.#sent.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    if (this.#sent.size > 0) return;
+    // A new one: tables of an old one lead from each to the next, and hold what they held from all but the whole heap's collection.
+    this.#sent = new Map();
+    for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   #settleAllSent(reason: string): void {
