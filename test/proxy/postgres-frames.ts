@@ -10,7 +10,7 @@ export interface PostgresFrame {
   /** `Q`, `P`, `C`, `Z`…; '' for the untyped ones of the start. */
   readonly type: string;
   readonly bytes: Buffer;
-  /** Statement of `Q` and `P`, tag of the server's `C`, status letter of `Z`, else ''. */
+  /** Statement of `Q` and `P`, and of `B` where it was given a name before; tag of the server's `C`, status letter of `Z`, else ''. */
   readonly text: string;
 }
 
@@ -23,6 +23,8 @@ export class FrameReader {
   readonly #direction: Direction;
   #rest: Buffer = Buffer.alloc(0);
   #started: boolean;
+  /** Statements by the names under which the server keeps them. */
+  readonly #kept = new Map<string, string>();
   /** The next byte to the client is the bare answer to SSLRequest. */
   bareByteNext = false;
 
@@ -50,7 +52,7 @@ export class FrameReader {
     if (this.#rest.length < length) return undefined;
     const bytes = this.#take(length);
     const type = String.fromCharCode(bytes[0]!);
-    return { type, bytes, text: textOf(this.#direction, type, bytes) };
+    return { type, bytes, text: this.#direction === 'to-server' ? this.#asked(type, bytes) : told(type, bytes) };
   }
 
   #untyped(): PostgresFrame | undefined {
@@ -62,6 +64,17 @@ export class FrameReader {
     return { type: '', bytes: this.#take(length), text: this.#started ? '' : 'ssl?' };
   }
 
+  #asked(type: string, bytes: Buffer): string {
+    if (type === 'Q') return cString(bytes, 5);
+    // Of a portal before the name.
+    if (type === 'B') return this.#kept.get(cString(bytes, bytes.indexOf(0, 5) + 1)) ?? '';
+    if (type !== 'P') return '';
+    const name = cString(bytes, 5);
+    const text = cString(bytes, bytes.indexOf(0, 5) + 1);
+    if (name !== '') this.#kept.set(name, text);
+    return text;
+  }
+
   #take(length: number): Buffer {
     const bytes = this.#rest.subarray(0, length);
     this.#rest = this.#rest.subarray(length);
@@ -69,11 +82,7 @@ export class FrameReader {
   }
 }
 
-function textOf(direction: Direction, type: string, bytes: Buffer): string {
-  if (direction === 'to-server') {
-    if (type === 'Q') return cString(bytes, 5);
-    return type === 'P' ? cString(bytes, bytes.indexOf(0, 5) + 1) : '';
-  }
+function told(type: string, bytes: Buffer): string {
   if (type === 'C') return cString(bytes, 5);
   return type === 'Z' ? String.fromCharCode(bytes[5]!) : '';
 }

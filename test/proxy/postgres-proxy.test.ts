@@ -72,6 +72,29 @@ test('frames are found however the bytes are split', () => {
   }
 });
 
+test('a statement that the server keeps under a name is known by it each time it is asked for', () => {
+  const reader = new FrameReader('to-server');
+  const start = Buffer.alloc(8);
+  start.writeUInt32BE(8);
+  start.writeUInt32BE(196_608, 4);
+  const frames = [
+    start,
+    frame('P', Buffer.from('settle\0delete from it\0\0\0')),
+    frame('B', Buffer.from('\0settle\0\0\0')),
+    frame('P', Buffer.from('\0select 1\0\0\0')),
+    frame('B', Buffer.from('\0\0\0\0')),
+    frame('B', Buffer.from('portal\0settle\0\0\0')),
+  ];
+  expect(reader.read(Buffer.concat(frames)).map(({ type, text }) => `${type} ${text}`)).toEqual([
+    ' ',
+    'P delete from it',
+    'B delete from it',
+    'P select 1',
+    'B ',
+    'B delete from it',
+  ]);
+});
+
 test('without a judge the dialogue passes, and only the transaction’s frames are counted', async () => {
   const server = await pretender();
   const seen: JudgedFrame[] = [];

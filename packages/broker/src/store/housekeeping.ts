@@ -214,6 +214,7 @@ export class Housekeeping {
     // index files in hand while it keeps segments from being made ready.
     const alone = (): Steps<void> => call((done) => this.#chores.add(steps, done));
     yield* call((done) => this.#indexing.add(alone, done));
+    this.space.keepAhead();
     return isMade;
   }
 
@@ -313,5 +314,5 @@ export class Housekeeping {
 
 /** Bytes of log between two snapshots, per byte of snapshot. */
 const LOG_PER_SNAPSHOT = 4;
-/** Full segments that may wait for their index files, for their turn or for space, before the log waits for them. */
+/** Index files that may wait, for their turn or for space, before the log waits for them. */
 const UNINDEXED_MAX = 8;

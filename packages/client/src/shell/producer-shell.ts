@@ -114,7 +114,7 @@ export class Producer<K = Plain, V = Plain> {
       let left = batch.length;
       if (left === 0) resolve(outcomes);
       batch.forEach(({ body, ...message }, at) => {
-        this.core.send({ value: body, ...message }, (error) => {
+        this.core.send(Object.assign(message, { value: body }), (error) => {
           outcomes[at] = error === undefined ? CONFIRMED : outcomeOf(error);
           if (--left === 0) resolve(outcomes);
         });

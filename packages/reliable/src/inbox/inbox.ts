@@ -285,7 +285,7 @@ export class Inbox<R extends Database> {
     const rule = this.#handlers.of(given.type);
     const { id, fault } = nameOf(given, rule);
     if (fault !== undefined) return this.#refuse(given, fault);
-    const delivery: KnownDelivery = id === given.id ? given : { serial: given.id, ...given, id };
+    const delivery: KnownDelivery = id === given.id ? given : Object.assign({}, given, { id, serial: given.id });
     const warning = windowWarning(given, this.#options.keepKeysMs, this.#clock.now());
     if (warning !== undefined) {
       // What is in the table is not forgotten.
@@ -344,7 +344,7 @@ export class Inbox<R extends Database> {
   }
 
   async #keepFailed(delivery: KnownDelivery, rule: Rule<TransactionOf<R>>, failure: Failure, started: number): Promise<Receipt> {
-    const beginning: Beginning = { ...failure, started };
+    const beginning: Beginning = { started, ...failure };
     const { row, isNew } = await this.#table.keep(delivery, orderedKey(delivery, rule) !== undefined, beginning);
     if (isNew) this.#retries.failed(delivery, failure);
     // The commit that seemed to fail had not, or another delivery of the same message was faster.
@@ -356,7 +356,7 @@ export class Inbox<R extends Database> {
   async #refuse(delivery: Delivery, fault: string): Promise<Receipt> {
     const failure = refused('unreadable', `${fault}, so that repeats could not be recognised (give the handler an idOf)`);
     const kept = { ...delivery, id: this.#ids.next(), serial: String(delivery.id) };
-    await this.#table.keep(kept, false, { ...failure, started: 0 });
+    await this.#table.keep(kept, false, { started: 0, ...failure });
     this.#retries.failed(kept, failure);
     return 'done';
   }

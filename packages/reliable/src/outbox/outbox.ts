@@ -265,7 +265,7 @@ export class Outbox<H extends Database = any, Types extends MessageTypes = any> 
     }
   }
 
-  /** A generator made for each message would cost a hidden class for each. */
+  /** A method: a generator function made for each message would cost a hidden class for each. */
   *#write(
     tx: Handle,
     session: Session,

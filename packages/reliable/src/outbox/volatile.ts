@@ -8,6 +8,7 @@
  * A message is `waiting` (in line), `flying` (being pushed), `resting` (until its next try) or gone (confirmed or lost).
  */
 import { backoffMs, type Random, type Timer, type Timers, type Turn } from '@tallystick/base';
+import { PassingSet } from '../passing.ts';
 import type { OutgoingMessage, PublishOutcome, Transport } from '../transports/transport.ts';
 
 export interface VolatileOptions {
@@ -57,8 +58,8 @@ export class VolatileQueue {
   #waiting: Held[] = [];
   readonly #resting = new Map<Held, Timer>();
   /** Pushes that are out, and the messages of each. */
-  readonly #flying = new Set<readonly Held[]>();
-  readonly #flyingKeys = new Set<string>();
+  readonly #flying = new PassingSet<readonly Held[]>();
+  readonly #flyingKeys = new PassingSet<string>();
   #messages = 0;
   #bytes = 0;
   #launchAsked = false;
@@ -117,7 +118,7 @@ export class VolatileQueue {
       this.#waiting.push(held);
     }
     this.#resting.clear();
-    const [waiting, flying] = [this.#waiting, [...this.#flying].flat()];
+    const [waiting, flying] = [this.#waiting, this.#flying.values().flat()];
     this.#waiting = [];
     this.#flying.clear();
     for (const held of waiting)

@@ -39,8 +39,8 @@ export interface ClaimedRow {
 
 /** What is in the air: nothing of it may be taken again. */
 export interface InFlight {
-  readonly ids: ReadonlySet<string>;
-  readonly keys: ReadonlySet<string>;
+  readonly ids: Pick<ReadonlySet<string>, 'has'>;
+  readonly keys: Pick<ReadonlySet<string>, 'has'>;
 }
 
 export class Batch {

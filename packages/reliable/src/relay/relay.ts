@@ -34,6 +34,7 @@ import { earliestOfKeys } from './overtaken.ts';
 import { RelayDatabase } from './relay-database.ts';
 import { relayStatements } from './relay-statements.ts';
 import { Retention } from './retention.ts';
+import { PassingSet } from '../passing.ts';
 import { Looks } from '../looks.ts';
 import { comesBack } from '../waits.ts';
 
@@ -77,7 +78,7 @@ export class Relay {
   #outageTold = false;
   /** Routes that were told to lead nowhere. */
   readonly #lost = new Set<string>();
-  readonly #flying = { ids: new Set<string>(), keys: new Set<string>() };
+  readonly #flying = { ids: new PassingSet<string>(), keys: new PassingSet<string>() };
   readonly #flights: Promise<void>[] = [];
   /** Landed while a claim was under way; a claim must know all that was in the air since it began. */
   readonly #landed: (() => void)[] = [];
@@ -351,11 +352,6 @@ export class Relay {
     for (const { id, key } of rows) {
       this.#flying.ids.delete(id);
       if (key !== null) this.#flying.keys.delete(key);
-    }
-    // Each table of a set leads to the next one: from one that has grown old the collector would come to all that was ever in flight.
-    if (this.#flying.ids.size === 0) {
-      this.#flying.ids = new Set();
-      this.#flying.keys = new Set();
     }
     if (settled.length < rows.length) {
       const done = new Set(settled);

@@ -74,7 +74,8 @@ function* settleUnder(
     if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
   }
   if (changed.length === 0) return true;
-  const { rows } = yield* run(statements.changed({ ...fence, ...changes(changed, repeated) }));
+  const { sequences, changes } = changesOf(changed, repeated);
+  const { rows } = yield* run(statements.changed({ sequences, changes, ...fence }));
   if (asNumber(rows[0]?.['leases']) !== leases.size) return false;
   const written = new Set(asText(rows[0]?.['written']).split(',').map(Number));
   for (const { row, settlement } of changed)
@@ -87,7 +88,7 @@ interface Changed {
   readonly settlement: Exclude<Settlement, { readonly kind: 'deleted' | 'left' }>;
 }
 
-function changes(changed: readonly Changed[], repeated: boolean) {
+function changesOf(changed: readonly Changed[], repeated: boolean) {
   const byRow = changed.map(({ row, settlement }) => {
     const { kind, attempts, tries, waitMs, outcome, reason } = settlement;
     const given = [kind, attempts, tries, waitMs, outcome, reason];

@@ -45,7 +45,11 @@ class LentConnections implements Connections {
   }
 
   use<T>(work: (session: Session) => T | Promise<T>): Promise<T> {
-    return this.#closed ? Promise.reject(fail('CLOSED')) : this.#lent.run(() => this.#use(work));
+    if (this.#closed) return Promise.reject(fail('CLOSED'));
+    const used = this.#lent.run(() => this.#use(work));
+    // Whoever asks for several things at once and awaits one after the other shall not end his process.
+    void used.catch(() => undefined);
+    return used;
   }
 
   async #use<T>(work: (session: Session) => T | Promise<T>): Promise<T> {

@@ -21,6 +21,7 @@
  */
 import { BoundedQueue, resolveOptions, type Timer } from '@tallystick/base';
 import { systemClock, systemRandom, systemTimers } from '@tallystick/base/node';
+import { PassingMap } from '../passing.ts';
 import { CONFIRMED, publishInChains } from './key-chains.ts';
 import {
   failureOf,
@@ -66,7 +67,7 @@ export class RabbitTransport implements Transport {
   readonly #link: RabbitLink | undefined;
   readonly #waiting: BoundedQueue<Sending>;
   /** Sent and not settled, in the order of sending, by id. */
-  #sent = new Map<string, Sending>();
+  readonly #sent = new PassingMap<string, Sending>();
   #sentBytes = 0;
   readonly #spareHeaders = new SpareHeaders();
   #channelState: 'none' | 'opening' | 'open' = 'none';
@@ -262,14 +263,11 @@ export class RabbitTransport implements Transport {
     const { way } = one;
     if (way !== undefined && --way.count === 0 && way !== this.#way && !way.gone) this.#end(way);
     tellAll(one, outcome);
-    if (this.#sent.size > 0) return;
-    // A new one: tables of an old one lead from each to the next, and hold what they held from all but the whole heap's collection.
-    this.#sent = new Map();
-    for (const resolve of this.#idle.splice(0)) resolve();
+    if (this.#sent.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   #settleAllSent(reason: string): void {
-    for (const one of [...this.#sent.values()]) this.#settle(one, { outcome: 'unknown', reason });
+    for (const one of this.#sent.values()) this.#settle(one, { outcome: 'unknown', reason });
   }
 
   async #open(): Promise<void> {
@@ -314,7 +312,12 @@ export class RabbitTransport implements Transport {
     const bytes = sizeLimitIn(failure);
     if (bytes !== undefined) this.#sizeLimit = bytes;
     else if (isOverAMessage(failure) && this.#alone?.way !== way)
-      this.#suspects = new Set([...this.#sent.values()].filter((one) => one.way === way).map(({ message }) => message.id));
+      this.#suspects = new Set(
+        this.#sent
+          .values()
+          .filter((one) => one.way === way)
+          .map(({ message }) => message.id),
+      );
   }
 
   /** The driver has failed, or will not answer, what was on its way. */
@@ -326,7 +329,7 @@ export class RabbitTransport implements Transport {
       this.#channelState = 'none';
       this.#full = false;
     }
-    for (const one of [...this.#sent.values()]) if (one.way === way) this.#settle(one, this.#outcomeOfFailure(one, reason));
+    for (const one of this.#sent.values()) if (one.way === way) this.#settle(one, this.#outcomeOfFailure(one, reason));
     if (way.ending !== undefined) this.#proven.clear();
     // The connection has gone with it.
     else this.#sizeLimit = Infinity;

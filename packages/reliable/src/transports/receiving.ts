@@ -10,6 +10,7 @@
  * A lane is `busy` (its head is being received), `waiting` (its head is to be tried again) or gone (empty).
  */
 import { backoffMs, type Clock, type Random, type Timer, type Timers } from '@tallystick/base';
+import { PassingMap } from '../passing.ts';
 import type { Delivery, Receipt } from './transport.ts';
 
 /** What the broker is told. */
@@ -47,7 +48,7 @@ export class Receiving {
   readonly #receive: (delivery: Delivery) => Promise<Receipt>;
   readonly #options: ReceivingOptions;
   readonly #ports: ReceivingPorts;
-  readonly #lanes = new Map<string | symbol, Lane>();
+  readonly #lanes = new PassingMap<string | symbol, Lane>();
   #stopping = false;
   /** Nothing is given back: the broker will take it. */
   #keeping = false;
@@ -72,7 +73,7 @@ export class Receiving {
 
   /** The broker takes back everything by itself (its connection is lost). What is being received runs on; nobody hears its receipt. */
   dropAll(): void {
-    for (const [name, lane] of this.#lanes) {
+    for (const [name, lane] of this.#lanes.entries()) {
       lane.waiting.length = 0;
       if (lane.timer !== undefined) {
         this.#ports.timers.cancel(lane.timer);
@@ -87,7 +88,7 @@ export class Receiving {
   /** Gives back what is not being received, and waits for the rest. */
   stop(): Promise<void> {
     this.#stopping = true;
-    for (const [name, lane] of this.#lanes) {
+    for (const [name, lane] of this.#lanes.entries()) {
       if (lane.timer !== undefined) {
         this.#ports.timers.cancel(lane.timer);
         this.#giveBack(name, lane);
@@ -102,7 +103,7 @@ export class Receiving {
    */
   finish(): Promise<void> {
     this.#stopping = this.#keeping = true;
-    for (const [name, lane] of this.#lanes) {
+    for (const [name, lane] of this.#lanes.entries()) {
       lane.waiting.length = 0;
       if (lane.timer === undefined) continue;
       this.#ports.timers.cancel(lane.timer);
