@@ -331,7 +331,7 @@ export class Relay {
     const flown =
       atOnce && this.#turnEnd === undefined ? fly(rows, this.#ports) : this.#turnEnds().then(() => fly(rows, this.#ports));
     const flight = flown.then((landed) => {
-      this.#flights.splice(this.#flights.indexOf(flight), 1);
+      void this.#flights.splice(this.#flights.indexOf(flight), 1);
       if (this.#claiming) this.#landed.push(() => this.#land(rows, landed));
       else this.#land(rows, landed);
     });
