@@ -15,6 +15,12 @@ const steps: readonly { name: string; command: string; args: readonly string[] }
   { name: 'docs', command: process.execPath, args: [...sources, 'scripts/docs.ts', '--check'] },
 ];
 
+if (process.argv.length > 2) {
+  console.error(
+    `usage: npm run check (${steps.map(({ name }) => name).join(', ')}; one alone: npm run types | lint | format | tidy | docs)`,
+  );
+  process.exit(2);
+}
 const failed: string[] = [];
 for (const step of steps) {
   const began = Date.now();

@@ -13,14 +13,7 @@ import { connect } from 'amqplib';
 import { Client, Pool } from 'pg';
 import { migrate } from '@tallystick/reliable';
 
-const { values: given } = parseArgs({
-  options: {
-    kill: { type: 'boolean', default: false },
-    orders: { type: 'string', default: '300' },
-    postgres: { type: 'string' },
-    rabbitmq: { type: 'string' },
-  },
-});
+const given = readArguments();
 
 const ACCOUNTS = 10;
 const BALANCE_CENTS = 100_000;
@@ -35,6 +28,14 @@ const services = new Map<Name, { child: ChildProcess; port: number }>();
 type Name = 'orders' | 'wallet';
 let ending = false;
 
+await Promise.all([
+  answers('PostgreSQL', servers.postgres, async () => {
+    const client = new Client({ connectionString: servers.postgres });
+    await client.connect();
+    await client.end();
+  }),
+  answers('RabbitMQ', servers.rabbitmq, async () => (await connect(servers.rabbitmq)).close()),
+]);
 try {
   await setUp();
   await Promise.all([start('orders'), start('wallet')]);
@@ -48,6 +49,32 @@ try {
   ending = true;
   await Promise.all([...services.values()].map(({ child }) => end(child, 'SIGTERM')));
   await tearDown();
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      options: {
+        kill: { type: 'boolean', default: false },
+        orders: { type: 'string', default: '300' },
+        postgres: { type: 'string' },
+        rabbitmq: { type: 'string' },
+      },
+    }).values;
+  } catch (error) {
+    console.error(`${(error as Error).message}\nusage: npm start -- [--kill] [--orders N] [--postgres URL] [--rabbitmq URL]`);
+    process.exit(2);
+  }
+}
+
+/** Nothing is begun where one of the two is not there. */
+async function answers(server: string, url: string, look: () => Promise<void>): Promise<void> {
+  try {
+    await look();
+  } catch (error) {
+    console.error(`${server} at ${new URL(url).host} does not answer: ${(error as Error).message || String(error)}`);
+    process.exit(1);
+  }
 }
 
 /** The URLs given, else those of `npm run services:up`, which is called when they are not there. */

@@ -11,6 +11,10 @@ const ORDER: readonly (readonly [ServiceName, NodeJS.Signals])[] = [
   ['rabbitmq', 'SIGTERM'],
 ];
 
+if (process.argv.length > 2) {
+  console.error('usage: npm run services:down (stops what services:up started and removes its data)');
+  process.exit(2);
+}
 const state = readState();
 if (state === undefined) console.log('no services are known here');
 else if (state.kind === 'containers') stopContainers();

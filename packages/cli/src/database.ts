@@ -35,7 +35,11 @@ type AbsentFile = 'refuse' | 'create' | 'pretend';
 export function withDatabase(command: Command): Command {
   return command
     .option('--database <url>', 'postgres://… or the path of a SQLite file (default: the environment variable DATABASE_URL)')
-    .option('--schema <name>', "PostgreSQL: the schema that holds the tables, if it is not in the user's search_path", schemaName)
+    .option(
+      '--schema <name>',
+      "PostgreSQL: the schema that holds the tables, if it is not in the user's search_path; migrate makes it",
+      schemaName,
+    )
     .option('--json', 'prints JSON lines');
 }
 

@@ -47,6 +47,18 @@ describe('wrong arguments', () => {
     rmSync(folder, { recursive: true });
   });
 
+  it.each(['a file', 'below a file', '/proc/demo'])('say in a sentence why a demo cannot lie there: %s', async (where) => {
+    const folder = mkdtempSync(join(tmpdir(), 'no-demo-'));
+    const file = join(folder, 'file');
+    writeFileSync(file, '');
+    const data = where === 'a file' ? file : where === 'below a file' ? join(file, 'below') : '/proc/tallystick-demo/data';
+    const { code, err } = await run(['demo', 'bank', '--data', data, '--json']);
+    expect(code).toBe(2);
+    expect(err).toContain(`${data} cannot be the demo's folder`);
+    expect(err).not.toContain(' at ');
+    rmSync(folder, { recursive: true });
+  });
+
   it('show the exit codes with --help and end with 0', async () => {
     const { code, out } = await run(['--help']);
     expect(code).toBe(0);

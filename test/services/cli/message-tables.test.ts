@@ -114,7 +114,7 @@ describe('migrations from the command line', () => {
       expect((await cli('migrate')).out).toMatch(/: version 0 → \d+\n$/);
       expect((await cli('migrate', '--json')).out).toContain('"dryRun":false');
       expect(await tables()).toContain('public.tallystick_outbox');
-      expect((await cli('migrate', '--schema', 'messages')).out).toMatch(/: version 0 → \d+\n$/);
+      expect((await cli('migrate', '--schema', 'messages')).out).toMatch(/, schema messages: version 0 → \d+\n$/);
       expect(await tables()).toContain('messages.tallystick_outbox');
       expect(await cli('outbox', 'list', '--schema', 'messages')).toMatchObject({ code: 0 });
       expect(await cli('outbox', 'list', '--schema', 'absent')).toMatchObject({ code: 1 });

@@ -19,16 +19,17 @@ async function migrateTables(flags: MigrateFlags): Promise<void> {
   await usingDatabase(
     flags,
     async ({ db, name }) => {
+      const place = flags.schema === undefined ? name : `${name}, schema ${flags.schema}`;
       if (flags.dryRun === true) {
         const { from, to, sql, statements } = await migrationPlan(db, { schema: flags.schema });
         if (flags.json) console.log(JSON.stringify({ database: name, from, to, dryRun: true, statements }));
-        else if (statements.length === 0) console.log(`-- ${name} is at version ${to}: nothing to do`);
-        else console.log(`-- ${name}, from version ${from} to ${to}\n${sql.trimEnd()}`);
+        else if (statements.length === 0) console.log(`-- ${place} is at version ${to}: nothing to do`);
+        else console.log(`-- ${place}, from version ${from} to ${to}\n${sql.trimEnd()}`);
         return;
       }
       const { from, to } = await migrate(db, { schema: flags.schema });
       if (flags.json) console.log(JSON.stringify({ database: name, from, to, dryRun: false }));
-      else console.log(from === to ? `${name} is at version ${to}: nothing to do` : `${name}: version ${from} → ${to}`);
+      else console.log(from === to ? `${place} is at version ${to}: nothing to do` : `${place}: version ${from} → ${to}`);
     },
     flags.dryRun === true ? 'pretend' : 'create',
   );

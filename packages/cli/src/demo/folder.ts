@@ -4,7 +4,7 @@
  * one in which a demo is still running.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CliError } from '../cli-error.ts';
 
 export interface ProcessRow {
@@ -37,13 +37,24 @@ export class DemoFolder {
 
   /** Makes the folder ready for a new run, or throws a CliError that says what is in the way. */
   take(about: object): void {
-    if (existsSync(this.path)) this.clear();
-    mkdirSync(this.path, { recursive: true });
-    writeFileSync(
-      join(this.path, markerName),
-      `${JSON.stringify({ what: 'a run of tallystick demo bank', pid: process.pid, ...about })}\n`,
-    );
-    mkdirSync(this.logs);
+    try {
+      if (existsSync(this.path)) this.clear();
+      makeFolder(this.path);
+      writeFileSync(
+        join(this.path, markerName),
+        `${JSON.stringify({ what: 'a run of tallystick demo bank', pid: process.pid, ...about })}\n`,
+      );
+      mkdirSync(this.logs);
+    } catch (error) {
+      if (error instanceof CliError) throw error;
+      const why = (error as Error).message;
+      throw new CliError(
+        `${this.path} cannot be the demo's folder: ${why}`,
+        'give --data a folder that can be written',
+        'usage',
+        error,
+      );
+    }
   }
 
   /** Marks the run as over, so that the folder can be taken again. */
@@ -81,6 +92,13 @@ export class DemoFolder {
     }
     for (const name of names) rmSync(join(this.path, name), { recursive: true, force: true });
   }
+}
+
+/** One by one from above: below /proc Node's own recursive way does not end. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  mkdirSync(path);
 }
 
 function readMarker(folder: string): { pid: number } | undefined {
