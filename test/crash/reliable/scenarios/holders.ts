@@ -95,7 +95,8 @@ function fencedSoFar(stage: Stage): number {
 
 /**
  * The total of the message's branch, and who has its lock, as others see them. A defect does harm once the other has committed; where the
- * holder has written the total already, nobody commits before it has ended, and the lock alone shows that another is there.
+ * holder has written the total already, nobody commits before it has ended, and the lock alone shows that another is there. Of a branch that has
+ * had no entry yet there is no total.
  */
 async function branchAt(stage: Stage, { number }: Reached, seen: 'lock or total' | 'total'): Promise<string> {
   const branch = branchOf(accountOf(number % KEYS), SHARED);
@@ -104,7 +105,7 @@ async function branchAt(stage: Stage, { number }: Reached, seen: 'lock or total'
       `select total, (select owner from tallystick_lease where scope = 'lock:branch-' || id) as owner from branch where id = $1`,
       [branch],
     );
-    return JSON.stringify(seen === 'total' ? rows[0].total : rows);
+    return JSON.stringify(seen === 'total' ? (rows[0]?.total ?? null) : rows);
   });
 }
 
