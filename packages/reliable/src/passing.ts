@@ -44,6 +44,11 @@ export class PassingMap<K, V> {
   }
 
   /** As {@link entries}. */
+  keys(): K[] {
+    return [...this.#map.keys()];
+  }
+
+  /** As {@link entries}. */
   values(): V[] {
     return [...this.#map.values()];
   }
@@ -74,7 +79,7 @@ export class PassingSet<T> {
 
   /** As those of the map. */
   values(): T[] {
-    return this.#map.entries().map(([one]) => one);
+    return this.#map.keys();
   }
 }
 

@@ -590,6 +590,7 @@ function ownRecord(record: ProducerRecord): ProducerRecord {
   const value = ownData(record.value);
   const headers = given === undefined ? undefined : new Map<string, HeaderValue>();
   for (const [name, header] of entriesOf(given)) headers!.set(name, ownData(header));
+  // A property first: a literal that begins with a spread would make a hidden class for each record.
   return { id, ...record, topic, key, value, headers, tag, queueId, brokerName, delayLevel, timestamp };
 }
 

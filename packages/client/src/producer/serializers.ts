@@ -61,6 +61,7 @@ export class Serialization {
       field = 'value';
       const value = checked(this.#value.serialize(topic, headers, record.value));
       if (value === undefined) throw new TypeError('gave nothing, and there is no message without a value');
+      // A property first: a literal that begins with a spread would make a hidden class for each record.
       return { tag: record.tag, ...record, key, value, headers };
     } catch (thrown) {
       const { name } = field === 'key' ? this.#key : this.#value;
